@@ -1,0 +1,1 @@
+//! Postern against the real kernel.
