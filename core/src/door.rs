@@ -11,8 +11,8 @@ pub const MAX_DOORS: usize = 64;
 pub const MAX_GUARDS: usize = 16;
 /// The most knocks in one sequence, as in knockd.
 pub const MAX_STEPS: usize = 32;
-/// The longest door name; with a suffix it must fit the kernel's 31 characters for a set's name.
-pub const MAX_NAME: usize = 16;
+/// The longest door name. nftables allows 255 characters; people read it in a column.
+pub const MAX_NAME: usize = 24;
 
 /// A door's name: `[A-Za-z0-9_]`, a letter first.
 pub type Name = String<MAX_NAME>;
