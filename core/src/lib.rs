@@ -17,4 +17,5 @@ extern crate std;
 pub mod config;
 pub mod door;
 pub mod knock;
+pub mod packet;
 pub mod time;
