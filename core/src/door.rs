@@ -82,10 +82,9 @@ impl DoorSet {
         self.0 == 0
     }
 
-    /// The doors of both sets.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    /// How many doors are in the set.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
     }
 }
 
