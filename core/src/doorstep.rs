@@ -50,9 +50,14 @@ impl Doorstep {
         }
     }
 
+    /// Whether anything may be remembered.
+    pub(crate) fn is_in_use(&self, now: Instant) -> bool {
+        now < self.empty_at
+    }
+
     /// Whether the source was here, or seems to have been.
     pub(crate) fn contains(&self, fingerprint: u64, now: Instant) -> bool {
-        now < self.empty_at
+        self.is_in_use(now)
             && self.generations.iter().any(|generation| {
                 footprints(fingerprint)
                     .iter()

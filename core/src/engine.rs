@@ -8,10 +8,10 @@ use crate::cutoff::Cutoffs;
 use crate::door::{Door, DoorSet, MAX_DOORS};
 use crate::doorstep::Doorstep;
 use crate::hash;
-use crate::knock::Knock;
-use crate::method::{self, Attempt, Effect, MAX_LINES, Progress, stamp};
+use crate::knock::{Knock, Port, Protocol};
+use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, stamp};
 use crate::ports::{PortMap, TooManyPorts};
-use crate::table::{Entry, Key, Stored, Table};
+use crate::table::{Displaced, Entry, Key, Stored, Table};
 use crate::time::{Duration, Instant};
 
 /// Stale attempts are looked for at most this often.
@@ -25,6 +25,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Engine<const SOURCES: usize> {
     key: hash::Key,
     doors: Vec<Door, MAX_DOORS>,
+    /// What opens each of them, if its method is a one-time method.
+    armed: [Armed; MAX_DOORS],
     ports: PortMap,
     attempts: Table<Attempts, SOURCES>,
     doorstep: Doorstep,
@@ -45,8 +47,22 @@ pub struct Decision {
     pub open: DoorSet,
     /// Doors to close to the source.
     pub close: DoorSet,
+    /// Doors to close to the source where they are open for it, and to open where not.
+    pub toggle: DoorSet,
+    /// The one-time code that was used. Save it before opening the door: it must never
+    /// work again, and the engine forgets it when it ends.
+    pub spent: Option<Spent>,
     /// For how long the source will not be listened to, when that begins now.
     pub cut_off: Option<Duration>,
+}
+
+/// A one-time code that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// The door that it opens.
+    pub door: usize,
+    /// What the code was derived from. This counter and all before it are done with.
+    pub counter: u64,
 }
 
 /// What a knock was, taken over all doors that it concerns.
@@ -83,6 +99,8 @@ pub struct Counters {
     pub opened: u64,
     /// Finished attempts to close.
     pub closed: u64,
+    /// Finished attempts to toggle.
+    pub toggled: u64,
     /// Sources that were cut off.
     pub cut_off: u64,
     /// Attempts that lost their place, or found none, because the table was full.
@@ -107,7 +125,7 @@ pub struct Underway {
 }
 
 #[derive(Clone, Copy)]
-struct Attempts([Attempt; MAX_LINES]);
+struct Attempts([Attempt; LINES]);
 
 impl Attempts {
     fn furthest(&self) -> Attempt {
@@ -121,7 +139,7 @@ impl Attempts {
 }
 
 impl Entry for Attempts {
-    const VACANT: Self = Self([Attempt::NONE; MAX_LINES]);
+    const VACANT: Self = Self([Attempt::NONE; LINES]);
 
     fn rank(&self) -> u8 {
         self.furthest().worth()
@@ -138,6 +156,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         Self {
             key: hash::Key::new([0; 16]),
             doors: Vec::new(),
+            armed: [const { Armed::Shut }; MAX_DOORS],
             ports: PortMap::new(),
             attempts: Table::new(),
             doorstep: Doorstep::new(),
@@ -173,16 +192,37 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.cutoffs.clear();
         }
         self.doors = doors;
+        self.armed = [const { Armed::Shut }; MAX_DOORS];
         self.longest_window = (self.doors.iter().map(|door| door.window))
             .max()
             .unwrap_or_default();
         self.ports.clear();
         for (index, door) in self.doors.iter().enumerate() {
-            for port in method::watched(door) {
-                self.ports.insert(port, index)?;
+            for (protocol, range) in method::watched(door) {
+                self.ports.insert(protocol, range, index)?;
             }
         }
         Ok(())
+    }
+
+    /// Says what opens a one-time door from now on. Ports that [`Engine::configure`] could
+    /// not know, those of a list, are watched from now on too.
+    pub fn arm(&mut self, index: usize, armed: Armed) -> Result<(), TooManyPorts> {
+        if let Armed::Sequence(_, steps) = &armed {
+            for port in steps {
+                self.ports
+                    .insert(port.protocol, port.number..=port.number, index)?;
+            }
+        }
+        if let Some(slot) = self.armed.get_mut(index) {
+            *slot = armed;
+        }
+        Ok(())
+    }
+
+    /// What opens a one-time door just now.
+    pub fn armed(&self, index: usize) -> &Armed {
+        self.armed.get(index).unwrap_or(&Armed::Shut)
     }
 
     /// The doors, in the order of the configuration.
@@ -201,6 +241,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             outcome: Outcome::Unwatched,
             open: DoorSet::EMPTY,
             close: DoorSet::EMPTY,
+            toggle: DoorSet::EMPTY,
+            spent: None,
             cut_off: None,
         };
         let doors = self.ports.doors_at(knock.port);
@@ -252,11 +294,24 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     pub fn underway(&self, now: Instant) -> impl Iterator<Item = Underway> {
         self.attempts
             .iter()
-            .flat_map(move |(source, index, attempts)| {
-                let door = self.doors.get(usize::from(index));
-                let lines = attempts.0.into_iter().enumerate();
-                lines.filter_map(move |(line, attempt)| {
-                    underway(door?, index, source, line, attempt, now)
+            .flat_map(move |(source, number, attempts)| {
+                let index = usize::from(number);
+                let doors = self.doors.get(index).zip(self.armed.get(index)).into_iter();
+                doors.flat_map(move |(door, armed)| {
+                    let lines = method::lines(door, armed).into_iter().zip(attempts.0);
+                    lines.filter_map(move |((effect, line), attempt)| {
+                        let age = attempt.age(now);
+                        (attempt.is_under_way() && age <= door.window).then(|| Underway {
+                            source: Ipv6Addr::from(*source).to_canonical(),
+                            door: index,
+                            effect,
+                            accepted: attempt.count() as usize,
+                            needed: line.length(),
+                            remaining: Duration::from_millis(
+                                door.window.as_millis() - age.as_millis(),
+                            ),
+                        })
+                    })
                 })
             })
     }
@@ -269,28 +324,47 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         knock: &Knock<'_>,
         decision: &mut Decision,
     ) {
-        let (Some(door), Ok(number)) = (self.doors.get(index), u8::try_from(index)) else {
+        let (Some(door), Some(armed), Ok(number)) = (
+            self.doors.get(index),
+            self.armed.get(index),
+            u8::try_from(index),
+        ) else {
             return;
         };
         let key = Key {
             door: number,
             ..*source
         };
+        let lines = method::lines(door, armed);
         let mut attempts = self.attempts.find(&key);
         let found = attempts.rank() > 0;
-        if !found {
-            self.recall(door, &key, knock, now, &mut attempts);
+        for attempt in &mut attempts.0 {
+            attempt.expire(now, door.window);
+        }
+        if attempts.rank() == 0 {
+            self.recall(&lines, &key, knock, now, &mut attempts);
         }
         let mut best = Outcome::Wrong;
-        for progress in method::advance(door, &mut attempts.0, knock.port, now) {
-            best = best.max(match progress {
+        for ((effect, line), attempt) in lines.into_iter().zip(&mut attempts.0) {
+            if !is_dressed(door, knock) {
+                *attempt = Attempt::NONE;
+                continue;
+            }
+            best = best.max(match line.advance(attempt, knock, now) {
                 Progress::Wrong => Outcome::Wrong,
                 Progress::Repeated => Outcome::Repeated,
                 Progress::Advanced => Outcome::Advanced,
-                Progress::Completed(effect) => {
+                Progress::Completed(counter) => {
                     match effect {
                         Effect::Open => decision.open.insert(index),
                         Effect::Close => decision.close.insert(index),
+                        Effect::Toggle => decision.toggle.insert(index),
+                    }
+                    if effect == Effect::Open && door.method.is_one_time() {
+                        decision.spent = Some(Spent {
+                            door: index,
+                            counter,
+                        });
                     }
                     Outcome::Completed
                 }
@@ -305,6 +379,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             _ => {}
         }
         let window = door.window;
+        if let Some(Spent { door, counter }) = decision.spent
+            && let Some(armed) = self.armed.get_mut(door)
+        {
+            armed.spend(counter);
+        }
         if found || attempts.rank() > 0 {
             self.remember(&key, attempts, now, window);
         }
@@ -313,39 +392,54 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     /// Credits a source with the first knock that the table had no room for.
     fn recall(
         &self,
-        door: &Door,
+        lines: &[(Effect, Line<'_>); LINES],
         key: &Key,
         knock: &Knock<'_>,
         now: Instant,
         attempts: &mut Attempts,
     ) {
-        for (line, attempt) in attempts.0.iter_mut().enumerate() {
-            let fingerprint =
-                first_knock(Table::<Attempts, SOURCES>::fingerprint(key), key.door, line);
-            if method::is_second(door, line, knock.port) && self.doorstep.contains(fingerprint, now)
-            {
-                *attempt = Attempt::begun(now);
-            }
+        if !self.doorstep.is_in_use(now) {
+            return;
+        }
+        let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
+        let was_made = |port| {
+            self.doorstep
+                .contains(first_knock(fingerprint, key.door, port), now)
+        };
+        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
+            *attempt = line.resume(knock.port, now, was_made).unwrap_or(*attempt);
         }
     }
 
     fn remember(&mut self, key: &Key, attempts: Attempts, now: Instant, window: Duration) {
         let expires_at = now + window + Duration::from_millis(1);
         self.sweep_at = Some(self.sweep_at.map_or(expires_at, |at| at.min(expires_at)));
-        let (attempts, door, fingerprint) = match self.attempts.store(key, attempts, stamp(now)) {
-            Stored::Kept => return,
-            Stored::Displaced(displaced) => {
-                (displaced.entry, displaced.door, displaced.fingerprint)
+        match self.attempts.store(key, attempts, stamp(now)) {
+            Stored::Kept => {}
+            Stored::Displaced(Displaced {
+                entry,
+                door,
+                fingerprint,
+            }) => {
+                self.displace(entry, door, fingerprint, now);
             }
             Stored::NoRoom => {
                 let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
-                (attempts, key.door, fingerprint)
+                self.displace(attempts, key.door, fingerprint, now);
             }
-        };
+        }
+    }
+
+    /// Lets those who made one knock leave their footprints on the doorstep.
+    fn displace(&mut self, attempts: Attempts, number: u8, fingerprint: u64, now: Instant) {
         self.counters.displaced += 1;
-        for (line, attempt) in attempts.0.into_iter().enumerate() {
-            if attempt.is_under_way() && attempt.accepted() == 1 {
-                let fingerprint = first_knock(fingerprint, door, line);
+        let index = usize::from(number);
+        let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
+            return;
+        };
+        for ((_, line), attempt) in method::lines(door, armed).iter().zip(attempts.0) {
+            if let Some(port) = line.only_knock(&attempt) {
+                let fingerprint = first_knock(fingerprint, number, port);
                 self.doorstep.insert(fingerprint, now, self.longest_window);
             }
         }
@@ -361,6 +455,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         counters.opened += u64::from(decision.open.len());
         counters.closed += u64::from(decision.close.len());
+        counters.toggled += u64::from(decision.toggle.len());
         counters.cut_off += u64::from(decision.cut_off.is_some());
     }
 
@@ -393,31 +488,22 @@ impl Counters {
         silenced: 0,
         opened: 0,
         closed: 0,
+        toggled: 0,
         cut_off: 0,
         displaced: 0,
     };
 }
 
-/// The fingerprint of a first knock: of which source, at which door, on which line.
-fn first_knock(fingerprint: u64, door: u8, line: usize) -> u64 {
-    fingerprint ^ (u64::from(door) << 16 | (line as u64) << 24)
+/// The fingerprint of a first knock: of which source, at which door, on which port.
+fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
+    let protocol = u64::from(port.protocol == Protocol::Udp);
+    fingerprint ^ (u64::from(door) << 40 ^ protocol << 32 ^ u64::from(port.number) << 12)
 }
 
-fn underway(
-    door: &Door,
-    index: u8,
-    source: &[u8; 16],
-    line: usize,
-    attempt: Attempt,
-    now: Instant,
-) -> Option<Underway> {
-    let age = attempt.age(now);
-    (attempt.is_under_way() && age <= door.window).then_some(Underway {
-        source: Ipv6Addr::from(*source).to_canonical(),
-        door: usize::from(index),
-        effect: method::effect(door, line)?,
-        accepted: usize::from(attempt.accepted()),
-        needed: method::length(door, line),
-        remaining: Duration::from_millis(door.window.as_millis().saturating_sub(age.as_millis())),
-    })
+/// Whether the knock carries what the door requires. A SYN carries nothing.
+fn is_dressed(door: &Door, knock: &Knock<'_>) -> bool {
+    match &door.payload {
+        Some(payload) if knock.port.protocol == Protocol::Udp => payload.matches(knock.payload),
+        _ => true,
+    }
 }

@@ -16,6 +16,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod code;
 pub mod config;
 mod cutoff;
 pub mod door;
@@ -23,8 +24,9 @@ mod doorstep;
 pub mod engine;
 pub mod hash;
 pub mod knock;
-mod method;
+pub mod method;
 pub mod packet;
+pub mod payload;
 pub mod ports;
 mod table;
 pub mod time;

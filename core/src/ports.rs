@@ -3,6 +3,8 @@
 //! The ports of both protocols lie on one line, cut into segments at every port where
 //! the set of doors changes. A segment reaches to the start of the next.
 
+use core::ops::RangeInclusive;
+
 use heapless::Vec;
 
 use crate::door::DoorSet;
@@ -38,13 +40,24 @@ impl PortMap {
         self.segments.clear();
     }
 
-    /// Lets `port` concern the door.
-    pub(crate) fn insert(&mut self, port: Port, door: usize) -> Result<(), TooManyPorts> {
-        let start = position(port);
+    /// Lets a range of ports concern the door.
+    pub(crate) fn insert(
+        &mut self,
+        protocol: Protocol,
+        numbers: RangeInclusive<u16>,
+        door: usize,
+    ) -> Result<(), TooManyPorts> {
+        let position = |number: &u16| {
+            position(Port {
+                protocol,
+                number: *number,
+            })
+        };
+        let (start, end) = (position(numbers.start()), position(numbers.end()) + 1);
         self.cut(start)?;
-        self.cut(start + 1)?;
+        self.cut(end)?;
         for segment in &mut self.segments {
-            if segment.start == start {
+            if (start..end).contains(&segment.start) {
                 segment.doors.insert(door);
             }
         }
@@ -124,12 +137,22 @@ mod tests {
             (udp(65535), 63),
         ];
         for (port, door) in knocks {
-            map.insert(port, door).unwrap();
+            map.insert(port.protocol, port.number..=port.number, door)
+                .unwrap();
         }
+        map.insert(Protocol::Tcp, 6_999..=7_001, 6).unwrap();
+        map.insert(Protocol::Udp, 10_000..=19_999, 7).unwrap();
+        let ranges = |port: Port| {
+            let near = port.protocol == Protocol::Tcp && (6_999..=7_001).contains(&port.number);
+            let code = port.protocol == Protocol::Udp && (10_000..=19_999).contains(&port.number);
+            near.then_some(6).into_iter().chain(code.then_some(7))
+        };
         for number in 0..=u16::MAX {
             for port in [tcp(number), udp(number)] {
                 let doors = knocks.iter().filter(|knock| knock.0 == port).map(|k| k.1);
-                assert!(map.doors_at(port).eq(doors), "{port:?}");
+                let mut expected: std::vec::Vec<usize> = doors.chain(ranges(port)).collect();
+                expected.sort_unstable();
+                assert!(map.doors_at(port).eq(expected), "{port:?}");
             }
         }
     }
@@ -139,9 +162,11 @@ mod tests {
         let mut map = PortMap::new();
         let ports = (1..).step_by(3).map(tcp);
         for port in ports.clone().take(MAX_KNOCK_PORTS) {
-            map.insert(port, 0).unwrap();
+            map.insert(port.protocol, port.number..=port.number, 0)
+                .unwrap();
         }
-        let mut more = ports.skip(MAX_KNOCK_PORTS);
-        assert_eq!(map.insert(more.next().unwrap(), 0), Err(TooManyPorts));
+        let one_more = ports.clone().nth(MAX_KNOCK_PORTS).unwrap().number;
+        let refused = map.insert(Protocol::Tcp, one_more..=one_more, 0);
+        assert_eq!(refused, Err(TooManyPorts));
     }
 }
