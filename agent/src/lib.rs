@@ -1,0 +1,3 @@
+//! Postern, the Linux program, as a library that its binary and its tests share.
+
+pub mod sys;
