@@ -1,15 +1,15 @@
 //! What time it is: the only place that asks.
 
+use core::mem;
 use std::time::SystemTime;
 
 use postern_core::time::Instant;
 
 /// The time since boot, suspend included.
 pub fn boottime() -> Instant {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    // SAFETY: a timespec is made of integers, some of them padding on 32-bit machines, for
+    // which all zero is a value.
+    let mut time: libc::timespec = unsafe { mem::zeroed() };
     // SAFETY: `time` is a timespec to write to. A kernel without this clock (before 2.6.39)
     // leaves it zero.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
