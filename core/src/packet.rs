@@ -14,7 +14,8 @@ use ufmt::{Formatter, uDisplay, uWrite};
 
 use crate::knock::{Knock, Port, Protocol};
 
-/// The most IPv6 extension headers that are walked; RFC 8504 section 5.3 lets a node set a limit.
+/// The most IPv6 extension headers that are walked; RFC 8883 has an error for
+/// those who send more than a node is ready for.
 pub const MAX_EXTENSIONS: usize = 8;
 
 /// Reads one packet, which begins with its IPv4 or IPv6 header.

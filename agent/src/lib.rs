@@ -1,0 +1,4 @@
+//! Postern, the Linux program, as a library that its binary and its tests share.
+
+pub mod source;
+pub mod sys;
