@@ -3,3 +3,4 @@
 //! [`firewall`] tells the kernel what core decided. Everything `unsafe` is in `sys`.
 
 pub mod firewall;
+mod sys;

@@ -58,8 +58,8 @@ pub enum Content {
     TimedInterfaces,
     /// Addresses that expire.
     TimedSources(Family),
-    /// A verdict for each destination port, in ascending order.
-    Verdicts(Vec<(u16, Verdict)>),
+    /// The chain that decides about each destination port, in ascending order.
+    PortChains(Vec<(u16, String)>),
 }
 
 /// An address family.
@@ -145,22 +145,54 @@ impl Content {
     pub const fn is_timed(&self) -> bool {
         matches!(self, Self::TimedInterfaces | Self::TimedSources(_))
     }
-}
 
-/// The name of the set of sources granted through a door.
-///
-/// No door's name makes any two of the table's sets collide: the prefixes differ before
-/// their first underscore, and no fixed name begins with one of them.
-pub(super) fn grants(family: Family, door: &str) -> String {
-    match family {
-        Family::V4 => format!("grant4_{door}"),
-        Family::V6 => format!("grant6_{door}"),
+    /// The length of a key, in octets.
+    pub const fn key_length(&self) -> usize {
+        match self {
+            Self::Interfaces(_) | Self::TimedInterfaces | Self::TimedSources(Family::V6) => 16,
+            Self::TimedSources(Family::V4) => 4,
+            Self::PortChains(_) => 2,
+        }
     }
 }
 
-/// The name of the set of interfaces on which a door is open for anyone.
-pub(super) fn anyone(door: &str) -> String {
-    format!("anyone_{door}")
+/// What a set of grants holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrantKind {
+    /// Sources.
+    Source(Family),
+    /// Interfaces on which the door is open for anyone.
+    Anyone,
+}
+
+/// What the name of a door's set of interfaces begins with.
+pub(super) const ANYONE: &str = "anyone_";
+
+/// What the name of a door's set of sources begins with.
+///
+/// No door's name makes any two of the table's sets collide: the prefixes differ before
+/// their first underscore, and no fixed name begins with one of them.
+pub(super) const fn grant_prefix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "grant4_",
+        Family::V6 => "grant6_",
+    }
+}
+
+/// What kind of grants a set holds, and for which door; `None`: it holds none.
+pub(super) fn grant_kind(set: &str) -> Option<(GrantKind, &str)> {
+    let sources =
+        [Family::V4, Family::V6].map(|family| (grant_prefix(family), GrantKind::Source(family)));
+    let mut kinds = sources.into_iter().chain([(ANYONE, GrantKind::Anyone)]);
+    kinds.find_map(|(prefix, kind)| Some((kind, set.strip_prefix(prefix)?)))
+}
+
+fn grants(family: Family, door: &str) -> String {
+    [grant_prefix(family), door].concat()
+}
+
+fn anyone(door: &str) -> String {
+    [ANYONE, door].concat()
 }
 
 /// The name of the set of sources whose knocks are ignored.
@@ -280,7 +312,7 @@ fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
         for port in door.guards.iter().filter(|port| port.protocol == protocol) {
             ports
                 .entry(port.number)
-                .or_insert_with(|| Verdict::Goto(door_chain_name(door)));
+                .or_insert_with(|| door_chain_name(door));
         }
     }
     for port in config
@@ -289,13 +321,11 @@ fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
         .flat_map(knocks)
         .filter(|port| port.protocol == protocol)
     {
-        ports
-            .entry(port.number)
-            .or_insert_with(|| Verdict::Goto(KNOCK.to_owned()));
+        ports.entry(port.number).or_insert_with(|| KNOCK.to_owned());
     }
     (!ports.is_empty()).then(|| Set {
         name: map_name(protocol),
-        content: Content::Verdicts(ports.into_iter().collect()),
+        content: Content::PortChains(ports.into_iter().collect()),
         size: None,
         comment: None,
     })

@@ -22,7 +22,7 @@ pub(super) fn render(table: &Table) -> String {
 
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let keyword = if matches!(self.content, Content::Verdicts(_)) {
+        let keyword = if matches!(self.content, Content::PortChains(_)) {
             "map"
         } else {
             "set"
@@ -47,10 +47,10 @@ impl Display for Set {
                 let names = names.iter().map(|name| format!("\"{name}\""));
                 write_elements(f, names, 1)?;
             }
-            Content::Verdicts(ports) => {
+            Content::PortChains(ports) => {
                 let ports = ports
                     .iter()
-                    .map(|(port, verdict)| format!("{port} : {verdict}"));
+                    .map(|(port, chain)| format!("{port} : goto {chain}"));
                 write_elements(f, ports, 5)?;
             }
             Content::TimedInterfaces | Content::TimedSources(_) => {}
@@ -65,7 +65,7 @@ impl Content {
             Self::Interfaces(_) | Self::TimedInterfaces => "ifname",
             Self::TimedSources(Family::V4) => "ipv4_addr",
             Self::TimedSources(Family::V6) => "ipv6_addr",
-            Self::Verdicts(_) => "inet_service : verdict",
+            Self::PortChains(_) => "inet_service : verdict",
         }
     }
 }
