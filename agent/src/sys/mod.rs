@@ -1,7 +1,9 @@
-//! What the kernel offers, made safe: the only place with `unsafe` code.
-#![allow(unsafe_code, reason = "every block states why it is sound")]
+//! What the kernel and the C libraries offer, made safe: the only place with `unsafe` code.
+#![expect(unsafe_code, reason = "every block states why it is sound")]
 
 pub mod clock;
+pub(crate) mod netlink;
+pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
 pub mod signal;
