@@ -17,7 +17,7 @@ extern crate std;
 pub mod config;
 pub mod door;
 pub mod hash;
-pub mod hash;
 pub mod knock;
 pub mod packet;
 pub mod time;
+pub mod uci;
