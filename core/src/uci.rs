@@ -18,6 +18,9 @@ use heapless::{String, Vec};
 pub const MAX_FILE: usize = 64 * 1024;
 /// The longest word in bytes, without quotes: 32 ports with their protocols fit.
 pub const MAX_WORD: usize = 512;
+/// How often a file is read again from a quote that was probably left open. Each time can
+/// run to the end of the file, so this keeps the work in proportion to the file's size.
+const MAX_RETRIES: u8 = 16;
 
 /// The statements of a file, in order, with the mistakes between them.
 #[derive(Clone, Debug)]
@@ -25,6 +28,10 @@ pub struct Statements<'t> {
     text: &'t [u8],
     cursor: Cursor,
     mistake: Option<(Position, Problem)>,
+    /// The first quote of the statement that ends on a later line.
+    long_quote: Option<Cursor>,
+    long_quotes: u32,
+    retries: u8,
     in_section: bool,
 }
 
@@ -69,7 +76,7 @@ pub struct Word {
 }
 
 /// A place in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// From 1.
     pub line: u32,
@@ -113,7 +120,7 @@ pub enum Problem {
     FileTooLarge,
     /// A byte of value zero.
     Nul,
-    /// A quote that does not end.
+    /// A quote that does not end, or most likely was to end on its line.
     Unterminated,
     /// A word longer than [`MAX_WORD`].
     WordTooLong,
@@ -145,6 +152,15 @@ pub struct Cursor {
     line_start: u32,
 }
 
+impl Cursor {
+    const fn position(self) -> Position {
+        Position {
+            line: self.line,
+            column: self.offset.saturating_sub(self.line_start) + 1,
+        }
+    }
+}
+
 impl<'t> Statements<'t> {
     /// The statements of a file with this text.
     pub const fn new(text: &'t [u8]) -> Self {
@@ -156,36 +172,32 @@ impl<'t> Statements<'t> {
                 line_start: 0,
             },
             mistake: None,
+            long_quote: None,
+            long_quotes: 0,
+            retries: MAX_RETRIES,
             in_section: false,
         }
     }
 
     /// The statements of the same file from `cursor` on.
     #[must_use]
-    pub const fn resume(&self, cursor: Cursor) -> Self {
+    pub fn resume(&self, cursor: Cursor) -> Self {
         Self {
             text: self.text,
             cursor,
-            mistake: None,
             in_section: true,
+            ..Statements::new(self.text)
         }
     }
 
-    /// Where the next statement is read from.
-    pub const fn cursor(&self) -> Cursor {
+    /// Where the next statement begins.
+    pub fn cursor(&mut self) -> Cursor {
+        self.skip_between();
         self.cursor
     }
 
-    fn here(&self) -> Position {
-        let Cursor {
-            offset,
-            line,
-            line_start,
-        } = self.cursor;
-        Position {
-            line,
-            column: offset.saturating_sub(line_start) + 1,
-        }
+    const fn here(&self) -> Position {
+        self.cursor.position()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -313,6 +325,10 @@ impl<'t> Statements<'t> {
         while let Some(byte) = self.peek() {
             if byte == quote {
                 self.bump();
+                if self.cursor.line != start.line {
+                    self.long_quote.get_or_insert(start);
+                    self.long_quotes += 1;
+                }
                 return fits;
             }
             fits &= self.byte(quote == b'"', word);
@@ -337,12 +353,13 @@ impl<'t> Statements<'t> {
     fn statement(&mut self) -> Result<Statement, SyntaxError> {
         let position = self.here();
         let keyword = self.keyword();
+        (self.long_quote, self.long_quotes) = (None, 0);
         let (first, second, third) = (self.word(), self.word(), self.word());
         while self.word().is_some() {}
         let statement = self.assemble(position, keyword, first, second, third);
         self.in_section |= keyword == Some(Keyword::Config);
         let (position, problem) = match (self.mistake.take(), statement) {
-            (Some(mistake), _) | (None, Err(mistake)) => mistake,
+            (Some(mistake), _) | (None, Err(mistake)) => self.left_open(mistake),
             (None, Ok(statement)) => return Ok(statement),
         };
         Err(SyntaxError {
@@ -350,6 +367,28 @@ impl<'t> Statements<'t> {
             keyword,
             problem,
         })
+    }
+
+    /// Lays a mistake to the quote that was probably left open, and goes on after its line.
+    ///
+    /// Where an end is missing, the next quote ends it and what was quoted is not, and so
+    /// on: the mistake that comes of it may be many lines away.
+    fn left_open(&mut self, mistake: (Position, Problem)) -> (Position, Problem) {
+        let Some(start) = self.long_quote else {
+            return mistake;
+        };
+        let likely = match mistake.1 {
+            Problem::WordTooLong => self.long_quotes > 1,
+            _ => mistake.0 >= start.position(),
+        };
+        if !likely || self.retries == 0 {
+            return mistake;
+        }
+        self.retries -= 1;
+        self.cursor = start;
+        let position = self.here();
+        self.skip_line();
+        (position, Problem::Unterminated)
     }
 
     fn assemble(
@@ -564,6 +603,23 @@ mod tests {
             ("c d;o a \"b\\\"", &["c d ", "! 1:9 Unterminated"]),
             ("c d;o a \"\\", &["c d ", "! 1:9 Unterminated"]),
             ("c 'd\no a b", &["! 1:3 Unterminated", "o a=b"]),
+            (
+                "c d\no a 'b\no c 'd'\no e 'f'",
+                &["c d ", "! 2:5 Unterminated", "o c=d", "o e=f"],
+            ),
+            (
+                "c d\no a \"b\no c \"d e\"\no f g",
+                &["c d ", "! 2:5 Unterminated", "o c=d e", "o f=g"],
+            ),
+            (
+                "c d\no a 'b\nc' 'd\ne' f\no g h",
+                &[
+                    "c d ",
+                    "! 2:5 Unterminated",
+                    "! 3:1 UnknownStatement",
+                    "o g=h",
+                ],
+            ),
             ("c d\0\no a b", &["! 1:4 Nul", "o a=b"]),
             ("c d\no a '\0\0'\no a b", &["c d ", "! 2:6 Nul", "o a=b"]),
             ("# \0\n\0", &["! 1:3 Nul", "! 2:1 Nul"]),
@@ -656,7 +712,8 @@ mod tests {
     fn a_cursor_reads_the_same_statement_again() {
         let mut statements = Statements::new(b"c d\n# x\no a b;o c 'd\ne'\no f g");
         loop {
-            let again = statements.resume(statements.cursor()).next();
+            let cursor = statements.cursor();
+            let again = statements.resume(cursor).next();
             let item = statements.next();
             assert_eq!(item, again);
             if item.is_none() {
@@ -665,7 +722,13 @@ mod tests {
         }
     }
 
-    /// Each kind of quote can run to the end of the file only once.
+    #[test]
+    fn reading_again_has_a_limit() {
+        let count = usize::from(MAX_RETRIES) + 9;
+        let items = read(format!("c d\n{}", "o a \\''\n".repeat(count)).as_bytes());
+        assert_eq!(items.len(), 1 + usize::from(MAX_RETRIES) + 1, "{items:?}");
+    }
+
     #[test]
     fn unterminated_quotes_take_linear_time() {
         for line in [
@@ -676,6 +739,8 @@ mod tests {
             "\"\\\"\n",
             "\\\"\n",
             "'\\'\\\"\n",
+            "o \\''\n",
+            "\\''\n",
             "#'\"\n",
         ] {
             let text = line.repeat(MAX_FILE / line.len());
