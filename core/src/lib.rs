@@ -30,3 +30,4 @@ pub mod payload;
 pub mod ports;
 mod table;
 pub mod time;
+pub mod uci;
