@@ -292,18 +292,25 @@ impl Details<'_> {
 
 /// Writes a text between quotes, all but printable ASCII escaped: a file must not drive
 /// the terminal that its mistakes are printed on.
+///
+/// It stops at the end of a line. Where a quote was left open, the next line is part of the
+/// value, and may be a secret.
 fn quote<W>(f: &mut Formatter<'_, W>, text: &str) -> Result<(), W::Error>
 where
     W: uWrite + ?Sized,
 {
+    let mut characters = text.chars();
     f.write_str("'")?;
-    for character in text.chars().take(MAX_QUOTED).flat_map(char::escape_default) {
-        f.write_char(character)?;
+    for character in characters.by_ref().take(MAX_QUOTED) {
+        if character == '\n' {
+            return f.write_str("...'");
+        }
+        for escaped in character.escape_default() {
+            f.write_char(escaped)?;
+        }
     }
-    if text.chars().nth(MAX_QUOTED).is_some() {
-        f.write_str("...")?;
-    }
-    f.write_str("'")
+    let more = characters.next().is_some();
+    f.write_str(if more { "...'" } else { "'" })
 }
 
 /// The least number of bytes to insert, delete or replace that makes one text the other
@@ -366,7 +373,8 @@ mod tests {
         for (text, quoted) in [
             ("ssh", "'ssh'"),
             ("it's", "'it\\'s'"),
-            ("\x1b[2J\x07\r\n", "'\\u{1b}[2J\\u{7}\\r\\n'"),
+            ("\x1b[2J\x07\r", "'\\u{1b}[2J\\u{7}\\r'"),
+            ("mark\n\toption seed JBSW", "'mark...'"),
             ("\u{9b}\u{202e}é", "'\\u{9b}\\u{202e}\\u{e9}'"),
         ] {
             let mut written = Text(String::new());
