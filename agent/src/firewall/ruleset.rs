@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::door::{Door, Method};
-use postern_core::knock::{Port, Protocol};
+use postern_core::door::Door;
+use postern_core::knock::Protocol;
+use postern_core::method;
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "postern";
@@ -315,13 +316,12 @@ fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
                 .or_insert_with(|| door_chain_name(door));
         }
     }
-    for port in config
-        .doors
-        .iter()
-        .flat_map(knocks)
-        .filter(|port| port.protocol == protocol)
+    let knocks = config.doors.iter().flat_map(method::watched);
+    for number in knocks
+        .filter(|knock| knock.0 == protocol)
+        .flat_map(|knock| knock.1)
     {
-        ports.entry(port.number).or_insert_with(|| KNOCK.to_owned());
+        ports.entry(number).or_insert_with(|| KNOCK.to_owned());
     }
     (!ports.is_empty()).then(|| Set {
         name: map_name(protocol),
@@ -329,13 +329,6 @@ fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
         size: None,
         comment: None,
     })
-}
-
-/// The ports on which a door's knocks arrive.
-fn knocks(door: &Door) -> impl Iterator<Item = &Port> {
-    match &door.method {
-        Method::Separate { open, close } => open.iter().chain(close),
-    }
 }
 
 fn chains(config: &Config) -> Vec<Chain> {

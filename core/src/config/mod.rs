@@ -11,6 +11,7 @@ use heapless::{String, Vec};
 
 use crate::door::{Door, MAX_DOORS};
 
+pub use crate::ports::MAX_KNOCK_PORTS;
 pub use diagnostic::{Diagnostic, Problem, Severity};
 pub use options::{OPTIONS, OptionSpec, Presence, Section};
 
@@ -20,8 +21,8 @@ pub const MAX_INTERFACES: usize = 16;
 pub const MAX_INTERFACE_NAME: usize = 15;
 /// The longest path of the control socket: `sun_path` less its terminator (unix(7)).
 pub const MAX_PATH: usize = 107;
-/// The most ports that the sequences of all doors can knock on.
-pub const MAX_KNOCK_PORTS: usize = 1024;
+/// Where the control socket lies unless the configuration says otherwise.
+pub const DEFAULT_CONTROL: &str = "/run/postern.sock";
 /// The most sections with a name, doors and sections of unknown types together.
 pub const MAX_SECTIONS: usize = 128;
 
@@ -65,6 +66,25 @@ pub struct Global {
     pub nflog_group: u16,
     /// Where the agent's control socket lies: an absolute path.
     pub control: String<MAX_PATH>,
+}
+
+impl Source {
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nflog => "nflog",
+        }
+    }
+}
+
+impl Guard {
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Mark => "mark",
+        }
+    }
 }
 
 impl Global {

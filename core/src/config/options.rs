@@ -5,8 +5,10 @@ use core::ops::RangeInclusive;
 use heapless::{String, Vec};
 
 use super::{Config, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use crate::config::DEFAULT_CONTROL;
 use crate::door::{Cutoff, Door, MAX_GUARDS, MAX_STEPS, Method, Name, Sequence};
 use crate::knock::{Port, Protocol};
+use crate::method;
 use crate::time::{Duration, DurationError};
 
 /// The types of sections.
@@ -88,6 +90,9 @@ pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 pub(super) struct Draft<'c> {
     pub(super) config: &'c mut Config,
     pub(super) door: Door,
+    /// What `door` is knocked on with; its method is made of this when all of it is read.
+    pub(super) open: Sequence,
+    pub(super) close: Sequence,
 }
 
 /// Why a value is refused.
@@ -169,7 +174,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "control",
         section: Section::Postern,
-        presence: Presence::Default("/run/postern.sock"),
+        presence: Presence::Default(DEFAULT_CONTROL),
         unit: "path",
         expected: "an absolute path of at most 107 bytes",
         meaning: "where the control socket lies",
@@ -210,8 +215,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         meaning: "a port to knock on to open the door, in the order of the file",
         secret: false,
         kind: Kind::Many {
-            add: |draft, text| knock(draft, text, open_of),
-            clear: |draft| open_of(&mut draft.door).clear(),
+            add: |draft, text| knock(draft, text, |draft| &mut draft.open),
+            clear: |draft| draft.open.clear(),
             limit: MAX_STEPS,
         },
     },
@@ -225,8 +230,8 @@ pub const OPTIONS: &[OptionSpec] = &[
                   only time closes it",
         secret: false,
         kind: Kind::Many {
-            add: |draft, text| knock(draft, text, close_of),
-            clear: |draft| close_of(&mut draft.door).clear(),
+            add: |draft, text| knock(draft, text, |draft| &mut draft.close),
+            clear: |draft| draft.close.clear(),
             limit: MAX_STEPS,
         },
     },
@@ -265,37 +270,60 @@ pub const OPTIONS: &[OptionSpec] = &[
 const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
 
 /// A door with nothing but a name.
-pub(super) const fn blank_door(name: Name) -> Door {
+const fn blank_door(name: Name) -> Door {
     Door {
         name,
         guards: Vec::new(),
-        method: Method::SequenceSeparate {
+        method: Method::Separate {
             open: Sequence::new(),
             close: Sequence::new(),
         },
+        payload: None,
         window: Duration::from_millis(0),
+        jitter: Duration::from_millis(0),
+        grant_prefix4: 32,
+        grant_prefix6: 128,
         grant: Duration::from_millis(0),
         cutoff: None,
     }
 }
 
-/// The opening and the closing sequence of a door.
-pub(super) const fn sequences(door: &Door) -> [&Sequence; 2] {
-    let Method::SequenceSeparate { open, close } = &door.method;
-    [open, close]
-}
+impl<'c> Draft<'c> {
+    pub(super) const fn new(config: &'c mut Config) -> Self {
+        Self {
+            config,
+            door: blank_door(Name::new()),
+            open: Sequence::new(),
+            close: Sequence::new(),
+        }
+    }
 
-const fn open_of(door: &mut Door) -> &mut Sequence {
-    let Method::SequenceSeparate { open, .. } = &mut door.method;
-    open
-}
+    /// Begins another door.
+    pub(super) fn begin(&mut self, name: Name) {
+        self.door = blank_door(name);
+        self.open.clear();
+        self.close.clear();
+    }
 
-const fn close_of(door: &mut Door) -> &mut Sequence {
-    let Method::SequenceSeparate { close, .. } = &mut door.method;
-    close
-}
+    /// Adds the door that was read to the others; there is room for it.
+    pub(super) fn end(&mut self) {
+        let mut door = core::mem::replace(&mut self.door, blank_door(Name::new()));
+        door.method = Method::Separate {
+            open: self.open.clone(),
+            close: self.close.clone(),
+        };
+        _ = self.config.doors.push(door);
+    }
 
-impl Draft<'_> {
+    /// Whether a door, perhaps the one being read, is knocked on at this port.
+    fn knocks_on(&self, door: &Door, port: Port) -> bool {
+        let is_port = |step: &Port| *step == port;
+        match door.name == self.door.name {
+            true => self.open.iter().chain(&self.close).any(is_port),
+            false => watches(door, port),
+        }
+    }
+
     /// A fault that names the first door, the one being read included, of which `holds`.
     fn conflict(&self, problem: Problem, holds: impl FnMut(&&Door) -> bool) -> Result<(), Fault> {
         let mut doors = self.config.doors.iter().chain([&self.door]);
@@ -307,6 +335,12 @@ impl Draft<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the door's knocks can hit the port.
+pub(super) fn watches(door: &Door, port: Port) -> bool {
+    method::watched(door)
+        .any(|(protocol, numbers)| protocol == port.protocol && numbers.contains(&port.number))
 }
 
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
@@ -375,12 +409,8 @@ fn control(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 fn guard_port(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     let port = port(text)?;
     draft.conflict(Problem::GuardTwice, |door| door.guards.contains(&port))?;
-    draft.conflict(Problem::GuardIsKnock, |door| knocks_on(door, port))?;
+    draft.conflict(Problem::GuardIsKnock, |door| draft.knocks_on(door, port))?;
     push(&mut draft.door.guards, port)
-}
-
-fn knocks_on(door: &Door, port: Port) -> bool {
-    sequences(door).iter().any(|ports| ports.contains(&port))
 }
 
 fn method(_: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
@@ -395,11 +425,11 @@ fn method(_: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 fn knock(
     draft: &mut Draft<'_>,
     text: &str,
-    sequence: fn(&mut Door) -> &mut Sequence,
+    sequence: for<'d> fn(&'d mut Draft<'_>) -> &'d mut Sequence,
 ) -> Result<(), Fault> {
     let port = port(text)?;
     draft.conflict(Problem::KnockIsGuard, |door| door.guards.contains(&port))?;
-    let sequence = sequence(&mut draft.door);
+    let sequence = sequence(draft);
     if sequence.contains(&port) {
         return Err(Problem::KnockTwice.into());
     }

@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use super::diagnostic::Details;
-use super::options::{Draft, Kind, OptionSpec, Setter, blank_door, sequences};
+use super::options::{Draft, Kind, OptionSpec, Setter, watches};
 use super::{
     Config, Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section,
     Severity,
@@ -21,10 +21,7 @@ type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 pub(super) fn read(text: &[u8], config: &mut Config, report: Report<'_>) -> bool {
     let reader = Reader {
         file: Statements::new(text),
-        draft: Draft {
-            config,
-            door: blank_door(Name::new()),
-        },
+        draft: Draft::new(config),
         section: None,
         section_at: Position::START,
         global_at: Position::START,
@@ -183,7 +180,7 @@ impl Reader<'_, '_, '_> {
             return self.tell(self.section_at, Problem::TooManyDoors, details);
         }
         let door = self.door_name(name).unwrap_or_default();
-        self.draft.door = blank_door(door);
+        self.draft.begin(door);
         for (given, _) in self
             .given
             .iter_mut()
@@ -310,9 +307,8 @@ impl Reader<'_, '_, '_> {
                 self.judge();
             }
             self.count_knock_ports();
-            let door = core::mem::replace(&mut self.draft.door, blank_door(Name::new()));
             // `open_door` made sure that there is room.
-            _ = self.draft.config.doors.push(door);
+            self.draft.end();
         }
         self.section = None;
     }
@@ -340,7 +336,7 @@ impl Reader<'_, '_, '_> {
 
     /// Looks at a door that is right so far as a whole.
     fn judge(&mut self) {
-        let [open, close] = sequences(&self.draft.door);
+        let Draft { open, close, .. } = &self.draft;
         let clash = !open.is_empty() && !close.is_empty();
         let clash = clash && (open.starts_with(close) || close.starts_with(open));
         let (single, ascending) = (open.len() == 1, is_ascending(open));
@@ -360,9 +356,13 @@ impl Reader<'_, '_, '_> {
 
     /// Counts the ports that this door is the first to knock on.
     fn count_knock_ports(&mut self) {
-        let [open, close] = sequences(&self.draft.door);
-        let others = || self.draft.config.doors.iter().flat_map(sequences);
-        let is_new = |port: &&Port| !others().any(|ports| ports.contains(port));
+        let Draft {
+            config,
+            open,
+            close,
+            ..
+        } = &self.draft;
+        let is_new = |port: &&Port| !config.doors.iter().any(|door| watches(door, **port));
         let only_closing = close.iter().filter(|port| !open.contains(port));
         let before = self.knock_ports;
         self.knock_ports += open.iter().chain(only_closing).filter(is_new).count();

@@ -4,9 +4,9 @@ use std::{format, vec};
 
 use ufmt::{uWrite, uwrite};
 
-use super::options::{Draft, Kind, blank_door};
+use super::options::{Draft, Kind};
 use super::*;
-use crate::door::{Cutoff, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method, Name};
+use crate::door::{Cutoff, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
 use crate::knock::{Port, Protocol};
 use crate::time::Duration;
 
@@ -74,14 +74,18 @@ fn the_example_of_the_design() {
         doors: [Door {
             name: "ssh".try_into().unwrap(),
             guards: [port(Tcp, 22)].into_iter().collect(),
-            method: Method::SequenceSeparate {
+            method: Method::Separate {
                 open: [port(Tcp, 7000), port(Udp, 8001), port(Tcp, 9002)]
                     .into_iter()
                     .collect(),
                 close: [port(Tcp, 9003), port(Tcp, 7004)].into_iter().collect(),
             },
+            payload: None,
             window: Duration::from_secs(10),
+            jitter: Duration::from_millis(0),
             grant: Duration::from_secs(30),
+            grant_prefix4: 32,
+            grant_prefix6: 128,
             cutoff: Some(Cutoff {
                 failures: 5,
                 within: Duration::from_secs(600),
@@ -99,11 +103,7 @@ fn every_default_can_be_read() {
         global: Global::EMPTY,
         doors: heapless::Vec::new(),
     };
-    let door = blank_door(Name::new());
-    let mut draft = Draft {
-        config: &mut config,
-        door,
-    };
+    let mut draft = Draft::new(&mut config);
     for spec in OPTIONS {
         match (spec.presence, spec.kind) {
             (Presence::Default(text), Kind::One(set)) => {
@@ -174,7 +174,7 @@ fn values_that_are_accepted() {
             door.guards.len() == 3
         }),
         ("list close 23\nlist close 24\noption close 25", |door| {
-            let Method::SequenceSeparate { close, .. } = &door.method;
+            let close = door.method.close();
             close[..] == [port(Protocol::Tcp, 25)]
         }),
         ("option grant 1s\noption grant 2s", |door| {

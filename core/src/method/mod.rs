@@ -137,7 +137,7 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
 
 /// The ports that the door's knocks can hit, as far as its configuration tells: the ports of
 /// a list are known when it is armed.
-pub(crate) fn watched(door: &Door) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
+pub fn watched(door: &Door) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
     let opening = match &door.method {
         Method::Same { steps } => steps.as_slice(),
         Method::Separate { open, .. } => open,
