@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             println!("skipped: no network namespace: {error}");

@@ -11,6 +11,8 @@ mod examples;
 mod kernel_tests;
 mod netlink;
 mod objects;
+#[cfg(test)]
+mod packet_tests;
 mod refusal;
 mod ruleset;
 mod text;
