@@ -154,12 +154,6 @@ impl Channel {
         Err(failure.unwrap_or(Failure::NoAnswer))
     }
 
-    /// Succeeds if a set holds an element; otherwise ENOENT.
-    pub(super) fn holds(&mut self, set: &[&str], key: Key<'_>) -> Result<(), Failure> {
-        let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
-        self.ask(libc::NFT_MSG_GETSETELEM, element, |_| Some(()))
-    }
-
     /// Asks for one thing: what `parse` makes of the answer.
     pub(super) fn ask<T>(
         &mut self,
