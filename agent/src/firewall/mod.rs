@@ -95,7 +95,11 @@ impl Firewall {
                 .channel
                 .generation()
                 .map_err(|failure| refused_object(&Object::Batch, failure))?;
-            let kept = self.kept(table)?;
+            let kept = match self.kept(table) {
+                // There was none, or it went while it was read.
+                Err(Refusal::NotInstalled) => Vec::new(),
+                kept => kept?,
+            };
             // The last time, a grant made since it was read is lost rather than the guard.
             let generation = (attempt < INSTALL_ATTEMPTS).then_some(generation);
             match self.try_replace(table, &kept, generation) {
@@ -297,10 +301,7 @@ impl Firewall {
 
     /// What the sets of this table shall have again: a set is the same if its name and comment are.
     fn kept(&mut self, table: &Table) -> Result<Vec<Kept>, Refusal> {
-        let old = match self.sets() {
-            Err(Refusal::NotInstalled) => return Ok(Vec::new()),
-            old => old?,
-        };
+        let old = self.sets()?;
         let mut kept = Vec::new();
         for (index, set) in table
             .sets
