@@ -118,13 +118,17 @@ impl Setup {
         self.scratch.join("config")
     }
 
+    fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
     /// Starts the agent on the router; when this returns, it guards and hears knocks.
     ///
     /// # Panics
     /// When it ends or says nothing instead.
     #[track_caller]
-    pub fn start<'t>(&self, router: &'t Host) -> Agent<'t> {
-        Agent::start(&router.namespace, &self.config(), self.scratch.join("log"))
+    pub fn start<'t>(&'t self, router: &'t Host) -> Agent<'t> {
+        Agent::start(&router.namespace, self)
     }
 
     /// Runs one of its other verbs on the router, with `--config` and these arguments.
@@ -140,25 +144,25 @@ impl Setup {
 #[derive(Debug)]
 pub struct Agent<'t> {
     namespace: &'t Namespace,
+    setup: &'t Setup,
     process: Process,
-    log: PathBuf,
 }
 
 impl<'t> Agent<'t> {
     #[track_caller]
-    fn start(namespace: &'t Namespace, config: &Path, log: PathBuf) -> Self {
-        let file = File::create(&log).expect("make a log");
+    fn start(namespace: &'t Namespace, setup: &'t Setup) -> Self {
+        let log = File::create(setup.log()).expect("make a log");
         let mut postern = Command::new(program());
         postern
             .args(["run", "--config"])
-            .arg(config)
+            .arg(setup.config())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        let process = namespace.spawn(postern.stderr(file));
+        let process = namespace.spawn(postern.stderr(log));
         let mut agent = Self {
             namespace,
+            setup,
             process,
-            log,
         };
         agent.wait_for_line("postern: ready");
         agent
@@ -182,7 +186,7 @@ impl<'t> Agent<'t> {
 
     /// All that it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        fs::read_to_string(self.setup.log()).unwrap_or_default()
     }
 
     /// Its process id.

@@ -1,5 +1,8 @@
 //! What the kernel's rules say.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use crate::namespace::Namespace;
 
 /// Carries out an nft script inside the namespace.
@@ -37,6 +40,39 @@ pub fn settled_table(namespace: &Namespace, name: &str) -> Option<String> {
     (said.status == 0).then(|| without_expiries(&said.stdout))
 }
 
+/// How long an address remains in some set of the table; `None` where it is in none.
+pub fn expiry(namespace: &Namespace, table_name: &str, address: IpAddr) -> Option<Duration> {
+    let listing = table(namespace, table_name)?;
+    let mut words = listing
+        .split([' ', ',', '\n', '\t'])
+        .skip_while(|word| *word != address.to_string());
+    words.find(|word| *word == "expires")?;
+    Some(duration(words.next()?))
+}
+
+/// Reads a time as nft writes it, such as `1m29s980ms`.
+fn duration(text: &str) -> Duration {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while let Some(digits) = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .filter(|end| *end > 0)
+    {
+        let number: u64 = rest[..digits].parse().expect("a number");
+        let unit = rest[digits..].trim_start_matches(|c: char| !c.is_ascii_digit());
+        total += match &rest[digits..rest.len() - unit.len()] {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number * 60),
+            "h" => Duration::from_secs(number * 3_600),
+            "d" => Duration::from_secs(number * 86_400),
+            other => panic!("no unit of nft's: {other}"),
+        };
+        rest = unit;
+    }
+    total
+}
+
 fn without_expiries(listing: &str) -> String {
     let mut settled = String::new();
     let mut words = listing.split_inclusive([' ', ',', '\n']);
@@ -54,6 +90,12 @@ fn without_expiries(listing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_nft() {
+        assert_eq!(duration("1m29s980ms"), Duration::from_millis(89_980));
+        assert_eq!(duration("4ms"), Duration::from_millis(4));
+    }
 
     #[test]
     fn expiries_are_left_out() {

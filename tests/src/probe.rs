@@ -72,6 +72,11 @@ pub fn udp_opens(from: &Namespace, to: SocketAddr, within: Duration) -> bool {
     try_poll(within, || (udp(from, to) == Answer::Open).then_some(())).is_some()
 }
 
+/// Whether a UDP port falls silent to new flows before `within` has passed.
+pub fn udp_shuts(from: &Namespace, to: SocketAddr, within: Duration) -> bool {
+    try_poll(within, || (udp(from, to) == Answer::Silent).then_some(())).is_some()
+}
+
 /// Datagrams from one port to one port.
 #[derive(Debug)]
 pub struct UdpFlow(UdpSocket);

@@ -43,6 +43,11 @@ pub fn try_poll<T>(within: Duration, mut find: impl FnMut() -> Option<T>) -> Opt
     }
 }
 
+/// Lets time pass where nothing but time can be waited for: until `since` is `age` ago.
+pub fn until_aged(since: Instant, age: Duration) {
+    thread::sleep(age.saturating_sub(since.elapsed()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
