@@ -143,9 +143,15 @@ impl Setup {
 /// A running agent, ended on drop. If the test fails, what it logged and the kernel's rules are shown.
 #[derive(Debug)]
 pub struct Agent<'t> {
+    process: Process,
+    witness: Witness<'t>,
+}
+
+/// Tells what it saw when the test fails.
+#[derive(Debug)]
+struct Witness<'t> {
     namespace: &'t Namespace,
     setup: &'t Setup,
-    process: Process,
 }
 
 impl<'t> Agent<'t> {
@@ -159,11 +165,8 @@ impl<'t> Agent<'t> {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let process = namespace.spawn(postern.stderr(log));
-        let mut agent = Self {
-            namespace,
-            setup,
-            process,
-        };
+        let witness = Witness { namespace, setup };
+        let mut agent = Self { process, witness };
         agent.wait_for_line("postern: ready");
         agent
     }
@@ -184,9 +187,14 @@ impl<'t> Agent<'t> {
         });
     }
 
+    /// The bare process, for those who outlive this borrow.
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
     /// All that it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.setup.log()).unwrap_or_default()
+        self.witness.log()
     }
 
     /// Its process id.
@@ -213,7 +221,13 @@ impl<'t> Agent<'t> {
     }
 }
 
-impl Drop for Agent<'_> {
+impl Witness<'_> {
+    fn log(&self) -> String {
+        fs::read_to_string(self.setup.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Witness<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- the agent logged:\n{}", self.log());
