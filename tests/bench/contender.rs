@@ -147,7 +147,7 @@ fn start_knockd(net: &Topology) -> Running {
 }
 
 /// A ruleset that does everything in the kernel, built as the nftables wiki's example of port
-/// knocking is: a set of (source . next expected port) with timeouts.
+/// knocking is: a set of (source . next expected port) with timeouts of one second, as there.
 fn start_ruleset(net: &Topology) -> Running {
     let [first, second, third] = KNOCKS;
     nft::apply(
@@ -158,8 +158,8 @@ fn start_ruleset(net: &Topology) -> Running {
                 set candidates {{ type ipv4_addr . inet_service; flags timeout; }}
                 chain input {{
                     type filter hook input priority -10;
-                    tcp dport {first} add @candidates {{ ip saddr . {second} timeout 10s }}
-                    tcp dport {second} ip saddr . tcp dport @candidates add @candidates {{ ip saddr . {third} timeout 10s }}
+                    tcp dport {first} add @candidates {{ ip saddr . {second} timeout 1s }}
+                    tcp dport {second} ip saddr . tcp dport @candidates add @candidates {{ ip saddr . {third} timeout 1s }}
                     tcp dport {third} ip saddr . tcp dport @candidates add @clients {{ ip saddr timeout 10s }}
                     tcp dport {GUARDED} ip saddr @clients counter accept
                     tcp dport {GUARDED} ct state established,related counter accept
