@@ -1,3 +1,7 @@
-//! Postern, the Linux program.
+//! Postern: port knocking for Netfilter.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    postern::main()
+}

@@ -2,7 +2,9 @@
 
 use heapless::{String, Vec};
 
+use crate::code::Code;
 use crate::knock::Port;
+use crate::payload::Payload;
 use crate::time::Duration;
 
 /// The most doors one configuration can have: a set of doors is the bits of a `u64`.
@@ -19,6 +21,9 @@ pub type Name = String<MAX_NAME>;
 /// Ports to knock on, in this order.
 pub type Sequence = Vec<Port, MAX_STEPS>;
 
+/// The longest path of a secret or a list: the limit of the control socket's will do.
+pub const MAX_PATH: usize = 107;
+
 /// A guarded service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
@@ -28,24 +33,131 @@ pub struct Door {
     pub guards: Vec<Port, MAX_GUARDS>,
     /// How the ports to knock are chosen.
     pub method: Method,
+    /// What every UDP knock must carry.
+    pub payload: Option<Payload>,
     /// The time from the first knock of an attempt to its last.
     pub window: Duration,
+    /// How long after its successor a knock of a fixed sequence may still arrive; 0: not at all.
+    pub jitter: Duration,
     /// How long a grant lasts.
     pub grant: Duration,
+    /// How much of an IPv4 address is granted, in bits from the left: 32 is that address only.
+    pub grant_prefix4: u8,
+    /// How much of an IPv6 address is granted: 128 is that address only.
+    pub grant_prefix6: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,
 }
 
 /// How the ports to knock are chosen.
+///
+/// Where there is a `close` sequence, an empty one means that only time closes the door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// One sequence opens, another closes. An empty `close` means that only time closes the door.
-    SequenceSeparate {
+    /// `single-same`, and `sequence-same` with more knocks than one: the knocks open what is
+    /// closed and close what is open, for their sender.
+    Same {
+        /// The knocks.
+        steps: Sequence,
+    },
+    /// `single-separate`, and `sequence-separate`: one sequence opens, another closes.
+    Separate {
         /// The knocks that open.
         open: Sequence,
         /// The knocks that close.
         close: Sequence,
     },
+    /// `one-time-list`: sequences in a file, each used once, in turn.
+    List {
+        /// The file: a sequence a line.
+        file: String<MAX_PATH>,
+        /// What comes after the last of them.
+        at_end: AtEnd,
+        /// Whether knocks may come in any order.
+        order: Order,
+        /// The knocks that close.
+        close: Sequence,
+    },
+    /// `one-time-clock`: RFC 6238 (TOTP).
+    Clock {
+        /// How a number becomes ports.
+        code: Code,
+        /// Seconds for which a code is the current one.
+        period: u32,
+        /// How many periods before and after the current one are accepted too.
+        skew: u8,
+        /// The knocks that close.
+        close: Sequence,
+    },
+    /// `one-time-seed`: RFC 4226 (HOTP).
+    Seed {
+        /// How a number becomes ports.
+        code: Code,
+        /// How many codes are accepted: the next one and those after it.
+        look_ahead: u8,
+        /// The knocks that close.
+        close: Sequence,
+    },
+}
+
+impl Method {
+    /// The name in configurations.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Same { steps } if steps.len() == 1 => "single-same",
+            Self::Same { .. } => "sequence-same",
+            Self::Separate { open, .. } if open.len() == 1 => "single-separate",
+            Self::Separate { .. } => "sequence-separate",
+            Self::List { .. } => "one-time-list",
+            Self::Clock { .. } => "one-time-clock",
+            Self::Seed { .. } => "one-time-seed",
+        }
+    }
+
+    /// Whether what opens the door works only once, so that its use must be remembered.
+    pub const fn is_one_time(&self) -> bool {
+        matches!(
+            self,
+            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. }
+        )
+    }
+
+    /// The knocks that close; empty where there are none of their own.
+    pub fn close(&self) -> &[Port] {
+        match self {
+            Self::Same { .. } => &[],
+            Self::Separate { close, .. }
+            | Self::List { close, .. }
+            | Self::Clock { close, .. }
+            | Self::Seed { close, .. } => close,
+        }
+    }
+
+    /// How a number becomes ports, for the methods that derive them.
+    pub const fn code(&self) -> Option<&Code> {
+        match self {
+            Self::Clock { code, .. } | Self::Seed { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// What comes after the last sequence of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// The first again.
+    Wrap,
+    /// Nothing: the door stays shut.
+    Stop,
+}
+
+/// Whether the order of the knocks of a one-time method counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Any order within the window.
+    Any,
+    /// As written.
+    Strict,
 }
 
 /// Brute-force cut-off: this many failed attempts within this time silence a source for as long.
@@ -82,10 +194,9 @@ impl DoorSet {
         self.0 == 0
     }
 
-    /// The doors of both sets.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    /// How many doors are in the set.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a knock means: packets in, decisions out.
 //!
-//! A packet's journey, in the order of the modules: [`packet`] reads bytes into a
-//! [`knock`]; [`engine`] holds the [`door`]s of a [`config`] and the [`table`] of
-//! sources, asks the door's [`method`] what the knock amounts to at that [`time`],
-//! lets [`cutoff`] count the failures, and answers with a decision.
+//! A packet's journey: [`packet`] reads bytes into a [`knock`]; the [`engine`] asks the
+//! [`door`]'s method what the knock amounts to at that [`time`], and answers with a
+//! decision. In private modules behind the engine: `ports` finds the doors that a port
+//! concerns, `table` keeps the attempts of every source under a [`hash`], `doorstep`
+//! stands in for it under a flood, `cutoff` counts failures. A [`config`] says which
+//! doors there are.
 //!
 //! There is no operating system here, no allocator and no clock. Every table has a
 //! capacity, and what happens when it is full is written where the table is.
@@ -14,7 +16,18 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod code;
 pub mod config;
+mod cutoff;
 pub mod door;
+mod doorstep;
+pub mod engine;
+pub mod hash;
 pub mod knock;
+pub mod method;
+pub mod packet;
+pub mod payload;
+pub mod ports;
+mod table;
 pub mod time;
+pub mod uci;

@@ -115,7 +115,11 @@ mod tests {
             ("1h", 3_600_000),
             ("365d", 31_536_000_000),
         ] {
-            assert_eq!(Duration::parse(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                Duration::parse(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
     }
 
@@ -139,7 +143,10 @@ mod tests {
     fn never_wraps() {
         let end = Instant::from_millis(u64::MAX);
         assert_eq!(end + Duration::from_secs(1), end);
-        assert_eq!(Instant::default() - Duration::from_secs(1), Instant::default());
+        assert_eq!(
+            Instant::default() - Duration::from_secs(1),
+            Instant::default()
+        );
         assert_eq!(Instant::default().since(end), Duration::default());
     }
 }

@@ -1,0 +1,22 @@
+use super::reach;
+use crate::args::Options;
+use crate::config_file;
+use crate::control::Request;
+use crate::output::{self, Failure};
+
+/// `postern apply`
+pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
+    let config = config_file::load(&options.config)?;
+    let path = std::path::absolute(&options.config)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;
+    match reach::agent(&options.config, &Request::Apply { config: path })? {
+        Some(answer) => output::print(&answer.map_err(Failure::Failed)?),
+        None => {
+            reach::firewall()?
+                .install(&config)
+                .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+            output::say("no agent is running: nobody hears knocks until 'postern run'");
+            output::print("guard installed\n")
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The verbs, one file each; those that only reach for the agent or the kernel share `reach`.
+
+mod apply;
+mod check;
+mod reach;
+mod remove;
+mod render;
+mod run;
+mod status;
+mod switch;
+
+pub(crate) use apply::apply;
+pub(crate) use check::check;
+pub(crate) use remove::remove;
+pub(crate) use render::render;
+pub(crate) use run::run;
+pub(crate) use status::status;
+pub(crate) use switch::{close, open};

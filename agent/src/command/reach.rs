@@ -1,0 +1,35 @@
+//! Reaching a running agent, or the kernel where none runs.
+
+use std::path::{Path, PathBuf};
+
+use postern_core::config::DEFAULT_CONTROL;
+
+use crate::config_file;
+use crate::control::{self, Answer, Request};
+use crate::firewall::Firewall;
+use crate::output::Failure;
+
+/// Asks the agent that the configuration speaks of; `None` where none runs.
+///
+/// A broken configuration must not keep its owner from opening a door, so then the agent
+/// is looked for where it would be without one.
+pub(super) fn agent(config: &Path, request: &Request) -> Result<Option<Answer>, Failure> {
+    let socket = match config_file::peek(config) {
+        Some(config) => PathBuf::from(config.global.control.as_str()),
+        None => PathBuf::from(DEFAULT_CONTROL),
+    };
+    control::ask(&socket, request).map_err(|error| {
+        let cure = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => "; run this as root",
+            std::io::ErrorKind::WouldBlock => "; it does not answer",
+            _ => "",
+        };
+        Failure::Failed(format!("the agent at {}: {error}{cure}", socket.display()))
+    })
+}
+
+/// The kernel's packet filter.
+pub(super) fn firewall() -> Result<Firewall, Failure> {
+    Firewall::open()
+        .map_err(|error| Failure::Failed(format!("netlink socket of nf_tables: {error}")))
+}

@@ -1,0 +1,27 @@
+use super::reach;
+use crate::args::Options;
+use crate::control::Request;
+use crate::output::{self, Failure};
+
+/// `postern remove`
+///
+/// The way back in must not hang on the agent's health: when it fails to answer, or
+/// answers that it failed, the kernel is told directly.
+pub(crate) fn remove(options: &Options) -> Result<(), Failure> {
+    match reach::agent(&options.config, &Request::Remove) {
+        Ok(Some(Ok(answer))) => return output::print(&answer),
+        Ok(Some(Err(why))) => output::say(&format!(
+            "the agent failed ({why}); removing the guard without it"
+        )),
+        Err(Failure::Failed(why)) => output::say(&format!("{why}; removing the guard without it")),
+        _ => {}
+    }
+    let removed = reach::firewall()?
+        .remove()
+        .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+    output::print(if removed {
+        "guard removed\n"
+    } else {
+        "there was no guard\n"
+    })
+}

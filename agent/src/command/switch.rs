@@ -1,0 +1,73 @@
+//! The manual switch.
+
+use postern_core::time::Duration;
+
+use super::reach;
+use crate::args::Options;
+use crate::config_file;
+use crate::control::{Answer, Request};
+use crate::manual;
+use crate::output::{self, Failure};
+
+/// How long a door opened by hand stays open when no configuration says.
+const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
+
+/// `postern open`
+pub(crate) fn open(options: &Options) -> Result<(), Failure> {
+    let Options {
+        door,
+        from,
+        lasting,
+        ..
+    } = options;
+    let request = Request::Open {
+        door: door.clone(),
+        from: *from,
+        lasting: *lasting,
+    };
+    let directly = || {
+        let lasting = lasting.unwrap_or_else(|| grant_of(options));
+        Ok(manual::open(&mut reach::firewall()?, door, *from, lasting))
+    };
+    switch(options, &request, directly)
+}
+
+/// `postern close`
+pub(crate) fn close(options: &Options) -> Result<(), Failure> {
+    let Options { door, from, .. } = options;
+    let request = Request::Close {
+        door: door.clone(),
+        from: *from,
+    };
+    let directly = || Ok(manual::close(&mut reach::firewall()?, door, *from));
+    switch(options, &request, directly)
+}
+
+/// Asks the agent; where it cannot be asked, turns to the kernel.
+fn switch(
+    options: &Options,
+    request: &Request,
+    directly: impl FnOnce() -> Result<Answer, Failure>,
+) -> Result<(), Failure> {
+    let answer = match reach::agent(&options.config, request) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => directly()?,
+        Err(Failure::Failed(why)) => {
+            output::say(&format!("{why}; telling the kernel directly"));
+            directly()?
+        }
+        Err(failure) => return Err(failure),
+    };
+    output::print(&answer.map_err(Failure::Failed)?)
+}
+
+/// How long a grant of the door lasts, as far as a configuration can be read.
+fn grant_of(options: &Options) -> Duration {
+    let config = config_file::peek(&options.config);
+    let doors = config.iter().flat_map(|config| &config.doors);
+    doors
+        .filter(|door| door.name == options.door.as_str())
+        .map(|door| door.grant)
+        .next()
+        .unwrap_or(WITHOUT_CONFIG)
+}

@@ -1,0 +1,297 @@
+//! The control socket: how the verbs reach a running agent.
+//!
+//! One request line, one answer: `ok` or `failed` on the first line, then text. Only the
+//! owner of the agent (root) may connect. A request is at most [`MAX_REQUEST`] bytes, at
+//! most [`MAX_CLIENTS`] wait at a time; one more is turned away, and one that says nothing
+//! for [`PATIENCE`] is hung up on.
+
+use core::net::IpAddr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use postern_core::time::{Duration, Instant};
+
+use crate::sys::unix::Listener;
+
+pub(crate) const MAX_CLIENTS: usize = 8;
+const MAX_REQUEST: usize = 4096;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a verb asks of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Describe yourself.
+    Status { json: bool },
+    /// Open a door, to one source or to everyone; for the door's grant if no time is named.
+    Open {
+        door: String,
+        from: Option<IpAddr>,
+        lasting: Option<Duration>,
+    },
+    /// Withdraw a door's grants, or one source's.
+    Close { door: String, from: Option<IpAddr> },
+    /// Take over this configuration and install its guard.
+    Apply { config: PathBuf },
+    /// Take the guard away.
+    Remove,
+}
+
+/// What the agent answers.
+pub(crate) type Answer = Result<String, String>;
+
+impl Request {
+    fn encode(&self) -> String {
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        let from = |from: &Option<IpAddr>| or_dash(from.map(|from| from.to_string()));
+        match self {
+            Self::Status { json: false } => "status text".into(),
+            Self::Status { json: true } => "status json".into(),
+            Self::Open {
+                door,
+                from: source,
+                lasting,
+            } => {
+                let lasting = or_dash(lasting.map(|lasting| format!("{}ms", lasting.as_millis())));
+                format!("open {door} {} {lasting}", from(source))
+            }
+            Self::Close { door, from: source } => format!("close {door} {}", from(source)),
+            Self::Apply { config } => format!("apply {}", config.display()),
+            Self::Remove => "remove".into(),
+        }
+    }
+
+    fn decode(line: &str) -> Option<Self> {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if verb == "apply" {
+            let config = PathBuf::from(rest);
+            return config.is_absolute().then_some(Self::Apply { config });
+        }
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match (verb, words.as_slice()) {
+            ("status", ["text"]) => Some(Self::Status { json: false }),
+            ("status", ["json"]) => Some(Self::Status { json: true }),
+            ("open", [door, from, lasting]) => Some(Self::Open {
+                door: (*door).into(),
+                from: unless_dash(from, |from| from.parse().ok())?,
+                lasting: unless_dash(lasting, |lasting| Duration::parse(lasting).ok())?,
+            }),
+            ("close", [door, from]) => Some(Self::Close {
+                door: (*door).into(),
+                from: unless_dash(from, |from| from.parse().ok())?,
+            }),
+            ("remove", []) => Some(Self::Remove),
+            _ => None,
+        }
+    }
+}
+
+/// `Some(None)` for a dash, `None` for nonsense.
+fn unless_dash<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    match word {
+        "-" => Some(None),
+        word => parse(word).map(Some),
+    }
+}
+
+/// Asks the agent behind `socket`; `None` where no agent listens.
+pub(crate) fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    // Longer than the agent needs for anything it does; it may also be stopped.
+    let patience = core::time::Duration::from_secs(5);
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(format!("{}\n", request.encode()).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once('\n') {
+        Some(("ok", text)) => Ok(Some(Ok(text.into()))),
+        Some(("failed", text)) => Ok(Some(Err(text.trim_end().into()))),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// The agent's end.
+pub(crate) struct Control {
+    listener: Listener,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    stream: UnixStream,
+    line: Vec<u8>,
+    hang_up_at: Instant,
+}
+
+impl Control {
+    pub(crate) fn listen(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            listener: Listener::bind(path)?,
+            clients: Vec::with_capacity(MAX_CLIENTS),
+        })
+    }
+
+    /// What to wait for.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let clients = self.clients.iter().map(|client| client.stream.as_fd());
+        core::iter::once(self.listener.as_fd()).chain(clients)
+    }
+
+    /// When a silent client's patience ends.
+    pub(crate) fn poll_at(&self) -> Option<Instant> {
+        self.clients.iter().map(|client| client.hang_up_at).min()
+    }
+
+    /// Reads what came: the callers whose request is complete.
+    pub(crate) fn hear(&mut self, now: Instant) -> Vec<Caller> {
+        let mut callers = Vec::new();
+        self.clients.retain_mut(|client| match client.listen(now) {
+            Heard::Nothing => true,
+            Heard::HungUp => false,
+            Heard::Line(line) => {
+                if let Ok(stream) = client.stream.try_clone() {
+                    let request = Request::decode(&line);
+                    callers.push(Caller { stream, request });
+                }
+                false
+            }
+        });
+        // Bounded, so that a storm of callers cannot keep the agent from its knocks.
+        for _ in 0..MAX_CLIENTS {
+            match self.listener.accept() {
+                Ok(Some(stream)) if self.clients.len() < MAX_CLIENTS => {
+                    self.clients.push(Client {
+                        stream,
+                        line: Vec::new(),
+                        hang_up_at: now + PATIENCE,
+                    });
+                }
+                Ok(Some(_)) => {}
+                _ => break,
+            }
+        }
+        callers
+    }
+}
+
+/// Someone who asked and waits for the answer.
+pub(crate) struct Caller {
+    stream: UnixStream,
+    request: Option<Request>,
+}
+
+impl Caller {
+    /// What was asked; `None` where it makes no sense.
+    pub(crate) const fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+
+    /// Answers without waiting: what does not fit the socket's buffer is lost, and the
+    /// verb reports that the answer broke off.
+    pub(crate) fn answer(mut self, answer: &Answer) {
+        let text = match answer {
+            Ok(text) => format!("ok\n{text}"),
+            Err(why) => format!("failed\n{why}\n"),
+        };
+        _ = self.stream.write_all(text.as_bytes());
+    }
+}
+
+enum Heard {
+    Nothing,
+    Line(String),
+    HungUp,
+}
+
+impl Client {
+    fn listen(&mut self, now: Instant) -> Heard {
+        let mut piece = [0; 512];
+        match self.stream.read(&mut piece) {
+            Ok(0) => Heard::HungUp,
+            Ok(length) => {
+                self.line.extend(piece.iter().take(length));
+                self.whole_line()
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && now < self.hang_up_at => {
+                Heard::Nothing
+            }
+            Err(_) => Heard::HungUp,
+        }
+    }
+
+    fn whole_line(&self) -> Heard {
+        match self.line.split_last() {
+            Some((b'\n', line)) => match core::str::from_utf8(line) {
+                Ok(line) => Heard::Line(line.into()),
+                Err(_) => Heard::HungUp,
+            },
+            _ if self.line.len() > MAX_REQUEST => Heard::HungUp,
+            _ => Heard::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_the_wire() {
+        let from = Some("2001:db8::7".parse().unwrap());
+        for request in [
+            Request::Status { json: true },
+            Request::Status { json: false },
+            Request::Open {
+                door: "ssh".into(),
+                from,
+                lasting: Some(Duration::from_millis(1_500)),
+            },
+            Request::Open {
+                door: "ssh".into(),
+                from: None,
+                lasting: None,
+            },
+            Request::Close {
+                door: "ssh".into(),
+                from,
+            },
+            Request::Close {
+                door: "ssh".into(),
+                from: None,
+            },
+            Request::Apply {
+                config: "/etc/a file".into(),
+            },
+            Request::Remove,
+        ] {
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_not_understood() {
+        for line in [
+            "",
+            "open",
+            "open ssh",
+            "open ssh nowhere -",
+            "open ssh - soon",
+            "apply x",
+            "remove all",
+        ] {
+            assert_eq!(Request::decode(line), None, "{line}");
+        }
+    }
+}

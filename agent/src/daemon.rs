@@ -1,0 +1,425 @@
+//! The agent at work: one loop that waits for knocks, signals and callers.
+
+use core::net::IpAddr;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use postern_core::config::{Config, Global};
+use postern_core::door::Door;
+use postern_core::engine::{Decision, Engine};
+use postern_core::knock::{Knock, Port};
+use postern_core::packet;
+use postern_core::ports::TooManyPorts;
+use postern_core::time::{Duration, Instant};
+
+use crate::control::{Answer, Control, MAX_CLIENTS, Request};
+use crate::firewall::{Firewall, Refusal};
+use crate::journal::Journal;
+use crate::output::{self, Failure};
+use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
+use crate::source::nflog::Nflog;
+use crate::sys::clock::boottime;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::process::{self, Capability};
+use crate::sys::signal::{Signal, Signals};
+use crate::{config_file, manual};
+
+/// Sources whose attempts are remembered.
+const SOURCES: usize = 4096;
+
+/// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
+static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
+
+/// Of a knock's packet, this much is read: IPv6 with some extension headers, TCP with options.
+const COPIED: u16 = 160;
+
+/// Room for the packets that arrive while the agent is busy: 0.1 s of a flood.
+const RECEIVE_BUFFER: u32 = 4 << 20;
+
+/// Signals, knocks, the control socket and its callers.
+const MAX_FILES: usize = 3 + MAX_CLIENTS;
+
+/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
+pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
+    let signals = Signals::block().map_err(|error| failed("signals", &error))?;
+    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seed = [0; 16];
+    process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
+    engine.seed(seed);
+    let mut agent = Agent::start(&mut engine, path, config)?;
+    process::drop_capabilities_except(&[Capability::NetAdmin])
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    output::say("ready");
+    agent.serve(signals)
+}
+
+struct Agent<'e> {
+    engine: &'e mut Engine<SOURCES>,
+    /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
+    path: PathBuf,
+    global: Global,
+    firewall: Firewall,
+    source: Nflog,
+    control: Control,
+    journal: Journal,
+    started_at: Instant,
+    refused_packets: u64,
+}
+
+impl<'e> Agent<'e> {
+    fn start(
+        engine: &'e mut Engine<SOURCES>,
+        path: &Path,
+        config: Config,
+    ) -> Result<Self, Failure> {
+        let global = &config.global;
+        let mut agent = Self {
+            path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
+            control: listen(global).map_err(Failure::Failed)?,
+            source: hear(global).map_err(Failure::Failed)?,
+            firewall: Firewall::open()
+                .map_err(|error| failed("netlink socket of nf_tables", &error))?,
+            journal: Journal::new(boottime()),
+            started_at: boottime(),
+            refused_packets: 0,
+            global: global.clone(),
+            engine,
+        };
+        agent.adopt(config).map_err(Failure::Failed)?;
+        Ok(agent)
+    }
+
+    fn serve(&mut self, mut signals: Signals) -> Result<(), Failure> {
+        loop {
+            let ready = self
+                .wait(&signals)
+                .map_err(|error| failed("poll", &error))?;
+            if ready.signals && self.heed(&mut signals)? == Resolve::End {
+                return Ok(());
+            }
+            self.engine.poll(boottime());
+            if ready.source {
+                self.hear_knocks();
+            }
+            if ready.control {
+                self.answer_callers();
+            }
+        }
+    }
+
+    /// Sleeps until something happens or a deadline comes.
+    fn wait(&self, signals: &Signals) -> io::Result<Ready> {
+        let deadlines = [self.engine.poll_at(), self.control.poll_at()];
+        let next = deadlines.into_iter().flatten().min();
+        let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
+        let watched = [signals.as_fd(), self.source.as_fd()].into_iter();
+        files.extend(watched.chain(self.control.fds()).map(PollFd::readable));
+        poll(&mut files, next.map(|at| at.since(boottime())))?;
+        let ready = |file: Option<&PollFd<'_>>| file.is_some_and(PollFd::is_ready);
+        Ok(Ready {
+            signals: ready(files.first()),
+            source: ready(files.get(1)),
+            control: files.iter().skip(2).any(PollFd::is_ready)
+                || self.control.poll_at().is_some_and(|at| at <= boottime()),
+        })
+    }
+
+    fn heed(&mut self, signals: &mut Signals) -> Result<Resolve, Failure> {
+        while let Some(signal) = signals.take().map_err(|error| failed("signals", &error))? {
+            match signal {
+                Signal::Terminate | Signal::Interrupt => {
+                    output::say("ends; the guard stays ('postern remove' takes it away)");
+                    return Ok(Resolve::End);
+                }
+                Signal::Hangup => self.reload(),
+            }
+        }
+        Ok(Resolve::GoOn)
+    }
+
+    fn hear_knocks(&mut self) {
+        let Self {
+            source,
+            engine,
+            firewall,
+            journal,
+            refused_packets,
+            ..
+        } = self;
+        let now = boottime();
+        let heard = source.for_each(|packet| match packet::parse(packet) {
+            Ok(knock) => act(engine, firewall, journal, now, &knock),
+            Err(_) => *refused_packets += 1,
+        });
+        if let Err(error) = heard {
+            journal.say(now, || format!("knocks cannot be read: {error}"));
+        }
+    }
+
+    fn answer_callers(&mut self) {
+        for caller in self.control.hear(boottime()) {
+            let answer = match caller.request() {
+                Some(request) => self.answer(request),
+                None => Err("the agent does not understand this; is it of another version?".into()),
+            };
+            caller.answer(&answer);
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::Status { json } => Ok(self.report().map_err(in_words)?.render(*json)),
+            Request::Open {
+                door,
+                from,
+                lasting,
+            } => {
+                let lasting = lasting.unwrap_or_else(|| self.grant_of(door));
+                let answer = manual::open(&mut self.firewall, door, *from, lasting);
+                self.note(answer)
+            }
+            Request::Close { door, from } => {
+                let answer = manual::close(&mut self.firewall, door, *from);
+                self.note(answer)
+            }
+            Request::Apply { config } => self.apply(config),
+            Request::Remove => {
+                let removed = self.firewall.remove().map_err(in_words)?;
+                let outcome = if removed {
+                    "guard removed"
+                } else {
+                    "there was no guard"
+                };
+                self.note(Ok(format!(
+                    "{outcome}; the agent waits for 'postern apply' or SIGHUP\n"
+                )))
+            }
+        }
+    }
+
+    /// What was done by hand belongs into the log.
+    fn note(&mut self, answer: Answer) -> Answer {
+        if let Ok(text) = &answer {
+            self.journal
+                .say(boottime(), || format!("by hand: {}", text.trim_end()));
+        }
+        answer
+    }
+
+    fn apply(&mut self, path: &Path) -> Answer {
+        let mistaken = |failure| match failure {
+            Failure::Misused(why) | Failure::Failed(why) => why,
+            Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
+        };
+        let config = config_file::load(path).map_err(mistaken)?;
+        self.adopt(config)?;
+        self.path = path.into();
+        self.note(Ok(
+            "guard installed; the agent has taken over the configuration\n".into(),
+        ))
+    }
+
+    /// Reads the configuration again; a wrong one changes nothing.
+    fn reload(&mut self) {
+        let adopted = match config_file::load(&self.path) {
+            Ok(config) => self.adopt(config).map_err(Failure::Failed),
+            Err(failure) => Err(failure),
+        };
+        match adopted {
+            Ok(()) => output::say("configuration read again"),
+            Err(failure) => {
+                failure.report();
+                output::say("the running configuration stays");
+            }
+        }
+    }
+
+    /// Puts a configuration into force, as a whole or not at all.
+    fn adopt(&mut self, config: Config) -> Result<(), String> {
+        let new = &config.global;
+        let control = (new.control != self.global.control)
+            .then(|| listen(new))
+            .transpose()?;
+        let source = (new.nflog_group != self.global.nflog_group)
+            .then(|| hear(new))
+            .transpose()?;
+        self.firewall.install(&config).map_err(in_words)?;
+        let Config { global, doors } = config;
+        let too_many =
+            |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
+        self.engine.configure(doors).map_err(too_many)?;
+        if let Some(control) = control {
+            self.control = control;
+        }
+        if let Some(source) = source {
+            self.source = source;
+        }
+        self.global = global;
+        Ok(())
+    }
+
+    fn grant_of(&self, name: &str) -> Duration {
+        let door = self.engine.doors().iter().find(|door| door.name == name);
+        door.map_or(Duration::default(), |door| door.grant)
+    }
+
+    fn report(&mut self) -> Result<Report, Refusal> {
+        let now = boottime();
+        let installed = self.firewall.installed()?;
+        let agent = AgentReport {
+            pid: std::process::id(),
+            uptime: now.since(self.started_at),
+            config: self.path.display().to_string(),
+            source: self.global.source,
+            guard: self.global.guard,
+            interfaces: self
+                .global
+                .interfaces
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            counters: *self.engine.counters(),
+            refused_packets: self.refused_packets,
+            losses: self.source.losses(),
+            underway: self.engine.underway(now).collect(),
+        };
+        Ok(Report {
+            agent: Some(agent),
+            installed,
+            doors: self.engine.doors().iter().map(describe).collect(),
+            grants: if installed {
+                self.firewall.grants()?
+            } else {
+                Vec::new()
+            },
+        })
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    signals: bool,
+    source: bool,
+    control: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Resolve {
+    GoOn,
+    End,
+}
+
+/// Shows a knock to the engine and tells the kernel what it decided.
+fn act(
+    engine: &mut Engine<SOURCES>,
+    firewall: &mut Firewall,
+    journal: &mut Journal,
+    now: Instant,
+    knock: &Knock<'_>,
+) {
+    let source = knock.source;
+    let Decision {
+        open,
+        close,
+        toggle,
+        cut_off,
+        ..
+    } = engine.handle(now, knock);
+    for door in close.filter_map(|index| engine.doors().get(index)) {
+        shut(firewall, journal, now, door, source);
+    }
+    for door in open.filter_map(|index| engine.doors().get(index)) {
+        admit(firewall, journal, now, door, source);
+    }
+    for door in toggle.filter_map(|index| engine.doors().get(index)) {
+        // The kernel alone knows whether a grant has expired.
+        if !shut(firewall, journal, now, door, source) {
+            admit(firewall, journal, now, door, source);
+        }
+    }
+    if let Some(lasting) = cut_off {
+        let outcome = firewall.cut_off(source, lasting);
+        journal.say(now, || match outcome {
+            Ok(()) => format!("{source}: cut off for {}", span(lasting)),
+            Err(refusal) => format!(
+                "{source}: cut off for {}, not by the kernel: {refusal}",
+                span(lasting)
+            ),
+        });
+    }
+}
+
+/// Opens a door for a source.
+fn admit(
+    firewall: &mut Firewall,
+    journal: &mut Journal,
+    now: Instant,
+    door: &Door,
+    source: IpAddr,
+) {
+    let outcome = firewall.grant(&door.name, source, door.grant);
+    journal.say(now, || match outcome {
+        Ok(()) => format!(
+            "door {}: open for {source} for {}",
+            door.name,
+            span(door.grant)
+        ),
+        Err(refusal) => format!("door {}: not opened for {source}: {refusal}", door.name),
+    });
+}
+
+/// Closes a door to a source; whether it was open for it.
+fn shut(
+    firewall: &mut Firewall,
+    journal: &mut Journal,
+    now: Instant,
+    door: &Door,
+    source: IpAddr,
+) -> bool {
+    match firewall.withdraw(&door.name, source) {
+        Ok(was_open) => {
+            if was_open {
+                journal.say(now, || format!("door {}: closed to {source}", door.name));
+            }
+            was_open
+        }
+        Err(refusal) => {
+            journal.say(now, || {
+                format!("door {}: not closed to {source}: {refusal}", door.name)
+            });
+            false
+        }
+    }
+}
+
+fn listen(global: &Global) -> Result<Control, String> {
+    let path = global.control.as_str();
+    Control::listen(Path::new(path)).map_err(|error| format!("control socket {path}: {error}"))
+}
+
+fn hear(global: &Global) -> Result<Nflog, String> {
+    Nflog::open(global.nflog_group, COPIED, RECEIVE_BUFFER).map_err(|error| error.to_string())
+}
+
+fn describe(door: &Door) -> DoorReport {
+    let port = |port: &Port| format!("{}:{}", port.protocol.name(), port.number);
+    DoorReport {
+        name: door.name.to_string(),
+        details: Some(DoorDetails {
+            guards: door.guards.iter().map(port).collect(),
+            method: door.method.name(),
+            window: door.window,
+            grant: door.grant,
+        }),
+    }
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{what}: {error}"))
+}
+
+fn in_words(refusal: Refusal) -> String {
+    refusal.to_string()
+}

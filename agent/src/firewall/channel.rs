@@ -1,0 +1,280 @@
+//! Requests to nf_tables and their answers, over one socket that stays open.
+
+use std::io;
+
+use postern_core::time::Duration;
+
+use super::netlink::{self, Attributes, Key, Messages, Request};
+use super::ruleset::TABLE;
+use crate::sys::netlink::{Buffer, Netfilter};
+
+/// How often a dump is repeated when the rules change under it.
+const DUMP_ATTEMPTS: usize = 16;
+/// The shortest timeout: 50 ms. Less than one tick of a slow kernel (HZ is 24 on some MIPS
+/// boards) would round to 0, which means for ever.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// The socket and its buffers, which keep their memory from one request to the next.
+pub(super) struct Channel {
+    socket: Netfilter,
+    inbox: Box<Buffer>,
+    outbox: Vec<u8>,
+    sequence: u32,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The kernel refused a message.
+    Refused {
+        /// The message's distance from the first of its transaction.
+        position: u32,
+        /// The error number.
+        number: i32,
+        /// The kernel's sentence about it, or nothing.
+        sentence: String,
+    },
+    /// A dump was interrupted each time.
+    Restless,
+    /// No answer was queued.
+    NoAnswer,
+    /// The socket failed.
+    Socket(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl Failure {
+    /// The kernel's error number, if it was the kernel.
+    pub(super) const fn number(&self) -> Option<i32> {
+        match self {
+            Self::Refused { number, .. } => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+/// A change to the elements of one set, whose name is given in parts.
+#[derive(Clone, Copy)]
+pub(super) enum Change<'c> {
+    /// Adds an element; fails with EEXIST if it is there.
+    Insert(&'c [&'c str], Key<'c>, Duration),
+    /// Adds an element, or leaves it as it is.
+    Add(&'c [&'c str], Key<'c>, Duration),
+    /// Deletes an element; fails with ENOENT if it is not there.
+    Delete(&'c [&'c str], Key<'c>),
+    /// Deletes all elements.
+    Flush(&'c [&'c str]),
+}
+
+impl Channel {
+    /// Opens the socket.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Netfilter::open()?;
+        Ok(Self {
+            socket,
+            inbox: Buffer::new(),
+            outbox: Vec::with_capacity(1024),
+            sequence: 1,
+        })
+    }
+
+    /// Takes as many sequence numbers as asked for, and returns the first.
+    pub(super) const fn reserve(&mut self, count: u32) -> u32 {
+        let first = self.sequence;
+        self.sequence = first.wrapping_add(count);
+        first
+    }
+
+    /// Applies all of the changes or none.
+    pub(super) fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), Failure> {
+        let count = changes.len() as u32;
+        let first = self.reserve(count.wrapping_add(2));
+        let mut octets = core::mem::take(&mut self.outbox);
+        octets.clear();
+        netlink::begin(&mut octets, first, None);
+        for (position, change) in (1..).zip(changes) {
+            change.write(&mut octets, first.wrapping_add(position), position == count);
+        }
+        netlink::end(&mut octets, first.wrapping_add(count).wrapping_add(1));
+        let result = self.commit(&octets, first, count);
+        self.outbox = octets;
+        result
+    }
+
+    /// Deletes the table.
+    pub(super) fn remove_table(&mut self) -> Result<(), Failure> {
+        let first = self.reserve(3);
+        let mut octets = Vec::new();
+        netlink::begin(&mut octets, first, None);
+        let ask = Request {
+            kind: libc::NFT_MSG_DELTABLE,
+            flags: libc::NLM_F_ACK,
+        };
+        netlink::request(&mut octets, ask, first.wrapping_add(1), |to| {
+            netlink::text(to, netlink::nfta::TABLE_NAME, &[TABLE]);
+        });
+        netlink::end(&mut octets, first.wrapping_add(2));
+        self.commit(&octets, first, 1)
+    }
+
+    /// Sends a transaction of `count` messages between its begin and its end, of which the
+    /// last asks for an acknowledgement, and waits for what becomes of it.
+    ///
+    /// The kernel has processed all of it, and queued what it has to say, before the call
+    /// that sends returns (`nfnetlink_rcv_batch`). Its answers come in order.
+    pub(super) fn commit(&mut self, octets: &[u8], first: u32, count: u32) -> Result<(), Failure> {
+        self.socket.send(octets)?;
+        let mut failure = None;
+        while let Some(length) = self.socket.receive(&mut self.inbox)? {
+            for message in Messages(self.inbox.start(length)) {
+                let position = message.sequence.wrapping_sub(first);
+                let Some((number, sentence)) = message.outcome() else {
+                    continue;
+                };
+                // What is left of an earlier exchange has lower numbers.
+                if position > count {
+                    continue;
+                }
+                if number != 0 && failure.is_none() {
+                    let sentence = sentence.to_owned();
+                    failure = Some(Failure::Refused {
+                        position,
+                        number,
+                        sentence,
+                    });
+                }
+                if position == count {
+                    return failure.map_or(Ok(()), Err);
+                }
+            }
+        }
+        Err(failure.unwrap_or(Failure::NoAnswer))
+    }
+
+    /// Asks for one thing: what `parse` makes of the answer.
+    pub(super) fn ask<T>(
+        &mut self,
+        kind: i32,
+        fill: impl FnOnce(&mut Vec<u8>),
+        parse: impl Fn(Attributes<'_>) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let sequence = self.request(Request { kind, flags: 0 }, fill)?;
+        while let Some(length) = self.socket.receive(&mut self.inbox)? {
+            for message in Messages(self.inbox.start(length)) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                if let Some((number, sentence)) = message.outcome() {
+                    let sentence = sentence.to_owned();
+                    return Err(Failure::Refused {
+                        position: 0,
+                        number,
+                        sentence,
+                    });
+                }
+                if let Some(answer) = parse(message.attributes()) {
+                    return Ok(answer);
+                }
+            }
+        }
+        Err(Failure::NoAnswer)
+    }
+
+    /// Asks for all things of a kind: `parse` adds what it makes of each message.
+    ///
+    /// If the rules change meanwhile, what was read is of no use: it begins again.
+    pub(super) fn dump<T>(
+        &mut self,
+        kind: i32,
+        fill: impl Fn(&mut Vec<u8>),
+        parse: impl Fn(Attributes<'_>, &mut Vec<T>),
+    ) -> Result<Vec<T>, Failure> {
+        for _ in 0..DUMP_ATTEMPTS {
+            if let Some(found) = self.dump_once(kind, &fill, &parse)? {
+                return Ok(found);
+            }
+        }
+        Err(Failure::Restless)
+    }
+
+    fn dump_once<T>(
+        &mut self,
+        kind: i32,
+        fill: impl Fn(&mut Vec<u8>),
+        parse: impl Fn(Attributes<'_>, &mut Vec<T>),
+    ) -> Result<Option<Vec<T>>, Failure> {
+        let sequence = self.request(
+            Request {
+                kind,
+                flags: libc::NLM_F_DUMP,
+            },
+            fill,
+        )?;
+        let (mut found, mut interrupted) = (Vec::new(), false);
+        while let Some(length) = self.socket.receive(&mut self.inbox)? {
+            for message in Messages(self.inbox.start(length)) {
+                if message.sequence != sequence {
+                    continue;
+                }
+                interrupted |= message.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
+                match message.outcome() {
+                    Some((0, _)) => return Ok((!interrupted).then_some(found)),
+                    Some((libc::EINTR, _)) => return Ok(None),
+                    Some((number, sentence)) => {
+                        let sentence = sentence.to_owned();
+                        return Err(Failure::Refused {
+                            position: 0,
+                            number,
+                            sentence,
+                        });
+                    }
+                    None => parse(message.attributes(), &mut found),
+                }
+            }
+        }
+        Err(Failure::NoAnswer)
+    }
+
+    fn request(&mut self, ask: Request, fill: impl FnOnce(&mut Vec<u8>)) -> Result<u32, Failure> {
+        let sequence = self.reserve(1);
+        self.outbox.clear();
+        netlink::request(&mut self.outbox, ask, sequence, fill);
+        self.socket.send(&self.outbox)?;
+        Ok(sequence)
+    }
+}
+
+impl Change<'_> {
+    fn write(&self, to: &mut Vec<u8>, sequence: u32, last: bool) {
+        let acknowledge = if last { libc::NLM_F_ACK } else { 0 };
+        let (kind, flags) = match self {
+            Self::Insert(..) => (
+                libc::NFT_MSG_NEWSETELEM,
+                libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+            ),
+            Self::Add(..) => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE),
+            Self::Delete(..) | Self::Flush(_) => (libc::NFT_MSG_DELSETELEM, 0),
+        };
+        let ask = Request {
+            kind,
+            flags: flags | acknowledge,
+        };
+        netlink::request(to, ask, sequence, |to| match *self {
+            Self::Insert(set, key, lasting) | Self::Add(set, key, lasting) => {
+                netlink::element(to, set, key, Some(timeout(lasting)));
+            }
+            Self::Delete(set, key) => netlink::element(to, set, key, None),
+            Self::Flush(set) => netlink::set_of_elements(to, set),
+        });
+    }
+}
+
+/// A timeout that the kernel takes for what it says, in milliseconds.
+pub(super) fn timeout(lasting: Duration) -> u64 {
+    lasting.clamp(SHORTEST, Duration::LONGEST).as_millis()
+}

@@ -1,0 +1,455 @@
+//! What the table looks like: plain data, which the renderers turn into text or messages.
+//!
+//! A packet from a guarded interface leaves at the second rule if it belongs to an
+//! established TCP connection, so that bulk traffic meets a handful of expressions and a TCP
+//! door needs no connection tracking. The rest is looked up by destination port.
+
+use std::collections::BTreeMap;
+
+use postern_core::config::{Config, Guard, MAX_INTERFACES};
+use postern_core::door::Door;
+use postern_core::knock::Protocol;
+use postern_core::method;
+
+/// The name of the table, of family `inet`.
+pub const TABLE: &str = "postern";
+/// The most sources that one door grants at a time, for each address family.
+pub const MAX_GRANTS: u32 = 1024;
+/// The most sources that are cut off at a time, for each address family.
+pub const MAX_CUTOFFS: u32 = 4096;
+/// How much of a knock is logged: the largest headers that the agent reads, and some payload.
+pub(super) const SNAPLEN: u32 = 128;
+/// Ahead of the ordinary firewall, which sits at 0, and which sees the mark.
+pub(super) const PRIORITY: i32 = -10;
+
+/// The set of guarded interfaces.
+pub(super) const INTERFACES: &str = "interfaces";
+const INPUT: &str = "input";
+const KNOCK: &str = "knock";
+const FRAGMENT: &str = "fragment";
+
+/// The whole table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Sets and maps, in the order in which they are made and listed.
+    pub sets: Vec<Set>,
+    /// Chains, in the order in which they are made and listed.
+    pub chains: Vec<Chain>,
+}
+
+/// A named set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+    /// The most elements; `None`: no limit.
+    pub size: Option<u32>,
+    /// Shown by nft, and read back: a grant set's is the ports of its door.
+    pub comment: Option<String>,
+}
+
+/// What a set holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The names of interfaces, fixed, in nft's order.
+    Interfaces(Vec<String>),
+    /// Interface names that expire.
+    TimedInterfaces,
+    /// Addresses that expire.
+    TimedSources(Family),
+    /// The chain that decides about each destination port, in ascending order.
+    PortChains(Vec<(u16, String)>),
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// Whether packets for this host enter here, at [`PRIORITY`], with policy accept.
+    pub hooked: bool,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule: matches, then what to do.
+pub type Rule = Vec<Statement>;
+
+/// A part of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// The packet came in on an interface of the set.
+    ArrivedOn(String),
+    /// The packet came in on an interface that is not in the set.
+    ArrivedElsewhere(String),
+    /// The source address is in the set.
+    SourceIn(Family, String),
+    /// A TCP segment that does not open a connection: anything but SYN without ACK.
+    ///
+    /// Flags that cannot be read (an IPv6 first fragment may end before them) do not match,
+    /// so that such a packet goes on to the ports: intended.
+    NotOpening,
+    /// Looks the destination port up in a map of verdicts.
+    PortVerdict(Protocol, String),
+    /// A UDP packet of a flow that was let through before (`IPS_CONFIRMED`).
+    UdpFlow,
+    /// The first fragment of an IPv6 packet that nobody reassembled.
+    FirstFragment,
+    /// The first four octets after the IP headers can be read. Where a protocol has ports
+    /// they are the ports, and no protocol has them all zero.
+    PortsReadable,
+    /// Copies the start of the packet to an NFLOG group.
+    Log {
+        /// The group.
+        group: u16,
+    },
+    /// Sets these bits of the packet's mark.
+    Mark(u32),
+    /// Ends the rule.
+    Verdict(Verdict),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes this table.
+    Accept,
+    /// It is gone.
+    Drop,
+    /// This chain decides.
+    Goto(String),
+}
+
+impl Table {
+    /// The table for a configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            sets: sets(config),
+            chains: chains(config),
+        }
+    }
+}
+
+impl Content {
+    /// Whether its elements expire.
+    pub const fn is_timed(&self) -> bool {
+        matches!(self, Self::TimedInterfaces | Self::TimedSources(_))
+    }
+
+    /// The length of a key, in octets.
+    pub const fn key_length(&self) -> usize {
+        match self {
+            Self::Interfaces(_) | Self::TimedInterfaces | Self::TimedSources(Family::V6) => 16,
+            Self::TimedSources(Family::V4) => 4,
+            Self::PortChains(_) => 2,
+        }
+    }
+}
+
+/// What a set of grants holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrantKind {
+    /// Sources.
+    Source(Family),
+    /// Interfaces on which the door is open for anyone.
+    Anyone,
+}
+
+/// What the name of a door's set of interfaces begins with.
+pub(super) const ANYONE: &str = "anyone_";
+
+/// What the name of a door's set of sources begins with.
+///
+/// No door's name makes any two of the table's sets collide: the prefixes differ before
+/// their first underscore, and no fixed name begins with one of them.
+pub(super) const fn grant_prefix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "grant4_",
+        Family::V6 => "grant6_",
+    }
+}
+
+/// What kind of grants a set holds, and for which door; `None`: it holds none.
+pub(super) fn grant_kind(set: &str) -> Option<(GrantKind, &str)> {
+    let sources =
+        [Family::V4, Family::V6].map(|family| (grant_prefix(family), GrantKind::Source(family)));
+    let mut kinds = sources.into_iter().chain([(ANYONE, GrantKind::Anyone)]);
+    kinds.find_map(|(prefix, kind)| Some((kind, set.strip_prefix(prefix)?)))
+}
+
+fn grants(family: Family, door: &str) -> String {
+    [grant_prefix(family), door].concat()
+}
+
+fn anyone(door: &str) -> String {
+    [ANYONE, door].concat()
+}
+
+/// The name of the set of sources whose knocks are ignored.
+pub(super) const fn cutoffs(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "cutoff4",
+        Family::V6 => "cutoff6",
+    }
+}
+
+/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
+///
+/// Grants outlive a reinstallation if this and the door's name are the same. It always
+/// fits a comment (128 octets, libnftnl's `NFTNL_UDATA_COMMENT_MAXLEN`): 16 ports take
+/// at most 104.
+fn identity(door: &Door) -> String {
+    [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .filter_map(|protocol| {
+            let mut numbers: Vec<u16> = door
+                .guards
+                .iter()
+                .filter(|port| port.protocol == protocol)
+                .map(|port| port.number)
+                .collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
+            (!numbers.is_empty()).then(|| format!("{}:{}", protocol.name(), numbers.join(",")))
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn sets(config: &Config) -> Vec<Set> {
+    let mut sets = vec![interfaces(config)];
+    for door in &config.doors {
+        sets.extend(door_sets(door));
+    }
+    for family in [Family::V4, Family::V6] {
+        sets.push(Set {
+            name: cutoffs(family).to_owned(),
+            content: Content::TimedSources(family),
+            size: Some(MAX_CUTOFFS),
+            comment: None,
+        });
+    }
+    sets.extend(
+        [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .filter_map(|protocol| port_map(config, protocol)),
+    );
+    sets
+}
+
+fn interfaces(config: &Config) -> Set {
+    let mut names: Vec<String> = config
+        .global
+        .interfaces
+        .iter()
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    names.sort_by_key(|name| interface_order(name));
+    names.dedup();
+    Set {
+        name: INTERFACES.to_owned(),
+        content: Content::Interfaces(names),
+        size: u32::try_from(MAX_INTERFACES).ok(),
+        comment: None,
+    }
+}
+
+/// nft sorts the elements of a set as numbers, and takes an interface's name, padded with
+/// zeros to 16 octets, for a number in the host's byte order.
+fn interface_order(name: &str) -> u128 {
+    u128::from_ne_bytes(interface_key(name))
+}
+
+/// An interface's name as nf_tables compares it: IFNAMSIZ octets, the rest of them zero.
+pub(super) fn interface_key(name: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    // The last octet stays zero, as the kernel would have it.
+    for (to, from) in key.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    key
+}
+
+fn door_sets(door: &Door) -> [Set; 3] {
+    let comment = Some(identity(door));
+    let sources = |family| Set {
+        name: grants(family, &door.name),
+        content: Content::TimedSources(family),
+        size: Some(MAX_GRANTS),
+        comment: comment.clone(),
+    };
+    let interfaces = Set {
+        name: anyone(&door.name),
+        content: Content::TimedInterfaces,
+        size: u32::try_from(MAX_INTERFACES).ok(),
+        comment: comment.clone(),
+    };
+    [sources(Family::V4), sources(Family::V6), interfaces]
+}
+
+fn map_name(protocol: Protocol) -> String {
+    format!("{}_ports", protocol.name())
+}
+
+/// Where a packet to each port goes; `None` where no door has a port of this protocol.
+///
+/// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
+/// says, no port that it guards is left open.
+fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
+    let mut ports = BTreeMap::new();
+    for door in &config.doors {
+        for port in door.guards.iter().filter(|port| port.protocol == protocol) {
+            ports
+                .entry(port.number)
+                .or_insert_with(|| door_chain_name(door));
+        }
+    }
+    let knocks = config.doors.iter().flat_map(method::watched);
+    for number in knocks
+        .filter(|knock| knock.0 == protocol)
+        .flat_map(|knock| knock.1)
+    {
+        ports.entry(number).or_insert_with(|| KNOCK.to_owned());
+    }
+    (!ports.is_empty()).then(|| Set {
+        name: map_name(protocol),
+        content: Content::PortChains(ports.into_iter().collect()),
+        size: None,
+        comment: None,
+    })
+}
+
+fn chains(config: &Config) -> Vec<Chain> {
+    let mut chains = vec![knock_chain(config)];
+    chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
+    if guards_fragments(config) {
+        chains.push(fragment_chain());
+    }
+    chains.push(input_chain(config));
+    chains
+}
+
+fn knock_chain(config: &Config) -> Chain {
+    let ignore = |family| {
+        vec![
+            Statement::SourceIn(family, cutoffs(family).to_owned()),
+            Statement::Verdict(Verdict::Drop),
+        ]
+    };
+    let log = Statement::Log {
+        group: config.global.nflog_group,
+    };
+    Chain {
+        name: KNOCK.to_owned(),
+        hooked: false,
+        rules: vec![
+            ignore(Family::V4),
+            ignore(Family::V6),
+            vec![log, Statement::Verdict(Verdict::Drop)],
+        ],
+    }
+}
+
+fn door_chain_name(door: &Door) -> String {
+    format!("door_{}", door.name)
+}
+
+fn door_chain(config: &Config, door: &Door) -> Chain {
+    let granted = [
+        Statement::ArrivedOn(anyone(&door.name)),
+        Statement::SourceIn(Family::V4, grants(Family::V4, &door.name)),
+        Statement::SourceIn(Family::V6, grants(Family::V6, &door.name)),
+    ];
+    let mut rules: Vec<Rule> = granted
+        .into_iter()
+        .map(|granted| admit(config.global.guard, config.global.mark, granted))
+        .collect();
+    if config.global.guard == Guard::Gate {
+        // UDP has no SYN: only connection tracking knows that a flow was let in before.
+        if door
+            .guards
+            .iter()
+            .any(|port| port.protocol == Protocol::Udp)
+        {
+            rules.push(vec![
+                Statement::UdpFlow,
+                Statement::Verdict(Verdict::Accept),
+            ]);
+        }
+        rules.push(vec![Statement::Verdict(Verdict::Drop)]);
+    }
+    Chain {
+        name: door_chain_name(door),
+        hooked: false,
+        rules,
+    }
+}
+
+fn admit(guard: Guard, mark: u32, granted: Statement) -> Rule {
+    let accept = Statement::Verdict(Verdict::Accept);
+    match guard {
+        Guard::Gate => vec![granted, accept],
+        Guard::Mark => vec![granted, Statement::Mark(mark), accept],
+    }
+}
+
+/// Whether fragments could carry a packet past the ports: a gate must look at them, whereas
+/// a packet without a mark is the ordinary firewall's to refuse.
+fn guards_fragments(config: &Config) -> bool {
+    config.global.guard == Guard::Gate
+}
+
+/// IPv6 fragments are put together after the input hook unless connection tracking did it
+/// before (net/ipv6/reassembly.c), and a sender may split a packet inside its extension
+/// headers, so that no fragment shows a port. Without its first fragment, a packet is never
+/// put together: those that show no ports are dropped, as RFC 8200, section 4.5, allows.
+fn fragment_chain() -> Chain {
+    Chain {
+        name: FRAGMENT.to_owned(),
+        hooked: false,
+        rules: vec![
+            vec![
+                Statement::PortsReadable,
+                Statement::Verdict(Verdict::Accept),
+            ],
+            vec![Statement::Verdict(Verdict::Drop)],
+        ],
+    }
+}
+
+fn input_chain(config: &Config) -> Chain {
+    let accept = Statement::Verdict(Verdict::Accept);
+    let mut rules = vec![
+        vec![
+            Statement::ArrivedElsewhere(INTERFACES.to_owned()),
+            accept.clone(),
+        ],
+        vec![Statement::NotOpening, accept],
+    ];
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        if port_map(config, protocol).is_some() {
+            rules.push(vec![Statement::PortVerdict(protocol, map_name(protocol))]);
+        }
+    }
+    if guards_fragments(config) {
+        let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
+        rules.push(vec![Statement::FirstFragment, fragment]);
+    }
+    Chain {
+        name: INPUT.to_owned(),
+        hooked: true,
+        rules,
+    }
+}

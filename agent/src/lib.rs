@@ -1,0 +1,27 @@
+//! Postern, the Linux program, as a library that its binary and its tests share.
+//!
+//! A packet's journey: [`source`] reads it from the kernel, core says what it means,
+//! [`daemon`] carries the decision to the [`firewall`], and the kernel does the rest.
+
+mod args;
+mod command;
+mod config_file;
+mod control;
+mod daemon;
+pub mod firewall;
+mod journal;
+mod manual;
+mod output;
+mod report;
+pub mod source;
+pub mod sys;
+
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    match args::dispatch(std::env::args_os().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

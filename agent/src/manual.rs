@@ -1,0 +1,50 @@
+//! The manual switch: what `open` and `close` do, in the agent and without it.
+
+use core::net::IpAddr;
+
+use postern_core::time::Duration;
+
+use crate::control::Answer;
+use crate::firewall::{Firewall, Refusal};
+use crate::report::span;
+
+/// Opens a door to one source, or to everyone on the guarded interfaces.
+pub(crate) fn open(
+    firewall: &mut Firewall,
+    door: &str,
+    from: Option<IpAddr>,
+    lasting: Duration,
+) -> Answer {
+    let (outcome, whom) = match from {
+        Some(source) => (firewall.grant(door, source, lasting), source.to_string()),
+        None => (firewall.grant_anyone(door, lasting), "everyone".into()),
+    };
+    outcome.map_err(|refusal| explain(firewall, &refusal))?;
+    Ok(format!(
+        "door {door} is open for {whom} for {}\n",
+        span(lasting)
+    ))
+}
+
+/// Withdraws a door's grants, or one source's.
+pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<IpAddr>) -> Answer {
+    let closed = match from {
+        Some(source) => firewall.withdraw(door, source),
+        None => firewall.withdraw_all(door).map(|()| true),
+    };
+    match (closed.map_err(|refusal| explain(firewall, &refusal))?, from) {
+        (true, Some(source)) => Ok(format!("door {door} is closed to {source}\n")),
+        (true, None) => Ok(format!("door {door} is closed to everyone\n")),
+        (false, _) => Ok(format!("door {door} was not open for this source\n")),
+    }
+}
+
+/// Names the doors that there are to someone who mistyped one.
+fn explain(firewall: &mut Firewall, refusal: &Refusal) -> String {
+    match (refusal, firewall.doors()) {
+        (Refusal::UnknownDoor(_), Ok(doors)) if !doors.is_empty() => {
+            format!("{refusal}; there are: {}", doors.join(", "))
+        }
+        _ => refusal.to_string(),
+    }
+}

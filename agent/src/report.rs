@@ -1,0 +1,369 @@
+//! What `postern status` tells, to people and to programs.
+
+use core::fmt::Write as _;
+
+use postern_core::config::{Guard, Source};
+use postern_core::engine::{Counters, Underway};
+use postern_core::method::Effect;
+use postern_core::time::Duration;
+
+use crate::firewall::{Firewall, Grant, Refusal, Who};
+use crate::source::nflog::Losses;
+
+/// Attempts that are listed one by one; a flood has more, and those are only counted.
+const LISTED: usize = 100;
+
+/// The state of everything, at one moment.
+pub(crate) struct Report {
+    pub(crate) agent: Option<AgentReport>,
+    /// Whether the guard's table is in the kernel.
+    pub(crate) installed: bool,
+    pub(crate) doors: Vec<DoorReport>,
+    pub(crate) grants: Vec<Grant>,
+}
+
+/// What only a running agent knows.
+pub(crate) struct AgentReport {
+    pub(crate) pid: u32,
+    pub(crate) uptime: Duration,
+    pub(crate) config: String,
+    pub(crate) source: Source,
+    pub(crate) guard: Guard,
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) counters: Counters,
+    /// Packets that were no knock after all.
+    pub(crate) refused_packets: u64,
+    /// Packets that the kernel had no room to hand over.
+    pub(crate) losses: Losses,
+    pub(crate) underway: Vec<Underway>,
+}
+
+/// A door, as far as it is known.
+pub(crate) struct DoorReport {
+    pub(crate) name: String,
+    /// What only the configuration says.
+    pub(crate) details: Option<DoorDetails>,
+}
+
+/// What the configuration says of a door.
+pub(crate) struct DoorDetails {
+    pub(crate) guards: Vec<String>,
+    pub(crate) method: &'static str,
+    pub(crate) window: Duration,
+    pub(crate) grant: Duration,
+}
+
+impl Report {
+    /// As much as the kernel knows without an agent.
+    pub(crate) fn of_kernel(firewall: &mut Firewall) -> Result<Self, Refusal> {
+        let installed = firewall.installed()?;
+        let (doors, grants) = match installed {
+            true => (firewall.doors()?, firewall.grants()?),
+            false => (Vec::new(), Vec::new()),
+        };
+        let nameless = |name| DoorReport {
+            name,
+            details: None,
+        };
+        Ok(Self {
+            agent: None,
+            installed,
+            doors: doors.into_iter().map(nameless).collect(),
+            grants,
+        })
+    }
+
+    pub(crate) fn render(&self, json: bool) -> String {
+        if json { self.json() } else { self.text() }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        match &self.agent {
+            Some(agent) => agent.text(&mut text),
+            None => text += "agent: not running, nobody hears knocks\n",
+        }
+        if !self.installed {
+            text += "guard: NOT INSTALLED, every door is left to the ordinary firewall\n";
+        }
+        for door in &self.doors {
+            door.text(&mut text);
+            let grants = self.grants.iter().filter(|grant| grant.door == door.name);
+            for grant in grants {
+                let left = grant
+                    .remaining
+                    .map_or("no end".into(), |left| format!("{} left", span(left)));
+                _ = writeln!(text, "  open for {}, {left}", whom(&grant.who));
+            }
+            if let Some(agent) = &self.agent {
+                agent.underway_text(&door.name, &self.doors, &mut text);
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let mut json = format!("{{\"version\":{}", quoted(env!("CARGO_PKG_VERSION")));
+        _ = write!(json, ",\"installed\":{}", self.installed);
+        match &self.agent {
+            Some(agent) => agent.json(&self.doors, &mut json),
+            None => json += ",\"agent\":null",
+        }
+        let doors = self.doors.iter().map(|door| {
+            let grants = self.grants.iter().filter(|grant| grant.door == door.name);
+            let grants = list(grants.map(|grant| {
+                let (kind, whom) = match &grant.who {
+                    Who::Address(address) => ("source", address.to_string()),
+                    Who::Anyone { interface } => ("interface", interface.clone()),
+                };
+                let remaining = grant
+                    .remaining
+                    .map_or("null".into(), |left| left.as_millis().to_string());
+                format!(
+                    "{{\"{kind}\":{},\"remaining_ms\":{remaining}}}",
+                    quoted(&whom)
+                )
+            }));
+            format!(
+                "{{\"name\":{}{},\"grants\":{grants}}}",
+                quoted(&door.name),
+                door.json()
+            )
+        });
+        _ = writeln!(json, ",\"doors\":{}}}", list(doors));
+        json
+    }
+}
+
+impl AgentReport {
+    fn text(&self, text: &mut String) {
+        let interfaces = self.interfaces.join(", ");
+        let Self { pid, config, .. } = self;
+        _ = writeln!(
+            text,
+            "agent: running for {} (process {pid}, {config})",
+            span(self.uptime)
+        );
+        _ = writeln!(
+            text,
+            "guard: {} on {interfaces}, knocks seen by {}",
+            self.guard.name(),
+            self.source.name()
+        );
+        let Counters {
+            seen,
+            matched,
+            repeated,
+            wrong,
+            silenced,
+            opened,
+            closed,
+            toggled,
+            cut_off,
+            displaced,
+        } = self.counters;
+        _ = writeln!(
+            text,
+            "knocks: {seen} seen, {matched} matched, {repeated} repeated, {wrong} wrong, {silenced} silenced"
+        );
+        _ = writeln!(
+            text,
+            "doors: {opened} opened, {closed} closed, {toggled} toggled; sources cut off: {cut_off}"
+        );
+        _ = writeln!(
+            text,
+            "dropped: {displaced} attempts for lack of room, {} packets lost by the kernel, {} were no knock",
+            self.losses.packets, self.refused_packets
+        );
+    }
+
+    fn underway_text(&self, door: &str, doors: &[DoorReport], text: &mut String) {
+        let at_this_door = |attempt: &&Underway| {
+            doors
+                .get(attempt.door)
+                .is_some_and(|other| other.name == door)
+        };
+        for attempt in self.underway.iter().filter(at_this_door).take(LISTED) {
+            let Underway {
+                source,
+                accepted,
+                needed,
+                ..
+            } = attempt;
+            let verb = effect(attempt.effect);
+            let left = span(attempt.remaining);
+            _ = writeln!(
+                text,
+                "  {source} has made {accepted} of {needed} knocks to {verb}, {left} left"
+            );
+        }
+        let more = self
+            .underway
+            .iter()
+            .filter(at_this_door)
+            .count()
+            .saturating_sub(LISTED);
+        if more > 0 {
+            _ = writeln!(text, "  and {more} more under way");
+        }
+    }
+
+    fn json(&self, doors: &[DoorReport], json: &mut String) {
+        let Counters {
+            seen,
+            matched,
+            repeated,
+            wrong,
+            silenced,
+            opened,
+            closed,
+            toggled,
+            cut_off,
+            displaced,
+        } = self.counters;
+        let interfaces = list(self.interfaces.iter().map(|name| quoted(name)));
+        let underway = self.underway.iter().take(LISTED).filter_map(|attempt| {
+            let Underway { source, accepted, needed, .. } = attempt;
+            let door = quoted(&doors.get(attempt.door)?.name);
+            let remaining = attempt.remaining.as_millis();
+            let effect = effect(attempt.effect);
+            Some(format!(
+                "{{\"source\":\"{source}\",\"door\":{door},\"effect\":\"{effect}\",\"accepted\":{accepted},\
+                 \"needed\":{needed},\"remaining_ms\":{remaining}}}"
+            ))
+        });
+        _ = write!(
+            json,
+            ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"source\":\"{}\",\"guard\":\"{}\",\
+             \"interfaces\":{interfaces},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
+             \"repeated\":{repeated},\"wrong\":{wrong},\"silenced\":{silenced},\"opened\":{opened},\
+             \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
+             \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}}}",
+            self.pid,
+            self.uptime.as_millis(),
+            quoted(&self.config),
+            self.source.name(),
+            self.guard.name(),
+            self.refused_packets,
+            self.losses.packets,
+            self.losses.overruns,
+            self.underway.len(),
+            list(underway),
+        );
+    }
+}
+
+impl DoorReport {
+    fn text(&self, text: &mut String) {
+        _ = match &self.details {
+            Some(door) => {
+                let guards = door.guards.join(" ");
+                let (window, grant) = (span(door.window), span(door.grant));
+                writeln!(
+                    text,
+                    "door {}: {guards}, {}, window {window}, grant {grant}",
+                    self.name, door.method
+                )
+            }
+            None => writeln!(text, "door {}", self.name),
+        };
+    }
+
+    fn json(&self) -> String {
+        self.details.as_ref().map_or_else(String::new, |door| {
+            let guards = list(door.guards.iter().map(|port| quoted(port)));
+            let (window, grant) = (door.window.as_millis(), door.grant.as_millis());
+            let method = door.method;
+            format!(",\"guards\":{guards},\"method\":\"{method}\",\"window_ms\":{window},\"grant_ms\":{grant}")
+        })
+    }
+}
+
+/// A time span as people say it: the two largest units, or milliseconds below a second.
+pub(crate) fn span(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    let largest = units.iter().position(|(unit, _)| millis >= *unit);
+    let mut rest = millis;
+    let parts: Vec<String> = (units.iter().skip(largest.unwrap_or(units.len())).take(2))
+        .filter_map(|(unit, name)| {
+            let count = rest / unit;
+            rest %= unit;
+            (count > 0).then(|| format!("{count}{name}"))
+        })
+        .collect();
+    match parts.as_slice() {
+        [] => format!("{millis}ms"),
+        parts => parts.join(" "),
+    }
+}
+
+fn whom(who: &Who) -> String {
+    match who {
+        Who::Address(address) => address.to_string(),
+        Who::Anyone { interface } => format!("everyone on {interface}"),
+    }
+}
+
+const fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Open => "open",
+        Effect::Close => "close",
+        Effect::Toggle => "open or close",
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    format!("[{}]", items.join(","))
+}
+
+/// A JSON string (RFC 8259, section 7).
+fn quoted(text: &str) -> String {
+    let mut json = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => {
+                json.push('\\');
+                json.push(character);
+            }
+            control if u32::from(control) < 0x20 => {
+                _ = write!(json, "\\u{:04x}", u32::from(control));
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_well() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_000, "1s"),
+            (30_400, "30s"),
+            (90_000, "1m 30s"),
+            (3_600_000, "1h"),
+            (3_661_000, "1h 1m"),
+            (90_061_000, "1d 1h"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn strings_cannot_break_out_of_json() {
+        assert_eq!(quoted("a\"b\\c\n\u{1b}"), "\"a\\\"b\\\\c\\u000a\\u001b\"");
+    }
+}

@@ -1,0 +1,3 @@
+//! Where knocks are seen: one file for each source.
+
+pub mod nflog;

@@ -1,0 +1,52 @@
+//! What time it is: the only place that asks.
+
+use core::mem;
+use std::time::SystemTime;
+
+use postern_core::time::Instant;
+
+/// The time since boot, suspend included.
+pub fn boottime() -> Instant {
+    // SAFETY: a timespec is made of integers, some of them padding on 32-bit machines, for
+    // which all zero is a value.
+    let mut time: libc::timespec = unsafe { mem::zeroed() };
+    // SAFETY: `time` is a timespec to write to. A kernel without this clock (before 2.6.39)
+    // leaves it zero.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
+    Instant::from_millis(
+        seconds
+            .saturating_mul(1000)
+            .saturating_add(nanoseconds / 1_000_000),
+    )
+}
+
+/// Milliseconds since 1970, as the wall clock has it; zero before that.
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boottime_agrees_with_the_kernels_uptime() {
+        let before = boottime();
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let uptime = (seconds * 1000.0) as u64;
+        // The kernel rounds down to a hundredth of a second.
+        assert!(before.as_millis() <= uptime + 10);
+        assert!(uptime <= boottime().as_millis());
+    }
+
+    #[test]
+    fn the_wall_clock_is_past_2024() {
+        assert!(unix_millis() > 1_704_067_200_000);
+    }
+}

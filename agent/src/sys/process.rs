@@ -1,0 +1,271 @@
+//! What this process may do, and its randomness.
+
+use core::fmt;
+use std::io;
+
+use super::check;
+
+/// A capability that the agent may need (capabilities(7), linux/capability.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Capability {
+    /// nf_tables, conntrack and NFLOG.
+    NetAdmin = 12,
+    /// AF_PACKET sockets.
+    NetRaw = 13,
+    /// The kernel's log.
+    Syslog = 34,
+}
+
+/// The step of giving up privileges that failed, and why.
+#[derive(Debug)]
+pub struct DropError {
+    step: &'static str,
+    cause: io::Error,
+}
+
+impl fmt::Display for DropError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.step, self.cause)
+    }
+}
+
+impl core::error::Error for DropError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Gives up every capability of this thread but these, for good, also for programs that it starts.
+///
+/// Call it before any thread is started. A capability that the thread never had stays
+/// missing. Doing it again changes nothing.
+pub fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropError> {
+    let keep = keep
+        .iter()
+        .fold(0, |set, capability| set | 1 << *capability as u32);
+    let step = |step| move |cause| DropError { step, cause };
+    forbid_new_privileges().map_err(step("forbid new privileges"))?;
+    // This takes CAP_SETPCAP, so it comes before that is gone.
+    limit_bounding_set(keep).map_err(step("limit the bounding set"))?;
+    clear_ambient_set().map_err(step("clear the ambient capabilities"))?;
+    limit_own_sets(keep).map_err(step("drop capabilities"))
+}
+
+/// Whether this thread may use the capability.
+pub fn has(capability: Capability) -> bool {
+    let bit = 1 << capability as u32;
+    Sets::read().is_ok_and(|sets| sets.effective() & bit != 0)
+}
+
+/// Whether the effective user is root.
+pub fn is_root() -> bool {
+    effective_user() == 0
+}
+
+/// The effective user's number.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing, touches nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Fills the buffer with unpredictable bytes; waits until the kernel has gathered entropy.
+pub fn random(mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        // SAFETY: the kernel writes at most `len` bytes to the buffer.
+        let filled = unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        match usize::try_from(filled) {
+            Ok(filled) => buffer = buffer.get_mut(filled..).unwrap_or_default(),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn forbid_new_privileges() -> io::Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
+}
+
+fn limit_bounding_set(keep: u64) -> io::Result<()> {
+    for capability in 0..u64::BITS {
+        let drops = keep >> capability & 1 == 0;
+        match prctl(libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(1) if drops => prctl(libc::PR_CAPBSET_DROP, capability, 0).map(drop)?,
+            Ok(_) => {}
+            // The kernel's last capability was the one before.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn clear_ambient_set() -> io::Result<()> {
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_uint,
+        0,
+    )
+    .map(drop)
+}
+
+fn limit_own_sets(keep: u64) -> io::Result<()> {
+    let mut sets = Sets::read()?;
+    for (half, set) in sets.0.iter_mut().enumerate() {
+        set.permitted &= (keep >> (32 * half)) as u32;
+        set.effective = set.permitted;
+        set.inheritable = 0;
+    }
+    sets.write()
+}
+
+fn prctl(
+    option: libc::c_int,
+    first: libc::c_uint,
+    second: libc::c_uint,
+) -> io::Result<libc::c_int> {
+    let (first, second) = (libc::c_ulong::from(first), libc::c_ulong::from(second));
+    let none: libc::c_ulong = 0;
+    // SAFETY: the options used here take numbers, no pointers.
+    check(unsafe { libc::prctl(option, first, second, none, none) })
+}
+
+/// Version 3 of the kernel's interface (capset(2)): two of these make sets of 64 bits.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    thread: libc::c_int,
+}
+
+impl Header {
+    /// Version 3, of the calling thread.
+    const OWN: Self = Self {
+        version: 0x2008_0522,
+        thread: 0,
+    };
+}
+
+struct Sets([Half; 2]);
+
+impl Sets {
+    fn read() -> io::Result<Self> {
+        let (mut header, mut sets) = (Header::OWN, [Half::default(); 2]);
+        // SAFETY: version 3 of the call reads a header and writes two halves.
+        let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
+        check(result as libc::c_int)?;
+        Ok(Self(sets))
+    }
+
+    fn effective(&self) -> u64 {
+        let [low, high] = self.0.map(|half| u64::from(half.effective));
+        high << 32 | low
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut header = Header::OWN;
+        // SAFETY: version 3 of the call reads a header and two halves.
+        let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, self.0.as_ptr()) };
+        check(result as libc::c_int).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use super::*;
+
+    /// A line of this thread's status, such as `CapEff`.
+    fn status(name: &str) -> u64 {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+    }
+
+    /// Capabilities belong to a thread, so this one's are lost alone.
+    fn in_a_thread(test: impl FnOnce() + Send + 'static) {
+        thread::spawn(test).join().unwrap();
+    }
+
+    #[test]
+    fn all_but_the_kept_capabilities_are_gone() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            let keep = status("CapPrm") & (1 << Capability::NetAdmin as u32);
+            for _twice in 0..2 {
+                drop_capabilities_except(&[Capability::NetAdmin]).unwrap();
+                for (name, expected) in [
+                    ("CapEff", keep),
+                    ("CapPrm", keep),
+                    ("CapBnd", keep),
+                    ("CapInh", 0),
+                    ("CapAmb", 0),
+                    ("NoNewPrivs", 1),
+                ] {
+                    assert_eq!(status(name), expected, "{name}");
+                }
+                assert_eq!(has(Capability::NetAdmin), keep != 0);
+                assert!(!has(Capability::Syslog));
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_gone_does_not_come_back() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            drop_capabilities_except(&[]).unwrap();
+            drop_capabilities_except(&[Capability::NetRaw, Capability::Syslog]).unwrap();
+            assert_eq!(status("CapPrm") | status("CapBnd"), 0);
+            let program = std::process::Command::new("cat")
+                .arg("/proc/self/status")
+                .output();
+            let status = String::from_utf8(program.unwrap().stdout).unwrap();
+            assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+        });
+    }
+
+    #[test]
+    fn an_error_names_the_step() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            // Without CAP_SETPCAP the bounding set cannot shrink.
+            limit_own_sets(0).unwrap();
+            let error = drop_capabilities_except(&[]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("cannot limit the bounding set: "),
+                "{error}"
+            );
+        });
+    }
+
+    #[test]
+    fn random_bytes_differ() {
+        let (mut one, mut two) = ([0; 1000], [0; 1000]);
+        random(&mut one).unwrap();
+        random(&mut two).unwrap();
+        assert_ne!(one, two);
+        assert!(one.iter().any(|byte| *byte != 0));
+        random(&mut []).unwrap();
+    }
+}

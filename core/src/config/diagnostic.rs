@@ -1,0 +1,391 @@
+//! What is wrong with a configuration, in words.
+
+use ufmt::{Formatter, uDisplay, uWrite, uwrite};
+
+use super::options::{OPTIONS, OptionSpec, Section};
+use crate::uci;
+
+/// The most characters of a value that a diagnostic quotes.
+const MAX_QUOTED: usize = 64;
+
+/// One thing that is wrong with a configuration file.
+///
+/// It displays as what is wrong, and what was expected, on one line of printable ASCII
+/// whatever the file holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Diagnostic<'a> {
+    /// From 1.
+    pub line: u32,
+    /// From 1, counted in bytes.
+    pub column: u32,
+    /// Whether the configuration is refused for it.
+    pub severity: Severity,
+    /// What is wrong.
+    pub problem: Problem,
+    pub(super) details: Details<'a>,
+}
+
+/// Whether a configuration is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// There is no configuration.
+    Error,
+    /// It is used as it is.
+    Warning,
+}
+
+/// What a sentence about a problem can name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Details<'a> {
+    /// The section that the problem is in, and its name.
+    pub(super) within: Option<(Section, &'a str)>,
+    /// The option that the problem is about, where it is a known one.
+    pub(super) spec: Option<&'static OptionSpec>,
+    /// The word that is wrong. Never that of an option that may be a secret.
+    pub(super) value: &'a str,
+    /// The name of another section.
+    pub(super) other: &'a str,
+    /// A limit, or a line.
+    pub(super) number: u32,
+}
+
+/// What can be wrong with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The text is not UCI.
+    Syntax(uci::Problem),
+    /// More named sections than [`super::MAX_SECTIONS`].
+    TooManySections,
+    /// A section has the name of an earlier one, but another type.
+    OtherType,
+    /// The section `postern` is not called `global`.
+    NotGlobal,
+    /// A door without a name.
+    Anonymous,
+    /// A door's name is too long or does not begin with a letter.
+    DoorName,
+    /// A second door of the same name.
+    DoorTwice,
+    /// More doors than [`crate::door::MAX_DOORS`].
+    TooManyDoors,
+    /// A required option is not there.
+    Missing,
+    /// `list` where one value is expected.
+    NotAList,
+    /// More values than the list can hold.
+    TooManyValues,
+    /// A value that cannot be read.
+    BadValue,
+    /// A word that is none of those expected.
+    UnknownWord,
+    /// A word that a later version will know.
+    NotYet,
+    /// A number or a time outside of its limits.
+    OutOfRange,
+    /// The loopback interface.
+    Loopback,
+    /// An interface that was named before.
+    InterfaceTwice,
+    /// A port that was guarded before, by this door or another.
+    GuardTwice,
+    /// A guarded port that some door knocks on.
+    GuardIsKnock,
+    /// A port to knock on that some door guards.
+    KnockIsGuard,
+    /// A port that its sequence knocks on already.
+    KnockTwice,
+    /// The closing sequence is the opening one, or one is the beginning of the other.
+    SequencesClash,
+    /// More knock ports than [`super::MAX_KNOCK_PORTS`].
+    TooManyKnockPorts,
+    /// Another file's `package`.
+    ForeignPackage,
+    /// A section of no known type.
+    UnknownSection,
+    /// An option that its section does not know.
+    UnknownOption,
+    /// An option without a value.
+    EmptyOption,
+    /// An option that was given before.
+    OptionTwice,
+    /// Nothing is guarded.
+    NoDoors,
+    /// One knock opens the door.
+    SingleKnock,
+    /// The opening sequence is in the order of a port scan.
+    Ascending,
+    /// The grant is too short to connect.
+    ShortGrant,
+}
+
+impl Problem {
+    /// Whether a configuration is refused for it.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::ForeignPackage
+            | Self::UnknownSection
+            | Self::UnknownOption
+            | Self::EmptyOption
+            | Self::OptionTwice
+            | Self::NoDoors
+            | Self::SingleKnock
+            | Self::Ascending
+            | Self::ShortGrant => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+
+    /// The sentence, with the [`Details`] it names in braces.
+    const fn template(self) -> &'static str {
+        match self {
+            Self::Syntax(problem) => syntax_template(problem),
+            Self::TooManySections => "too many named sections, expected at most {number}",
+            Self::OtherType => {
+                "section {value} has another type at line {number}, expected one type for each name"
+            }
+            Self::NotGlobal => "unknown name {value} of section postern, expected 'global'",
+            Self::Anonymous => "a door without a name, expected config door 'NAME'",
+            Self::DoorName => {
+                "bad name {value}, expected a letter and up to {number} more letters, digits and _"
+            }
+            Self::DoorTwice => {
+                "door {value} is already there at line {number}, expected another name"
+            }
+            Self::TooManyDoors => "too many doors, expected at most {number}",
+            Self::Missing => "{option} is missing, expected {expected}",
+            Self::NotAList => "list {option} where there is one value, expected option {option}",
+            Self::TooManyValues => "too many values of {option}, expected at most {number}",
+            Self::BadValue => "bad {option} {value}, expected {expected}",
+            Self::UnknownWord => "unknown {option} {value}, expected {expected}",
+            Self::NotYet => "{option} {value} is not in this version, expected {expected}",
+            Self::OutOfRange => "{option} {value} is out of range, expected {expected}",
+            Self::Loopback => "{option} {value} is never guarded, expected another one",
+            Self::InterfaceTwice => "{option} {value} is there twice, expected each once",
+            Self::GuardTwice => {
+                "{option} {value} is already guarded by door {other}, \
+                 expected one door for each port"
+            }
+            Self::GuardIsKnock => {
+                "{option} {value} is a port that door {other} knocks on, \
+                 expected a port that no door knocks on"
+            }
+            Self::KnockIsGuard => {
+                "{option} {value} is guarded by door {other}, expected a port that no door guards"
+            }
+            Self::KnockTwice => {
+                "{option} {value} is there twice, expected each port once: \
+                 a packet sent again would look like the second knock"
+            }
+            Self::SequencesClash => {
+                "one of open and close begins with all of the other, \
+                 expected sequences that cannot be mistaken"
+            }
+            Self::TooManyKnockPorts => {
+                "too many ports to knock on in all doors together, expected at most {number}"
+            }
+            Self::ForeignPackage => "package {value}, expected postern or no package at all",
+            Self::UnknownSection => {
+                "unknown section type {value}, expected postern or door; its options are ignored"
+            }
+            Self::UnknownOption => "unknown option {value}, expected {options}; it is ignored",
+            Self::EmptyOption => "{option} has no value, expected {expected}; it is ignored",
+            Self::OptionTwice => {
+                "{option} is already there at line {number}, expected it once; the last one counts"
+            }
+            Self::NoDoors => "nothing is guarded, expected at least one config door 'NAME'",
+            Self::SingleKnock => {
+                "a single knock opens, expected two or more: any port scan finds one"
+            }
+            Self::Ascending => {
+                "the ports to open ascend, expected another order: a port scan would open the door"
+            }
+            Self::ShortGrant => "{option} is hardly long enough to connect, expected 1s or more",
+        }
+    }
+}
+
+const fn syntax_template(problem: uci::Problem) -> &'static str {
+    match problem {
+        uci::Problem::FileTooLarge => "the file is too large, expected at most {number} bytes",
+        uci::Problem::Nul => "a byte of value zero, expected text",
+        uci::Problem::Unterminated => {
+            "a quote that ends in the wrong place or nowhere, expected the same quote after the value"
+        }
+        uci::Problem::WordTooLong => "a word is too long, expected at most {number} bytes",
+        uci::Problem::NotUtf8 => "a word is not UTF-8, expected text",
+        uci::Problem::UnknownStatement => {
+            "unknown statement, expected package, config, option or list"
+        }
+        uci::Problem::PackageWithoutName => "package without a name, expected package postern",
+        uci::Problem::ConfigWithoutType => "config without a type, expected config TYPE 'NAME'",
+        uci::Problem::OptionWithoutName => "nothing is named, expected a name and a 'VALUE'",
+        uci::Problem::TooManyWords => {
+            "a word too many, expected the end of the line, or quotes around the whole value"
+        }
+        uci::Problem::InvalidName => {
+            "a character that names do not have, expected letters, digits and _ only"
+        }
+        uci::Problem::InvalidType => {
+            "a character that section types do not have, expected printable ASCII without spaces"
+        }
+        uci::Problem::OutsideSection => "an option outside of a section, expected config first",
+    }
+}
+
+impl uDisplay for Diagnostic<'_> {
+    fn fmt<W>(&self, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+    where
+        W: uWrite + ?Sized,
+    {
+        if let Some((section, name)) = self.details.within {
+            f.write_str(section.name())?;
+            f.write_str(" ")?;
+            quote(f, name)?;
+            f.write_str(": ")?;
+        }
+        for piece in self.problem.template().split('{') {
+            match piece.split_once('}') {
+                Some((field, rest)) => {
+                    self.details.field(f, field)?;
+                    f.write_str(rest)?;
+                }
+                None => f.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Details<'_> {
+    fn field<W>(&self, f: &mut Formatter<'_, W>, field: &str) -> Result<(), W::Error>
+    where
+        W: uWrite + ?Sized,
+    {
+        match field {
+            "value" => quote(f, self.value),
+            "other" => quote(f, self.other),
+            "number" => uwrite!(f, "{}", self.number),
+            "options" => self.options(f),
+            "option" => f.write_str(self.spec.map_or("option", |spec| spec.name)),
+            _ => f.write_str(self.spec.map_or("a value", |spec| spec.expected)),
+        }
+    }
+
+    /// The option that was probably meant, or all there are.
+    fn options<W>(&self, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+    where
+        W: uWrite + ?Sized,
+    {
+        let section = self.within.map(|(section, _)| section);
+        let known = || OPTIONS.iter().filter(|spec| Some(spec.section) == section);
+        let meant = known().min_by_key(|spec| distance(self.value, spec.name));
+        if let Some(spec) = meant.filter(|spec| distance(self.value, spec.name) <= 2) {
+            return f.write_str(spec.name);
+        }
+        for (index, spec) in known().enumerate() {
+            f.write_str(if index == 0 { "one of " } else { ", " })?;
+            f.write_str(spec.name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a text between quotes, all but printable ASCII escaped: a file must not drive
+/// the terminal that its mistakes are printed on.
+///
+/// It stops at the end of a line. Where a quote was left open, the next line is part of the
+/// value, and may be a secret.
+fn quote<W>(f: &mut Formatter<'_, W>, text: &str) -> Result<(), W::Error>
+where
+    W: uWrite + ?Sized,
+{
+    let mut characters = text.chars();
+    f.write_str("'")?;
+    for character in characters.by_ref().take(MAX_QUOTED) {
+        if character == '\n' {
+            return f.write_str("...'");
+        }
+        for escaped in character.escape_default() {
+            f.write_char(escaped)?;
+        }
+    }
+    let more = characters.next().is_some();
+    f.write_str(if more { "...'" } else { "'" })
+}
+
+/// The least number of bytes to insert, delete or replace that makes one text the other
+/// (Wagner and Fischer 1974); large where either is too long for an option's name.
+fn distance(left: &str, right: &str) -> usize {
+    const LONGEST: usize = 16;
+    if left.len() > LONGEST || right.len() > LONGEST {
+        return usize::MAX;
+    }
+    let mut row: [usize; LONGEST] = core::array::from_fn(|index| index + 1);
+    let mut last = right.len();
+    for (index, byte) in left.bytes().enumerate() {
+        let (mut diagonal, mut previous) = (index, index + 1);
+        for (cell, other) in row.iter_mut().zip(right.bytes()) {
+            let replaced = diagonal + usize::from(byte != other);
+            diagonal = *cell;
+            previous = replaced.min(previous + 1).min(diagonal + 1);
+            *cell = previous;
+        }
+        last = previous;
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::*;
+
+    #[test]
+    fn edit_distance() {
+        for (left, right, edits) in [
+            ("", "", 0),
+            ("", "open", 4),
+            ("open", "", 4),
+            ("open", "open", 0),
+            ("opne", "open", 2),
+            ("opens", "open", 1),
+            ("pen", "open", 1),
+            ("metod", "method", 1),
+            ("grant", "guard", 3),
+            ("kitten", "sitting", 3),
+            ("aaaaaaaaaaaaaaaaa", "open", usize::MAX),
+        ] {
+            assert_eq!(distance(left, right), edits, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_printable_ascii_is_quoted() {
+        struct Text(String);
+        impl uWrite for Text {
+            type Error = core::convert::Infallible;
+            fn write_str(&mut self, text: &str) -> Result<(), Self::Error> {
+                self.0.push_str(text);
+                Ok(())
+            }
+        }
+        for (text, quoted) in [
+            ("ssh", "'ssh'"),
+            ("it's", "'it\\'s'"),
+            ("\x1b[2J\x07\r", "'\\u{1b}[2J\\u{7}\\r'"),
+            ("mark\n\toption seed JBSW", "'mark...'"),
+            ("\u{9b}\u{202e}é", "'\\u{9b}\\u{202e}\\u{e9}'"),
+        ] {
+            let mut written = Text(String::new());
+            let Ok(()) = quote(&mut Formatter::new(&mut written), text);
+            assert_eq!(written.0, quoted);
+        }
+        let mut written = Text(String::new());
+        let Ok(()) = quote(
+            &mut Formatter::new(&mut written),
+            &"x".repeat(MAX_QUOTED + 1),
+        );
+        assert_eq!(written.0.len(), MAX_QUOTED + 5);
+    }
+}

@@ -1,0 +1,119 @@
+//! What an administrator configured.
+//!
+//! [`Config::parse`] reads the statements of a UCI file; [`OPTIONS`] says what each option
+//! means and how it is read; a [`Diagnostic`] says what is wrong and what was expected.
+
+mod diagnostic;
+mod options;
+mod read;
+
+use heapless::{String, Vec};
+
+use crate::door::{Door, MAX_DOORS};
+
+pub use crate::ports::MAX_KNOCK_PORTS;
+pub use diagnostic::{Diagnostic, Problem, Severity};
+pub use options::{OPTIONS, OptionSpec, Presence, Section};
+
+/// The most interfaces a configuration can name.
+pub const MAX_INTERFACES: usize = 16;
+/// The longest interface name: the kernel's IFNAMSIZ less its terminator.
+pub const MAX_INTERFACE_NAME: usize = 15;
+/// The longest path of the control socket: `sun_path` less its terminator (unix(7)).
+pub const MAX_PATH: usize = 107;
+/// Where the control socket lies unless the configuration says otherwise.
+pub const DEFAULT_CONTROL: &str = "/run/postern.sock";
+/// The most sections with a name, doors and sections of unknown types together.
+pub const MAX_SECTIONS: usize = 128;
+
+/// The name of a network interface.
+pub type Interface = String<MAX_INTERFACE_NAME>;
+
+/// A whole configuration, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What holds for every door.
+    pub global: Global,
+    /// The doors, in the order of the file.
+    pub doors: Vec<Door, MAX_DOORS>,
+}
+
+impl Config {
+    /// Reads a configuration file, and reports everything that is wrong with it.
+    ///
+    /// Warnings leave a configuration; errors, one or more, do not.
+    pub fn parse(text: &[u8], mut report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
+        let mut config = Self {
+            global: Global::EMPTY,
+            doors: Vec::new(),
+        };
+        read::read(text, &mut config, &mut report).then_some(config)
+    }
+}
+
+/// What holds for every door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Global {
+    /// Where knocks are seen.
+    pub source: Source,
+    /// The rules that keep a door shut.
+    pub guard: Guard,
+    /// The interfaces that are guarded, and on which knocks are heard; at least one.
+    pub interfaces: Vec<Interface, MAX_INTERFACES>,
+    /// The bits that guard `mark` sets on packets of granted sources; at least one.
+    pub mark: u32,
+    /// The NFLOG group, not 0.
+    pub nflog_group: u16,
+    /// Where the agent's control socket lies: an absolute path.
+    pub control: String<MAX_PATH>,
+}
+
+impl Source {
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nflog => "nflog",
+        }
+    }
+}
+
+impl Guard {
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Mark => "mark",
+        }
+    }
+}
+
+impl Global {
+    /// What the defaults of [`OPTIONS`] are read into.
+    const EMPTY: Self = Self {
+        source: Source::Nflog,
+        guard: Guard::Gate,
+        interfaces: Vec::new(),
+        mark: 0,
+        nflog_group: 0,
+        control: String::new(),
+    };
+}
+
+/// Where knocks are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// nftables' `log group`, read over NFNETLINK_LOG.
+    Nflog,
+}
+
+/// The rules that keep a door shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Drop new connections to a guarded port unless granted; leave the rest to others.
+    Gate,
+    /// Mark packets of granted sources; an accepting rule of the firewall asks for the mark.
+    Mark,
+}
+
+#[cfg(test)]
+mod tests;

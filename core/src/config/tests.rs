@@ -1,0 +1,520 @@
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{format, vec};
+
+use ufmt::{uWrite, uwrite};
+
+use super::options::{Draft, Kind};
+use super::*;
+use crate::door::{Cutoff, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
+use crate::knock::{Port, Protocol};
+use crate::time::Duration;
+
+const DESIGN: &[u8] = include_bytes!("../../../tests/golden/right/design.conf");
+
+/// A valid global section and the start of a door, on five lines.
+const HEAD: &str = "config postern global\nlist interface wan\nconfig door ssh\n\
+                    option method sequence-separate\n";
+/// The rest of that door.
+const TAIL: &str = "list guard 22\nlist open 9\nlist open 7\n";
+
+struct Text(String);
+
+impl uWrite for Text {
+    type Error = core::convert::Infallible;
+
+    fn write_str(&mut self, text: &str) -> Result<(), Self::Error> {
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// The configuration, and the line, the problem and the message of each diagnostic.
+fn parse(text: impl AsRef<[u8]>) -> (Option<Config>, Vec<(u32, Problem, String)>) {
+    let mut said = Vec::new();
+    let config = Config::parse(text.as_ref(), |diagnostic| {
+        let mut message = Text(String::new());
+        let Ok(()) = uwrite!(message, "{}", diagnostic);
+        said.push((diagnostic.line, diagnostic.problem, message.0));
+    });
+    (config, said)
+}
+
+fn problems(text: impl AsRef<[u8]>) -> Vec<Problem> {
+    let (config, said) = parse(text);
+    let problems: Vec<Problem> = said.into_iter().map(|(_, problem, _)| problem).collect();
+    let errors = problems.iter().any(|at| at.severity() == Severity::Error);
+    assert_eq!(config.is_none(), errors, "{problems:?}");
+    problems
+}
+
+fn valid(text: impl AsRef<[u8]>) -> Config {
+    let (config, said) = parse(text);
+    config.unwrap_or_else(|| panic!("{said:?}"))
+}
+
+fn port(protocol: Protocol, number: u16) -> Port {
+    Port { protocol, number }
+}
+
+#[test]
+fn the_example_of_the_design() {
+    use Protocol::{Tcp, Udp};
+    let (config, said) = parse(DESIGN);
+    assert_eq!(said, []);
+    let expected = Config {
+        global: Global {
+            source: Source::Nflog,
+            guard: Guard::Mark,
+            interfaces: ["wan".try_into().unwrap()].into_iter().collect(),
+            mark: 0x1000_0000,
+            nflog_group: 5,
+            control: "/run/postern.sock".try_into().unwrap(),
+        },
+        doors: [Door {
+            name: "ssh".try_into().unwrap(),
+            guards: [port(Tcp, 22)].into_iter().collect(),
+            method: Method::Separate {
+                open: [port(Tcp, 7000), port(Udp, 8001), port(Tcp, 9002)]
+                    .into_iter()
+                    .collect(),
+                close: [port(Tcp, 9003), port(Tcp, 7004)].into_iter().collect(),
+            },
+            payload: None,
+            window: Duration::from_secs(10),
+            jitter: Duration::from_millis(0),
+            grant: Duration::from_secs(30),
+            grant_prefix4: 32,
+            grant_prefix6: 128,
+            cutoff: Some(Cutoff {
+                failures: 5,
+                within: Duration::from_secs(600),
+            }),
+        }]
+        .into_iter()
+        .collect(),
+    };
+    assert_eq!(config, Some(expected));
+}
+
+#[test]
+fn every_default_can_be_read() {
+    let mut config = Config {
+        global: Global::EMPTY,
+        doors: heapless::Vec::new(),
+    };
+    let mut draft = Draft::new(&mut config);
+    for spec in OPTIONS {
+        match (spec.presence, spec.kind) {
+            (Presence::Default(text), Kind::One(set)) => {
+                assert_eq!(set(&mut draft, text), Ok(()), "{}", spec.name);
+            }
+            (Presence::Default(_), Kind::Many { .. }) => panic!("{}", spec.name),
+            _ => {}
+        }
+    }
+    assert_eq!(draft.door.window, Duration::from_secs(10));
+    assert_eq!(draft.door.grant, Duration::from_secs(30));
+    assert_eq!(config.global.mark, 0x1000_0000);
+    assert_eq!(config.global.guard, Guard::Gate);
+}
+
+#[test]
+fn options_are_described_and_named_once() {
+    for (index, spec) in OPTIONS.iter().enumerate() {
+        for text in [spec.unit, spec.expected, spec.meaning] {
+            assert!(!text.is_empty() && !text.contains(['{', '\n']) && !text.contains("  "));
+        }
+        let same = |other: &&OptionSpec| other.section == spec.section && other.name == spec.name;
+        assert_eq!(OPTIONS.iter().position(|other| same(&other)), Some(index));
+    }
+}
+
+#[test]
+fn a_configuration_is_small() {
+    let size = size_of::<Config>();
+    assert!(size <= 32 * 1024, "{size} bytes");
+}
+
+#[test]
+fn values_that_are_accepted() {
+    for (option, check) in [
+        (
+            "option cutoff '1 per 1ms'",
+            (|door| door.cutoff.unwrap().failures == 1) as fn(&Door) -> bool,
+        ),
+        ("option cutoff ' 1000  per\t30d '", |door| {
+            door.cutoff.unwrap().failures == 1000
+        }),
+        ("option window 1h", |door| {
+            door.window == Duration::from_secs(3600)
+        }),
+        ("option window 1ms", |door| {
+            door.window == Duration::from_millis(1)
+        }),
+        ("option grant 365d", |door| door.grant == Duration::LONGEST),
+        ("option grant 90", |door| {
+            door.grant == Duration::from_secs(90)
+        }),
+        ("list guard udp:65535", |door| {
+            door.guards[0].protocol == Protocol::Udp
+        }),
+        ("list guard 1", |door| {
+            door.guards[0] == port(Protocol::Tcp, 1)
+        }),
+        ("option cutoff ''", |door| door.cutoff.is_none()),
+        ("option window ''", |door| {
+            door.window == Duration::from_secs(10)
+        }),
+        ("option guard '23 udp:23'", |door| door.guards.len() == 3),
+        ("option guard 23\nlist guard 24", |door| {
+            door.guards.len() == 3
+        }),
+        ("option guard 23\noption guard '24 25'\n", |door| {
+            door.guards.len() == 3
+        }),
+        ("list close 23\nlist close 24\noption close 25", |door| {
+            let close = door.method.close();
+            close[..] == [port(Protocol::Tcp, 25)]
+        }),
+        ("option grant 1s\noption grant 2s", |door| {
+            door.grant == Duration::from_secs(2)
+        }),
+        ("option grant 1s\noption grant ''", |door| {
+            door.grant == Duration::from_secs(1)
+        }),
+        ("list open tcp:8\nlist open udp:8", |_| true),
+        ("list guard udp:9", |_| true),
+    ] {
+        let config = valid(format!("{HEAD}{option}\n{TAIL}"));
+        assert!(check(&config.doors[0]), "{option}: {config:?}");
+    }
+}
+
+#[test]
+fn values_that_are_refused() {
+    use Problem::{BadValue, OutOfRange};
+    for (option, values, problem) in [
+        (
+            "list guard",
+            "'' ssh tcp: :22 tcp22 TCP:22 sctp:22 22:tcp tcp:22:23 +22 -1 0x16 '22 23'",
+            BadValue,
+        ),
+        (
+            "list open",
+            "0 65536 tcp:0 udp:99999999999999999999",
+            OutOfRange,
+        ),
+        (
+            "option window",
+            "0 0ms 61m 3600001ms 366d 99999999999999999999",
+            OutOfRange,
+        ),
+        ("option window", "s 10x '10 s' -1 1.5s", BadValue),
+        ("option grant", "0 366d", OutOfRange),
+        (
+            "option cutoff",
+            "5 '5 per' '5 in 10m' '5 per 10m x' 'x per 10m' '5 per x' per",
+            BadValue,
+        ),
+        (
+            "option cutoff",
+            "'0 per 10m' '1001 per 10m' '5 per 0' '5 per 31d'",
+            OutOfRange,
+        ),
+        (
+            "option method",
+            "sequence SEQUENCE-SEPARATE",
+            Problem::UnknownWord,
+        ),
+        (
+            "option method",
+            "single-same single-separate sequence-same one-time-list one-time-clock one-time-seed",
+            Problem::NotYet,
+        ),
+    ] {
+        for value in split(values) {
+            let text = format!("{HEAD}{option} {value}\n{TAIL}");
+            let found = problems(&text);
+            assert!(found.contains(&problem), "{option} {value}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn global_values_that_are_refused() {
+    use Problem::{BadValue, OutOfRange};
+    for (option, values, problem) in [
+        ("option source", "packet sockets log", Problem::NotYet),
+        ("option source", "pcap NFLOG", Problem::UnknownWord),
+        ("option guard", "drop", Problem::UnknownWord),
+        (
+            "option mark",
+            "1 268435456 0x 0xg 0X1 '0x 1' 0x-1 0x+1 -0x1",
+            BadValue,
+        ),
+        ("option mark", "0x0 0x00000000000 0x100000000", OutOfRange),
+        ("option nflog_group", "0 65536 99999999999", OutOfRange),
+        ("option nflog_group", "x -1 0x5", BadValue),
+        (
+            "option control",
+            "run/x x / /run/ '/a\nb' '/a\x1bb'",
+            BadValue,
+        ),
+        (
+            "list interface",
+            "'' . .. a/b a:b 'a b' 'a\tb' eth* 'a\"b' a\\\\b 'a\x7f' é abcdefghijklmnop",
+            BadValue,
+        ),
+        ("list interface", "lo", Problem::Loopback),
+        ("list interface", "wan", Problem::InterfaceTwice),
+    ] {
+        for value in split(values) {
+            let text = format!("{HEAD}{TAIL}config postern global\n{option} {value}\n");
+            assert_eq!(problems(&text), [problem], "{option} {value}");
+        }
+    }
+}
+
+/// Splits at spaces outside of single quotes.
+fn split(values: &str) -> Vec<&str> {
+    let mut quoted = false;
+    values
+        .split(|at: char| {
+            quoted ^= at == '\'';
+            at == ' ' && !quoted
+        })
+        .collect()
+}
+
+#[test]
+fn sections_of_one_name_merge() {
+    let text = format!(
+        "config postern global\noption mark 0x1\n{HEAD}{TAIL}config postern global\noption mark 0x2\n"
+    );
+    let (config, said) = parse(&text);
+    assert_eq!(config.unwrap().global.mark, 2);
+    assert_eq!(said.len(), 1);
+    assert_eq!((said[0].0, said[0].1), (11, Problem::OptionTwice));
+}
+
+#[test]
+fn names_across_sections() {
+    for (text, expected) in [
+        ("config door ssh", &[Problem::DoorTwice][..]),
+        ("config door 's's\"h\"", &[Problem::DoorTwice]),
+        ("config postern ssh", &[Problem::OtherType]),
+        ("config door global", &[Problem::OtherType]),
+        (
+            "config other x\nconfig other x",
+            &[Problem::UnknownSection; 2],
+        ),
+        (
+            "config other x\nconfig another x",
+            &[Problem::UnknownSection, Problem::OtherType],
+        ),
+        (
+            "config other\nconfig another",
+            &[Problem::UnknownSection; 2],
+        ),
+        ("config other ssh", &[Problem::OtherType]),
+        ("config postern", &[Problem::NotGlobal]),
+    ] {
+        assert_eq!(
+            problems(format!("{HEAD}{TAIL}{text}\n")),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_lost_with_a_section_is_not_missed() {
+    let lost = Problem::Syntax(crate::uci::Problem::TooManyWords);
+    let text = format!(
+        "config postern global x\nlist interface wan\n{}",
+        &HEAD[41..]
+    );
+    assert_eq!(problems(format!("{text}{TAIL}")), [lost]);
+    let text = format!("{HEAD}{TAIL}config door web x\noption window 0\n");
+    assert_eq!(problems(text), [lost]);
+}
+
+/// That `count` is accepted by the configuration `make` writes, and one more is not.
+fn limit(count: usize, problem: Problem, make: impl Fn(usize) -> String) {
+    let (config, said) = parse(make(count));
+    assert!(config.is_some(), "{said:?}");
+    let found = problems(make(count + 1));
+    let errors = found.iter().filter(|at| at.severity() == Severity::Error);
+    assert_eq!(errors.collect::<Vec<_>>(), [&problem]);
+}
+
+fn repeat(count: usize, make: impl Fn(usize) -> String) -> String {
+    (0..count).map(make).collect()
+}
+
+#[test]
+fn capacities() {
+    let bare = "config postern global\nlist interface wan\nconfig door ssh\noption method sequence-separate\n";
+    limit(MAX_INTERFACES, Problem::TooManyValues, |count| {
+        let names = repeat(count - 1, |index| format!("list interface eth{index}\n"));
+        format!("config postern global\n{names}{HEAD}{TAIL}")
+    });
+    limit(MAX_INTERFACE_NAME, Problem::BadValue, |count| {
+        format!(
+            "config postern global\nlist interface {}\n{HEAD}{TAIL}",
+            "x".repeat(count)
+        )
+    });
+    limit(MAX_PATH, Problem::BadValue, |count| {
+        format!(
+            "config postern global\noption control /{}\n{HEAD}{TAIL}",
+            "x".repeat(count - 1)
+        )
+    });
+    limit(MAX_NAME, Problem::DoorName, |count| {
+        format!(
+            "{HEAD}{TAIL}config door {}\noption method sequence-separate\nlist guard 23\nlist open 5\n",
+            "x".repeat(count)
+        )
+    });
+    limit(MAX_GUARDS, Problem::TooManyValues, |count| {
+        let guards = repeat(count, |index| format!("list guard {}\n", 100 + index));
+        format!("{bare}{guards}list open 9\n")
+    });
+    for (sequence, other) in [("open", "close"), ("close", "open")] {
+        limit(MAX_STEPS, Problem::TooManyValues, |count| {
+            let steps = repeat(count, |index| format!("list {sequence} {}\n", 100 + index));
+            format!("{bare}list guard 22\n{steps}list {other} 9\n")
+        });
+    }
+    limit(MAX_DOORS, Problem::TooManyDoors, |count| {
+        let doors = repeat(count, |index| door(index, &[index as u16 + 1000]));
+        format!("config postern global\nlist interface wan\n{doors}")
+    });
+    limit(MAX_SECTIONS, Problem::TooManySections, |count| {
+        format!(
+            "{HEAD}{TAIL}{}",
+            repeat(count - 2, |index| format!("config x y{index}\n"))
+        )
+    });
+}
+
+/// A door that guards a port of its own and knocks on `ports`.
+fn door(index: usize, ports: &[u16]) -> String {
+    let ports: String = ports
+        .iter()
+        .map(|port| format!("list open {port}\n"))
+        .collect();
+    let guard = 60_000 + index;
+    format!("config door d{index}\noption method sequence-separate\nlist guard {guard}\n{ports}")
+}
+
+#[test]
+fn distinct_knock_ports_are_counted_over_all_doors() {
+    let full = MAX_KNOCK_PORTS / MAX_STEPS;
+    limit(MAX_KNOCK_PORTS, Problem::TooManyKnockPorts, |count| {
+        let doors = repeat(full, |index| {
+            let ports: Vec<u16> = (0..MAX_STEPS)
+                .map(|step| (1 + index * MAX_STEPS + step) as u16)
+                .collect();
+            door(index, &ports)
+        });
+        // Ports that another door knocks on already, and what is beyond the limit.
+        let last: Vec<u16> = vec![5, 40, count as u16];
+        format!(
+            "config postern global\nlist interface wan\n{doors}{}",
+            door(full, &last)
+        )
+    });
+}
+
+#[test]
+fn values_of_unknown_options_are_not_repeated() {
+    let (_, said) = parse(format!(
+        "{HEAD}option seed 'JBSWY3DP'\n{TAIL}option sede JBSWY3DP x\n"
+    ));
+    assert_eq!(said.len(), 2);
+    assert!(
+        said.iter().all(|(_, _, message)| !message.contains("JBSW")),
+        "{said:?}"
+    );
+}
+
+/// George Marsaglia, "Xorshift RNGs": the same numbers in every run.
+fn xorshift(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 16) as usize
+}
+
+#[test]
+fn mutated_files_never_panic_and_never_drive_a_terminal() {
+    let words: [&[u8]; 12] = [
+        b"'",
+        b"\"",
+        b"\\\n",
+        b"#",
+        b";",
+        b"\0",
+        b"\nconfig door ",
+        b"\noption ",
+        b"\nlist open ",
+        b"\xff",
+        b"\x1b[2J",
+        b"tcp:22 ",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut text = DESIGN.to_vec();
+        for _ in 0..1 + xorshift(&mut state) % 4 {
+            let at = xorshift(&mut state) % text.len();
+            let to = (at + xorshift(&mut state) % 9).min(text.len());
+            match xorshift(&mut state) % 4 {
+                0 => text[at] = xorshift(&mut state) as u8,
+                1 => drop(text.drain(at..to)),
+                2 => drop(text.splice(at..at, words[xorshift(&mut state) % words.len()].to_vec())),
+                _ => drop(text.splice(at..at, text[at..].to_vec())),
+            }
+            text.truncate(4096);
+            if text.is_empty() {
+                text.push(b'\n');
+            }
+        }
+        let (config, said) = parse(&text);
+        accepted += usize::from(config.is_some());
+        for (line, _, message) in &said {
+            let lines = text.iter().filter(|byte| **byte == b'\n').count() as u32;
+            assert!((1..=lines + 1).contains(line), "{message}");
+            assert!(
+                message
+                    .bytes()
+                    .all(|byte| byte == b' ' || byte.is_ascii_graphic()),
+                "{message}"
+            );
+        }
+        if let Some(config) = config {
+            assert!(config.doors.iter().all(|door| !door.guards.is_empty()));
+            assert!(!config.global.interfaces.is_empty());
+        }
+    }
+    assert!(
+        (400..19_600).contains(&accepted),
+        "{accepted} of 20000 were accepted"
+    );
+}
+
+#[test]
+fn every_line_of_the_example_can_be_left_out() {
+    let text = core::str::from_utf8(DESIGN).unwrap();
+    for missing in 0..text.lines().count() {
+        let lines = text
+            .lines()
+            .enumerate()
+            .filter(|(index, _)| *index != missing);
+        let text: String = lines.map(|(_, line)| line.to_string() + "\n").collect();
+        let _ = problems(text);
+    }
+}

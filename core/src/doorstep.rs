@@ -1,0 +1,139 @@
+//! Who made the first knock when the table of sources had no room to say so.
+//!
+//! A flood of first knocks from forged addresses, 100,000 a second, fills any table of
+//! sources within moments and pushes honest first knocks out of it. Those that lose their
+//! place leave two bits here, in a Bloom filter (Bloom, 1970) whose size never changes.
+//!
+//! What happens when it is full is the point of it: the fuller it is, the more sources
+//! pass for having made the first knock that did not. In the worst case a flood makes the
+//! first knock of a sequence free, while the rest is asked of everyone as before; it never
+//! makes an honest knock fail. Nothing is looked up here unless the table overflowed
+//! within the last two spans.
+
+use crate::time::{Duration, Instant};
+
+/// 2^20 bits a generation, two generations: 256 KiB that an untroubled router never touches.
+const WORDS: usize = 1 << 15;
+
+pub(crate) struct Doorstep {
+    generations: [[u32; WORDS]; 2],
+    /// Which generation takes new footprints.
+    young: bool,
+    /// The older generation is forgotten then.
+    turn_at: Instant,
+    /// The younger one too.
+    empty_at: Instant,
+}
+
+impl Doorstep {
+    pub(crate) const fn new() -> Self {
+        Self {
+            generations: [[0; WORDS]; 2],
+            young: false,
+            turn_at: Instant::from_millis(0),
+            empty_at: Instant::from_millis(0),
+        }
+    }
+
+    /// Remembers a source for at least `span`, at most twice as long.
+    pub(crate) fn insert(&mut self, fingerprint: u64, now: Instant, span: Duration) {
+        if now >= self.turn_at {
+            self.turn(now, span);
+        }
+        self.empty_at = now + span + span;
+        let [one, two] = &mut self.generations;
+        let young = if self.young { one } else { two };
+        for (word, bit) in footprints(fingerprint) {
+            if let Some(word) = young.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    /// Whether anything may be remembered.
+    pub(crate) fn is_in_use(&self, now: Instant) -> bool {
+        now < self.empty_at
+    }
+
+    /// Whether the source was here, or seems to have been.
+    pub(crate) fn contains(&self, fingerprint: u64, now: Instant) -> bool {
+        self.is_in_use(now)
+            && self.generations.iter().any(|generation| {
+                footprints(fingerprint)
+                    .iter()
+                    .all(|&(word, bit)| generation.get(word).is_some_and(|word| word & bit != 0))
+            })
+    }
+
+    /// Lets the older generation give way to an empty one; both, when the last footprint is old.
+    fn turn(&mut self, now: Instant, span: Duration) {
+        if now >= self.empty_at {
+            self.generations.as_flattened_mut().fill(0);
+        } else {
+            self.young = !self.young;
+            let [one, two] = &mut self.generations;
+            if self.young { one } else { two }.fill(0);
+        }
+        self.turn_at = now + span;
+    }
+}
+
+/// The two bits of a fingerprint, as word and mask.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "any part of a hash will do"
+)]
+const fn footprints(fingerprint: u64) -> [(usize, u32); 2] {
+    let spread = fingerprint.wrapping_mul(0x9e37_79b9_7f4a_7c15); // 2^64 / golden ratio
+    [
+        footprint((spread >> 44) as u32),
+        footprint((spread >> 24) as u32),
+    ]
+}
+
+const fn footprint(bits: u32) -> (usize, u32) {
+    (bits as usize / 32 % WORDS, 1 << (bits % 32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+
+    const SPAN: Duration = Duration::from_secs(10);
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn remembers_for_a_span_and_forgets_after_two() {
+        let mut doorstep = Box::new(Doorstep::new());
+        doorstep.insert(1 << 40, at(5), SPAN);
+        for other in 0..10 {
+            doorstep.insert(other, at(5 + other), SPAN);
+        }
+        assert!(doorstep.contains(1 << 40, at(15)));
+        doorstep.insert(99, at(16), SPAN);
+        doorstep.insert(99, at(26), SPAN);
+        assert!(!doorstep.contains(1 << 40, at(26)));
+        assert!(doorstep.contains(99, at(45)) && !doorstep.contains(99, at(46)));
+    }
+
+    #[test]
+    fn a_flood_never_makes_it_forget() {
+        let mut doorstep = Box::new(Doorstep::new());
+        let scatter = |number: u64| number.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(17);
+        for number in 0..1_000_000 {
+            doorstep.insert(scatter(number), at(0), SPAN);
+        }
+        assert!((0..1_000_000).all(|number| doorstep.contains(scatter(number), at(9))));
+        let strangers = (2_000_000..2_100_000)
+            .filter(|&number| doorstep.contains(scatter(number), at(9)))
+            .count();
+        assert!(
+            (60_000..90_000).contains(&strangers),
+            "{strangers} of 100,000 pass"
+        );
+    }
+}

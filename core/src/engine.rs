@@ -1,0 +1,509 @@
+//! The engine: what is known of every source, and what a knock changes about it.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use heapless::Vec;
+
+use crate::cutoff::Cutoffs;
+use crate::door::{Door, DoorSet, MAX_DOORS};
+use crate::doorstep::Doorstep;
+use crate::hash;
+use crate::knock::{Knock, Port, Protocol};
+use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, stamp};
+use crate::ports::{PortMap, TooManyPorts};
+use crate::table::{Displaced, Entry, Key, Stored, Table};
+use crate::time::{Duration, Instant};
+
+/// Stale attempts are looked for at most this often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Decides what knocks mean, with room for the attempts of `SOURCES` sources.
+///
+/// `SOURCES` is a power of two, at least 8. The engine never allocates; it is about
+/// `40 * SOURCES` bytes and 400 KiB, most of which is touched only under a flood, so it
+/// belongs into a `static`.
+pub struct Engine<const SOURCES: usize> {
+    key: hash::Key,
+    doors: Vec<Door, MAX_DOORS>,
+    /// What opens each of them, if its method is a one-time method.
+    armed: [Armed; MAX_DOORS],
+    ports: PortMap,
+    attempts: Table<Attempts, SOURCES>,
+    doorstep: Doorstep,
+    cutoffs: Cutoffs,
+    counters: Counters,
+    /// The longest window of all doors.
+    longest_window: Duration,
+    sweep_at: Option<Instant>,
+}
+
+/// What a knock changes. Act on it, or the owner stays outside.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the knock was.
+    pub outcome: Outcome,
+    /// Doors to open for the source.
+    pub open: DoorSet,
+    /// Doors to close to the source.
+    pub close: DoorSet,
+    /// Doors to close to the source where they are open for it, and to open where not.
+    pub toggle: DoorSet,
+    /// The one-time code that was used. Save it before opening the door: it must never
+    /// work again, and the engine forgets it when it ends.
+    pub spent: Option<Spent>,
+    /// For how long the source will not be listened to, when that begins now.
+    pub cut_off: Option<Duration>,
+}
+
+/// A one-time code that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// The door that it opens.
+    pub door: usize,
+    /// What the code was derived from. This counter and all before it are done with.
+    pub counter: u64,
+}
+
+/// What a knock was, taken over all doors that it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// No door listens to this port.
+    Unwatched,
+    /// The source is cut off.
+    Silenced,
+    /// It was not the knock expected.
+    Wrong,
+    /// It was accepted before.
+    Repeated,
+    /// It was the knock expected; more are to come.
+    Advanced,
+    /// It was the last knock expected.
+    Completed,
+}
+
+/// How often what happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Knocks at ports that a door listens to.
+    pub seen: u64,
+    /// Knocks that were the one expected.
+    pub matched: u64,
+    /// Knocks that had been accepted before.
+    pub repeated: u64,
+    /// Knocks that were not the one expected.
+    pub wrong: u64,
+    /// Knocks of sources that are cut off.
+    pub silenced: u64,
+    /// Finished attempts to open.
+    pub opened: u64,
+    /// Finished attempts to close.
+    pub closed: u64,
+    /// Finished attempts to toggle.
+    pub toggled: u64,
+    /// Sources that were cut off.
+    pub cut_off: u64,
+    /// Attempts that lost their place, or found none, because the table was full.
+    pub displaced: u64,
+}
+
+/// An attempt under way, for people to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Underway {
+    /// Who knocks.
+    pub source: IpAddr,
+    /// At which door, by its index.
+    pub door: usize,
+    /// What a finished attempt would do.
+    pub effect: Effect,
+    /// Knocks accepted so far.
+    pub accepted: usize,
+    /// Knocks needed.
+    pub needed: usize,
+    /// Time left for the rest.
+    pub remaining: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Attempts([Attempt; LINES]);
+
+impl Attempts {
+    fn furthest(&self) -> Attempt {
+        let [first, second] = self.0;
+        if second.worth() > first.worth() {
+            second
+        } else {
+            first
+        }
+    }
+}
+
+impl Entry for Attempts {
+    const VACANT: Self = Self([Attempt::NONE; LINES]);
+
+    fn rank(&self) -> u8 {
+        self.furthest().worth()
+    }
+
+    fn began(&self) -> u32 {
+        self.furthest().started()
+    }
+}
+
+impl<const SOURCES: usize> Engine<SOURCES> {
+    /// An engine without doors.
+    pub const fn new() -> Self {
+        Self {
+            key: hash::Key::new([0; 16]),
+            doors: Vec::new(),
+            armed: [const { Armed::Shut }; MAX_DOORS],
+            ports: PortMap::new(),
+            attempts: Table::new(),
+            doorstep: Doorstep::new(),
+            cutoffs: Cutoffs::new(),
+            counters: Counters::ZERO,
+            longest_window: Duration::from_millis(0),
+            sweep_at: None,
+        }
+    }
+
+    /// Sets the secret under which sources are hashed: 16 bytes that nobody can guess.
+    ///
+    /// To be called once, before the first knock; attempts made earlier are lost.
+    pub const fn seed(&mut self, key: [u8; 16]) {
+        self.key = hash::Key::new(key);
+    }
+
+    /// Takes other doors. Attempts at doors that did not change go on; cut-offs are forgotten
+    /// when a door's cut-off changed, which is how an administrator lifts them.
+    pub fn configure(&mut self, doors: Vec<Door, MAX_DOORS>) -> Result<(), TooManyPorts> {
+        let moved = |old: u8| {
+            let before = self.doors.get(usize::from(old))?;
+            doors.iter().position(|door| door == before)
+        };
+        self.attempts.revise(|door, attempts| {
+            let now_at = moved(door).and_then(|door| u8::try_from(door).ok());
+            if now_at.is_none() {
+                *attempts = Attempts::VACANT;
+            }
+            now_at.unwrap_or(door)
+        });
+        if !(self.doors.iter().map(|door| door.cutoff)).eq(doors.iter().map(|door| door.cutoff)) {
+            self.cutoffs.clear();
+        }
+        self.doors = doors;
+        self.armed = [const { Armed::Shut }; MAX_DOORS];
+        self.longest_window = (self.doors.iter().map(|door| door.window))
+            .max()
+            .unwrap_or_default();
+        self.ports.clear();
+        for (index, door) in self.doors.iter().enumerate() {
+            for (protocol, range) in method::watched(door) {
+                self.ports.insert(protocol, range, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what opens a one-time door from now on. Ports that [`Engine::configure`] could
+    /// not know, those of a list, are watched from now on too.
+    pub fn arm(&mut self, index: usize, armed: Armed) -> Result<(), TooManyPorts> {
+        if let Armed::Sequence(_, steps) = &armed {
+            for port in steps {
+                self.ports
+                    .insert(port.protocol, port.number..=port.number, index)?;
+            }
+        }
+        if let Some(slot) = self.armed.get_mut(index) {
+            *slot = armed;
+        }
+        Ok(())
+    }
+
+    /// What opens a one-time door just now.
+    pub fn armed(&self, index: usize) -> &Armed {
+        self.armed.get(index).unwrap_or(&Armed::Shut)
+    }
+
+    /// The doors, in the order of the configuration.
+    pub fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    /// How often what happened.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Says what a knock changes. Takes the same time whatever the number of sources.
+    pub fn handle(&mut self, now: Instant, knock: &Knock<'_>) -> Decision {
+        let mut decision = Decision {
+            outcome: Outcome::Unwatched,
+            open: DoorSet::EMPTY,
+            close: DoorSet::EMPTY,
+            toggle: DoorSet::EMPTY,
+            spent: None,
+            cut_off: None,
+        };
+        let doors = self.ports.doors_at(knock.port);
+        if doors.is_empty() {
+            return decision;
+        }
+        self.counters.seen += 1;
+        let source = self.key_of(knock.source);
+        if self.cutoffs.silences(&source, now) {
+            self.counters.silenced += 1;
+            decision.outcome = Outcome::Silenced;
+            return decision;
+        }
+        for door in doors {
+            self.handle_at(door, &source, now, knock, &mut decision);
+        }
+        self.count(&decision);
+        decision
+    }
+
+    /// When [`Engine::poll`] has something to do, if nothing else happens.
+    pub const fn poll_at(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    /// Forgets attempts whose window has passed.
+    pub fn poll(&mut self, now: Instant) {
+        if self.sweep_at.is_none_or(|sweep_at| now < sweep_at) {
+            return;
+        }
+        let doors = &self.doors;
+        let mut next: Option<Instant> = None;
+        self.attempts.revise(|index, attempts| {
+            let window =
+                (doors.get(usize::from(index))).map_or_else(Duration::default, |door| door.window);
+            for attempt in &mut attempts.0 {
+                attempt.expire(now, window);
+            }
+            if attempts.rank() > 0 {
+                let expires_at = now - attempts.furthest().age(now) + window;
+                next = Some(next.map_or(expires_at, |next| next.min(expires_at)));
+            }
+            index
+        });
+        self.sweep_at = next.map(|next| next.max(now) + SWEEP_INTERVAL);
+    }
+
+    /// Every attempt under way.
+    pub fn underway(&self, now: Instant) -> impl Iterator<Item = Underway> {
+        self.attempts
+            .iter()
+            .flat_map(move |(source, number, attempts)| {
+                let index = usize::from(number);
+                let doors = self.doors.get(index).zip(self.armed.get(index)).into_iter();
+                doors.flat_map(move |(door, armed)| {
+                    let lines = method::lines(door, armed).into_iter().zip(attempts.0);
+                    lines.filter_map(move |((effect, line), attempt)| {
+                        let age = attempt.age(now);
+                        (attempt.is_under_way() && age <= door.window).then(|| Underway {
+                            source: Ipv6Addr::from(*source).to_canonical(),
+                            door: index,
+                            effect,
+                            accepted: attempt.count() as usize,
+                            needed: line.length(),
+                            remaining: Duration::from_millis(
+                                door.window.as_millis() - age.as_millis(),
+                            ),
+                        })
+                    })
+                })
+            })
+    }
+
+    fn handle_at(
+        &mut self,
+        index: usize,
+        source: &Key,
+        now: Instant,
+        knock: &Knock<'_>,
+        decision: &mut Decision,
+    ) {
+        let (Some(door), Some(armed), Ok(number)) = (
+            self.doors.get(index),
+            self.armed.get(index),
+            u8::try_from(index),
+        ) else {
+            return;
+        };
+        let key = Key {
+            door: number,
+            ..*source
+        };
+        let lines = method::lines(door, armed);
+        let mut attempts = self.attempts.find(&key);
+        let found = attempts.rank() > 0;
+        for attempt in &mut attempts.0 {
+            attempt.expire(now, door.window);
+        }
+        if attempts.rank() == 0 {
+            self.recall(&lines, &key, knock, now, &mut attempts);
+        }
+        let mut best = Outcome::Wrong;
+        for ((effect, line), attempt) in lines.into_iter().zip(&mut attempts.0) {
+            if !is_dressed(door, knock) {
+                *attempt = Attempt::NONE;
+                continue;
+            }
+            best = best.max(match line.advance(attempt, knock, now) {
+                Progress::Wrong => Outcome::Wrong,
+                Progress::Repeated => Outcome::Repeated,
+                Progress::Advanced => Outcome::Advanced,
+                Progress::Completed(counter) => {
+                    match effect {
+                        Effect::Open => decision.open.insert(index),
+                        Effect::Close => decision.close.insert(index),
+                        Effect::Toggle => decision.toggle.insert(index),
+                    }
+                    if effect == Effect::Open && door.method.is_one_time() {
+                        decision.spent = Some(Spent {
+                            door: index,
+                            counter,
+                        });
+                    }
+                    Outcome::Completed
+                }
+            });
+        }
+        decision.outcome = decision.outcome.max(best);
+        match (best, door.cutoff) {
+            (Outcome::Wrong, Some(cutoff)) if self.cutoffs.fail(source, cutoff, now) => {
+                decision.cut_off = decision.cut_off.max(Some(cutoff.within));
+            }
+            (Outcome::Completed, _) => self.cutoffs.forgive(source, now),
+            _ => {}
+        }
+        let window = door.window;
+        if let Some(Spent { door, counter }) = decision.spent
+            && let Some(armed) = self.armed.get_mut(door)
+        {
+            armed.spend(counter);
+        }
+        if found || attempts.rank() > 0 {
+            self.remember(&key, attempts, now, window);
+        }
+    }
+
+    /// Credits a source with the first knock that the table had no room for.
+    fn recall(
+        &self,
+        lines: &[(Effect, Line<'_>); LINES],
+        key: &Key,
+        knock: &Knock<'_>,
+        now: Instant,
+        attempts: &mut Attempts,
+    ) {
+        if !self.doorstep.is_in_use(now) {
+            return;
+        }
+        let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
+        let was_made = |port| {
+            self.doorstep
+                .contains(first_knock(fingerprint, key.door, port), now)
+        };
+        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
+            *attempt = line.resume(knock.port, now, was_made).unwrap_or(*attempt);
+        }
+    }
+
+    fn remember(&mut self, key: &Key, attempts: Attempts, now: Instant, window: Duration) {
+        let expires_at = now + window + Duration::from_millis(1);
+        self.sweep_at = Some(self.sweep_at.map_or(expires_at, |at| at.min(expires_at)));
+        match self.attempts.store(key, attempts, stamp(now)) {
+            Stored::Kept => {}
+            Stored::Displaced(Displaced {
+                entry,
+                door,
+                fingerprint,
+            }) => {
+                self.displace(entry, door, fingerprint, now);
+            }
+            Stored::NoRoom => {
+                let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
+                self.displace(attempts, key.door, fingerprint, now);
+            }
+        }
+    }
+
+    /// Lets those who made one knock leave their footprints on the doorstep.
+    fn displace(&mut self, attempts: Attempts, number: u8, fingerprint: u64, now: Instant) {
+        self.counters.displaced += 1;
+        let index = usize::from(number);
+        let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
+            return;
+        };
+        for ((_, line), attempt) in method::lines(door, armed).iter().zip(attempts.0) {
+            if let Some(port) = line.only_knock(&attempt) {
+                let fingerprint = first_knock(fingerprint, number, port);
+                self.doorstep.insert(fingerprint, now, self.longest_window);
+            }
+        }
+    }
+
+    fn count(&mut self, decision: &Decision) {
+        let counters = &mut self.counters;
+        match decision.outcome {
+            Outcome::Unwatched | Outcome::Silenced => {}
+            Outcome::Wrong => counters.wrong += 1,
+            Outcome::Repeated => counters.repeated += 1,
+            Outcome::Advanced | Outcome::Completed => counters.matched += 1,
+        }
+        counters.opened += u64::from(decision.open.len());
+        counters.closed += u64::from(decision.close.len());
+        counters.toggled += u64::from(decision.toggle.len());
+        counters.cut_off += u64::from(decision.cut_off.is_some());
+    }
+
+    fn key_of(&self, source: IpAddr) -> Key {
+        let mapped = match source {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Key {
+            source: mapped.octets(),
+            door: 0,
+            hash: self.key.hash(source),
+        }
+    }
+}
+
+impl<const SOURCES: usize> Default for Engine<SOURCES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Counters {
+    /// Nothing has happened yet.
+    pub const ZERO: Self = Self {
+        seen: 0,
+        matched: 0,
+        repeated: 0,
+        wrong: 0,
+        silenced: 0,
+        opened: 0,
+        closed: 0,
+        toggled: 0,
+        cut_off: 0,
+        displaced: 0,
+    };
+}
+
+/// The fingerprint of a first knock: of which source, at which door, on which port.
+fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
+    let protocol = u64::from(port.protocol == Protocol::Udp);
+    fingerprint ^ (u64::from(door) << 40 ^ protocol << 32 ^ u64::from(port.number) << 12)
+}
+
+/// Whether the knock carries what the door requires. A SYN carries nothing.
+fn is_dressed(door: &Door, knock: &Knock<'_>) -> bool {
+    match &door.payload {
+        Some(payload) if knock.port.protocol == Protocol::Udp => payload.matches(knock.payload),
+        _ => true,
+    }
+}

@@ -1,0 +1,108 @@
+//! How far one source has come on one line of a door.
+
+use crate::knock::Knock;
+use crate::time::{Duration, Instant};
+
+/// Sixteen bytes, because there are thousands of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// When the first knock came: the low 32 bits of the clock's milliseconds, which
+    /// repeat after 49 days. The longest window is an hour and stale attempts are swept.
+    started: u32,
+    /// When a knock came ahead of its turn, in the same unit.
+    pub(super) ahead: u32,
+    /// What was accepted: one bit for each step, or, for codes, the port.
+    pub(super) accepted: u32,
+    /// From which port the last knock of a finished attempt came.
+    pub(super) source_port: u16,
+    /// Everything was accepted; the attempt is kept for the rest of its window to know
+    /// repeats by.
+    pub(super) finished: bool,
+    /// Whether `accepted` is a port.
+    pub(super) is_port: bool,
+}
+
+impl Attempt {
+    pub(crate) const NONE: Self = Self {
+        started: 0,
+        ahead: 0,
+        accepted: 0,
+        source_port: 0,
+        finished: false,
+        is_port: false,
+    };
+
+    /// An attempt that begins with these bits accepted.
+    pub(crate) const fn begun(now: Instant, accepted: u32) -> Self {
+        Self {
+            started: stamp(now),
+            accepted,
+            ..Self::NONE
+        }
+    }
+
+    /// How many knocks were accepted.
+    pub(crate) const fn count(&self) -> u32 {
+        if self.is_port {
+            1
+        } else {
+            self.accepted.count_ones()
+        }
+    }
+
+    /// What the attempt is worth to its owner: 0 for none; a finished one has done its work.
+    pub(crate) fn worth(&self) -> u8 {
+        if self.finished {
+            1
+        } else {
+            u8::try_from(self.count()).unwrap_or(u8::MAX)
+        }
+    }
+
+    /// Whether more knocks are needed.
+    pub(crate) const fn is_under_way(&self) -> bool {
+        self.accepted > 0 && !self.finished
+    }
+
+    /// Low 32 bits of the milliseconds at which the first knock came.
+    pub(crate) const fn started(&self) -> u32 {
+        self.started
+    }
+
+    /// The lowest step that was accepted.
+    pub(super) const fn first_step(&self) -> usize {
+        self.accepted.trailing_zeros() as usize
+    }
+
+    /// Time since the first knock.
+    pub(crate) const fn age(&self, now: Instant) -> Duration {
+        since(self.started, now)
+    }
+
+    /// Forgets what is older than `window`.
+    pub(crate) fn expire(&mut self, now: Instant, window: Duration) {
+        if self.accepted > 0 && self.age(now) > window {
+            *self = Self::NONE;
+        }
+    }
+
+    pub(super) const fn finish(&mut self, knock: &Knock<'_>) {
+        self.finished = true;
+        self.source_port = knock.source_port;
+        self.ahead = 0;
+    }
+}
+
+/// The low 32 bits of the clock's milliseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+pub(crate) const fn stamp(now: Instant) -> u32 {
+    now.as_millis() as u32
+}
+
+/// Time since a stamp.
+pub(super) const fn since(stamped: u32, now: Instant) -> Duration {
+    Duration::from_millis(stamp(now).wrapping_sub(stamped) as u64)
+}

@@ -1,0 +1,230 @@
+//! What a knock amounts to, by the door's method; one file for each family of methods.
+//!
+//! Every door has two lines of knocks: one opens (or toggles), one closes. An [`Attempt`]
+//! is how far a source has come on a line.
+
+use core::ops::RangeInclusive;
+
+use heapless::Vec;
+
+use crate::code::{Code, KNOCKS};
+use crate::door::{Door, Method, Order, Sequence};
+use crate::knock::{Knock, Port, Protocol};
+use crate::time::{Duration, Instant};
+
+mod attempt;
+mod code;
+mod sequence;
+mod set;
+
+pub(crate) use attempt::{Attempt, stamp};
+
+/// The most codes that are acceptable at a time.
+pub const MAX_CANDIDATES: usize = 32;
+
+/// The lines of a door: opening and closing.
+pub(crate) const LINES: usize = 2;
+
+/// What a finished attempt does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Grants the source access.
+    Open,
+    /// Withdraws the source's grant.
+    Close,
+    /// Withdraws the source's grant, or grants it where there is none.
+    Toggle,
+}
+
+/// What opens a one-time door just now. Doors of other methods are never armed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no allocator to put the codes elsewhere"
+)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Armed {
+    /// Nothing does.
+    #[default]
+    Shut,
+    /// Any of these codes.
+    Codes(Vec<Candidate, MAX_CANDIDATES>),
+    /// The sequence with this index.
+    Sequence(u64, Sequence),
+}
+
+/// A code that is acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What it was derived from: HOTP's counter, or TOTP's time step.
+    pub counter: u64,
+    /// The ports it asks for.
+    pub knocks: [Port; KNOCKS],
+}
+
+/// What one knock was to one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It was not a knock expected; whatever had been reached is lost.
+    Wrong,
+    /// It had been accepted before: a retransmission, or a duplicate made by the network.
+    Repeated,
+    /// It was a knock expected, and more are to come.
+    Advanced,
+    /// It was the last knock expected. One-time methods say which counter was used.
+    Completed(u64),
+}
+
+/// What is expected on a line.
+#[derive(Clone, Copy)]
+pub(crate) enum Line<'d> {
+    /// These, in this order; neighbours may be swapped within the jitter.
+    Sequence { steps: &'d [Port], jitter: Duration },
+    /// These, in any order, under this index.
+    Set { steps: &'d [Port], index: u64 },
+    /// Any of these codes.
+    Codes {
+        codes: &'d [Candidate],
+        order: Order,
+    },
+}
+
+/// The door's lines, with what a finished attempt on each does.
+pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>); LINES] {
+    let sequence = |steps| Line::Sequence {
+        steps,
+        jitter: door.jitter,
+    };
+    let opening = match (&door.method, armed) {
+        (Method::Same { steps }, _) => {
+            return [
+                (Effect::Toggle, sequence(steps)),
+                (Effect::Close, sequence(&[])),
+            ];
+        }
+        (Method::Separate { open, .. }, _) => sequence(open),
+        (
+            Method::List {
+                order: Order::Any, ..
+            },
+            Armed::Sequence(index, steps),
+        ) => Line::Set {
+            steps,
+            index: *index,
+        },
+        (
+            Method::List {
+                order: Order::Strict,
+                ..
+            },
+            Armed::Sequence(_, steps),
+        ) => Line::Sequence {
+            steps,
+            jitter: Duration::from_millis(0),
+        },
+        (Method::Clock { code, .. } | Method::Seed { code, .. }, Armed::Codes(codes)) => {
+            Line::Codes {
+                codes,
+                order: code.order,
+            }
+        }
+        _ => sequence(&[]),
+    };
+    [
+        (Effect::Open, opening),
+        (Effect::Close, sequence(door.method.close())),
+    ]
+}
+
+/// The ports that the door's knocks can hit, as far as its configuration tells: the ports of
+/// a list are known when it is armed.
+pub fn watched(door: &Door) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
+    let opening = match &door.method {
+        Method::Same { steps } => steps.as_slice(),
+        Method::Separate { open, .. } => open,
+        _ => &[],
+    };
+    let steps = opening.iter().chain(door.method.close());
+    let steps = steps.map(|port| (port.protocol, port.number..=port.number));
+    steps.chain(door.method.code().into_iter().flat_map(Code::ranges))
+}
+
+impl Armed {
+    /// Makes a counter, and all before it, useless.
+    pub(crate) fn spend(&mut self, counter: u64) {
+        match self {
+            Self::Shut => {}
+            Self::Codes(codes) => codes.retain(|code| code.counter > counter),
+            Self::Sequence(..) => *self = Self::Shut,
+        }
+    }
+}
+
+impl Line<'_> {
+    /// How many knocks it takes in all.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Sequence { steps, .. } | Self::Set { steps, .. } => steps.len(),
+            Self::Codes { .. } => KNOCKS,
+        }
+    }
+
+    /// Shows a knock to the attempt.
+    pub(crate) fn advance(
+        &self,
+        attempt: &mut Attempt,
+        knock: &Knock<'_>,
+        now: Instant,
+    ) -> Progress {
+        let progress = match *self {
+            Line::Sequence { steps, jitter } => {
+                sequence::advance(attempt, steps, jitter, knock, now)
+            }
+            Line::Set { steps, index } => set::advance(attempt, steps, index, knock.port, now),
+            Line::Codes { codes, order } => code::advance(attempt, codes, order, knock.port, now),
+        };
+        match progress {
+            Progress::Wrong => *attempt = Attempt::NONE,
+            Progress::Completed(_) => attempt.finish(knock),
+            Progress::Advanced | Progress::Repeated => {}
+        }
+        progress
+    }
+
+    /// The one knock that was accepted, if it was one and more are to come.
+    ///
+    /// Not for codes. Whoever floods the first port of a sequence knows it, and gives away
+    /// nothing that he did not have; a flood over a code's whole range hits the right ports
+    /// by chance, and must not make half of the code free. It takes little room in the table
+    /// either, because only the ports of acceptable codes begin an attempt.
+    pub(crate) fn only_knock(&self, attempt: &Attempt) -> Option<Port> {
+        match *self {
+            _ if attempt.worth() != 1 || !attempt.is_under_way() => None,
+            Line::Sequence { steps, .. } | Line::Set { steps, .. } => {
+                steps.get(attempt.first_step()).copied()
+            }
+            Line::Codes { .. } => None,
+        }
+    }
+
+    /// The attempt that `knock` would go on with, had another knock that `was_made` knows
+    /// come first.
+    pub(crate) fn resume(
+        &self,
+        knock: Port,
+        now: Instant,
+        was_made: impl Fn(Port) -> bool,
+    ) -> Option<Attempt> {
+        match *self {
+            Line::Sequence { steps, .. } => {
+                let first = steps.first().filter(|first| was_made(**first));
+                (steps.get(1) == Some(&knock) && first.is_some()).then(|| Attempt::begun(now, 1))
+            }
+            Line::Set { steps, .. } if steps.contains(&knock) => {
+                let made = |step: &Port| *step != knock && was_made(*step);
+                let step = steps.iter().position(made)?;
+                Some(Attempt::begun(now, 1 << step))
+            }
+            Line::Set { .. } | Line::Codes { .. } => None,
+        }
+    }
+}
