@@ -61,8 +61,6 @@ impl Failure {
 /// A change to the elements of one set, whose name is given in parts.
 #[derive(Clone, Copy)]
 pub(super) enum Change<'c> {
-    /// Adds an element; fails with EEXIST if it is there.
-    Insert(&'c [&'c str], Key<'c>, Duration),
     /// Adds an element, or leaves it as it is.
     Add(&'c [&'c str], Key<'c>, Duration),
     /// Deletes an element; fails with ENOENT if it is not there.
@@ -253,10 +251,6 @@ impl Change<'_> {
     fn write(&self, to: &mut Vec<u8>, sequence: u32, last: bool) {
         let acknowledge = if last { libc::NLM_F_ACK } else { 0 };
         let (kind, flags) = match self {
-            Self::Insert(..) => (
-                libc::NFT_MSG_NEWSETELEM,
-                libc::NLM_F_CREATE | libc::NLM_F_EXCL,
-            ),
             Self::Add(..) => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE),
             Self::Delete(..) | Self::Flush(_) => (libc::NFT_MSG_DELSETELEM, 0),
         };
@@ -265,7 +259,7 @@ impl Change<'_> {
             flags: flags | acknowledge,
         };
         netlink::request(to, ask, sequence, |to| match *self {
-            Self::Insert(set, key, lasting) | Self::Add(set, key, lasting) => {
+            Self::Add(set, key, lasting) => {
                 netlink::element(to, set, key, Some(timeout(lasting)));
             }
             Self::Delete(set, key) => netlink::element(to, set, key, None),

@@ -30,6 +30,10 @@ pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -
         },
         window: Duration::from_secs(10),
         grant: Duration::from_secs(30),
+        payload: None,
+        jitter: Duration::from_millis(0),
+        grant_prefix4: 32,
+        grant_prefix6: 128,
         cutoff: None,
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             println!("skipped: no network namespace: {error}");
@@ -444,5 +444,23 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
             .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         assert!(firewall.grants().unwrap()[0].remaining.is_some());
+    });
+}
+
+#[test]
+fn a_transaction_for_rules_that_have_changed_is_void() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        let before = firewall.channel.generation().unwrap();
+        firewall
+            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .unwrap();
+        let table = Table::new(&examples::three(Guard::Gate));
+        let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();
+        assert_eq!(failure.number(), Some(libc::ERESTART));
+        assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);
+        let now = firewall.channel.generation().unwrap();
+        assert!(firewall.try_replace(&table, &[], Some(now)).is_ok());
     });
 }

@@ -1,7 +1,7 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
-//! [`ruleset`] says what the table looks like, [`text`] and [`objects`] render it, [`channel`]
-//! speaks [`netlink`] with the kernel. The kernel holds the grants and lets them expire, so that
+//! `ruleset` says what the table looks like, `text` and `objects` render it, `channel`
+//! speaks `netlink` with the kernel. The kernel holds the grants and lets them expire, so that
 //! they need nobody to be alive.
 
 mod channel;
@@ -11,6 +11,9 @@ mod examples;
 mod kernel_tests;
 mod netlink;
 mod objects;
+#[cfg(test)]
+mod packet_tests;
+mod reading;
 mod refusal;
 mod ruleset;
 mod text;
@@ -22,21 +25,19 @@ use postern_core::config::Config;
 use postern_core::door::MAX_NAME;
 use postern_core::time::Duration;
 
-use channel::{Change, Channel, Failure, timeout};
-use netlink::{Attributes, Key, as_text, as_u32, as_u64, nfta};
-use objects::{Feature, Kept, Object, replacement};
+use channel::{Change, Channel, Failure};
+use netlink::{Key, as_text};
+use objects::{Kept, Object, replacement};
+use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
+use refusal::{refused, refused_object};
 pub use ruleset::{
     Chain, Content, Family, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE, Table, Verdict,
 };
 
-use crate::sys::nftnl::Lasting;
-
 /// The most grants and cut-offs that outlive a reinstallation, grants first: it bounds the
 /// memory that one transaction takes. Those beyond it have to knock again.
 pub const MAX_KEPT: usize = 4096;
-/// The most elements that are read from one set; more than any set of ours can hold.
-const MAX_READ: usize = 8192;
 /// The most grants that are listed.
 pub const MAX_LISTED: usize = 8192;
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -75,16 +76,6 @@ pub enum Who {
     },
 }
 
-struct KernelSet {
-    name: String,
-    comment: Option<String>,
-}
-
-struct KernelElement {
-    key: Vec<u8>,
-    lasting: Option<Lasting>,
-}
-
 impl Firewall {
     /// Opens a netlink socket. It asks for nothing yet, and so needs no privilege.
     pub fn open() -> io::Result<Self> {
@@ -100,8 +91,15 @@ impl Firewall {
 
     fn replace(&mut self, table: &Table) -> Result<(), Refusal> {
         for attempt in 1..=INSTALL_ATTEMPTS {
-            let generation = self.generation()?;
-            let kept = self.kept(table)?;
+            let generation = self
+                .channel
+                .generation()
+                .map_err(|failure| refused_object(&Object::Batch, failure))?;
+            let kept = match self.kept(table) {
+                // There was none, or it went while it was read.
+                Err(Refusal::NotInstalled) => Vec::new(),
+                kept => kept?,
+            };
             // The last time, a grant made since it was read is lost rather than the guard.
             let generation = (attempt < INSTALL_ATTEMPTS).then_some(generation);
             match self.try_replace(table, &kept, generation) {
@@ -168,8 +166,7 @@ impl Firewall {
 
     /// Whether the table is there.
     pub fn installed(&mut self) -> Result<bool, Refusal> {
-        let name = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
-        match self.channel.ask(libc::NFT_MSG_GETTABLE, name, |_| Some(())) {
+        match self.channel.table() {
             Ok(()) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(refused_object(&Object::Table, failure)),
@@ -183,16 +180,9 @@ impl Firewall {
     pub fn grant(&mut self, door: &str, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
         plausible(door)?;
         let source = source.to_canonical();
-        let (set, key) = (
-            &[ruleset::grant_prefix(family(source)), door],
-            Key::Address(source),
-        );
-        let result = self.channel.apply(&[Change::Insert(set, key, lasting)]);
-        let result = match result {
-            Err(failure) if failure.number() == Some(libc::EEXIST) => self.renew(set, key, lasting),
-            result => result,
-        };
-        result.map_err(|failure| self.refused_door(door, set, failure))
+        let set = &[ruleset::grant_prefix(family(source)), door];
+        self.renew(set, Key::Address(source), lasting)
+            .map_err(|failure| self.refused_door(door, set, failure))
     }
 
     /// Opens a door for anyone who arrives on a guarded interface, as the installed table
@@ -200,9 +190,7 @@ impl Firewall {
     pub fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
         plausible(door)?;
         let set = &[ruleset::ANYONE, door];
-        let interfaces = self
-            .elements(ruleset::INTERFACES)
-            .map_err(|failure| self.unread(failure))?;
+        let interfaces = self.elements(ruleset::INTERFACES)?;
         let names: Vec<&str> = interfaces
             .iter()
             .filter_map(|interface| as_text(&interface.key))
@@ -228,10 +216,14 @@ impl Firewall {
         plausible(door)?;
         let source = source.to_canonical();
         let set = &[ruleset::grant_prefix(family(source)), door];
-        match self
+        let key = Key::Address(source);
+        // A transaction that fails waits until no packet is looked at under the old rules
+        // (`nf_tables_abort`, synchronize_rcu): tens of milliseconds. A question does not.
+        let held = self
             .channel
-            .apply(&[Change::Delete(set, Key::Address(source))])
-        {
+            .holds(set, key)
+            .and_then(|()| self.channel.apply(&[Change::Delete(set, key)]));
+        match held {
             Ok(()) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => {
                 self.check(door).map(|()| false)
@@ -269,9 +261,7 @@ impl Firewall {
             let Some((kind, door)) = ruleset::grant_kind(&set.name) else {
                 continue;
             };
-            let elements = self
-                .elements(&set.name)
-                .map_err(|failure| self.unread(failure))?;
+            let elements = self.elements(&set.name)?;
             let room = MAX_LISTED.saturating_sub(grants.len());
             grants.extend(
                 elements
@@ -297,6 +287,10 @@ impl Firewall {
 
     /// An element's timeout cannot be changed before Linux 6.12: deleting it and adding it is
     /// one step for whoever looks it up. Deleting what is not there fails, hence the first.
+    ///
+    /// To insert first, and do this only if the element is there, would be slower: a transaction
+    /// that fails takes tens of milliseconds (see [`Firewall::withdraw`]), this one takes
+    /// three microseconds.
     fn renew(&mut self, set: &[&str], key: Key<'_>, lasting: Duration) -> Result<(), Failure> {
         self.channel.apply(&[
             Change::Add(set, key, lasting),
@@ -305,22 +299,9 @@ impl Firewall {
         ])
     }
 
-    fn generation(&mut self) -> Result<u32, Refusal> {
-        self.channel
-            .ask(
-                libc::NFT_MSG_GETGEN,
-                |_| {},
-                |answer| answer.find(nfta::GEN_ID).and_then(as_u32),
-            )
-            .map_err(|failure| refused_object(&Object::Batch, failure))
-    }
-
     /// What the sets of this table shall have again: a set is the same if its name and comment are.
     fn kept(&mut self, table: &Table) -> Result<Vec<Kept>, Refusal> {
-        let old = match self.sets() {
-            Err(Refusal::NotInstalled) => return Ok(Vec::new()),
-            old => old?,
-        };
+        let old = self.sets()?;
         let mut kept = Vec::new();
         for (index, set) in table
             .sets
@@ -334,9 +315,7 @@ impl Firewall {
             {
                 continue;
             }
-            let elements = self
-                .elements(&set.name)
-                .map_err(|failure| self.unread(failure))?;
+            let elements = self.elements(&set.name)?;
             let room = MAX_KEPT.saturating_sub(kept.len());
             let most = set.size.map_or(room, |size| room.min(size as usize));
             let fits = |element: &KernelElement| element.key.len() == set.content.key_length();
@@ -356,19 +335,14 @@ impl Firewall {
     }
 
     fn sets(&mut self) -> Result<Vec<KernelSet>, Refusal> {
-        let table = |to: &mut Vec<u8>| netlink::text(to, nfta::SET_TABLE, &[TABLE]);
-        let sets = self.channel.dump(libc::NFT_MSG_GETSET, table, read_set);
-        match sets {
-            // Every table of ours has a set, and kernels differ in what they say without one.
+        match self.channel.sets() {
             Ok(sets) if sets.is_empty() => Err(Refusal::NotInstalled),
-            sets => sets.map_err(|failure| self.unread(failure)),
+            sets => sets.map_err(unread),
         }
     }
 
-    fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
-        let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
-        self.channel
-            .dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
+    fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Refusal> {
+        self.channel.elements(set).map_err(unread)
     }
 
     /// Whether there is such a door.
@@ -387,12 +361,13 @@ impl Firewall {
         }
         refused(set, failure)
     }
+}
 
-    fn unread(&mut self, failure: Failure) -> Refusal {
-        match failure.number() {
-            Some(libc::ENOENT) => Refusal::NotInstalled,
-            _ => refused_object(&Object::Table, failure),
-        }
+/// Where elements are asked for by the name of a set that was there, the table has gone.
+fn unread(failure: Failure) -> Refusal {
+    match failure.number() {
+        Some(libc::ENOENT) => Refusal::NotInstalled,
+        _ => refused_object(&Object::Table, failure),
     }
 }
 
@@ -436,105 +411,4 @@ fn grant(kind: ruleset::GrantKind, door: &str, element: &KernelElement) -> Optio
         who,
         remaining,
     })
-}
-
-fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
-    // An older kernel may dump the sets of other tables too.
-    let ours = set.find(nfta::SET_TABLE).and_then(as_text) == Some(TABLE);
-    let Some(name) = set.find(nfta::SET_NAME).and_then(as_text).filter(|_| ours) else {
-        return;
-    };
-    let comment = set
-        .find(nfta::SET_USERDATA)
-        .and_then(netlink::comment)
-        .map(str::to_owned);
-    if sets.len() < MAX_READ {
-        sets.push(KernelSet {
-            name: name.to_owned(),
-            comment,
-        });
-    }
-}
-
-fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelElement>) {
-    let Some(list) = message.inside(nfta::LIST_ELEMENTS) else {
-        return;
-    };
-    for (_, element) in list.take(MAX_READ.saturating_sub(elements.len())) {
-        elements.extend(read_element(Attributes(element)));
-    }
-}
-
-fn read_element(element: Attributes<'_>) -> Option<KernelElement> {
-    let key = element
-        .inside(nfta::ELEM_KEY)?
-        .find(nfta::DATA_VALUE)?
-        .to_vec();
-    let time = |kind| {
-        element
-            .find(kind)
-            .and_then(as_u64)
-            .map(Duration::from_millis)
-    };
-    let lasting = time(nfta::ELEM_EXPIRATION).map(|remaining| Lasting {
-        timeout: timeout(time(nfta::ELEM_TIMEOUT).unwrap_or(remaining)),
-        remaining: timeout(remaining),
-    });
-    Some(KernelElement { key, lasting })
-}
-
-fn refused(set: &[&str], failure: Failure) -> Refusal {
-    refused_object(&Object::Elements(set.concat()), failure)
-}
-
-fn refused_object(object: &Object, failure: Failure) -> Refusal {
-    let (number, sentence) = match failure {
-        Failure::Refused {
-            number, sentence, ..
-        } => (number, sentence),
-        Failure::Restless => return Refusal::Restless,
-        Failure::NoAnswer => return Refusal::NoAnswer,
-        Failure::Socket(error) => return Refusal::Socket(error),
-    };
-    match (object, number) {
-        (_, libc::EPERM) => return Refusal::NoPermission,
-        // nf_tables' word for a set that is full, "too many open files", would mislead.
-        (Object::Elements(set), libc::ENFILE) => return Refusal::Full(set.clone()),
-        _ => {}
-    }
-    match lacking(object, number) {
-        Some(feature) => Refusal::Lacks {
-            object: object.to_string(),
-            feature,
-        },
-        None => Refusal::Refused {
-            object: object.to_string(),
-            error: io::Error::from_raw_os_error(number),
-            sentence,
-        },
-    }
-}
-
-/// What a kernel that answers this about an object was built without.
-fn lacking(object: &Object, number: i32) -> Option<String> {
-    const INET: &str = "filter chains of family inet (CONFIG_NF_TABLES_INET)";
-    let missing = matches!(number, libc::ENOENT | libc::EOPNOTSUPP);
-    match object {
-        Object::Rule {
-            needs: Some(feature),
-            ..
-        } if missing => Some(Feature::to_string(feature)),
-        // The answers of nfnetlink where nobody takes messages for nf_tables.
-        Object::Batch if matches!(number, libc::EOPNOTSUPP | libc::EINVAL) => {
-            Some("nf_tables (CONFIG_NF_TABLES, module nf_tables)".to_owned())
-        }
-        Object::Chain(_) if missing => Some(INET.to_owned()),
-        Object::Table if matches!(number, libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => {
-            Some(INET.to_owned())
-        }
-        Object::Set(_) if number == libc::EOPNOTSUPP => {
-            Some("sets with timeouts or maps".to_owned())
-        }
-        _ => None,
-    }
 }

@@ -3,6 +3,9 @@
 use core::fmt::{self, Display, Formatter};
 use std::io;
 
+use super::channel::Failure;
+use super::objects::Object;
+
 /// Why the firewall did not do what it was asked.
 #[derive(Debug)]
 pub enum Refusal {
@@ -79,5 +82,63 @@ impl core::error::Error for Refusal {
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         Self::Socket(error)
+    }
+}
+
+/// Says what failed for elements of a set, whose name is given in parts.
+pub(super) fn refused(set: &[&str], failure: Failure) -> Refusal {
+    refused_object(&Object::Elements(set.concat()), failure)
+}
+
+/// Says what failed for an object.
+pub(super) fn refused_object(object: &Object, failure: Failure) -> Refusal {
+    let (number, sentence) = match failure {
+        Failure::Refused {
+            number, sentence, ..
+        } => (number, sentence),
+        Failure::Restless => return Refusal::Restless,
+        Failure::NoAnswer => return Refusal::NoAnswer,
+        Failure::Socket(error) => return Refusal::Socket(error),
+    };
+    match (object, number) {
+        (_, libc::EPERM) => return Refusal::NoPermission,
+        // nf_tables' word for a set that is full, "too many open files", would mislead.
+        (Object::Elements(set), libc::ENFILE) => return Refusal::Full(set.clone()),
+        _ => {}
+    }
+    match lacking(object, number) {
+        Some(feature) => Refusal::Lacks {
+            object: object.to_string(),
+            feature,
+        },
+        None => Refusal::Refused {
+            object: object.to_string(),
+            error: io::Error::from_raw_os_error(number),
+            sentence,
+        },
+    }
+}
+
+/// What a kernel that answers this about an object was built without.
+fn lacking(object: &Object, number: i32) -> Option<String> {
+    const INET: &str = "filter chains of family inet (CONFIG_NF_TABLES_INET)";
+    let missing = matches!(number, libc::ENOENT | libc::EOPNOTSUPP);
+    match object {
+        Object::Rule {
+            needs: Some(feature),
+            ..
+        } if missing => Some(feature.to_string()),
+        // The answers of nfnetlink where nobody takes messages for nf_tables.
+        Object::Batch if matches!(number, libc::EOPNOTSUPP | libc::EINVAL) => {
+            Some("nf_tables (CONFIG_NF_TABLES, module nf_tables)".to_owned())
+        }
+        Object::Chain(_) if missing => Some(INET.to_owned()),
+        Object::Table if matches!(number, libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => {
+            Some(INET.to_owned())
+        }
+        Object::Set(_) if number == libc::EOPNOTSUPP => {
+            Some("sets with timeouts or maps".to_owned())
+        }
+        _ => None,
     }
 }

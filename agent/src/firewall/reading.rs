@@ -1,0 +1,102 @@
+//! What is read back from the kernel: sets and their elements, however odd.
+
+use postern_core::time::Duration;
+
+use super::channel::{Channel, Failure, timeout};
+use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
+use super::ruleset::TABLE;
+use crate::sys::nftnl::Lasting;
+
+/// The most sets of the table, and elements of one set, that are read: more than any table
+/// of ours has.
+const MAX_READ: usize = 8192;
+
+/// A set, as the kernel has it.
+pub(super) struct KernelSet {
+    pub(super) name: String,
+    pub(super) comment: Option<String>,
+}
+
+/// An element, as the kernel has it.
+pub(super) struct KernelElement {
+    pub(super) key: Vec<u8>,
+    pub(super) lasting: Option<Lasting>,
+}
+
+impl Channel {
+    /// Whether the table is there: ENOENT if not.
+    pub(super) fn table(&mut self) -> Result<(), Failure> {
+        let name = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
+        self.ask(libc::NFT_MSG_GETTABLE, name, |_| Some(()))
+    }
+
+    /// The number that every change to the rules of the namespace raises.
+    pub(super) fn generation(&mut self) -> Result<u32, Failure> {
+        let number = |answer: Attributes<'_>| answer.find(nfta::GEN_ID).and_then(as_u32);
+        self.ask(libc::NFT_MSG_GETGEN, |_| {}, number)
+    }
+
+    /// The sets of the table, in the order in which they were made; without a table, kernels
+    /// differ: none, or ENOENT.
+    pub(super) fn sets(&mut self) -> Result<Vec<KernelSet>, Failure> {
+        let table = |to: &mut Vec<u8>| netlink::text(to, nfta::SET_TABLE, &[TABLE]);
+        self.dump(libc::NFT_MSG_GETSET, table, read_set)
+    }
+
+    /// The elements of a set.
+    pub(super) fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
+        let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
+        self.dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
+    }
+
+    /// Succeeds if a set holds an element; otherwise ENOENT.
+    pub(super) fn holds(&mut self, set: &[&str], key: netlink::Key<'_>) -> Result<(), Failure> {
+        let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
+        self.ask(libc::NFT_MSG_GETSETELEM, element, |_| Some(()))
+    }
+}
+
+fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
+    // An older kernel may dump the sets of other tables too.
+    let ours = set.find(nfta::SET_TABLE).and_then(as_text) == Some(TABLE);
+    let Some(name) = set.find(nfta::SET_NAME).and_then(as_text).filter(|_| ours) else {
+        return;
+    };
+    let comment = set
+        .find(nfta::SET_USERDATA)
+        .and_then(netlink::comment)
+        .map(str::to_owned);
+    if sets.len() < MAX_READ {
+        sets.push(KernelSet {
+            name: name.to_owned(),
+            comment,
+        });
+    }
+}
+
+fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelElement>) {
+    let Some(list) = message.inside(nfta::LIST_ELEMENTS) else {
+        return;
+    };
+    for (_, element) in list.take(MAX_READ.saturating_sub(elements.len())) {
+        elements.extend(read_element(Attributes(element)));
+    }
+}
+
+fn read_element(element: Attributes<'_>) -> Option<KernelElement> {
+    let key = element
+        .inside(nfta::ELEM_KEY)?
+        .find(nfta::DATA_VALUE)?
+        .to_vec();
+    let time = |kind| {
+        element
+            .find(kind)
+            .and_then(as_u64)
+            .map(Duration::from_millis)
+    };
+    let lasting = time(nfta::ELEM_EXPIRATION).map(|remaining| Lasting {
+        timeout: timeout(time(nfta::ELEM_TIMEOUT).unwrap_or(remaining)),
+        remaining: timeout(remaining),
+    });
+    Some(KernelElement { key, lasting })
+}
