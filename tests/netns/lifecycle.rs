@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use postern_tests::agent::{Guard, SSH_DOOR, Setup};
-use postern_tests::probe::{self, Answer};
+use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
+use postern_tests::packet::Packet;
+use postern_tests::probe::{self, Answer, Capture};
+use postern_tests::sender::Sender;
 use postern_tests::server::Service;
 use postern_tests::suite::{self, in_case_of};
 use postern_tests::topology::{Family, Topology};
@@ -174,7 +176,10 @@ fn a_wrong_configuration_does_not_start() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     setup.rewrite_whole("config postern 'global'\n\toption guard 'fence'\n");
-    let said = setup.verb(&net.router, "run", &[]);
+    let (program, config) = (program(), setup.config());
+    let [program, config] = [program, config].map(|path| path.to_string_lossy().into_owned());
+    let run = ["5", program.as_str(), "run", "--config", config.as_str()];
+    let said = net.router.namespace.run("timeout", &run);
     assert_eq!(said.status, 1, "{said:?}");
     assert!(said.stderr.contains(":2:"), "{said:?}");
     assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
@@ -186,8 +191,8 @@ fn a_reload_does_not_let_anybody_through_for_a_moment() {
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let agent = setup.start(&net.router);
     let ssh = net.router.port(Family::V4, 22);
-    let sender = postern_tests::sender::Sender::new(&net.client.namespace);
-    let mut capture = probe::Capture::new(&net.client);
+    let sender = Sender::new(&net.client.namespace);
+    let mut capture = Capture::new(&net.client);
     for round in 0..20_u16 {
         setup.rewrite(
             &[SSH_DOOR, WEB_DOOR]
@@ -197,8 +202,9 @@ fn a_reload_does_not_let_anybody_through_for_a_moment() {
         agent.reload();
         for port in 0..200 {
             let from = net.client.port(Family::V4, 20_000 + round * 200 + port);
-            sender.send(&postern_tests::packet::Packet::syn(from, ssh));
+            sender.send(&Packet::syn(from, ssh));
         }
+        capture.seen();
     }
     let loaded = |listing: String| listing.contains("7319");
     poll_until(SOON, "the last configuration", || {

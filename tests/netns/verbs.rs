@@ -74,14 +74,15 @@ fn check_reports_every_mistake() {
                 .map(|line| format!("{name}:{line}"))
                 .collect();
             let said = postern(&["check", "--config", name]);
-            assert_eq!(said.status, 1);
+            let only_warnings = expected.iter().all(|line| line.contains(": warning: "));
+            assert_eq!(said.status, i32::from(!only_warnings));
             let mistakes: Vec<&str> = said
                 .stderr
                 .lines()
                 .filter(|line| line.starts_with(name))
                 .collect();
             assert_eq!(mistakes, expected);
-            assert_eq!(said.stdout, "");
+            assert_eq!(said.stdout.is_empty(), !only_warnings, "{}", said.stdout);
         });
     }
     assert!(
@@ -133,9 +134,20 @@ fn status_is_json_for_programs() {
 fn status_without_an_agent_says_so() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    let said = setup.verb(&net.router, "status", &[]);
-    assert_eq!(said.status, 1, "{said:?}");
-    assert!(!said.stderr.is_empty(), "{said:?}");
+    let nothing = setup.verb(&net.router, "status", &[]).ok();
+    assert!(
+        nothing.contains("not running") && nothing.contains("NOT INSTALLED"),
+        "{nothing}"
+    );
+    setup.verb(&net.router, "apply", &[]).ok();
+    setup
+        .verb(&net.router, "open", &["ssh", "--from", "192.0.2.2"])
+        .ok();
+    let rules_only = setup.verb(&net.router, "status", &[]).ok();
+    assert!(
+        rules_only.contains("not running") && rules_only.contains("192.0.2.2"),
+        "{rules_only}"
+    );
 }
 
 const VERBS: [&str; 8] = [

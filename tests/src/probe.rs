@@ -141,7 +141,7 @@ impl Capture {
         }
     }
 
-    /// Every packet so far.
+    /// Every packet so far. Ask often: the kernel keeps some hundred packets, and drops the rest.
     pub fn seen(&mut self) -> &[Header] {
         let mut packet = [0; 2048];
         while let Ok(length) = (&self.socket).read(&mut packet) {
@@ -151,7 +151,8 @@ impl Capture {
         &self.seen
     }
 
-    /// Every packet that came to this host from `peer` up to now, but for answers to echoes.
+    /// Every packet that came to this host from `peer` since the capture began, but for answers
+    /// to echo requests.
     ///
     /// It asks the peer for an echo and waits for it: on one segment, whatever was sent before has
     /// then arrived. The peer's rules must let echo requests pass.
@@ -161,20 +162,23 @@ impl Capture {
             .into_iter()
             .find(|own| own.is_ipv4() == peer.is_ipv4());
         let own = own.expect("an address of each family");
-        self.seen.clear();
-        Sender::new(&host.namespace).send(&Packet::echo(own, peer, 1));
         let from_peer = |header: &&Header| header.from.ip() == peer && header.to.ip() == own;
-        poll_until(SOON, "an answer to an echo request", || {
-            self.seen()
-                .iter()
+        let echoes = |seen: &[Header]| {
+            seen.iter()
                 .filter(from_peer)
-                .any(Header::answers_echo)
+                .filter(|header| header.answers_echo())
+                .count()
+        };
+        let before = echoes(self.seen());
+        Sender::new(&host.namespace).send(&Packet::echo(own, peer, 1));
+        poll_until(SOON, "an answer to an echo request", || {
+            echoes(self.seen()) > before
         });
-        self.seen
+        let others = self
+            .seen
             .iter()
             .filter(from_peer)
-            .filter(|header| !header.answers_echo())
-            .copied()
-            .collect()
+            .filter(|header| !header.answers_echo());
+        others.copied().collect()
     }
 }
