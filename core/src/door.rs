@@ -21,7 +21,7 @@ pub type Name = String<MAX_NAME>;
 /// Ports to knock on, in this order.
 pub type Sequence = Vec<Port, MAX_STEPS>;
 
-/// The longest path of a secret or a list: the limit of the control socket's will do.
+/// The longest path: that of a socket, `sun_path` less its terminator (unix(7)).
 pub const MAX_PATH: usize = 107;
 
 /// A guarded service.

@@ -50,6 +50,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             mark: 0x1000_0000,
             nflog_group: 5,
             control: String::new(),
+            state_dir: String::new(),
         },
         doors: Vec::from_slice(doors).unwrap(),
     }

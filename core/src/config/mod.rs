@@ -11,6 +11,7 @@ use heapless::{String, Vec};
 
 use crate::door::{Door, MAX_DOORS};
 
+pub use crate::door::MAX_PATH;
 pub use crate::ports::MAX_KNOCK_PORTS;
 pub use diagnostic::{Diagnostic, Problem, Severity};
 pub use options::{OPTIONS, OptionSpec, Presence, Section};
@@ -19,8 +20,6 @@ pub use options::{OPTIONS, OptionSpec, Presence, Section};
 pub const MAX_INTERFACES: usize = 16;
 /// The longest interface name: the kernel's IFNAMSIZ less its terminator.
 pub const MAX_INTERFACE_NAME: usize = 15;
-/// The longest path of the control socket: `sun_path` less its terminator (unix(7)).
-pub const MAX_PATH: usize = 107;
 /// Where the control socket lies unless the configuration says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/postern.sock";
 /// The most sections with a name, doors and sections of unknown types together.
@@ -66,6 +65,8 @@ pub struct Global {
     pub nflog_group: u16,
     /// Where the agent's control socket lies: an absolute path.
     pub control: String<MAX_PATH>,
+    /// The folder of what one-time methods remember: an absolute path.
+    pub state_dir: String<MAX_PATH>,
 }
 
 impl Source {
@@ -96,6 +97,7 @@ impl Global {
         mark: 0,
         nflog_group: 0,
         control: String::new(),
+        state_dir: String::new(),
     };
 }
 

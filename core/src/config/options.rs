@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 use heapless::{String, Vec};
 
 use super::{Config, Guard, Interface, MAX_INTERFACES, Problem, Source};
-use crate::config::DEFAULT_CONTROL;
+use crate::config::{DEFAULT_CONTROL, MAX_PATH};
 use crate::door::{Cutoff, Door, MAX_GUARDS, MAX_STEPS, Method, Name, Sequence};
 use crate::knock::{Port, Protocol};
 use crate::method;
@@ -180,6 +180,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         meaning: "where the control socket lies",
         secret: false,
         kind: Kind::One(control),
+    },
+    OptionSpec {
+        name: "state_dir",
+        section: Section::Postern,
+        presence: Presence::Default("/etc/postern/state"),
+        unit: "path",
+        expected: "an absolute path of at most 107 bytes",
+        meaning: "the folder of what one-time methods remember",
+        secret: false,
+        kind: Kind::One(state_dir),
     },
     OptionSpec {
         name: "guard",
@@ -398,12 +408,20 @@ fn nflog_group(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 }
 
 fn control(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    let path = String::try_from(text).map_err(|_| Problem::BadValue)?;
-    if !text.starts_with('/') || text.ends_with('/') || text.chars().any(char::is_control) {
-        return Err(Problem::BadValue.into());
-    }
-    draft.config.global.control = path;
+    draft.config.global.control = path(text)?;
     Ok(())
+}
+
+fn state_dir(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.config.global.state_dir = path(text)?;
+    Ok(())
+}
+
+fn path(text: &str) -> Result<String<MAX_PATH>, Problem> {
+    if !text.starts_with('/') || text.ends_with('/') || text.chars().any(char::is_control) {
+        return Err(Problem::BadValue);
+    }
+    String::try_from(text).map_err(|_| Problem::BadValue)
 }
 
 fn guard_port(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

@@ -70,6 +70,7 @@ fn the_example_of_the_design() {
             mark: 0x1000_0000,
             nflog_group: 5,
             control: "/run/postern.sock".try_into().unwrap(),
+            state_dir: "/etc/postern/state".try_into().unwrap(),
         },
         doors: [Door {
             name: "ssh".try_into().unwrap(),
