@@ -1,1 +1,25 @@
-//! Postern against the real kernel.
+//! Postern against the real kernel: real packets, real clients and real servers, each test
+//! in network namespaces of its own.
+//!
+//! A [`suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
+//! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
+//! [`sender`] sends or has the stock `knock` [`client`] do it, looks with a [`probe`] at what
+//! became reachable, and reads the rules with [`nft`]. It never sleeps: it [`wait`]s.
+//!
+//! A test reports by panicking, so this crate does without the lints against panics.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod client;
+pub mod namespace;
+pub mod nft;
+pub mod packet;
+pub mod probe;
+pub mod process;
+pub mod scratch;
+pub mod sender;
+pub mod server;
+pub mod suite;
+pub mod topology;
+pub mod wait;

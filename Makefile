@@ -1,0 +1,47 @@
+# What can be done here; `make help` lists it.
+
+SHELL = /bin/bash
+CARGO ?= cargo
+scripts = tests/setup tests/demo .ci/run
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test test-core test-agent test-netns bench bench-flood lint setup
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
+
+demo: setup ## knock, enter, be shut out again: everything real, in network namespaces (root)
+	$(CARGO) build --release --locked -p postern
+	tests/demo
+
+test: setup ## all layers of tests, in the order of the three targets below
+	$(CARGO) test --locked -p postern-core
+	$(CARGO) test --locked -p postern
+	$(CARGO) build --locked -p postern
+	$(CARGO) test --locked -p postern-tests --no-fail-fast
+
+test-core: ## what a knock means: no kernel, no clock
+	$(CARGO) test --locked -p postern-core
+
+test-agent: setup ## the program's parts
+	$(CARGO) test --locked -p postern
+
+test-netns: setup ## the program with the real kernel, clients and servers, in network namespaces (root)
+	$(CARGO) build --locked -p postern
+	$(CARGO) test --locked -p postern-tests --no-fail-fast
+
+bench: setup ## time from the last knock to the open port, beside knockd and a ruleset without daemon (root)
+	$(CARGO) build --release --locked -p postern -p postern-tests
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench latency
+
+bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
+	$(CARGO) build --release --locked -p postern -p postern-tests
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+lint: setup ## format, lints, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck $(scripts)
+
+setup:
+	@tests/setup

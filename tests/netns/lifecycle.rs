@@ -1,0 +1,215 @@
+//! What outlives the agent, and what a change of its configuration leaves alone.
+
+use std::process::ExitCode;
+
+use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
+use postern_tests::packet::Packet;
+use postern_tests::probe::{self, Answer, Capture};
+use postern_tests::sender::Sender;
+use postern_tests::server::Service;
+use postern_tests::suite::{self, in_case_of};
+use postern_tests::topology::{Family, Topology};
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, client, nft};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        a_restart_keeps_grants needs "knock",
+        a_killed_agent_leaves_grants_to_expire_and_strangers_outside needs "knock",
+        an_agent_after_a_killed_one_takes_over needs "knock",
+        a_reload_keeps_grants_and_attempts_of_unchanged_doors needs "knock",
+        a_reload_forgets_the_grants_of_a_door_that_is_gone needs "knock",
+        a_wrong_configuration_leaves_the_running_one needs "knock",
+        a_wrong_configuration_does_not_start,
+        a_reload_does_not_let_anybody_through_for_a_moment,
+    ])
+}
+
+const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];
+
+const WEB_DOOR: &str = "
+config door 'web'
+	list guard 'tcp:8080'
+	option method 'sequence-separate'
+	list open 'tcp:7100'
+	list open 'tcp:7200'
+	option window '10s'
+	option grant '30s'
+";
+
+fn with_each_guard(body: impl Fn(&Topology, Guard)) {
+    for guard in Guard::BOTH {
+        in_case_of(guard, || body(&Topology::new(), guard));
+    }
+}
+
+fn a_restart_keeps_grants() {
+    with_each_guard(|net, guard| {
+        let _ssh = Service::tcp(&net.router.namespace, 22);
+        let setup = Setup::new(&net.router, guard, SSH_DOOR);
+        let agent = setup.start(&net.router);
+        let ssh = net.router.port(Family::V4, 22);
+        let expect_client_only = |when: &str| {
+            assert_eq!(
+                probe::tcp(&net.client.namespace, ssh),
+                Answer::Open,
+                "{when}"
+            );
+            assert_eq!(
+                probe::tcp(&net.stranger.namespace, ssh),
+                Answer::Silent,
+                "{when}"
+            );
+        };
+        client::knock(&net.client, ssh.ip(), &OPEN);
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        expect_client_only("before");
+        assert!(agent.stop().success());
+        expect_client_only("without an agent");
+        let _agent = setup.start(&net.router);
+        expect_client_only("after");
+        client::knock(&net.stranger, ssh.ip(), &OPEN);
+        assert!(probe::tcp_opens(&net.stranger.namespace, ssh, SOON));
+    });
+}
+
+fn a_killed_agent_leaves_grants_to_expire_and_strangers_outside() {
+    with_each_guard(|net, guard| {
+        let _ssh = Service::tcp(&net.router.namespace, 22);
+        let setup = Setup::new(&net.router, guard, &SSH_DOOR.replace("30s", "3s"));
+        let agent = setup.start(&net.router);
+        let ssh = net.router.port(Family::V4, 22);
+        client::knock(&net.client, ssh.ip(), &OPEN);
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        agent.kill();
+        assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
+        assert_eq!(probe::tcp(&net.stranger.namespace, ssh), Answer::Silent);
+        assert!(probe::tcp_shuts(&net.client.namespace, ssh, SOON));
+    });
+}
+
+fn an_agent_after_a_killed_one_takes_over() {
+    with_each_guard(|net, guard| {
+        let _ssh = Service::tcp(&net.router.namespace, 22);
+        let setup = Setup::new(&net.router, guard, SSH_DOOR);
+        let ssh = net.router.port(Family::V4, 22);
+        setup.start(&net.router).kill();
+        let _agent = setup.start(&net.router);
+        assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
+        client::knock(&net.client, ssh.ip(), &OPEN);
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        assert!(setup.verb(&net.router, "status", &[]).ok().contains("ssh"));
+    });
+}
+
+fn a_reload_keeps_grants_and_attempts_of_unchanged_doors() {
+    let net = Topology::new();
+    let router = &net.router.namespace;
+    let _services = [Service::tcp(router, 22), Service::tcp(router, 8080)];
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let agent = setup.start(&net.router);
+    let [ssh, web] = [22, 8080].map(|port| net.router.port(Family::V4, port));
+    client::knock(&net.client, ssh.ip(), &OPEN);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+    let before = nft::expiry(router, "inet postern", net.client.v4.into()).expect("a grant");
+    client::knock(&net.stranger, ssh.ip(), &OPEN[..2]);
+
+    assert_eq!(probe::tcp(&net.stranger.namespace, web), Answer::Open);
+    setup.rewrite(&format!("{WEB_DOOR}{SSH_DOOR}"));
+    agent.reload();
+    assert!(probe::tcp_shuts(&net.stranger.namespace, web, SOON));
+
+    assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
+    let after = nft::expiry(router, "inet postern", net.client.v4.into()).expect("a grant");
+    assert!(
+        after < before,
+        "{before:?} were left, and now it is {after:?}"
+    );
+    client::knock(&net.stranger, ssh.ip(), &OPEN[2..]);
+    assert!(probe::tcp_opens(&net.stranger.namespace, ssh, SOON));
+    client::knock(&net.client, ssh.ip(), &["7100", "7200"]);
+    assert!(probe::tcp_opens(&net.client.namespace, web, SOON));
+}
+
+fn a_reload_forgets_the_grants_of_a_door_that_is_gone() {
+    let net = Topology::new();
+    let router = &net.router.namespace;
+    let _services = [Service::tcp(router, 22), Service::tcp(router, 8080)];
+    let setup = Setup::new(&net.router, Guard::Gate, &format!("{SSH_DOOR}{WEB_DOOR}"));
+    let agent = setup.start(&net.router);
+    let [ssh, web] = [22, 8080].map(|port| net.router.port(Family::V4, port));
+    client::knock(&net.client, ssh.ip(), &OPEN);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+    setup.rewrite(WEB_DOOR);
+    agent.reload();
+    // A port that no door guards any more is open to all: this guard leaves it to others.
+    assert!(probe::tcp_opens(&net.stranger.namespace, ssh, SOON));
+    assert_eq!(probe::tcp(&net.stranger.namespace, web), Answer::Silent);
+    setup.rewrite(&format!("{SSH_DOOR}{WEB_DOOR}"));
+    agent.reload();
+    assert!(probe::tcp_shuts(&net.stranger.namespace, ssh, SOON));
+    assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
+}
+
+fn a_wrong_configuration_leaves_the_running_one() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let agent = setup.start(&net.router);
+    let ssh = net.router.port(Family::V4, 22);
+    client::knock(&net.client, ssh.ip(), &OPEN[..2]);
+    let rules = nft::settled_table(&net.router.namespace, "inet postern");
+    setup.rewrite_whole("config postern 'global'\n\toption guard 'fence'\n");
+    agent.reload();
+    let complaint = format!("{}:2:", setup.config().display());
+    poll_until(SOON, &complaint, || agent.log().contains(&complaint));
+    assert_eq!(
+        nft::settled_table(&net.router.namespace, "inet postern"),
+        rules
+    );
+    client::knock(&net.client, ssh.ip(), &OPEN[2..]);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+    assert_eq!(probe::tcp(&net.stranger.namespace, ssh), Answer::Silent);
+}
+
+fn a_wrong_configuration_does_not_start() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    setup.rewrite_whole("config postern 'global'\n\toption guard 'fence'\n");
+    let (program, config) = (program(), setup.config());
+    let [program, config] = [program, config].map(|path| path.to_string_lossy().into_owned());
+    let run = ["5", program.as_str(), "run", "--config", config.as_str()];
+    let said = net.router.namespace.run("timeout", &run);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stderr.contains(":2:"), "{said:?}");
+    assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+}
+
+fn a_reload_does_not_let_anybody_through_for_a_moment() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let agent = setup.start(&net.router);
+    let ssh = net.router.port(Family::V4, 22);
+    let sender = Sender::new(&net.client.namespace);
+    let mut capture = Capture::new(&net.client);
+    for round in 0..20_u16 {
+        setup.rewrite(
+            &[SSH_DOOR, WEB_DOOR]
+                .concat()
+                .replace("7100", &format!("{}", 7300 + round)),
+        );
+        agent.reload();
+        for port in 0..200 {
+            let from = net.client.port(Family::V4, 20_000 + round * 200 + port);
+            sender.send(&Packet::syn(from, ssh));
+        }
+        capture.seen();
+    }
+    let loaded = |listing: String| listing.contains("7319");
+    poll_until(SOON, "the last configuration", || {
+        nft::table(&net.router.namespace, "inet postern").is_some_and(loaded)
+    });
+    let answers = capture.answers(&net.client, ssh.ip());
+    assert_eq!(answers.iter().filter(|answer| answer.accepts()).count(), 0);
+}

@@ -1,0 +1,152 @@
+//! The ways back in for someone at the console, with the agent alive and with the agent dead.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
+use postern_tests::probe::{self, Answer};
+use postern_tests::server::Service;
+use postern_tests::suite::{self, in_case_of};
+use postern_tests::topology::{Family, Topology};
+use postern_tests::wait::SOON;
+use postern_tests::{cases, nft};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        open_lets_anyone_in_and_close_shuts_again,
+        open_from_an_address_lets_only_that_in,
+        open_for_a_time_shuts_by_itself,
+        remove_takes_the_guard_away,
+        deleting_the_table_takes_the_guard_away,
+        opening_a_door_that_does_not_exist_fails,
+    ])
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Alive,
+    Dead,
+}
+
+/// Runs `body` on a router whose agent lives or was killed, under the guards that it asks for.
+fn with_agent(guards: &[Guard], body: impl Fn(&Topology, &Setup)) {
+    for (guard, state) in guards
+        .iter()
+        .flat_map(|guard| [(*guard, State::Alive), (*guard, State::Dead)])
+    {
+        in_case_of((guard, state), || {
+            let net = Topology::new();
+            let _ssh = Service::tcp(&net.router.namespace, 22);
+            let setup = Setup::new(&net.router, guard, SSH_DOOR);
+            let agent = Some(setup.start(&net.router));
+            let _alive = agent.and_then(|agent| match state {
+                State::Alive => Some(agent),
+                State::Dead => {
+                    Agent::kill(agent);
+                    None
+                }
+            });
+            expect_shut(&net);
+            body(&net, &setup);
+        });
+    }
+}
+
+fn expect_shut(net: &Topology) {
+    for family in Family::BOTH {
+        let ssh = net.router.port(family, 22);
+        assert!(
+            probe::tcp_shuts(&net.stranger.namespace, ssh, SOON),
+            "{family:?}"
+        );
+    }
+}
+
+fn expect_open(net: &Topology) {
+    for family in Family::BOTH {
+        let ssh = net.router.port(family, 22);
+        assert!(
+            probe::tcp_opens(&net.stranger.namespace, ssh, SOON),
+            "{family:?}"
+        );
+    }
+}
+
+fn open_lets_anyone_in_and_close_shuts_again() {
+    with_agent(&Guard::BOTH, |net, setup| {
+        setup.verb(&net.router, "open", &["ssh"]).ok();
+        expect_open(net);
+        setup.verb(&net.router, "close", &["ssh"]).ok();
+        expect_shut(net);
+    });
+}
+
+fn open_from_an_address_lets_only_that_in() {
+    with_agent(&Guard::BOTH, |net, setup| {
+        for family in Family::BOTH {
+            let (ssh, client) = (
+                net.router.port(family, 22),
+                net.client.address(family).to_string(),
+            );
+            setup
+                .verb(&net.router, "open", &["ssh", "--from", &client])
+                .ok();
+            assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+            assert_eq!(probe::tcp(&net.stranger.namespace, ssh), Answer::Silent);
+            setup
+                .verb(&net.router, "close", &["ssh", "--from", &client])
+                .ok();
+            assert!(probe::tcp_shuts(&net.client.namespace, ssh, SOON));
+        }
+    });
+}
+
+fn open_for_a_time_shuts_by_itself() {
+    with_agent(&[Guard::Gate], |net, setup| {
+        let client = net.client.v4.to_string();
+        setup
+            .verb(
+                &net.router,
+                "open",
+                &["ssh", "--from", &client, "--for", "2s"],
+            )
+            .ok();
+        let left = nft::expiry(&net.router.namespace, "inet postern", net.client.v4.into());
+        let left = left.expect("a grant");
+        assert!(left <= Duration::from_secs(2), "{left:?}");
+        let ssh = net.router.port(Family::V4, 22);
+        assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
+        assert!(probe::tcp_shuts(&net.client.namespace, ssh, SOON));
+        setup
+            .verb(&net.router, "open", &["ssh", "--for", "1s"])
+            .ok();
+        expect_open(net);
+        expect_shut(net);
+    });
+}
+
+fn remove_takes_the_guard_away() {
+    with_agent(&[Guard::Gate], |net, setup| {
+        setup.verb(&net.router, "remove", &[]).ok();
+        expect_open(net);
+        assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+        // Where there is nothing to remove, it is removed already.
+        setup.verb(&net.router, "remove", &[]).ok();
+    });
+}
+
+fn deleting_the_table_takes_the_guard_away() {
+    with_agent(&[Guard::Gate], |net, _| {
+        nft::apply(&net.router.namespace, "delete table inet postern");
+        expect_open(net);
+    });
+}
+
+fn opening_a_door_that_does_not_exist_fails() {
+    with_agent(&[Guard::Gate], |net, setup| {
+        let said = setup.verb(&net.router, "open", &["gate"]);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.stderr.contains("gate"), "{said:?}");
+        expect_shut(net);
+    });
+}

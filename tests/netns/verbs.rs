@@ -1,0 +1,211 @@
+//! The command line, as people and programs use it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
+use postern_tests::process::{Said, run};
+use postern_tests::suite::{self, in_case_of};
+use postern_tests::topology::{Family, Topology};
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, client, nft};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        rendered_rules_equal_applied_rules,
+        applying_twice_changes_nothing,
+        check_reports_every_mistake,
+        check_is_content_with_a_right_file,
+        status_is_json_for_programs needs "jq" "knock",
+        status_without_an_agent_says_so,
+        help_and_version_go_to_standard_output,
+        misuse_goes_to_standard_error,
+    ])
+}
+
+fn postern(arguments: &[&str]) -> Said {
+    run(Command::new(program()).args(arguments), "")
+}
+
+fn rendered_rules_equal_applied_rules() {
+    for guard in Guard::BOTH {
+        let (applied, rendered) = (Topology::new(), Topology::new());
+        let setup = Setup::new(&applied.router, guard, SSH_DOOR);
+        Setup::new(&rendered.router, guard, SSH_DOOR);
+        setup.verb(&applied.router, "apply", &[]).ok();
+        nft::apply(
+            &rendered.router.namespace,
+            &setup.verb(&rendered.router, "render", &[]).ok(),
+        );
+        let rules = [&applied, &rendered].map(|net| nft::ruleset(&net.router.namespace));
+        assert!(rules[0].contains("table inet postern"), "{}", rules[0]);
+        assert_eq!(rules[0], rules[1]);
+        let json = [&applied, &rendered].map(|net| nft::ruleset_json(&net.router.namespace));
+        assert_eq!(json[0], json[1]);
+    }
+}
+
+fn applying_twice_changes_nothing() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    setup.verb(&net.router, "apply", &[]).ok();
+    let once = nft::ruleset(&net.router.namespace);
+    setup.verb(&net.router, "apply", &[]).ok();
+    assert_eq!(nft::ruleset(&net.router.namespace), once);
+}
+
+/// Each `wrong/NAME.conf` has a `NAME.expected` with lines `LINE:COLUMN: message`.
+fn check_reports_every_mistake() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/wrong");
+    let mut files = 0;
+    for entry in fs::read_dir(&directory).expect("tests/golden/wrong") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "conf") {
+            continue;
+        }
+        files += 1;
+        in_case_of(&path, || {
+            let name = path.to_str().expect("a readable path");
+            let expected =
+                fs::read_to_string(path.with_extension("expected")).expect("its .expected");
+            let expected: Vec<String> = expected
+                .lines()
+                .map(|line| format!("{name}:{line}"))
+                .collect();
+            let said = postern(&["check", "--config", name]);
+            let only_warnings = expected.iter().all(|line| line.contains(": warning: "));
+            assert_eq!(said.status, i32::from(!only_warnings));
+            let mistakes: Vec<&str> = said
+                .stderr
+                .lines()
+                .filter(|line| line.starts_with(name))
+                .collect();
+            assert_eq!(mistakes, expected);
+            assert_eq!(said.stdout.is_empty(), !only_warnings, "{}", said.stdout);
+        });
+    }
+    assert!(
+        files > 0,
+        "no wrong configuration in {}",
+        directory.display()
+    );
+}
+
+fn check_is_content_with_a_right_file() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Mark, SSH_DOOR);
+    let said = setup.verb(&net.router, "check", &[]);
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""));
+    assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+}
+
+fn status_is_json_for_programs() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let _agent = setup.start(&net.router);
+    let client = net.client.address(Family::V4);
+    client::knock(
+        &net.client,
+        net.router.v4.into(),
+        &["7000", "8001:udp", "9002"],
+    );
+    poll_until(SOON, "a grant", || {
+        nft::expiry(&net.router.namespace, "inet postern", client).is_some()
+    });
+    client::knock(&net.stranger, net.router.v4.into(), &["7000", "8001:udp"]);
+    let stranger = net.stranger.address(Family::V4).to_string();
+    let json = || setup.verb(&net.router, "status", &["--json"]).ok();
+    poll_until(SOON, "the attempt under way", || json().contains(&stranger));
+    let json = json();
+    let strings = run(Command::new("jq").args(["-r", ".. | strings"]), &json).ok();
+    for word in ["ssh", &client.to_string(), &stranger] {
+        assert!(
+            strings.lines().any(|line| line == word),
+            "no {word} in {json}"
+        );
+    }
+    let text = setup.verb(&net.router, "status", &[]).ok();
+    for word in ["ssh", &client.to_string(), &stranger] {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}
+
+fn status_without_an_agent_says_so() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let nothing = setup.verb(&net.router, "status", &[]).ok();
+    assert!(
+        nothing.contains("not running") && nothing.contains("NOT INSTALLED"),
+        "{nothing}"
+    );
+    setup.verb(&net.router, "apply", &[]).ok();
+    setup
+        .verb(&net.router, "open", &["ssh", "--from", "192.0.2.2"])
+        .ok();
+    let rules_only = setup.verb(&net.router, "status", &[]).ok();
+    assert!(
+        rules_only.contains("not running") && rules_only.contains("192.0.2.2"),
+        "{rules_only}"
+    );
+}
+
+const VERBS: [&str; 8] = [
+    "run", "check", "render", "apply", "remove", "status", "open", "close",
+];
+
+fn help_and_version_go_to_standard_output() {
+    let help = postern(&["--help"]);
+    assert_eq!((help.status, help.stderr.as_str()), (0, ""));
+    for verb in VERBS {
+        let line = help
+            .stdout
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(verb));
+        assert!(line.is_some(), "no line for {verb} in {}", help.stdout);
+        let page = postern(&[verb, "--help"]);
+        assert_eq!((page.status, page.stderr.as_str()), (0, ""), "{verb}");
+        assert!(
+            page.stdout.contains(&format!("postern {verb}")),
+            "{}",
+            page.stdout
+        );
+    }
+    let version = postern(&["--version"]);
+    assert_eq!((version.status, version.stderr.as_str()), (0, ""));
+    assert!(
+        version.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        version.stdout
+    );
+}
+
+fn misuse_goes_to_standard_error() {
+    let wrong: [&[&str]; 9] = [
+        &[],
+        &["knit"],
+        &["--knit"],
+        &["run", "--knit"],
+        &["run", "--config"],
+        &["open"],
+        &["open", "ssh", "--from", "nowhere"],
+        &["open", "ssh", "--for", "ever"],
+        &["status", "ssh", "web"],
+    ];
+    for arguments in wrong {
+        let said = postern(arguments);
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (2, ""),
+            "{arguments:?}"
+        );
+        assert!(!said.stderr.is_empty(), "{arguments:?}");
+    }
+    let said = postern(&["check", "--config", "/nonexistent/postern"]);
+    assert_eq!(said.status, 1);
+    assert!(
+        said.stderr.contains("/nonexistent/postern"),
+        "{}",
+        said.stderr
+    );
+}

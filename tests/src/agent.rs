@@ -1,0 +1,237 @@
+//! The agent under test.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::{env, thread};
+
+use nix::sys::signal::Signal;
+
+use crate::namespace::Namespace;
+use crate::nft;
+use crate::process::{Process, Said};
+use crate::scratch::Scratch;
+use crate::topology::{Host, WAN};
+use crate::wait::{SOON, poll_until};
+
+/// The agent's program: `$POSTERN`, else the one that cargo built beside the tests.
+///
+/// # Panics
+/// When there is none.
+pub fn program() -> PathBuf {
+    if let Some(named) = env::var_os("POSTERN") {
+        return named.into();
+    }
+    let test = env::current_exe().expect("know where this program is");
+    let beside = |directory: &Path| Some(directory.join("postern")).filter(|path| path.is_file());
+    let built = test.ancestors().skip(1).take(2).find_map(beside);
+    built.unwrap_or_else(|| panic!("no postern near {}: cargo build -p postern", test.display()))
+}
+
+/// How a test's router is set up: a configuration file, and a place for the agent's files.
+#[derive(Debug)]
+pub struct Setup {
+    scratch: Scratch,
+    guard: Guard,
+}
+
+/// The guard modes, as a configuration names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Our chain drops.
+    Gate,
+    /// Our chain marks, and the firewall in [`FIREWALL`] drops.
+    Mark,
+}
+
+impl Guard {
+    /// Both modes.
+    pub const BOTH: [Self; 2] = [Self::Gate, Self::Mark];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Mark => "mark",
+        }
+    }
+}
+
+/// A firewall such as a router brings: what it does not know, it drops.
+pub const FIREWALL: &str = "
+table inet fw {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established,related accept
+		iifname != \"wan\" accept
+		meta l4proto { icmp, icmpv6 } accept
+		meta mark & 0x10000000 == 0x10000000 accept
+	}
+}
+";
+
+/// The door of most tests: opened by TCP 7000, UDP 8001, TCP 9002 and closed by TCP 9003, TCP 7004.
+pub const SSH_DOOR: &str = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'sequence-separate'
+	list open 'tcp:7000'
+	list open 'udp:8001'
+	list open 'tcp:9002'
+	list close 'tcp:9003'
+	list close 'tcp:7004'
+	option window '10s'
+	option grant '30s'
+";
+
+impl Setup {
+    /// Writes the configuration with these doors, and lays the firewall that the guard relies on.
+    pub fn new(router: &Host, guard: Guard, doors: &str) -> Self {
+        if guard == Guard::Mark {
+            nft::apply(&router.namespace, FIREWALL);
+        }
+        let setup = Self {
+            scratch: Scratch::new(),
+            guard,
+        };
+        setup.rewrite(doors);
+        setup
+    }
+
+    /// Replaces the configuration's doors; a running agent learns of it by SIGHUP.
+    pub fn rewrite(&self, doors: &str) {
+        let control = self.scratch.join("control");
+        let (guard, control) = (self.guard.name(), control.display());
+        let global = format!(
+            "config postern 'global'\n\toption source 'nflog'\n\toption guard '{guard}'\n\
+             \tlist interface '{WAN}'\n\toption control '{control}'\n"
+        );
+        self.rewrite_whole(&format!("{global}{doors}"));
+    }
+
+    /// Replaces the whole configuration, be it right or wrong.
+    pub fn rewrite_whole(&self, text: &str) {
+        self.scratch.write("config", text);
+    }
+
+    /// Where the configuration is.
+    pub fn config(&self) -> PathBuf {
+        self.scratch.join("config")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
+    /// Starts the agent on the router; when this returns, it guards and hears knocks.
+    ///
+    /// # Panics
+    /// When it ends or says nothing instead.
+    #[track_caller]
+    pub fn start<'t>(&'t self, router: &'t Host) -> Agent<'t> {
+        Agent::start(&router.namespace, self)
+    }
+
+    /// Runs one of its other verbs on the router, with `--config` and these arguments.
+    pub fn verb(&self, router: &Host, verb: &str, arguments: &[&str]) -> Said {
+        let (program, config) = (program(), self.config());
+        let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+        let arguments = [&[verb, "--config", config.as_ref()], arguments].concat();
+        router.namespace.run(&program, &arguments)
+    }
+}
+
+/// A running agent, ended on drop. If the test fails, what it logged and the kernel's rules are shown.
+#[derive(Debug)]
+pub struct Agent<'t> {
+    process: Process,
+    witness: Witness<'t>,
+}
+
+/// Tells what it saw when the test fails.
+#[derive(Debug)]
+struct Witness<'t> {
+    namespace: &'t Namespace,
+    setup: &'t Setup,
+}
+
+impl<'t> Agent<'t> {
+    #[track_caller]
+    fn start(namespace: &'t Namespace, setup: &'t Setup) -> Self {
+        let log = File::create(setup.log()).expect("make a log");
+        let mut postern = Command::new(program());
+        postern
+            .args(["run", "--config"])
+            .arg(setup.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let process = namespace.spawn(postern.stderr(log));
+        let witness = Witness { namespace, setup };
+        let mut agent = Self { process, witness };
+        agent.wait_for_line("postern: ready");
+        agent
+    }
+
+    /// Waits until it has logged a line that begins so.
+    #[track_caller]
+    pub fn wait_for_line(&mut self, beginning: &str) {
+        poll_until(SOON, &format!("the agent says: {beginning}"), || {
+            let ended = self.process.ended();
+            let said = self.log().lines().any(|line| line.starts_with(beginning));
+            assert!(
+                said || ended.is_none(),
+                "{}: {}",
+                ended.unwrap_or_default(),
+                self.log()
+            );
+            said
+        });
+    }
+
+    /// The bare process, for those who outlive this borrow.
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        self.witness.log()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Has it read its configuration anew (SIGHUP).
+    pub fn reload(&self) {
+        self.process.signal(Signal::SIGHUP);
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(SOON)
+    }
+
+    /// Kills it (SIGKILL), and waits until it is gone.
+    pub fn kill(mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait(SOON);
+    }
+}
+
+impl Witness<'_> {
+    fn log(&self) -> String {
+        fs::read_to_string(self.setup.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the agent logged:\n{}", self.log());
+            eprintln!("--- the kernel's rules:\n{}", nft::ruleset(self.namespace));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Programs that end with the test.
+
+use std::io::Write as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::wait::try_poll;
+
+/// A running program, killed and reaped on drop.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts the program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn(command: &mut Command) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        match command.spawn() {
+            Ok(child) => Self { child, name },
+            Err(error) => panic!("cannot start {name}: {error}"),
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The running program itself, for its standard streams.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Sends it a signal; a program that has ended is no mistake.
+    pub fn signal(&self, signal: Signal) {
+        let _ = signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal);
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait for a child of ours")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it still runs after `within`.
+    #[track_caller]
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        match try_poll(within, || self.ended()) {
+            Some(status) => status,
+            None => panic!("{} still runs after {within:?}", self.name),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a program that has ended said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit status; -1 where a signal ended it.
+    pub status: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Said {
+    /// Its standard output.
+    ///
+    /// # Panics
+    /// When it failed; the message holds what it wrote to standard error.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "failed: {}{}", self.stderr, self.stdout);
+        self.stdout
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs a program to its end, with `input` on its standard input.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(command: &mut Command, input: &str) -> Said {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input closes it early: its status tells the rest.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child
+        .wait_with_output()
+        .expect("wait for a child of ours")
+        .into()
+}

@@ -1,0 +1,135 @@
+//! Runs cases as `cargo test` does, and counts what had to be skipped as ignored, never as passed.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::{env, panic, thread};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::namespace::{self, Namespace};
+use crate::nft;
+use crate::topology::Family;
+
+/// One test.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What holds when it passes.
+    pub name: &'static str,
+    /// Programs that it needs besides `ip` and `nft`.
+    pub needs: &'static [&'static str],
+    /// Panics if it fails.
+    pub body: fn(),
+}
+
+/// Cases from the names of functions: `cases![a, b needs "ssh" "curl"]`.
+#[macro_export]
+macro_rules! cases {
+    ($($body:ident $(needs $($program:literal)+)?),+ $(,)?) => {
+        [$($crate::suite::Case {
+            name: stringify!($body),
+            needs: &[$($($program),+)?],
+            body: $body,
+        }),+]
+    };
+}
+
+/// Set to make a case that would be skipped fail: for machines that are known to have everything.
+pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
+
+/// Runs the cases that the command line selects.
+pub fn run(cases: impl IntoIterator<Item = Case>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The cases wait for most of their time.
+    arguments.test_threads.get_or_insert(4);
+    let trials = cases
+        .into_iter()
+        .map(|case| Trial::ignorable_test(case.name, move || attempt(case)));
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let leaked = namespace::leaked();
+    if leaked.is_empty() {
+        return conclusion.exit_code();
+    }
+    eprintln!("namespaces were left behind: {}", leaked.join(" "));
+    ExitCode::FAILURE
+}
+
+fn attempt(case: Case) -> Result<Completion, Failed> {
+    if let Some(missing) = missing(case.needs) {
+        let reason = format!("SKIPPED {}: {missing}", case.name);
+        if env::var_os(SKIP_NOTHING).is_some() {
+            return Err(reason.into());
+        }
+        eprintln!("{reason}");
+        return Ok(Completion::ignored_with(missing));
+    }
+    panic::catch_unwind(case.body)
+        .map(|()| Completion::Completed)
+        .map_err(|cause| message(&*cause).into())
+}
+
+fn message(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| cause.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}
+
+fn missing(programs: &[&str]) -> Option<String> {
+    static MACHINE: OnceLock<Option<String>> = OnceLock::new();
+    let absent = programs.iter().find(|program| !is_installed(program));
+    match MACHINE.get_or_init(machine_lacks) {
+        Some(lack) => Some(lack.clone()),
+        None => {
+            absent.map(|program| format!("{program} is not installed (tests/setup installs it)"))
+        }
+    }
+}
+
+/// What every case needs and this machine does not have.
+fn machine_lacks() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("network namespaces need root".into());
+    }
+    if let Some(program) = ["ip", "nft"]
+        .into_iter()
+        .find(|program| !is_installed(program))
+    {
+        return Some(format!(
+            "{program} is not installed (tests/setup installs it)"
+        ));
+    }
+    panic::catch_unwind(|| nft::ruleset(&Namespace::new("trial")))
+        .err()
+        .map(|cause| format!("no namespaces with nftables here: {}", message(&*cause)))
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(Into::into);
+    env::split_paths(&path)
+        .chain(usual)
+        .any(|directory| Path::new(&directory).join(program).is_file())
+}
+
+/// Runs `body` for both families, saying which one failed.
+pub fn on_both_families(body: impl Fn(Family)) {
+    for family in Family::BOTH {
+        in_case_of(family, || body(family));
+    }
+}
+
+/// Runs `body`; should it panic, says in which circumstances.
+pub fn in_case_of<T>(circumstances: impl Debug, body: impl FnOnce() -> T) -> T {
+    struct Teller<C: Debug>(C);
+    impl<C: Debug> Drop for Teller<C> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                eprintln!("--- this was with {:?}", self.0);
+            }
+        }
+    }
+    let _teller = Teller(circumstances);
+    body()
+}

@@ -1,0 +1,157 @@
+//! The network that the tests play in.
+//!
+//! ```text
+//!   client               router               stranger
+//!   192.0.2.2            192.0.2.1            192.0.2.3
+//!   2001:db8::2          2001:db8::1          2001:db8::3
+//!      eth0                 wan                  eth0
+//!        |                   |                    |
+//!   +----+-------------------+--------------------+----+
+//!   |               wire: one Ethernet segment         |
+//!   +--------------------------------------------------+
+//!
+//!   the router's other side, where a test asks for it:
+//!   router lan 198.18.0.1, 2001:db8:1::1 --- eth0 198.18.0.2, 2001:db8:1::2 neighbour
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::namespace::Namespace;
+
+/// The interface of the router that faces the client and the stranger.
+pub const WAN: &str = "wan";
+/// The interface of the router that faces its neighbour.
+pub const LAN: &str = "lan";
+
+/// A machine of its own, with an address of each family.
+#[derive(Debug)]
+pub struct Host {
+    /// What runs on it, and what it can reach.
+    pub namespace: Namespace,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl Host {
+    fn new(role: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        let namespace = Namespace::new(role);
+        Self { namespace, v4, v6 }
+    }
+
+    /// Its address of the family.
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.v4.into(),
+            Family::V6 => self.v6.into(),
+        }
+    }
+
+    /// A port at its address of the family.
+    pub fn port(&self, family: Family, number: u16) -> SocketAddr {
+        SocketAddr::new(self.address(family), number)
+    }
+
+    /// Gives it one more address on `eth0`.
+    pub fn add_address(&self, address: IpAddr) {
+        let line = match address {
+            IpAddr::V4(v4) => format!("address add {v4}/24 dev eth0\n"),
+            IpAddr::V6(v6) => format!("address add {v6}/64 dev eth0 nodad\n"),
+        };
+        self.namespace.ip_batch(&line);
+    }
+
+    fn attach(&self, interface: &str) {
+        let (v4, v6) = (self.v4, self.v6);
+        self.namespace.ip_batch(&format!(
+            "address add {v4}/24 dev {interface}\n\
+             address add {v6}/64 dev {interface} nodad\n\
+             link set {interface} up\n"
+        ));
+    }
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both families.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+}
+
+/// A router, and two who want in.
+#[derive(Debug)]
+pub struct Topology {
+    /// Knocks, and is let in.
+    pub client: Host,
+    /// Never knocks, and is never let in.
+    pub stranger: Host,
+    /// Is guarded.
+    pub router: Host,
+    /// The segment between them. Last, so that it is removed last.
+    pub wire: Namespace,
+}
+
+impl Topology {
+    /// Lays the network; when this returns, its addresses answer.
+    #[expect(clippy::new_without_default, reason = "it acts: it is no plain value")]
+    pub fn new() -> Self {
+        let host = |role, number: u8| {
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into());
+            Host::new(role, Ipv4Addr::new(192, 0, 2, number), v6)
+        };
+        let topology = Self {
+            client: host("client", 2),
+            stranger: host("stranger", 3),
+            router: host("router", 1),
+            wire: Namespace::new("wire"),
+        };
+        topology.connect();
+        topology
+    }
+
+    /// A host behind the router's other interface, [`LAN`].
+    pub fn add_neighbour(&self) -> Host {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+        let neighbour = Host::new("neighbour", Ipv4Addr::new(198, 18, 0, 2), v6);
+        let name = neighbour.namespace.name();
+        self.router.namespace.ip_batch(&format!(
+            "link add {LAN} type veth peer name eth0 netns {name}\n\
+             address add 198.18.0.1/24 dev {LAN}\n\
+             address add 2001:db8:1::1/64 dev {LAN} nodad\n\
+             link set {LAN} up\n"
+        ));
+        neighbour.attach("eth0");
+        neighbour
+    }
+
+    fn connect(&self) {
+        // Without spanning tree and multicast snooping a bridge forwards from the first frame on.
+        let mut lines = String::from(
+            "link add segment type bridge stp_state 0 mcast_snooping 0\nlink set segment up\n",
+        );
+        let plugs = [
+            (&self.client, "eth0"),
+            (&self.stranger, "eth0"),
+            (&self.router, WAN),
+        ];
+        for (number, (host, interface)) in plugs.iter().enumerate() {
+            let name = host.namespace.name();
+            lines += &format!(
+                "link add port{number} type veth peer name {interface} netns {name}\n\
+                 link set port{number} master segment up\n"
+            );
+        }
+        self.wire.ip_batch(&lines);
+        for (host, interface) in plugs {
+            host.attach(interface);
+        }
+    }
+}
