@@ -2,10 +2,10 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/setup tests/demo .ci/run
+scripts = tests/core-dependencies tests/setup tests/demo cross/rust-src .ci/run
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-agent test-netns bench bench-flood lint setup
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -14,7 +14,7 @@ demo: setup ## knock, enter, be shut out again: everything real, in network name
 	$(CARGO) build --release --locked -p postern
 	tests/demo
 
-test: setup ## all layers of tests, in the order of the three targets below
+test: setup test-no-os ## all layers of tests, in the order of the targets below
 	$(CARGO) test --locked -p postern-core
 	$(CARGO) test --locked -p postern
 	$(CARGO) build --locked -p postern
@@ -22,6 +22,11 @@ test: setup ## all layers of tests, in the order of the three targets below
 
 test-core: ## what a knock means: no kernel, no clock
 	$(CARGO) test --locked -p postern-core
+
+test-no-os: ## core compiles where there is no operating system, and needs no crate that it should not
+	cross/rust-src
+	RUSTC_BOOTSTRAP=1 $(CARGO) build --locked -p postern-core --target x86_64-unknown-none -Zbuild-std=core
+	tests/core-dependencies
 
 test-agent: setup ## the program's parts
 	$(CARGO) test --locked -p postern
