@@ -23,10 +23,12 @@ test: setup test-no-os ## all layers of tests, in the order of the targets below
 test-core: ## what a knock means: no kernel, no clock
 	$(CARGO) test --locked -p postern-core
 
-test-no-os: ## core compiles where there is no operating system, and needs no crate that it should not
+test-no-os: ## core builds without an operating system, needs no crate that it should not, and cannot panic
 	cross/rust-src
 	RUSTC_BOOTSTRAP=1 $(CARGO) build --locked -p postern-core --target x86_64-unknown-none -Zbuild-std=core
 	tests/core-dependencies
+	RUSTC_BOOTSTRAP=1 $(CARGO) build --locked --release --manifest-path tests/no_panic/Cargo.toml \
+		--target x86_64-unknown-none -Zbuild-std=core --target-dir $${CARGO_TARGET_DIR:-target}/no_panic
 
 test-agent: setup ## the program's parts
 	$(CARGO) test --locked -p postern

@@ -243,13 +243,11 @@ impl uDisplay for Diagnostic<'_> {
             quote(f, name)?;
             f.write_str(": ")?;
         }
-        for piece in self.problem.template().split('{') {
-            match piece.split_once('}') {
-                Some((field, rest)) => {
-                    self.details.field(f, field)?;
-                    f.write_str(rest)?;
-                }
-                None => f.write_str(piece)?,
+        // Every second piece was between braces.
+        for (index, piece) in self.problem.template().split(['{', '}']).enumerate() {
+            match index % 2 {
+                0 => f.write_str(piece)?,
+                _ => self.details.field(f, piece)?,
             }
         }
         Ok(())

@@ -1,0 +1,55 @@
+//! Links only if nothing in postern-core can panic: the panic handler calls a function that
+//! does not exist, as hubris does it. It is never run. What it does not call is not proved.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+use postern_core::config::Config;
+use postern_core::engine::Engine;
+use postern_core::packet;
+use postern_core::time::Instant;
+
+unsafe extern "C" {
+    safe fn postern_core_can_panic() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    postern_core_can_panic()
+}
+
+/// Core's surface, with a state and with input that the compiler cannot know.
+#[unsafe(no_mangle)]
+extern "C" fn _start(now: u64) {
+    let now = Instant::from_millis(now);
+    let mut engine = Engine::<4096>::new();
+    let engine = black_box(&mut engine);
+    let bytes: &[u8] = black_box(&[]);
+    if let Ok(knock) = packet::parse(bytes) {
+        _ = black_box(engine.handle(now, &knock));
+    }
+    engine.poll(now);
+    black_box(engine.poll_at());
+    for attempt in engine.underway(now) {
+        black_box(attempt);
+    }
+    let config = Config::parse(bytes, |diagnostic| {
+        _ = ufmt::uwrite!(&mut Nowhere, "{}", diagnostic);
+    });
+    if let Some(config) = config {
+        _ = black_box(engine.configure(config.doors));
+    }
+}
+
+struct Nowhere;
+
+impl ufmt::uWrite for Nowhere {
+    type Error = ();
+
+    fn write_str(&mut self, text: &str) -> Result<(), ()> {
+        black_box(text);
+        Ok(())
+    }
+}
