@@ -45,6 +45,8 @@ pub struct Door {
     pub grant_prefix4: u8,
     /// How much of an IPv6 address is granted: 128 is that address only.
     pub grant_prefix6: u8,
+    /// How many ports around those of a fixed sequence end an attempt when they are hit.
+    pub decoys: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,
 }
@@ -215,8 +217,27 @@ impl Iterator for DoorSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::knock::Protocol;
+
+    /// A door as the parser makes it, with this method.
+    pub(crate) fn door(method: Method) -> Door {
+        let (protocol, number) = (Protocol::Tcp, 22);
+        Door {
+            name: Name::try_from("ssh").unwrap(),
+            guards: [Port { protocol, number }].into_iter().collect(),
+            method,
+            payload: None,
+            window: Duration::from_secs(10),
+            jitter: Duration::from_millis(50),
+            grant: Duration::from_secs(30),
+            grant_prefix4: 32,
+            grant_prefix6: 128,
+            decoys: 16,
+            cutoff: None,
+        }
+    }
 
     #[test]
     fn a_set_of_doors_yields_its_members_in_order() {

@@ -294,6 +294,7 @@ const fn blank_door(name: Name) -> Door {
         grant_prefix4: 32,
         grant_prefix6: 128,
         grant: Duration::from_millis(0),
+        decoys: 0,
         cutoff: None,
     }
 }
@@ -330,7 +331,7 @@ impl<'c> Draft<'c> {
         let is_port = |step: &Port| *step == port;
         match door.name == self.door.name {
             true => self.open.iter().chain(&self.close).any(is_port),
-            false => watches(door, port),
+            false => method::watches(door, port),
         }
     }
 
@@ -345,12 +346,6 @@ impl<'c> Draft<'c> {
             None => Ok(()),
         }
     }
-}
-
-/// Whether the door's knocks can hit the port.
-pub(super) fn watches(door: &Door, port: Port) -> bool {
-    method::watched(door)
-        .any(|(protocol, numbers)| protocol == port.protocol && numbers.contains(&port.number))
 }
 
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

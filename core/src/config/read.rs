@@ -3,13 +3,14 @@
 use heapless::Vec;
 
 use super::diagnostic::Details;
-use super::options::{Draft, Kind, OptionSpec, Setter, watches};
+use super::options::{Draft, Kind, OptionSpec, Setter};
 use super::{
     Config, Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section,
     Severity,
 };
 use crate::door::{MAX_DOORS, MAX_NAME, Name, Sequence};
 use crate::knock::Port;
+use crate::method;
 use crate::time::Duration;
 use crate::uci::{
     self, Cursor, Keyword, MAX_FILE, MAX_WORD, Position, Statement, Statements, SyntaxError, Word,
@@ -362,7 +363,12 @@ impl Reader<'_, '_, '_> {
             close,
             ..
         } = &self.draft;
-        let is_new = |port: &&Port| !config.doors.iter().any(|door| watches(door, **port));
+        let is_new = |port: &&Port| {
+            !config
+                .doors
+                .iter()
+                .any(|door| method::watches(door, **port))
+        };
         let only_closing = close.iter().filter(|port| !open.contains(port));
         let before = self.knock_ports;
         self.knock_ports += open.iter().chain(only_closing).filter(is_new).count();

@@ -87,6 +87,7 @@ fn the_example_of_the_design() {
             grant: Duration::from_secs(30),
             grant_prefix4: 32,
             grant_prefix6: 128,
+            decoys: 0,
             cutoff: Some(Cutoff {
                 failures: 5,
                 within: Duration::from_secs(600),
