@@ -350,7 +350,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for attempt in &mut attempts.0 {
             attempt.expire(now, door.window);
         }
-        if attempts.rank() == 0 && is_decoy(door, armed, knock.port) {
+        let under_way = attempts.0.iter().any(Attempt::is_under_way);
+        if !under_way && is_decoy(door, armed, knock.port) {
             decision.outcome = decision.outcome.max(Outcome::Decoy);
             return;
         }
