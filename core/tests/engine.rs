@@ -398,7 +398,7 @@ fn a_decoy_ends_an_attempt_and_means_nothing_without_one() {
     let decoy = postern_core::decoy::decoys(&decoyed, core::slice::from_ref(&decoyed))
         .next()
         .unwrap();
-    let mut lab = Lab::new(&[decoyed.clone()]);
+    let mut lab = Lab::new(core::slice::from_ref(&decoyed));
     for _ in 0..3 {
         assert_eq!(lab.knock(host(1), decoy).outcome, Outcome::Decoy);
     }
