@@ -219,9 +219,11 @@ impl Problem {
                 "{option} {value} is there twice, expected each port once: \
                  a packet sent again would look like the second knock"
             }
-            Self::NotOfMethod => "{option} belongs to method {methods}, expected none with {value}",
+            Self::NotOfMethod => {
+                "{option} belongs to method {methods}, expected none with method {value}"
+            }
             Self::OtherOption => {
-                "{option} belongs to method {methods}, expected {word} with {value}"
+                "{option} belongs to method {methods}, expected {word} with method {value}"
             }
             Self::NotSingle => {
                 "more than one port to {option}, expected one, or a method that begins with sequence"
@@ -242,7 +244,7 @@ impl Problem {
                  expected ports other than the {number} from base on"
             }
             Self::PayloadWithoutUdp => {
-                "no knock is UDP, expected one that is with {option}: a TCP SYN carries nothing"
+                "no knock is UDP, expected at least one, or no {option}: a TCP SYN carries nothing"
             }
             Self::SequencesClash => {
                 "one of open and close begins with all of the other, \
@@ -382,7 +384,9 @@ impl Details<'_> {
         let section = self.within.map(|(section, _)| section);
         let known = || OPTIONS.iter().filter(|spec| Some(spec.section) == section);
         let meant = known().min_by_key(|spec| distance(self.value, spec.name));
-        if let Some(spec) = meant.filter(|spec| distance(self.value, spec.name) <= 2) {
+        let edits = meant.map_or(usize::MAX, |spec| distance(self.value, spec.name));
+        // Two edits make any short name of any other.
+        if let Some(spec) = meant.filter(|spec| edits <= 2 && 2 * edits < spec.name.len()) {
             return f.write_str(spec.name);
         }
         for (index, spec) in known().enumerate() {

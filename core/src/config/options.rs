@@ -53,7 +53,8 @@ pub struct OptionSpec {
     pub expected: &'static str,
     /// What it does.
     pub meaning: &'static str,
-    /// Whether its values are kept out of every message.
+    /// Whether values that cannot be read are kept out of every message: somebody may have
+    /// written the secret itself.
     pub secret: bool,
     pub(super) kind: Kind,
 }
@@ -324,7 +325,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: "path",
         expected: PATH,
         meaning: "the file that holds the secret which client and router share",
-        secret: false,
+        secret: true,
         kind: Kind::One(secret_file),
     },
     OptionSpec {

@@ -290,9 +290,10 @@ impl Reader<'_, '_, '_> {
         let Err(fault) = set(&mut self.draft, value) else {
             return;
         };
+        let hidden = spec.secret && fault.problem == Problem::BadValue;
         let details = Details {
             spec: Some(spec),
-            value: if spec.secret { "(hidden)" } else { value },
+            value: if hidden { "(hidden)" } else { value },
             other: &fault.other,
             number: spec.limit().unwrap_or_default() as u32,
             ..Details::default()

@@ -160,7 +160,7 @@ fn write_time(value: &mut Value, time: Duration) -> Result<(), Full> {
         ("s", 1_000),
     ];
     let mut units = units.into_iter();
-    let whole = units.find(|(_, scale)| millis > 0 && millis % scale == 0);
+    let whole = units.find(|(_, scale)| millis > 0 && millis.is_multiple_of(*scale));
     let (unit, scale) = whole.unwrap_or(("ms", 1));
     uwrite!(value, "{}{}", millis / scale, unit)
 }
