@@ -3,6 +3,11 @@
 //! `BLESS=1 cargo test -p postern-core --test golden_wrong` writes what is said now into the
 //! files, for a person to read before they are committed.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot read its files has failed"
+)]
+
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 

@@ -397,13 +397,15 @@ impl Reader<'_, '_, '_> {
 
     /// Counts the ports and ranges of ports that this door is the first to knock on.
     fn count_knock_ports(&mut self, door: &Door) {
-        let before = self.knock_ports;
+        if self.knock_ports > MAX_KNOCK_PORTS {
+            return;
+        }
         let others = || self.draft.doors.iter().flat_map(method::watched);
         for (index, ports) in method::watched(door).enumerate() {
             let mut earlier = method::watched(door).take(index).chain(others());
             self.knock_ports += usize::from(!earlier.any(|other| other == ports));
         }
-        if before <= MAX_KNOCK_PORTS && self.knock_ports > MAX_KNOCK_PORTS {
+        if self.knock_ports > MAX_KNOCK_PORTS {
             let position = self.given_at("open");
             self.tell(position, Problem::TooManyKnockPorts, limit(MAX_KNOCK_PORTS));
         }
