@@ -2,7 +2,7 @@
 //!
 //! [`Config::parse`] reads a router's configuration, [`Client::parse`] a client's file; both
 //! are UCI files. [`OPTIONS`] says what each option means and how it is read; a
-//! [`Diagnostic`] says what is wrong and what was expected; [`write`] goes the other way.
+//! [`Diagnostic`] says what is wrong and what was expected; [`write()`] goes the other way.
 
 mod client;
 mod diagnostic;
