@@ -6,9 +6,11 @@
 use core::hint::black_box;
 use core::panic::PanicInfo;
 
-use postern_core::config::Config;
+use postern_core::config::{self, Client, Config};
 use postern_core::engine::Engine;
+use postern_core::method::Armed;
 use postern_core::packet;
+use postern_core::payload::RANDOM;
 use postern_core::time::Instant;
 
 unsafe extern "C" {
@@ -39,8 +41,20 @@ extern "C" fn _start(now: u64) {
         _ = ufmt::uwrite!(&mut Nowhere, "{}", diagnostic);
     });
     if let Some(config) = config {
+        for door in &config.doors {
+            _ = config::write(door, &mut Nowhere);
+            if let Some(code) = door.method.code() {
+                black_box(code.knocks(bytes));
+            }
+            if let Some(payload) = &door.payload {
+                black_box(payload.write(black_box(&[0; RANDOM])));
+            }
+        }
         _ = black_box(engine.configure(config.doors));
     }
+    _ = engine.arm(bytes.len(), black_box(Armed::Shut));
+    black_box(engine.armed(bytes.len()));
+    black_box(Client::parse(bytes, |_| {}));
 }
 
 struct Nowhere;
