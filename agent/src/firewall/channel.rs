@@ -6,7 +6,7 @@ use postern_core::time::Duration;
 
 use super::netlink::{self, Attributes, Key, Messages, Request};
 use super::ruleset::TABLE;
-use crate::sys::netlink::{Buffer, Netfilter};
+use crate::sys::netlink::NetlinkSocket;
 
 /// How often a dump is repeated when the rules change under it.
 const DUMP_ATTEMPTS: usize = 16;
@@ -14,10 +14,14 @@ const DUMP_ATTEMPTS: usize = 16;
 /// boards) would round to 0, which means for ever.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// Room for one datagram from the kernel, which makes none longer than half of this
+/// (`netlink_dump`, NLMSG_GOODSIZE).
+const LONGEST_ANSWER: usize = 32 * 1024;
+
 /// The socket and its buffers, which keep their memory from one request to the next.
 pub(super) struct Channel {
-    socket: Netfilter,
-    inbox: Box<Buffer>,
+    socket: NetlinkSocket,
+    inbox: Box<[u8]>,
     outbox: Vec<u8>,
     sequence: u32,
 }
@@ -72,10 +76,10 @@ pub(super) enum Change<'c> {
 impl Channel {
     /// Opens the socket.
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Netfilter::open()?;
+        let socket = NetlinkSocket::open()?;
         Ok(Self {
             socket,
-            inbox: Buffer::new(),
+            inbox: vec![0; LONGEST_ANSWER].into(),
             outbox: Vec::with_capacity(1024),
             sequence: 1,
         })
@@ -128,8 +132,8 @@ impl Channel {
     pub(super) fn commit(&mut self, octets: &[u8], first: u32, count: u32) -> Result<(), Failure> {
         self.socket.send(octets)?;
         let mut failure = None;
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 let position = message.sequence.wrapping_sub(first);
                 let Some((number, sentence)) = message.outcome() else {
                     continue;
@@ -162,8 +166,8 @@ impl Channel {
         parse: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
         let sequence = self.request(Request { kind, flags: 0 }, fill)?;
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 if message.sequence != sequence {
                     continue;
                 }
@@ -214,8 +218,8 @@ impl Channel {
             fill,
         )?;
         let (mut found, mut interrupted) = (Vec::new(), false);
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 if message.sequence != sequence {
                     continue;
                 }
