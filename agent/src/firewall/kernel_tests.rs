@@ -69,7 +69,7 @@ fn for_each_configuration(test: fn(&Config)) {
 #[test]
 fn nft_lists_the_text_that_it_was_given() {
     for_each_configuration(|config| {
-        let text = render(config);
+        let text = render(config, &[]);
         nft(&["-f", "-"], &text).expect("nft takes the script");
         assert_eq!(listing(), text);
     });
@@ -78,8 +78,8 @@ fn nft_lists_the_text_that_it_was_given() {
 #[test]
 fn libnftnl_makes_the_table_that_the_text_describes() {
     for_each_configuration(|config| {
-        let text = render(config);
-        Firewall::open().unwrap().install(config).unwrap();
+        let text = render(config, &[]);
+        Firewall::open().unwrap().install(config, &[]).unwrap();
         assert_eq!(listing(), text);
         let expressions = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         nft(&["delete", "table", "inet", "postern"], "").unwrap();
@@ -115,8 +115,8 @@ fn installing_again_replaces_and_removing_twice_says_so() {
             examples::ssh,
         ] {
             let config = example(Guard::Gate);
-            firewall.install(&config).unwrap();
-            assert_eq!(listing(), render(&config));
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
         }
         assert!(firewall.installed().unwrap());
         assert_eq!(firewall.doors().unwrap(), ["ssh"]);
@@ -158,7 +158,9 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
 fn grants_are_listed_and_withdrawn() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::three(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::three(Guard::Gate), &[])
+            .unwrap();
         let minute = Duration::from_secs(60);
         for source in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2"] {
             firewall.grant("ssh", address(source), minute).unwrap();
@@ -207,7 +209,7 @@ fn grants_are_listed_and_withdrawn() {
 fn the_kernel_lets_grants_expire_and_a_second_one_prolongs() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let (short, renewed) = (address("192.0.2.1"), address("192.0.2.2"));
         for source in [short, renewed] {
             firewall
@@ -231,7 +233,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let mut config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(400));
         firewall.grant("ssh", address("192.0.2.1"), long).unwrap();
         firewall
@@ -249,7 +251,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
         config.doors[1].guards[0] = examples::udp(51821);
         config.doors[2].guards.reverse();
         config.global.guard = Guard::Mark;
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1", "2001:db8::1"]);
         assert_eq!(sources(&mut firewall, "wireguard"), [""; 0]);
         assert_eq!(sources(&mut firewall, "cutoff4").len(), 5);
@@ -271,7 +273,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
 fn a_full_set_takes_no_more_and_says_so() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let hour = Duration::from_secs(3600);
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
@@ -287,7 +289,7 @@ fn a_full_set_takes_no_more_and_says_so() {
         firewall.grant("ssh", address("2001:db8::1"), hour).unwrap();
         assert!(firewall.withdraw("ssh", source(7)).unwrap());
         firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize + 1);
     });
 }
@@ -296,7 +298,7 @@ fn a_full_set_takes_no_more_and_says_so() {
 fn a_full_set_still_renews_the_grants_in_it() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
             firewall
@@ -350,7 +352,7 @@ fn what_is_not_there_is_named() {
         .unwrap();
         assert!(matches!(firewall.doors(), Err(Refusal::NotInstalled)));
 
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         for door in ["telnet", "", "a\0b", "ssh ", &"x".repeat(70_000)] {
             assert!(matches!(
                 firewall.grant(door, source, minute),
@@ -377,12 +379,12 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let refusal = |firewall: &mut Firewall, spoil: &dyn Fn(&mut Table)| {
-            let mut table = Table::new(&config);
+            let mut table = Table::new(&config, &[]);
             spoil(&mut table);
             let refusal = firewall.replace(&table).unwrap_err().to_string();
-            assert_eq!(listing(), render(&config));
+            assert_eq!(listing(), render(&config, &[]));
             refusal
         };
         let lacking = "rule 2 of chain door_ssh: No such file or directory";
@@ -417,7 +419,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
             table.chains[0].rules[0][1] = Statement::Verdict(here);
         });
         assert_eq!(said, "rule 3 of chain input: Too many links (os error 31)");
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
     });
 }
 
@@ -425,7 +427,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
 fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         nft(
             &[
                 "add",
@@ -438,7 +440,7 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
             "",
         )
         .unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap()[0].remaining, None);
         firewall
             .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
@@ -451,12 +453,12 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
 fn a_transaction_for_rules_that_have_changed_is_void() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let before = firewall.channel.generation().unwrap();
         firewall
             .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
-        let table = Table::new(&examples::three(Guard::Gate));
+        let table = Table::new(&examples::three(Guard::Gate), &[]);
         let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();
         assert_eq!(failure.number(), Some(libc::ERESTART));
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);

@@ -23,6 +23,7 @@ use std::io;
 
 use postern_core::config::Config;
 use postern_core::door::MAX_NAME;
+use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use channel::{Change, Channel, Failure};
@@ -32,7 +33,8 @@ use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
 pub use ruleset::{
-    Chain, Content, Family, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE, Table, Verdict,
+    Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
+    Table, Verdict,
 };
 
 /// The most grants and cut-offs that outlive a reinstallation, grants first: it bounds the
@@ -44,8 +46,10 @@ pub const MAX_LISTED: usize = 8192;
 const INSTALL_ATTEMPTS: usize = 8;
 
 /// The table for a configuration as an nft script, byte for byte what `nft list table` prints.
-pub fn render(config: &Config) -> String {
-    text::render(&Table::new(config))
+///
+/// `listed` are the knock ports that the configuration names by a file only.
+pub fn render(config: &Config, listed: &[Port]) -> String {
+    text::render(&Table::new(config, listed))
 }
 
 /// The way to the kernel's firewall; it keeps one socket open.
@@ -85,8 +89,10 @@ impl Firewall {
     /// Puts the table of this configuration in place, in one transaction: of any older one
     /// the kernel keeps all, or nothing but the grants of doors whose name and ports are the
     /// same, and the cut-offs, with the time that they had left ([`MAX_KEPT`]).
-    pub fn install(&mut self, config: &Config) -> Result<(), Refusal> {
-        self.replace(&Table::new(config))
+    ///
+    /// `listed` are the knock ports that the configuration names by a file only.
+    pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
+        self.replace(&Table::new(config, listed))
     }
 
     fn replace(&mut self, table: &Table) -> Result<(), Refusal> {

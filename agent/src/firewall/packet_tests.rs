@@ -200,7 +200,7 @@ fn no_way_of_sending_a_syn_over_ipv6_passes_a_shut_gate() {
         // fragment ends inside the TCP header, which Linux itself drops.
         assert_eq!(every_way(1000), [1000, 1001, 1002, 1003, 1004, 1008, 1009]);
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(every_way(2000), [2008, 2009]);
         firewall.grant("ssh", SENDER.into(), MINUTE).unwrap();
         assert_eq!(every_way(3000), [3000, 3001, 3002, 3008, 3009]);
@@ -218,7 +218,7 @@ fn a_connection_outlives_its_grant() {
         // The guard's side must be up before the neighbour connects.
         let listener = TcpListener::bind("0.0.0.0:22").unwrap();
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         firewall.grant("ssh", [10, 0, 0, 2].into(), MINUTE).unwrap();
         let connect = || {
             TcpStream::connect_timeout(&SocketAddr::from(([10, 0, 0, 1], 22)), Wait::from_secs(5))
@@ -256,7 +256,9 @@ fn a_udp_flow_outlives_its_grant_and_another_does_not_begin() {
             }
         };
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::udp_only(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::udp_only(Guard::Gate), &[])
+            .unwrap();
         assert!(!arrives(&first) && !arrives(&first));
         firewall
             .grant("input", [10, 0, 0, 2].into(), MINUTE)

@@ -160,6 +160,13 @@ impl Set {
         self
     }
 
+    /// Its elements are ranges.
+    pub(crate) fn of_ranges(mut self) -> Self {
+        self.flags |= libc::NFT_SET_INTERVAL;
+        self.number(c::NFTNL_SET_FLAGS, self.flags as u32);
+        self
+    }
+
     /// It holds so many elements at most.
     pub(crate) fn sized(self, size: u32) -> Self {
         self.number(c::NFTNL_SET_DESC_SIZE, size);
@@ -243,8 +250,9 @@ impl Elements {
         }
     }
 
-    /// Adds a key that goes to a chain; `false` if it does not fit.
-    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr) -> bool {
+    /// Adds a key that goes to a chain, in a set of ranges the first of one; `endless` says that
+    /// no end will follow. `false` if it does not fit.
+    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr, endless: bool) -> bool {
         if chain.count_bytes() > LONGEST_CHAIN {
             return false;
         }
@@ -261,6 +269,21 @@ impl Elements {
                     chain.as_ptr(),
                 ));
             }
+            if endless {
+                annotate(element, &OPEN_RANGE);
+            }
+        })
+    }
+
+    /// Adds the key behind the last one of a range; `false` if it does not fit.
+    pub(crate) fn add_end(&mut self, key: &[u8]) -> bool {
+        self.add(key, |element| {
+            let (attribute, flag) = (
+                c::NFTNL_SET_ELEM_FLAGS as u16,
+                libc::NFT_SET_ELEM_INTERVAL_END,
+            );
+            // SAFETY: the element is live; flags are a u32 (libnftnl, src/set_elem.c).
+            unsafe { c::nftnl_set_elem_set_u32(element.as_ptr(), attribute, flag as u32) };
         })
     }
 
@@ -298,6 +321,26 @@ impl Elements {
         unsafe { c::nftnl_set_elem_add(self.set.set.as_ptr(), element.as_ptr()) };
         true
     }
+}
+
+/// What nft notes at a range without an end, and needs to list it: NFTNL_UDATA_SET_ELEM_FLAGS
+/// with its SET_ELEM_F_INTERVAL_OPEN, a u32 of the host (include/rule.h).
+const OPEN_RANGE: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [c::NFTNL_UDATA_SET_ELEM_FLAGS as u8, 4, a, b, c, d]
+};
+
+fn annotate(element: NonNull<c::nftnl_set_elem>, data: &[u8; 6]) {
+    let attribute = c::NFTNL_SET_ELEM_USERDATA as u16;
+    // SAFETY: the element is live; the pointer and the length describe `data`, which libnftnl copies.
+    copied(unsafe {
+        c::nftnl_set_elem_set(
+            element.as_ptr(),
+            attribute,
+            data.as_ptr().cast(),
+            data.len() as u32,
+        )
+    });
 }
 
 // SAFETY: no more than `MOST_ELEMENTS` of at most 112 octets each: 56,000 of the 64 KiB that
