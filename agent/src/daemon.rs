@@ -356,7 +356,7 @@ fn admit(
     door: &Door,
     source: IpAddr,
 ) {
-    let outcome = firewall.grant(&door.name, source, door.grant);
+    let outcome = firewall.grant_at_least(door, source, door.grant);
     journal.say(now, || match outcome {
         Ok(()) => format!(
             "door {}: open for {source} for {}",
@@ -375,7 +375,7 @@ fn shut(
     door: &Door,
     source: IpAddr,
 ) -> bool {
-    match firewall.withdraw(&door.name, source) {
+    match firewall.withdraw(door, source) {
         Ok(was_open) => {
             if was_open {
                 journal.say(now, || format!("door {}: closed to {source}", door.name));

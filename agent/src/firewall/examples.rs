@@ -6,6 +6,8 @@ use postern_core::door::{Door, Method, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::time::Duration;
 
+use super::Entrance;
+
 pub(super) fn tcp(number: u16) -> Port {
     Port {
         protocol: Protocol::Tcp,
@@ -127,4 +129,13 @@ pub(super) fn largest(guard: Guard) -> Config {
         (0..16).map(|index| format!("interface-{index}")).collect();
     let interfaces: std::vec::Vec<&str> = interfaces.iter().map(|name| name.as_str()).collect();
     config(guard, &interfaces, &doors)
+}
+
+/// The entrance of a door that grants single addresses.
+pub(super) const fn whole(door: &str) -> Entrance<'_> {
+    Entrance {
+        door,
+        prefix4: 32,
+        prefix6: 128,
+    }
 }

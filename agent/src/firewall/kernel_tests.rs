@@ -12,9 +12,10 @@ use postern_core::config::{Config, Guard};
 
 use postern_core::time::Duration;
 
+use super::examples::whole;
 use super::{
-    Content, Family, Firewall, MAX_GRANTS, Refusal, Statement, Table, Verdict, Who, examples,
-    render,
+    Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
+    examples, render,
 };
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
@@ -146,7 +147,7 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
         .into_iter()
         .filter(|grant| grant.door == door)
         .map(|grant| match grant.who {
-            Who::Address(source) => source.to_string(),
+            Who::Network(network) => network.to_string(),
             Who::Anyone { interface } => interface,
         })
         .collect();
@@ -163,10 +164,12 @@ fn grants_are_listed_and_withdrawn() {
             .unwrap();
         let minute = Duration::from_secs(60);
         for source in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2"] {
-            firewall.grant("ssh", address(source), minute).unwrap();
+            firewall
+                .grant(whole("ssh"), address(source), minute)
+                .unwrap();
         }
         firewall
-            .grant("wireguard", address("192.0.2.9"), minute)
+            .grant(whole("wireguard"), address("192.0.2.9"), minute)
             .unwrap();
         assert_eq!(
             sources(&mut firewall, "ssh"),
@@ -180,10 +183,14 @@ fn grants_are_listed_and_withdrawn() {
 
         assert!(
             firewall
-                .withdraw("ssh", address("::ffff:192.0.2.1"))
+                .withdraw(whole("ssh"), address("::ffff:192.0.2.1"))
                 .unwrap()
         );
-        assert!(!firewall.withdraw("ssh", address("192.0.2.1")).unwrap());
+        assert!(
+            !firewall
+                .withdraw(whole("ssh"), address("192.0.2.1"))
+                .unwrap()
+        );
         firewall.grant_anyone("ssh", minute).unwrap();
         firewall.grant_anyone("ssh", minute).unwrap();
         let anyone = sources(&mut firewall, "ssh");
@@ -213,16 +220,16 @@ fn the_kernel_lets_grants_expire_and_a_second_one_prolongs() {
         let (short, renewed) = (address("192.0.2.1"), address("192.0.2.2"));
         for source in [short, renewed] {
             firewall
-                .grant("ssh", source, Duration::from_millis(300))
+                .grant(whole("ssh"), source, Duration::from_millis(300))
                 .unwrap();
         }
         firewall
-            .grant("ssh", renewed, Duration::from_secs(60))
+            .grant(whole("ssh"), renewed, Duration::from_secs(60))
             .unwrap();
         firewall.grant_anyone("ssh", Duration::default()).unwrap();
         eventually(|| sources(&mut firewall, "ssh") == ["192.0.2.2"]);
         firewall
-            .grant("ssh", short, Duration::from_secs(60))
+            .grant(whole("ssh"), short, Duration::from_secs(60))
             .unwrap();
         assert_eq!(sources(&mut firewall, "ssh").len(), 2);
     });
@@ -235,12 +242,14 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
         let mut config = examples::three(Guard::Gate);
         firewall.install(&config, &[]).unwrap();
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(400));
-        firewall.grant("ssh", address("192.0.2.1"), long).unwrap();
         firewall
-            .grant("ssh", address("2001:db8::1"), short)
+            .grant(whole("ssh"), address("192.0.2.1"), long)
             .unwrap();
         firewall
-            .grant("wireguard", address("192.0.2.1"), long)
+            .grant(whole("ssh"), address("2001:db8::1"), short)
+            .unwrap();
+        firewall
+            .grant(whole("wireguard"), address("192.0.2.1"), long)
             .unwrap();
         firewall.grant_anyone("cutoff4", long).unwrap();
         firewall.cut_off(address("192.0.2.66"), long).unwrap();
@@ -277,18 +286,24 @@ fn a_full_set_takes_no_more_and_says_so() {
         let hour = Duration::from_secs(3600);
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
-            firewall.grant("ssh", source(number), hour).unwrap();
+            firewall.grant(whole("ssh"), source(number), hour).unwrap();
         }
-        let refusal = firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap_err();
+        let refusal = firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap_err();
         assert!(
             matches!(&refusal, Refusal::Full(set) if set == "grant4_ssh"),
             "{refusal}"
         );
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize);
         // The other family has room, a withdrawal makes some, and a new table holds them all.
-        firewall.grant("ssh", address("2001:db8::1"), hour).unwrap();
-        assert!(firewall.withdraw("ssh", source(7)).unwrap());
-        firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap();
+        firewall
+            .grant(whole("ssh"), address("2001:db8::1"), hour)
+            .unwrap();
+        assert!(firewall.withdraw(whole("ssh"), source(7)).unwrap());
+        firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap();
         firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize + 1);
     });
@@ -302,17 +317,17 @@ fn a_full_set_still_renews_the_grants_in_it() {
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
             firewall
-                .grant("ssh", source(number), Duration::from_secs(600))
+                .grant(whole("ssh"), source(number), Duration::from_secs(600))
                 .unwrap();
         }
         firewall
-            .grant("ssh", source(3), Duration::from_secs(3600))
+            .grant(whole("ssh"), source(3), Duration::from_secs(3600))
             .unwrap();
         let renewed = firewall
             .grants()
             .unwrap()
             .into_iter()
-            .find(|grant| grant.who == Who::Address(source(3)));
+            .find(|grant| grant.who == Who::Network(Network::of(source(3), 32)));
         assert!(renewed.unwrap().remaining > Some(Duration::from_secs(3000)));
     });
 }
@@ -323,7 +338,7 @@ fn what_is_not_there_is_named() {
         let mut firewall = Firewall::open().unwrap();
         let (source, minute) = (address("192.0.2.1"), Duration::from_secs(60));
         assert!(matches!(
-            firewall.grant("ssh", source, minute),
+            firewall.grant(whole("ssh"), source, minute),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -331,7 +346,7 @@ fn what_is_not_there_is_named() {
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
-            firewall.withdraw("ssh", source),
+            firewall.withdraw(whole("ssh"), source),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -355,7 +370,7 @@ fn what_is_not_there_is_named() {
         firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         for door in ["telnet", "", "a\0b", "ssh ", &"x".repeat(70_000)] {
             assert!(matches!(
-                firewall.grant(door, source, minute),
+                firewall.grant(whole(door), source, minute),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -363,7 +378,7 @@ fn what_is_not_there_is_named() {
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
-                firewall.withdraw(door, source),
+                firewall.withdraw(whole(door), source),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -443,7 +458,7 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
         firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap()[0].remaining, None);
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         assert!(firewall.grants().unwrap()[0].remaining.is_some());
     });
@@ -456,7 +471,7 @@ fn a_transaction_for_rules_that_have_changed_is_void() {
         firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let before = firewall.channel.generation().unwrap();
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         let table = Table::new(&examples::three(Guard::Gate), &[]);
         let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();

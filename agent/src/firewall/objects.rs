@@ -14,6 +14,7 @@ use nftnl::{ChainType, Hook, MsgType, NlMsg, Policy, ProtoFamily};
 use postern_core::knock::Protocol;
 
 use super::netlink;
+use super::network::Network;
 use super::ruleset::{
     Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict, interface_key,
 };
@@ -370,7 +371,13 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
     match statement {
         Statement::ArrivedOn(set) => arrived(rule, set, false)?,
         Statement::ArrivedElsewhere(set) => arrived(rule, set, true)?,
-        Statement::SourceIn(family, set) => source_in(rule, *family, set)?,
+        Statement::SourceIn(family, set) => source_in(rule, *family, &[], set)?,
+        Statement::NetworkIn(Family::V4, prefix, set) => {
+            source_in(rule, Family::V4, &Network::mask4(*prefix).octets(), set)?;
+        }
+        Statement::NetworkIn(Family::V6, prefix, set) => {
+            source_in(rule, Family::V6, &Network::mask6(*prefix).octets(), set)?;
+        }
         Statement::NotOpening => not_opening(rule),
         Statement::PortVerdict(protocol, map) => {
             rule.add_expr(&Meta::L4Proto);
@@ -409,7 +416,8 @@ fn arrived(rule: &mut nftnl::Rule<'_>, set: &str, elsewhere: bool) -> Option<()>
     Some(())
 }
 
-fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, set: &str) -> Option<()> {
+/// An empty mask leaves the address as it is.
+fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, mask: &[u8], set: &str) -> Option<()> {
     let (number, field) = match family {
         Family::V4 => (
             libc::NFPROTO_IPV4,
@@ -423,6 +431,9 @@ fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, set: &str) -> Option<()
     rule.add_expr(&Meta::NfProto);
     equal(rule, &[number as u8]);
     rule.add_expr(&Payload::Network(field));
+    if !mask.is_empty() {
+        masked(rule, mask);
+    }
     rule.add_expr(&Recipe::lookup(&c_name(set)?, false));
     Some(())
 }

@@ -79,6 +79,16 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// The length of an address, in bits.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
 /// A chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -102,6 +112,8 @@ pub enum Statement {
     ArrivedElsewhere(String),
     /// The source address is in the set.
     SourceIn(Family, String),
+    /// The first so many bits of the source address, and zeros behind them, are in the set.
+    NetworkIn(Family, u8, String),
     /// A TCP segment that does not open a connection: anything but SYN without ACK.
     ///
     /// Flags that cannot be read (an IPv6 first fragment may end before them) do not match,
@@ -236,11 +248,37 @@ pub(super) const fn cutoffs(family: Family) -> &'static str {
     }
 }
 
-/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
+/// How much of an address a door grants, in bits.
+pub(super) fn prefix(door: &Door, family: Family) -> u8 {
+    match family {
+        Family::V4 => door.grant_prefix4,
+        Family::V6 => door.grant_prefix6,
+    }
+    .min(family.bits())
+}
+
+/// What a set of grants says of itself: the ports of its door, and how much of an address it
+/// holds unless that is all of it: `tcp:22 /24`.
 ///
 /// Grants outlive a reinstallation if this and the door's name are the same. It always
 /// fits a comment (128 octets, libnftnl's `NFTNL_UDATA_COMMENT_MAXLEN`): 16 ports take
 /// at most 104.
+fn grants_identity(door: &Door, family: Family) -> String {
+    match prefix(door, family) {
+        whole if whole == family.bits() => identity(door),
+        part => format!("{} /{part}", identity(door)),
+    }
+}
+
+/// How much of an address a set of grants holds, in bits, as its comment says.
+pub(super) fn prefix_of_set(comment: Option<&str>, family: Family) -> u8 {
+    comment
+        .and_then(|comment| comment.rsplit_once(" /")?.1.parse().ok())
+        .unwrap_or(family.bits())
+        .min(family.bits())
+}
+
+/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
 fn identity(door: &Door) -> String {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
@@ -310,18 +348,17 @@ pub(super) fn interface_key(name: &str) -> [u8; 16] {
 }
 
 fn door_sets(door: &Door) -> [Set; 3] {
-    let comment = Some(identity(door));
     let sources = |family| Set {
         name: grants(family, &door.name),
         content: Content::TimedSources(family),
         size: Some(MAX_GRANTS),
-        comment: comment.clone(),
+        comment: Some(grants_identity(door, family)),
     };
     let interfaces = Set {
         name: anyone(&door.name),
         content: Content::TimedInterfaces,
         size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: comment.clone(),
+        comment: Some(identity(door)),
     };
     [sources(Family::V4), sources(Family::V6), interfaces]
 }
@@ -465,8 +502,8 @@ fn door_chain_name(door: &Door) -> String {
 fn door_chain(config: &Config, door: &Door) -> Chain {
     let granted = [
         Statement::ArrivedOn(anyone(&door.name)),
-        Statement::SourceIn(Family::V4, grants(Family::V4, &door.name)),
-        Statement::SourceIn(Family::V6, grants(Family::V6, &door.name)),
+        granted_to(door, Family::V4),
+        granted_to(door, Family::V6),
     ];
     let mut rules: Vec<Rule> = granted
         .into_iter()
@@ -490,6 +527,14 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
         name: door_chain_name(door),
         hooked: false,
         rules,
+    }
+}
+
+fn granted_to(door: &Door, family: Family) -> Statement {
+    let set = grants(family, &door.name);
+    match prefix(door, family) {
+        whole if whole == family.bits() => Statement::SourceIn(family, set),
+        part => Statement::NetworkIn(family, part, set),
     }
 }
 

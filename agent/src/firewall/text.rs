@@ -6,6 +6,7 @@
 use core::fmt::{self, Display, Formatter};
 use core::ops::RangeInclusive;
 
+use super::network::Network;
 use super::ruleset::{
     Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
 };
@@ -139,6 +140,12 @@ impl Display for Statement {
             Self::ArrivedElsewhere(set) => write!(f, "iifname != @{set}"),
             Self::SourceIn(Family::V4, set) => write!(f, "ip saddr @{set}"),
             Self::SourceIn(Family::V6, set) => write!(f, "ip6 saddr @{set}"),
+            Self::NetworkIn(Family::V4, prefix, set) => {
+                write!(f, "ip saddr & {} == @{set}", Network::mask4(*prefix))
+            }
+            Self::NetworkIn(Family::V6, prefix, set) => {
+                write!(f, "ip6 saddr & {} == @{set}", Network::mask6(*prefix))
+            }
             Self::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
             Self::PortVerdict(protocol, map) => write!(f, "{} dport vmap @{map}", protocol.name()),
             Self::UdpFlow => f.write_str("meta l4proto udp ct status confirmed"),
