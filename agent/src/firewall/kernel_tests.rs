@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
-use postern_core::config::{Config, Guard};
+use postern_core::config::Guard;
 
 use postern_core::time::Duration;
 
-use super::examples::whole;
+use super::examples::{Example, whole};
 use super::{
     Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
     examples, render,
@@ -54,23 +54,21 @@ fn listing() -> String {
     nft(&["list", "table", "inet", "postern"], "").expect("the table is there")
 }
 
-fn for_each_configuration(test: fn(&Config)) {
-    for guard in [Guard::Gate, Guard::Mark] {
-        for example in [
-            examples::ssh,
-            examples::three,
-            examples::udp_only,
-            examples::largest,
-        ] {
-            in_namespace(move || test(&example(guard)));
+fn for_each_example(test: fn(&Example)) {
+    in_namespace(move || {
+        for example in examples::all().into_iter().chain(examples::LARGEST) {
+            println!("{}", example.name);
+            test(&example);
+            nft(&["flush", "ruleset"], "").unwrap();
         }
-    }
+    });
 }
 
 #[test]
 fn nft_lists_the_text_that_it_was_given() {
-    for_each_configuration(|config| {
-        let text = render(config, &[]);
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
         nft(&["-f", "-"], &text).expect("nft takes the script");
         assert_eq!(listing(), text);
     });
@@ -78,15 +76,29 @@ fn nft_lists_the_text_that_it_was_given() {
 
 #[test]
 fn libnftnl_makes_the_table_that_the_text_describes() {
-    for_each_configuration(|config| {
-        let text = render(config, &[]);
-        Firewall::open().unwrap().install(config, &[]).unwrap();
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
+        Firewall::open().unwrap().install(&config, listed).unwrap();
         assert_eq!(listing(), text);
         let expressions = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         nft(&["delete", "table", "inet", "postern"], "").unwrap();
         nft(&["-f", "-"], &text).unwrap();
         let scripted = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         assert_eq!(comparable(expressions), comparable(scripted));
+    });
+}
+
+/// What nft makes of every mask that there is.
+#[test]
+fn networks_of_every_size_are_written_as_nft_writes_them() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        for prefix in 1..=128_u8 {
+            let config = examples::networks(Guard::Gate, prefix.min(32), prefix);
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
+        }
     });
 }
 

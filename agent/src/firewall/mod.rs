@@ -8,6 +8,8 @@ mod channel;
 mod elements;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod golden_tests;
 mod grants;
 #[cfg(test)]
 mod kernel_tests;
