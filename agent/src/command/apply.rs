@@ -13,7 +13,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
         Some(answer) => output::print(&answer.map_err(Failure::Failed)?),
         None => {
             reach::firewall()?
-                .install(&config)
+                .install(&config, &[])
                 .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
             output::say("no agent is running: nobody hears knocks until 'postern run'");
             output::print("guard installed\n")

@@ -5,5 +5,5 @@ use crate::{config_file, firewall};
 /// `postern render`
 pub(crate) fn render(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
-    output::print(&firewall::render(&config))
+    output::print(&firewall::render(&config, &[]))
 }

@@ -8,13 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
-use postern_core::config::{Config, Guard};
+use postern_core::config::Guard;
 
 use postern_core::time::Duration;
 
+use super::examples::{Example, whole};
 use super::{
-    Content, Family, Firewall, MAX_GRANTS, Refusal, Statement, Table, Verdict, Who, examples,
-    render,
+    Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
+    examples, render,
 };
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
@@ -53,23 +54,21 @@ fn listing() -> String {
     nft(&["list", "table", "inet", "postern"], "").expect("the table is there")
 }
 
-fn for_each_configuration(test: fn(&Config)) {
-    for guard in [Guard::Gate, Guard::Mark] {
-        for example in [
-            examples::ssh,
-            examples::three,
-            examples::udp_only,
-            examples::largest,
-        ] {
-            in_namespace(move || test(&example(guard)));
+fn for_each_example(test: fn(&Example)) {
+    in_namespace(move || {
+        for example in examples::all().into_iter().chain(examples::LARGEST) {
+            println!("{}", example.name);
+            test(&example);
+            nft(&["flush", "ruleset"], "").unwrap();
         }
-    }
+    });
 }
 
 #[test]
 fn nft_lists_the_text_that_it_was_given() {
-    for_each_configuration(|config| {
-        let text = render(config);
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
         nft(&["-f", "-"], &text).expect("nft takes the script");
         assert_eq!(listing(), text);
     });
@@ -77,15 +76,29 @@ fn nft_lists_the_text_that_it_was_given() {
 
 #[test]
 fn libnftnl_makes_the_table_that_the_text_describes() {
-    for_each_configuration(|config| {
-        let text = render(config);
-        Firewall::open().unwrap().install(config).unwrap();
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
+        Firewall::open().unwrap().install(&config, listed).unwrap();
         assert_eq!(listing(), text);
         let expressions = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         nft(&["delete", "table", "inet", "postern"], "").unwrap();
         nft(&["-f", "-"], &text).unwrap();
         let scripted = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         assert_eq!(comparable(expressions), comparable(scripted));
+    });
+}
+
+/// What nft makes of every mask that there is.
+#[test]
+fn networks_of_every_size_are_written_as_nft_writes_them() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        for prefix in 1..=128_u8 {
+            let config = examples::networks(Guard::Gate, prefix.min(32), prefix);
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
+        }
     });
 }
 
@@ -115,8 +128,8 @@ fn installing_again_replaces_and_removing_twice_says_so() {
             examples::ssh,
         ] {
             let config = example(Guard::Gate);
-            firewall.install(&config).unwrap();
-            assert_eq!(listing(), render(&config));
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
         }
         assert!(firewall.installed().unwrap());
         assert_eq!(firewall.doors().unwrap(), ["ssh"]);
@@ -146,7 +159,7 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
         .into_iter()
         .filter(|grant| grant.door == door)
         .map(|grant| match grant.who {
-            Who::Address(source) => source.to_string(),
+            Who::Network(network) => network.to_string(),
             Who::Anyone { interface } => interface,
         })
         .collect();
@@ -158,13 +171,17 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
 fn grants_are_listed_and_withdrawn() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::three(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::three(Guard::Gate), &[])
+            .unwrap();
         let minute = Duration::from_secs(60);
         for source in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2"] {
-            firewall.grant("ssh", address(source), minute).unwrap();
+            firewall
+                .grant(whole("ssh"), address(source), minute)
+                .unwrap();
         }
         firewall
-            .grant("wireguard", address("192.0.2.9"), minute)
+            .grant(whole("wireguard"), address("192.0.2.9"), minute)
             .unwrap();
         assert_eq!(
             sources(&mut firewall, "ssh"),
@@ -178,10 +195,14 @@ fn grants_are_listed_and_withdrawn() {
 
         assert!(
             firewall
-                .withdraw("ssh", address("::ffff:192.0.2.1"))
+                .withdraw(whole("ssh"), address("::ffff:192.0.2.1"))
                 .unwrap()
         );
-        assert!(!firewall.withdraw("ssh", address("192.0.2.1")).unwrap());
+        assert!(
+            !firewall
+                .withdraw(whole("ssh"), address("192.0.2.1"))
+                .unwrap()
+        );
         firewall.grant_anyone("ssh", minute).unwrap();
         firewall.grant_anyone("ssh", minute).unwrap();
         let anyone = sources(&mut firewall, "ssh");
@@ -207,20 +228,20 @@ fn grants_are_listed_and_withdrawn() {
 fn the_kernel_lets_grants_expire_and_a_second_one_prolongs() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let (short, renewed) = (address("192.0.2.1"), address("192.0.2.2"));
         for source in [short, renewed] {
             firewall
-                .grant("ssh", source, Duration::from_millis(300))
+                .grant(whole("ssh"), source, Duration::from_millis(300))
                 .unwrap();
         }
         firewall
-            .grant("ssh", renewed, Duration::from_secs(60))
+            .grant(whole("ssh"), renewed, Duration::from_secs(60))
             .unwrap();
         firewall.grant_anyone("ssh", Duration::default()).unwrap();
         eventually(|| sources(&mut firewall, "ssh") == ["192.0.2.2"]);
         firewall
-            .grant("ssh", short, Duration::from_secs(60))
+            .grant(whole("ssh"), short, Duration::from_secs(60))
             .unwrap();
         assert_eq!(sources(&mut firewall, "ssh").len(), 2);
     });
@@ -231,14 +252,16 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let mut config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(400));
-        firewall.grant("ssh", address("192.0.2.1"), long).unwrap();
         firewall
-            .grant("ssh", address("2001:db8::1"), short)
+            .grant(whole("ssh"), address("192.0.2.1"), long)
             .unwrap();
         firewall
-            .grant("wireguard", address("192.0.2.1"), long)
+            .grant(whole("ssh"), address("2001:db8::1"), short)
+            .unwrap();
+        firewall
+            .grant(whole("wireguard"), address("192.0.2.1"), long)
             .unwrap();
         firewall.grant_anyone("cutoff4", long).unwrap();
         firewall.cut_off(address("192.0.2.66"), long).unwrap();
@@ -249,7 +272,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
         config.doors[1].guards[0] = examples::udp(51821);
         config.doors[2].guards.reverse();
         config.global.guard = Guard::Mark;
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1", "2001:db8::1"]);
         assert_eq!(sources(&mut firewall, "wireguard"), [""; 0]);
         assert_eq!(sources(&mut firewall, "cutoff4").len(), 5);
@@ -271,23 +294,29 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
 fn a_full_set_takes_no_more_and_says_so() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let hour = Duration::from_secs(3600);
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
-            firewall.grant("ssh", source(number), hour).unwrap();
+            firewall.grant(whole("ssh"), source(number), hour).unwrap();
         }
-        let refusal = firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap_err();
+        let refusal = firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap_err();
         assert!(
             matches!(&refusal, Refusal::Full(set) if set == "grant4_ssh"),
             "{refusal}"
         );
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize);
         // The other family has room, a withdrawal makes some, and a new table holds them all.
-        firewall.grant("ssh", address("2001:db8::1"), hour).unwrap();
-        assert!(firewall.withdraw("ssh", source(7)).unwrap());
-        firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall
+            .grant(whole("ssh"), address("2001:db8::1"), hour)
+            .unwrap();
+        assert!(firewall.withdraw(whole("ssh"), source(7)).unwrap());
+        firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize + 1);
     });
 }
@@ -296,21 +325,21 @@ fn a_full_set_takes_no_more_and_says_so() {
 fn a_full_set_still_renews_the_grants_in_it() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
             firewall
-                .grant("ssh", source(number), Duration::from_secs(600))
+                .grant(whole("ssh"), source(number), Duration::from_secs(600))
                 .unwrap();
         }
         firewall
-            .grant("ssh", source(3), Duration::from_secs(3600))
+            .grant(whole("ssh"), source(3), Duration::from_secs(3600))
             .unwrap();
         let renewed = firewall
             .grants()
             .unwrap()
             .into_iter()
-            .find(|grant| grant.who == Who::Address(source(3)));
+            .find(|grant| grant.who == Who::Network(Network::of(source(3), 32)));
         assert!(renewed.unwrap().remaining > Some(Duration::from_secs(3000)));
     });
 }
@@ -321,7 +350,7 @@ fn what_is_not_there_is_named() {
         let mut firewall = Firewall::open().unwrap();
         let (source, minute) = (address("192.0.2.1"), Duration::from_secs(60));
         assert!(matches!(
-            firewall.grant("ssh", source, minute),
+            firewall.grant(whole("ssh"), source, minute),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -329,7 +358,7 @@ fn what_is_not_there_is_named() {
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
-            firewall.withdraw("ssh", source),
+            firewall.withdraw(whole("ssh"), source),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -350,10 +379,10 @@ fn what_is_not_there_is_named() {
         .unwrap();
         assert!(matches!(firewall.doors(), Err(Refusal::NotInstalled)));
 
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         for door in ["telnet", "", "a\0b", "ssh ", &"x".repeat(70_000)] {
             assert!(matches!(
-                firewall.grant(door, source, minute),
+                firewall.grant(whole(door), source, minute),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -361,7 +390,7 @@ fn what_is_not_there_is_named() {
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
-                firewall.withdraw(door, source),
+                firewall.withdraw(whole(door), source),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -377,12 +406,12 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let refusal = |firewall: &mut Firewall, spoil: &dyn Fn(&mut Table)| {
-            let mut table = Table::new(&config);
+            let mut table = Table::new(&config, &[]);
             spoil(&mut table);
             let refusal = firewall.replace(&table).unwrap_err().to_string();
-            assert_eq!(listing(), render(&config));
+            assert_eq!(listing(), render(&config, &[]));
             refusal
         };
         let lacking = "rule 2 of chain door_ssh: No such file or directory";
@@ -417,7 +446,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
             table.chains[0].rules[0][1] = Statement::Verdict(here);
         });
         assert_eq!(said, "rule 3 of chain input: Too many links (os error 31)");
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
     });
 }
 
@@ -425,7 +454,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
 fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         nft(
             &[
                 "add",
@@ -438,10 +467,10 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
             "",
         )
         .unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap()[0].remaining, None);
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         assert!(firewall.grants().unwrap()[0].remaining.is_some());
     });
@@ -451,12 +480,12 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
 fn a_transaction_for_rules_that_have_changed_is_void() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let before = firewall.channel.generation().unwrap();
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
-        let table = Table::new(&examples::three(Guard::Gate));
+        let table = Table::new(&examples::three(Guard::Gate), &[]);
         let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();
         assert_eq!(failure.number(), Some(libc::ERESTART));
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);

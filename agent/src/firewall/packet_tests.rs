@@ -24,6 +24,7 @@ use nix::unistd::gettid;
 use postern_core::config::Guard;
 use postern_core::time::Duration;
 
+use super::examples::whole;
 use super::kernel_tests::in_namespace;
 use super::{Firewall, examples};
 
@@ -200,11 +201,11 @@ fn no_way_of_sending_a_syn_over_ipv6_passes_a_shut_gate() {
         // fragment ends inside the TCP header, which Linux itself drops.
         assert_eq!(every_way(1000), [1000, 1001, 1002, 1003, 1004, 1008, 1009]);
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(every_way(2000), [2008, 2009]);
-        firewall.grant("ssh", SENDER.into(), MINUTE).unwrap();
+        firewall.grant(whole("ssh"), SENDER.into(), MINUTE).unwrap();
         assert_eq!(every_way(3000), [3000, 3001, 3002, 3008, 3009]);
-        firewall.withdraw("ssh", SENDER.into()).unwrap();
+        firewall.withdraw(whole("ssh"), SENDER.into()).unwrap();
         firewall.grant_anyone("ssh", MINUTE).unwrap();
         assert_eq!(every_way(4000), [4000, 4001, 4002, 4008, 4009]);
         firewall.remove().unwrap();
@@ -218,14 +219,18 @@ fn a_connection_outlives_its_grant() {
         // The guard's side must be up before the neighbour connects.
         let listener = TcpListener::bind("0.0.0.0:22").unwrap();
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
-        firewall.grant("ssh", [10, 0, 0, 2].into(), MINUTE).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
+        firewall
+            .grant(whole("ssh"), [10, 0, 0, 2].into(), MINUTE)
+            .unwrap();
         let connect = || {
             TcpStream::connect_timeout(&SocketAddr::from(([10, 0, 0, 1], 22)), Wait::from_secs(5))
         };
         let near = neighbour(connect).unwrap();
         let (far, _) = listener.accept().unwrap();
-        firewall.withdraw("ssh", [10, 0, 0, 2].into()).unwrap();
+        firewall
+            .withdraw(whole("ssh"), [10, 0, 0, 2].into())
+            .unwrap();
         for (mut from, mut to) in [(&near, &far), (&far, &near)] {
             use std::io::{Read, Write};
             to.set_read_timeout(Some(Wait::from_secs(5))).unwrap();
@@ -256,13 +261,17 @@ fn a_udp_flow_outlives_its_grant_and_another_does_not_begin() {
             }
         };
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::udp_only(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::udp_only(Guard::Gate), &[])
+            .unwrap();
         assert!(!arrives(&first) && !arrives(&first));
         firewall
-            .grant("input", [10, 0, 0, 2].into(), MINUTE)
+            .grant(whole("input"), [10, 0, 0, 2].into(), MINUTE)
             .unwrap();
         assert!(arrives(&first));
-        firewall.withdraw("input", [10, 0, 0, 2].into()).unwrap();
+        firewall
+            .withdraw(whole("input"), [10, 0, 0, 2].into())
+            .unwrap();
         assert!(arrives(&first) && !arrives(&second));
         // The guarded host may begin a flow, and hears what comes back.
         guarded.send_to(b"hello", "10.0.0.2:1002").unwrap();

@@ -2,12 +2,11 @@
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
 pub mod clock;
-pub(crate) mod netlink;
+pub mod netlink;
 pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
 pub mod signal;
-pub mod socket;
 pub mod unix;
 
 use std::io;
