@@ -1,6 +1,8 @@
 //! What the kernel and the C libraries offer, made safe: the only place with `unsafe` code.
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
+#[cfg(test)]
+pub(crate) mod allocations;
 pub mod clock;
 pub mod netlink;
 pub(crate) mod nftnl;
