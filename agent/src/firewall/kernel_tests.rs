@@ -17,7 +17,7 @@ use super::{
     Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
     examples, render,
 };
-use crate::sys::allocations::allocations;
+use crate::sys::costs::{allocations, netlink_calls};
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
 pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -597,6 +597,31 @@ fn granting_takes_no_memory_and_withdrawing_neither() {
         // The first time may ask what the kernel can do.
         calls(true);
         calls(false);
+    });
+}
+
+#[test]
+fn a_first_grant_takes_two_system_calls() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        let config = examples::ssh(Guard::Gate);
+        firewall.install(&config, &[]).unwrap();
+        let (door, source) = (&config.doors[0], address("192.0.2.1"));
+        let mut calls = |lasting: Option<u64>| {
+            let before = netlink_calls();
+            match lasting.map(Duration::from_secs) {
+                Some(lasting) => firewall.grant_at_least(door, source, lasting).unwrap(),
+                None => drop(firewall.withdraw(door, source).unwrap()),
+            }
+            (firewall.channel.destroys, netlink_calls() - before)
+        };
+        let first = calls(Some(30));
+        if !first.0 {
+            println!("skipped: it takes Linux 6.3");
+            return;
+        }
+        let next = [Some(60), Some(30), None, None, Some(30)].map(|lasting| calls(lasting).1);
+        assert_eq!((first.1, next), (2, [3, 5, 3, 2, 2]));
     });
 }
 

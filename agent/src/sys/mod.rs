@@ -1,9 +1,9 @@
 //! What the kernel and the C libraries offer, made safe: the only place with `unsafe` code.
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
-#[cfg(test)]
-pub(crate) mod allocations;
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod costs;
 pub mod netlink;
 pub(crate) mod nftnl;
 pub mod poll;

@@ -1,10 +1,12 @@
-//! Counts what a thread allocates, in tests.
+//! Counts what a thread costs, in tests: requests for memory, and calls of netlink sockets.
 
+use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 
 thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -14,14 +16,24 @@ static COUNTING: Counting = Counting;
 
 /// How often this thread has asked for memory.
 pub(crate) fn allocations() -> u64 {
-    COUNT.get()
+    ALLOCATIONS.get()
+}
+
+/// How many system calls this thread has made to send to netlink sockets or receive from them.
+pub(crate) fn netlink_calls() -> u64 {
+    CALLS.get()
+}
+
+/// Another one.
+pub(super) fn count_netlink_call() {
+    CALLS.set(CALLS.get() + 1);
 }
 
 // SAFETY: all is left to the system's allocator; counting allocates nothing, because the
-// counter is in the thread's static memory and has no destructor.
+// counters are in the thread's static memory and have no destructors.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: the caller keeps to the same contract.
         unsafe { System.alloc(layout) }
     }
@@ -32,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: as above.
         unsafe { System.realloc(memory, layout, size) }
     }
