@@ -71,7 +71,11 @@ impl Channel {
         key: Key<'_>,
         lasting: Term,
     ) -> Result<Option<Option<Term>>, Failure> {
-        self.destroy(&[Change::Destroy(set, key), Change::Add(set, key, lasting)])
+        self.destroy(&[
+            Change::Nothing(set),
+            Change::Destroy(set, key),
+            Change::Add(set, key, lasting),
+        ])
     }
 
     /// Applies changes, the second of which is [`Change::Destroy`], and tells what it

@@ -113,8 +113,8 @@ impl Firewall {
 
     /// The same for at least as long: a grant that has more time left keeps it.
     ///
-    /// It takes two system calls if there was no grant (Linux 6.3; four before), no memory,
-    /// and three calls more, or five, if there was one.
+    /// It takes no memory, and two system calls if there was no grant, three if there was a
+    /// shorter one, five if there was a longer one; four each before Linux 6.3.
     pub fn grant_at_least<'d>(
         &mut self,
         door: impl Into<Entrance<'d>>,

@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod costs;
 pub mod netlink;
 pub(crate) mod nftnl;
 pub mod poll;

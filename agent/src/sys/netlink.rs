@@ -46,6 +46,8 @@ impl NetlinkSocket {
     /// Sends one datagram to the kernel, all or nothing.
     pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.make_room(datagram.len())?;
+        #[cfg(test)]
+        super::costs::count_netlink_call();
         match self.socket.send(datagram)? {
             sent if sent == datagram.len() => Ok(()),
             _ => Err(io::Error::other("the kernel took a part of a message")),
@@ -81,6 +83,8 @@ impl NetlinkSocket {
         // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.
         let mut sender: libc::sockaddr_nl = unsafe { mem::zeroed() };
         let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        #[cfg(test)]
+        super::costs::count_netlink_call();
         // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer, and at most
         // `size` bytes, the size of `sender`, to `sender`.
         let received = unsafe {
