@@ -145,7 +145,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 /// Polls until the condition holds, for five seconds at most.
-fn eventually(mut condition: impl FnMut() -> bool) {
+pub(super) fn eventually(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + core::time::Duration::from_secs(5);
     while !condition() {
         assert!(Instant::now() < deadline, "it never came true");

@@ -18,6 +18,7 @@ mod network;
 mod objects;
 #[cfg(test)]
 mod packet_tests;
+mod ports;
 mod reading;
 mod refusal;
 mod ruleset;
