@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use crate::control::Answer;
-use crate::firewall::{Firewall, Refusal};
+use crate::firewall::{Firewall, Network, Refusal};
 use crate::report::span;
 
 /// Opens a door to one source, or to everyone on the guarded interfaces.
@@ -15,11 +15,13 @@ pub(crate) fn open(
     from: Option<IpAddr>,
     lasting: Duration,
 ) -> Answer {
-    let (outcome, whom) = match from {
-        Some(source) => (grant(firewall, door, source, lasting), source.to_string()),
-        None => (firewall.grant_anyone(door, lasting), "everyone".into()),
+    let whom = match from {
+        Some(source) => grant(firewall, door, source, lasting).map(|network| network.to_string()),
+        None => firewall
+            .grant_anyone(door, lasting)
+            .map(|()| "everyone".into()),
     };
-    outcome.map_err(|refusal| explain(firewall, &refusal))?;
+    let whom = whom.map_err(|refusal| explain(firewall, &refusal))?;
     Ok(format!(
         "door {door} is open for {whom} for {}\n",
         span(lasting)
@@ -31,9 +33,10 @@ fn grant(
     door: &str,
     source: IpAddr,
     lasting: Duration,
-) -> Result<(), Refusal> {
+) -> Result<Network, Refusal> {
     let entrance = firewall.entrance(door)?;
-    firewall.grant(entrance, source, lasting)
+    firewall.grant(entrance, source, lasting)?;
+    Ok(entrance.network(source))
 }
 
 /// Withdraws a door's grants, or one source's.

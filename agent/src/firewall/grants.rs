@@ -56,17 +56,21 @@ impl<'d> From<&'d Door> for Entrance<'d> {
 }
 
 impl Entrance<'_> {
-    /// The set and the key of a source's grant.
-    fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+    /// What the door grants to a source; an address that is mapped into IPv6 is IPv4.
+    pub fn network(&self, source: IpAddr) -> Network {
         let source = source.to_canonical();
-        let family = family(source);
-        let prefix = match family {
+        let prefix = match family(source) {
             Family::V4 => self.prefix4,
             Family::V6 => self.prefix6,
         };
-        let network = Network::of(source, prefix);
-        let set = [ruleset::grant_prefix(family), self.door];
-        (set, Key::Address(network.first()))
+        Network::of(source, prefix)
+    }
+
+    /// The set and the key of a source's grant.
+    fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+        let first = self.network(source).first();
+        let set = [ruleset::grant_prefix(family(first)), self.door];
+        (set, Key::Address(first))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
-//! `ruleset` says what the table looks like, `text` and `objects` render it, `channel`
-//! speaks `netlink` with the kernel, `grants` are what doors are opened with. The kernel holds the grants and lets them expire, so that
-//! they need nobody to be alive.
+//! `ruleset` and `ports` say what the table looks like, `text` and `objects` render it,
+//! `channel` speaks `netlink` with the kernel, `grants` are what doors are opened with. The
+//! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
 mod channel;
 mod elements;
@@ -13,11 +13,14 @@ mod golden_tests;
 mod grants;
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(test)]
+mod knock_tests;
 mod netlink;
 mod network;
 mod objects;
 #[cfg(test)]
 mod packet_tests;
+mod ports;
 mod reading;
 mod refusal;
 mod ruleset;

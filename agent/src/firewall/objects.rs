@@ -373,8 +373,18 @@ fn new_rule<'c>(rule: &Rule, chain: &'c nftnl::Chain<'c>) -> Option<nftnl::Rule<
 /// Appends the expressions of a statement, the same as nft's.
 fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()> {
     match statement {
-        Statement::ArrivedOn(set) => arrived(rule, set, false)?,
-        Statement::ArrivedElsewhere(set) => arrived(rule, set, true)?,
+        Statement::ArrivedOn(set) => {
+            rule.add_expr(&Meta::IifName);
+            rule.add_expr(&Recipe::lookup(&c_name(set)?));
+        }
+        Statement::Arrived(interface) => {
+            rule.add_expr(&Meta::IifName);
+            rule.add_expr(&Cmp::new(CmpOp::Eq, interface_key(interface).as_slice()));
+        }
+        Statement::Port(protocol, number) => {
+            load_port(rule, *protocol);
+            rule.add_expr(&Cmp::new(CmpOp::Eq, number.to_be_bytes().as_slice()));
+        }
         Statement::SourceIn(family, set) => source_in(rule, *family, &[], set)?,
         Statement::NetworkIn(Family::V4, prefix, set) => {
             source_in(rule, Family::V4, &Network::mask4(*prefix).octets(), set)?;
@@ -384,9 +394,7 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
         }
         Statement::NotOpening => not_opening(rule),
         Statement::PortVerdict(protocol, map) => {
-            rule.add_expr(&Meta::L4Proto);
-            equal(rule, &[protocol.number()]);
-            load_transport(rule, 2, 2);
+            load_port(rule, *protocol);
             rule.add_expr(&Recipe::verdict_lookup(&c_name(map)?));
         }
         Statement::UdpFlow => udp_flow(rule),
@@ -407,6 +415,13 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
     Some(())
 }
 
+/// Loads the destination port of a packet of this protocol.
+fn load_port(rule: &mut nftnl::Rule<'_>, protocol: Protocol) {
+    rule.add_expr(&Meta::L4Proto);
+    equal(rule, &[protocol.number()]);
+    load_transport(rule, 2, 2);
+}
+
 fn finish(verdict: &Verdict) -> Option<Finish> {
     Some(match verdict {
         Verdict::Accept => Finish::Accept,
@@ -415,12 +430,6 @@ fn finish(verdict: &Verdict) -> Option<Finish> {
             chain: c_name(chain)?,
         },
     })
-}
-
-fn arrived(rule: &mut nftnl::Rule<'_>, set: &str, elsewhere: bool) -> Option<()> {
-    rule.add_expr(&Meta::IifName);
-    rule.add_expr(&Recipe::lookup(&c_name(set)?, elsewhere));
-    Some(())
 }
 
 /// An empty mask leaves the address as it is.
@@ -441,7 +450,7 @@ fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, mask: &[u8], set: &str)
     if !mask.is_empty() {
         masked(rule, mask);
     }
-    rule.add_expr(&Recipe::lookup(&c_name(set)?, false));
+    rule.add_expr(&Recipe::lookup(&c_name(set)?));
     Some(())
 }
 

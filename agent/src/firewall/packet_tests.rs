@@ -24,11 +24,14 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use nix::unistd::gettid;
 use postern_core::config::Guard;
+use postern_core::packet;
+use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
 
 use super::examples::whole;
-use super::kernel_tests::in_namespace;
-use super::{Firewall, examples};
+use super::kernel_tests::{eventually, in_namespace};
+use super::{Firewall, LONGEST_SNAPLEN, examples};
+use crate::source::nflog::Nflog;
 
 const GUARDED: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const SENDER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -311,6 +314,38 @@ fn a_grant_to_a_network_lets_neighbours_in_and_nobody_else() {
                 .unwrap();
             assert_eq!(passed(), [true, true, false]);
         }
+    });
+}
+
+#[test]
+fn a_knock_is_logged_with_as_much_as_its_door_asks_for() {
+    in_namespace(|| {
+        let from = neighbour(|| bind("[fd00::2]:1001"));
+        let wanted = [0x5a; MAX_BYTES];
+        let payload = Payload::Bytes(heapless::Vec::from_slice(&wanted).unwrap());
+        let mut config = examples::ssh(Guard::Gate);
+        let mut nflog = Nflog::open(5, LONGEST_SNAPLEN, 1 << 20).unwrap();
+        let mut firewall = Firewall::open().unwrap();
+        let mut logged = |octets: &[u8]| {
+            from.send_to(octets, "[fd00::1]:8001").unwrap();
+            let mut found = None;
+            eventually(|| {
+                let visitor = |packet: &[u8]| {
+                    let knock = packet::parse(packet).unwrap();
+                    found = Some((knock.payload.len(), payload.matches(knock.payload)));
+                };
+                nflog.for_each(visitor).unwrap().packets > 0
+            });
+            found.unwrap()
+        };
+        firewall.install(&config, &[]).unwrap();
+        // Room for a TCP header, and for extension headers that were not needed.
+        assert_eq!(logged(&[0x5a; 1000]), (124 - 48, false));
+        config.doors[0].payload = Some(payload.clone());
+        firewall.install(&config, &[]).unwrap();
+        assert_eq!(logged(&wanted), (MAX_BYTES, true));
+        assert_eq!(logged(&[0x5a; MAX_BYTES + 1]), (MAX_BYTES + 1, false));
+        assert_eq!(logged(&[0x5a; 1000]), (177 - 48, false));
     });
 }
 

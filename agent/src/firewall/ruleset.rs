@@ -5,13 +5,14 @@
 //! door needs no connection tracking. The rest is looked up by destination port.
 
 use core::ops::RangeInclusive;
-use std::collections::BTreeMap;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
 use postern_core::decoy;
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
-use postern_core::{method, payload};
+use postern_core::payload;
+
+use super::ports::port_map;
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "postern";
@@ -32,8 +33,9 @@ pub(super) const PRIORITY: i32 = -10;
 /// The set of guarded interfaces.
 pub(super) const INTERFACES: &str = "interfaces";
 const INPUT: &str = "input";
-const KNOCK: &str = "knock";
-const DECOY: &str = "decoy";
+const GUARD: &str = "guard";
+pub(super) const KNOCK: &str = "knock";
+pub(super) const DECOY: &str = "decoy";
 /// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
 /// answers on such a port its packets must not keep the agent busy.
 const DECOY_HITS: u32 = 100;
@@ -113,8 +115,10 @@ pub type Rule = Vec<Statement>;
 pub enum Statement {
     /// The packet came in on an interface of the set.
     ArrivedOn(String),
-    /// The packet came in on an interface that is not in the set.
-    ArrivedElsewhere(String),
+    /// The packet came in on this interface.
+    Arrived(String),
+    /// The destination port.
+    Port(Protocol, u16),
     /// The source address is in the set.
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
@@ -327,20 +331,21 @@ fn sets(config: &Config) -> Vec<Set> {
 }
 
 fn interfaces(config: &Config) -> Set {
-    let mut names: Vec<String> = config
-        .global
-        .interfaces
-        .iter()
-        .map(|name| name.as_str().to_owned())
-        .collect();
-    names.sort_by_key(|name| interface_order(name));
-    names.dedup();
     Set {
         name: INTERFACES.to_owned(),
-        content: Content::Interfaces(names),
+        content: Content::Interfaces(interface_names(config)),
         size: u32::try_from(MAX_INTERFACES).ok(),
         comment: None,
     }
+}
+
+/// The names of the guarded interfaces, in nft's order.
+fn interface_names(config: &Config) -> Vec<String> {
+    let names = config.global.interfaces.iter();
+    let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
+    names.sort_by_key(|name| interface_order(name));
+    names.dedup();
+    names
 }
 
 /// nft sorts the elements of a set as numbers, and takes an interface's name, padded with
@@ -375,123 +380,8 @@ fn door_sets(door: &Door) -> [Set; 3] {
     [sources(Family::V4), sources(Family::V6), interfaces]
 }
 
-fn map_name(protocol: Protocol) -> String {
+pub(super) fn map_name(protocol: Protocol) -> String {
     format!("{}_ports", protocol.name())
-}
-
-/// Where a packet to each port goes; `None` where no door has a port of this protocol.
-///
-/// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
-/// says, no port that it guards is left open.
-fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> Option<Set> {
-    let mut guards = BTreeMap::new();
-    for door in &config.doors {
-        for port in door.guards.iter().filter(|port| port.protocol == protocol) {
-            guards
-                .entry(port.number)
-                .or_insert_with(|| door_chain_name(door));
-        }
-    }
-    let knocks = disjoint(knocks(config, listed, protocol));
-    let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
-    let mut ports: Vec<(RangeInclusive<u16>, String)> = knocks
-        .into_iter()
-        .flat_map(|knocks| between(knocks, &guards))
-        .map(|ports| (ports, KNOCK.to_owned()))
-        .collect();
-    ports.extend(decoys(config, protocol, &ports));
-    ports.extend(guards.into_iter().map(|(port, chain)| (port..=port, chain)));
-    ports.sort_by_key(|(ports, _)| *ports.start());
-    // Single ports stay single, because a hash table is quicker than a tree; where there
-    // must be a tree, fewer elements are better.
-    if with_ranges {
-        ports = joined(ports);
-    }
-    (!ports.is_empty()).then(|| Set {
-        name: map_name(protocol),
-        content: Content::PortChains(ports),
-        size: None,
-        comment: None,
-    })
-}
-
-/// The decoys of a protocol that no list knocks on. No other knock and no guard is a decoy.
-fn decoys(
-    config: &Config,
-    protocol: Protocol,
-    knocks: &[(RangeInclusive<u16>, String)],
-) -> Vec<(RangeInclusive<u16>, String)> {
-    let decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
-    let mut numbers: Vec<u16> = decoys
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .filter(|number| !knocks.iter().any(|(knocks, _)| knocks.contains(number)))
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let to_decoy = |number| (number..=number, DECOY.to_owned());
-    numbers.into_iter().map(to_decoy).collect()
-}
-
-/// The ports that knocks of a protocol hit, in any order.
-fn knocks(config: &Config, listed: &[Port], protocol: Protocol) -> Vec<RangeInclusive<u16>> {
-    let watched = config.doors.iter().flat_map(method::watched);
-    let listed = listed
-        .iter()
-        .map(|port| (port.protocol, port.number..=port.number));
-    watched
-        .chain(listed)
-        .filter(|(of, _)| *of == protocol)
-        .map(|(_, ports)| ports)
-        .collect()
-}
-
-/// The same ports in ascending order, none of them twice.
-fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
-    ranges.sort_unstable_by_key(|range| *range.start());
-    let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
-    for range in ranges {
-        match disjoint.last_mut() {
-            Some(last) if range.start() <= last.end() => {
-                *last = *last.start()..=*last.end().max(range.end());
-            }
-            _ => disjoint.push(range),
-        }
-    }
-    disjoint
-}
-
-/// What is left of a range when single ports are taken out of it.
-fn between<T>(range: RangeInclusive<u16>, taken: &BTreeMap<u16, T>) -> Vec<RangeInclusive<u16>> {
-    let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
-    let end = u32::from(*range.end());
-    let taken = taken.range(range).map(|(port, _)| u32::from(*port));
-    for stop in taken.chain([end + 1]) {
-        // Both are ports: no port is taken below the start, nor above the end.
-        if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
-            && first <= last
-        {
-            left.push(first..=last);
-        }
-        start = stop + 1;
-    }
-    left
-}
-
-/// The same, with neighbours that go to the same chain made one.
-fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>, String)> {
-    let mut joined: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    for (ports, chain) in ports {
-        match joined.last_mut() {
-            Some((last, to))
-                if last.end().checked_add(1) == Some(*ports.start()) && *to == chain =>
-            {
-                *last = *last.start()..=*ports.end();
-            }
-            _ => joined.push((ports, chain)),
-        }
-    }
-    joined
 }
 
 fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
@@ -501,7 +391,8 @@ fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
-    chains.push(input_chain(config, mapped));
+    chains.push(guard_chain(config, mapped));
+    chains.push(input_chain(config));
     chains
 }
 
@@ -551,7 +442,7 @@ fn log(config: &Config) -> Statement {
     }
 }
 
-fn door_chain_name(door: &Door) -> String {
+pub(super) fn door_chain_name(door: &Door) -> String {
     format!("door_{}", door.name)
 }
 
@@ -626,27 +517,95 @@ fn fragment_chain() -> Chain {
     }
 }
 
-fn input_chain(config: &Config, mapped: &[Protocol]) -> Chain {
+/// Compares with each name itself: a packet that is under way while the table is replaced
+/// finds the old sets empty, and must not be taken for one from elsewhere.
+fn input_chain(config: &Config) -> Chain {
+    let guarded = |name: String| {
+        let goto = Statement::Verdict(Verdict::Goto(GUARD.to_owned()));
+        vec![Statement::Arrived(name), goto]
+    };
+    Chain {
+        name: INPUT.to_owned(),
+        hooked: true,
+        rules: interface_names(config).into_iter().map(guarded).collect(),
+    }
+}
+
+fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
     let accept = Statement::Verdict(Verdict::Accept);
-    let mut rules = vec![
-        vec![
-            Statement::ArrivedElsewhere(INTERFACES.to_owned()),
-            accept.clone(),
-        ],
-        vec![Statement::NotOpening, accept],
-    ];
-    rules.extend(
-        mapped
-            .iter()
-            .map(|protocol| vec![Statement::PortVerdict(*protocol, map_name(*protocol))]),
-    );
+    let mut rules = vec![vec![Statement::NotOpening, accept]];
+    let verdicts = mapped
+        .iter()
+        .map(|protocol| (*protocol, map_name(*protocol)));
+    rules.extend(verdicts.map(|(protocol, map)| vec![Statement::PortVerdict(protocol, map)]));
     if guards_fragments(config) {
         let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
         rules.push(vec![Statement::FirstFragment, fragment]);
     }
+    if config.global.guard == Guard::Gate {
+        rules.extend(closing_rules(config));
+    }
     Chain {
-        name: INPUT.to_owned(),
-        hooked: true,
+        name: GUARD.to_owned(),
+        hooked: false,
         rules,
+    }
+}
+
+/// What keeps the gate shut for the moment in which the table is replaced.
+///
+/// The rules of the old table are followed to their end, but its maps are empty from the
+/// moment of the commit on (`nft_set_elem_active` asks for the generation of that moment).
+/// A packet that finds even the set of interfaces empty is compared with every guarded port;
+/// every other packet leaves before.
+fn closing_rules(config: &Config) -> Vec<Rule> {
+    let accept = Statement::Verdict(Verdict::Accept);
+    let unless_replaced = vec![Statement::ArrivedOn(INTERFACES.to_owned()), accept];
+    let guards = config.doors.iter().flat_map(|door| &door.guards);
+    let drop = |port: &Port| {
+        let drop = Statement::Verdict(Verdict::Drop);
+        vec![Statement::Port(port.protocol, port.number), drop]
+    };
+    core::iter::once(unless_replaced)
+        .chain(guards.map(drop))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use heapless::Vec;
+    use postern_core::config::Guard;
+    use postern_core::payload::{MAX_BYTES, Payload};
+
+    use super::*;
+    use crate::firewall::examples;
+
+    #[test]
+    fn a_log_holds_the_longest_payload_of_all_doors() {
+        let mut doors = examples::three(Guard::Gate).doors;
+        assert_eq!(snaplen(&doors), 104 + 20);
+        doors[0].payload = Some(Payload::Dns);
+        assert_eq!(snaplen(&doors), 104 + 20);
+        doors[1].payload = Some(Payload::Ntp);
+        assert_eq!(snaplen(&doors), 104 + 8 + 48);
+        let bytes = Payload::Bytes(Vec::from_slice(&[0; MAX_BYTES]).unwrap());
+        doors[2].payload = Some(bytes);
+        assert_eq!(snaplen(&doors), LONGEST_SNAPLEN);
+    }
+
+    #[test]
+    fn comments_of_any_kind_say_how_much_is_granted() {
+        for (comment, family, prefix) in [
+            (None, Family::V4, 32),
+            (Some("tcp:22,80 udp:1"), Family::V6, 128),
+            (Some("tcp:22 /24"), Family::V4, 24),
+            (Some("tcp:22 udp:22 /56"), Family::V6, 56),
+            (Some("tcp:22 /56"), Family::V4, 32),
+            (Some(" /"), Family::V4, 32),
+            (Some("tcp:22 /-1"), Family::V4, 32),
+            (Some("tcp:22 /1000"), Family::V6, 128),
+        ] {
+            assert_eq!(prefix_of_set(comment, family), prefix, "{comment:?}");
+        }
     }
 }

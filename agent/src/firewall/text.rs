@@ -137,7 +137,8 @@ impl Display for Statement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::ArrivedOn(set) => write!(f, "iifname @{set}"),
-            Self::ArrivedElsewhere(set) => write!(f, "iifname != @{set}"),
+            Self::Arrived(interface) => write!(f, "iifname \"{interface}\""),
+            Self::Port(protocol, number) => write!(f, "{} dport {number}", protocol.name()),
             Self::SourceIn(Family::V4, set) => write!(f, "ip saddr @{set}"),
             Self::SourceIn(Family::V6, set) => write!(f, "ip6 saddr @{set}"),
             Self::NetworkIn(Family::V4, prefix, set) => {
@@ -247,13 +248,18 @@ mod tests {
 		drop
 	}
 
-	chain input {
-		type filter hook input priority filter - 10; policy accept;
-		iifname != @interfaces accept
+	chain guard {
 		tcp flags != syn / syn,ack accept
 		tcp dport vmap @tcp_ports
 		udp dport vmap @udp_ports
 		frag frag-off 0 goto fragment
+		iifname @interfaces accept
+		tcp dport 22 drop
+	}
+
+	chain input {
+		type filter hook input priority filter - 10; policy accept;
+		iifname \"wan\" goto guard
 	}
 }
 ";

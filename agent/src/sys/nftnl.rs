@@ -29,22 +29,17 @@ enum Value<'t> {
 }
 
 impl<'t> Recipe<'t> {
-    /// Looks register 1 up in a set; matches if it is there, or if it is not.
-    pub(crate) fn lookup(set: &'t CStr, inverted: bool) -> Self {
-        let mut attributes = vec![
-            (
-                c::NFTNL_EXPR_LOOKUP_SREG,
-                Value::U32(libc::NFT_REG_1 as u32),
-            ),
-            (c::NFTNL_EXPR_LOOKUP_SET, Value::Text(set)),
-        ];
-        if inverted {
-            let flag = Value::U32(libc::NFT_LOOKUP_F_INV as u32);
-            attributes.push((c::NFTNL_EXPR_LOOKUP_FLAGS, flag));
-        }
+    /// Looks register 1 up in a set.
+    pub(crate) fn lookup(set: &'t CStr) -> Self {
         Self {
             name: c"lookup",
-            attributes,
+            attributes: vec![
+                (
+                    c::NFTNL_EXPR_LOOKUP_SREG,
+                    Value::U32(libc::NFT_REG_1 as u32),
+                ),
+                (c::NFTNL_EXPR_LOOKUP_SET, Value::Text(set)),
+            ],
         }
     }
 
