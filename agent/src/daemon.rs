@@ -45,6 +45,11 @@ const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
 pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
+    if !process::has(Capability::NetAdmin) {
+        return Err(Failure::Failed(
+            "the firewall needs CAP_NET_ADMIN: run this as root".into(),
+        ));
+    }
     let signals = Signals::block().map_err(|error| failed("signals", &error))?;
     let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut seed = [0; 16];
@@ -286,6 +291,7 @@ impl<'e> Agent<'e> {
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         self.firewall.install(&config).map_err(in_words)?;
+        tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;
         let too_many =
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
@@ -438,6 +444,17 @@ fn may_open<'r>(
     }
 }
 
+/// An interface may come later; a mistyped one never does.
+fn tell_missing_interfaces(global: &Global) {
+    for name in &global.interfaces {
+        if !Path::new("/sys/class/net").join(name.as_str()).exists() {
+            output::say(&format!(
+                "interface {name} is not there; it is guarded once it comes"
+            ));
+        }
+    }
+}
+
 /// Opens a door for a source.
 fn admit(
     firewall: &mut Firewall,
@@ -483,7 +500,7 @@ fn shut(
 
 fn listen(global: &Global) -> Result<Control, String> {
     let path = global.control.as_str();
-    Control::listen(Path::new(path)).map_err(|error| format!("control socket {path}: {error}"))
+    Control::listen(Path::new(path)).map_err(|error| format!("control socket: {error}"))
 }
 
 fn hear(global: &Global) -> Result<Nflog, String> {

@@ -159,6 +159,7 @@ impl AgentReport {
             matched,
             repeated,
             wrong,
+            decoys,
             silenced,
             opened,
             closed,
@@ -168,7 +169,7 @@ impl AgentReport {
         } = self.counters;
         _ = writeln!(
             text,
-            "knocks: {seen} seen, {matched} matched, {repeated} repeated, {wrong} wrong, {silenced} silenced"
+            "knocks: {seen} seen, {matched} matched, {repeated} repeated, {wrong} wrong, {decoys} at decoys, {silenced} silenced"
         );
         _ = writeln!(
             text,
@@ -218,6 +219,7 @@ impl AgentReport {
             matched,
             repeated,
             wrong,
+            decoys,
             silenced,
             opened,
             closed,
@@ -240,7 +242,7 @@ impl AgentReport {
             json,
             ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"source\":\"{}\",\"guard\":\"{}\",\
              \"interfaces\":{interfaces},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
-             \"repeated\":{repeated},\"wrong\":{wrong},\"silenced\":{silenced},\"opened\":{opened},\
+             \"repeated\":{repeated},\"wrong\":{wrong},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
              \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}}}",
             self.pid,

@@ -16,13 +16,13 @@ const SHORTEST_DIGEST: usize = 20;
 /// How a counter becomes ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// The file that holds the shared secret.
+    /// The file that holds the shared secret: an absolute path.
     pub secret_file: String<MAX_PATH>,
     /// The hash function under HMAC.
     pub algorithm: Algorithm,
     /// The length of a code.
     pub digits: Digits,
-    /// The port of a group of zeros.
+    /// The port of a group of zeros, at least 1; that of a group of nines is at most 65535.
     pub base: u16,
     /// The protocols of the first and the second knock.
     pub protocols: [Protocol; KNOCKS],

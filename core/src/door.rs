@@ -13,6 +13,8 @@ pub const MAX_DOORS: usize = 64;
 pub const MAX_GUARDS: usize = 16;
 /// The most knocks in one sequence, as in knockd.
 pub const MAX_STEPS: usize = 32;
+/// The most decoys of one door.
+pub const MAX_DECOYS: u8 = 32;
 /// The longest door name. nftables allows 255 characters; people read it in a column.
 pub const MAX_NAME: usize = 24;
 
@@ -25,51 +27,60 @@ pub type Sequence = Vec<Port, MAX_STEPS>;
 pub const MAX_PATH: usize = 107;
 
 /// A guarded service.
+///
+/// What each field says of itself holds for every door that [`crate::config`] reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
     /// What the administrator calls it.
     pub name: Name,
-    /// The ports that stay shut unless a source was granted access.
+    /// The ports that stay shut unless a source was granted access: at least one, none of
+    /// them a port that this door or another knocks on. A client may know none.
     pub guards: Vec<Port, MAX_GUARDS>,
     /// How the ports to knock are chosen.
     pub method: Method,
-    /// What every UDP knock must carry.
+    /// What every UDP knock must carry; `None` where no knock can be UDP.
     pub payload: Option<Payload>,
-    /// The time from the first knock of an attempt to its last.
+    /// The time from the first knock of an attempt to its last: 1 ms to 1 hour.
     pub window: Duration,
-    /// How long after its successor a knock of a fixed sequence may still arrive; 0: not at all.
+    /// How long after its successor a knock of a fixed sequence may still arrive, at most
+    /// 10 s; 0: not at all. It does not concern what opens a one-time door.
     pub jitter: Duration,
-    /// How long a grant lasts.
+    /// How long a grant lasts: 1 ms to 365 days.
     pub grant: Duration,
-    /// How much of an IPv4 address is granted, in bits from the left: 32 is that address only.
+    /// How much of an IPv4 address is granted, in bits from the left: 8 to 32, which is that
+    /// address only.
     pub grant_prefix4: u8,
-    /// How much of an IPv6 address is granted: 128 is that address only.
+    /// How much of an IPv6 address is granted: 16 to 128, which is that address only.
     pub grant_prefix6: u8,
+    /// How many ports around those of a fixed sequence end an attempt when they are hit.
+    pub decoys: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,
 }
 
 /// How the ports to knock are chosen.
 ///
-/// Where there is a `close` sequence, an empty one means that only time closes the door.
+/// Where there is a `close` sequence, an empty one means that only time closes the door. No
+/// sequence has a port twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `single-same`, and `sequence-same` with more knocks than one: the knocks open what is
     /// closed and close what is open, for their sender.
     Same {
-        /// The knocks.
+        /// The knocks, at least one.
         steps: Sequence,
     },
-    /// `single-separate`, and `sequence-separate`: one sequence opens, another closes.
+    /// `single-separate`, and `sequence-separate` with more knocks that open than one: one
+    /// sequence opens, another closes, and neither begins with all of the other.
     Separate {
-        /// The knocks that open.
+        /// The knocks that open, at least one.
         open: Sequence,
-        /// The knocks that close.
+        /// The knocks that close; at most one if one opens.
         close: Sequence,
     },
     /// `one-time-list`: sequences in a file, each used once, in turn.
     List {
-        /// The file: a sequence a line.
+        /// The file, an absolute path: a sequence a line.
         file: String<MAX_PATH>,
         /// What comes after the last of them.
         at_end: AtEnd,
@@ -82,20 +93,20 @@ pub enum Method {
     Clock {
         /// How a number becomes ports.
         code: Code,
-        /// Seconds for which a code is the current one.
+        /// Seconds for which a code is the current one: 5 to 3600.
         period: u32,
-        /// How many periods before and after the current one are accepted too.
+        /// How many periods before and after the current one are accepted too: at most 10.
         skew: u8,
-        /// The knocks that close.
+        /// The knocks that close, none of them a port that a code can ask for.
         close: Sequence,
     },
     /// `one-time-seed`: RFC 4226 (HOTP).
     Seed {
         /// How a number becomes ports.
         code: Code,
-        /// How many codes are accepted: the next one and those after it.
+        /// How many codes are accepted, the next one and those after it: 1 to 31.
         look_ahead: u8,
-        /// The knocks that close.
+        /// The knocks that close, none of them a port that a code can ask for.
         close: Sequence,
     },
 }
@@ -163,9 +174,10 @@ pub enum Order {
 /// Brute-force cut-off: this many failed attempts within this time silence a source for as long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cutoff {
-    /// The failure that reaches this number cuts the source off; at least 1.
+    /// The failure that reaches this number cuts the source off: 1 to 1000.
     pub failures: u16,
-    /// The window in which failures count, and how long the source is then ignored.
+    /// The window in which failures count, and how long the source is then ignored: 1 ms to
+    /// 30 days.
     pub within: Duration,
 }
 
@@ -215,8 +227,27 @@ impl Iterator for DoorSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::knock::Protocol;
+
+    /// A door as the parser makes it, with this method.
+    pub(crate) fn door(method: Method) -> Door {
+        let (protocol, number) = (Protocol::Tcp, 22);
+        Door {
+            name: Name::try_from("ssh").unwrap(),
+            guards: [Port { protocol, number }].into_iter().collect(),
+            method,
+            payload: None,
+            window: Duration::from_secs(10),
+            jitter: Duration::from_millis(50),
+            grant: Duration::from_secs(30),
+            grant_prefix4: 32,
+            grant_prefix6: 128,
+            decoys: 16,
+            cutoff: None,
+        }
+    }
 
     #[test]
     fn a_set_of_doors_yields_its_members_in_order() {

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use heapless::Vec;
 
 use crate::cutoff::Cutoffs;
+use crate::decoy;
 use crate::door::{Door, DoorSet, MAX_DOORS};
 use crate::doorstep::Doorstep;
 use crate::hash;
@@ -70,6 +71,8 @@ pub struct Spent {
 pub enum Outcome {
     /// No door listens to this port.
     Unwatched,
+    /// It hit a decoy, and no attempt was under way.
+    Decoy,
     /// The source is cut off.
     Silenced,
     /// It was not the knock expected.
@@ -93,6 +96,8 @@ pub struct Counters {
     pub repeated: u64,
     /// Knocks that were not the one expected.
     pub wrong: u64,
+    /// Hits at decoys while no attempt was under way.
+    pub decoys: u64,
     /// Knocks of sources that are cut off.
     pub silenced: u64,
     /// Finished attempts to open.
@@ -200,6 +205,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for (index, door) in self.doors.iter().enumerate() {
             for (protocol, range) in method::watched(door) {
                 self.ports.insert(protocol, range, index)?;
+            }
+            for port in decoy::decoys(door, &self.doors) {
+                self.ports
+                    .insert(port.protocol, port.number..=port.number, index)?;
             }
         }
         Ok(())
@@ -341,6 +350,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for attempt in &mut attempts.0 {
             attempt.expire(now, door.window);
         }
+        let under_way = attempts.0.iter().any(Attempt::is_under_way);
+        if !under_way && is_decoy(door, armed, knock.port) {
+            decision.outcome = decision.outcome.max(Outcome::Decoy);
+            return;
+        }
         if attempts.rank() == 0 {
             self.recall(&lines, &key, knock, now, &mut attempts);
         }
@@ -449,6 +463,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         let counters = &mut self.counters;
         match decision.outcome {
             Outcome::Unwatched | Outcome::Silenced => {}
+            Outcome::Decoy => counters.decoys += 1,
             Outcome::Wrong => counters.wrong += 1,
             Outcome::Repeated => counters.repeated += 1,
             Outcome::Advanced | Outcome::Completed => counters.matched += 1,
@@ -485,6 +500,7 @@ impl Counters {
         matched: 0,
         repeated: 0,
         wrong: 0,
+        decoys: 0,
         silenced: 0,
         opened: 0,
         closed: 0,
@@ -498,6 +514,15 @@ impl Counters {
 fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
     let protocol = u64::from(port.protocol == Protocol::Udp);
     fingerprint ^ (u64::from(door) << 40 ^ protocol << 32 ^ u64::from(port.number) << 12)
+}
+
+/// Whether none of the door's sequences has this port.
+fn is_decoy(door: &Door, armed: &Armed, port: Port) -> bool {
+    let listed = match armed {
+        Armed::Sequence(_, steps) => steps.contains(&port),
+        Armed::Shut | Armed::Codes(_) => false,
+    };
+    door.decoys > 0 && !listed && !method::watches(door, port)
 }
 
 /// Whether the knock carries what the door requires. A SYN carries nothing.

@@ -19,6 +19,7 @@ extern crate std;
 pub mod code;
 pub mod config;
 mod cutoff;
+pub mod decoy;
 pub mod door;
 mod doorstep;
 pub mod engine;

@@ -7,13 +7,13 @@ use core::ops::RangeInclusive;
 
 use heapless::Vec;
 
-use crate::door::DoorSet;
+use crate::door::{DoorSet, MAX_DECOYS, MAX_DOORS};
 use crate::knock::{Port, Protocol};
 
 /// The most distinct knock ports of all doors together.
 pub const MAX_KNOCK_PORTS: usize = 1024;
 /// A lone port needs two cuts, before and behind it; a range no more.
-const MAX_SEGMENTS: usize = 2 * MAX_KNOCK_PORTS + 1;
+const MAX_SEGMENTS: usize = 2 * (MAX_KNOCK_PORTS + MAX_DOORS * MAX_DECOYS as usize);
 
 /// The ports of all doors together are more than [`MAX_KNOCK_PORTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,11 +161,12 @@ mod tests {
     fn holds_as_many_as_promised_and_refuses_more() {
         let mut map = PortMap::new();
         let ports = (1..).step_by(3).map(tcp);
-        for port in ports.clone().take(MAX_KNOCK_PORTS) {
+        let most = MAX_KNOCK_PORTS + MAX_DOORS * usize::from(MAX_DECOYS);
+        for port in ports.clone().take(most) {
             map.insert(port.protocol, port.number..=port.number, 0)
                 .unwrap();
         }
-        let one_more = ports.clone().nth(MAX_KNOCK_PORTS).unwrap().number;
+        let one_more = ports.clone().nth(most).unwrap().number;
         let refused = map.insert(Protocol::Tcp, one_more..=one_more, 0);
         assert_eq!(refused, Err(TooManyPorts));
     }

@@ -66,7 +66,7 @@ impl Duration {
     /// The largest span is 365 days, which every nftables timeout can hold.
     pub fn parse(text: &str) -> Result<Self, DurationError> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
+        let (number, unit) = text.split_at_checked(digits).ok_or(DurationError::Unit)?;
         let scale = match unit {
             "ms" => 1,
             "s" | "" => 1_000,

@@ -43,6 +43,7 @@ fn door(name: &str, open: &[Port], close: &[Port]) -> Door {
         grant: Duration::from_secs(30),
         grant_prefix4: 32,
         grant_prefix6: 128,
+        decoys: 0,
         cutoff: None,
     }
 }
@@ -324,5 +325,93 @@ fn any_order_of_any_ports_within_the_table_is_survived() {
     assert_eq!(
         counters.seen,
         counters.matched + counters.repeated + counters.wrong
+    );
+}
+
+/// Ports in an order that a scanner may choose: xorshift, then Fisher and Yates.
+fn shuffled(state: &mut u64) -> Vec<u16> {
+    let mut ports: Vec<u16> = (1..=u16::MAX).collect();
+    for last in (1..ports.len()).rev() {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        ports.swap(last, (*state % (last as u64 + 1)) as usize);
+    }
+    ports
+}
+
+/// How many of `scans` full scans in random order, 100,000 ports a second, open the door.
+fn scans_that_open(door: Door, scans: usize) -> usize {
+    let mut lab = Lab::new(&[door]);
+    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let mut opened = 0;
+    for _ in 0..scans {
+        let mut hit = false;
+        for (number, port) in shuffled(&mut state).into_iter().enumerate() {
+            lab.wait(u64::from(number % 100 == 0));
+            hit |= lab.knock(host(1), tcp(port)).open.contains(0);
+        }
+        opened += usize::from(hit);
+    }
+    opened
+}
+
+#[test]
+fn random_scans_on_end_open_no_door_with_decoys_and_a_cutoff() {
+    let weak = || door("ssh", &[tcp(7000), tcp(8001), tcp(9002)], &CLOSE);
+    assert!(
+        scans_that_open(weak(), 100) >= 2,
+        "as every knocker without decoys"
+    );
+    let decoyed = || Door {
+        decoys: 16,
+        ..weak()
+    };
+    assert!(scans_that_open(decoyed(), 100) <= 1);
+    let cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    assert_eq!(
+        scans_that_open(
+            Door {
+                cutoff,
+                ..decoyed()
+            },
+            100
+        ),
+        0
+    );
+}
+
+#[test]
+fn a_decoy_ends_an_attempt_and_means_nothing_without_one() {
+    let cutoff = Some(Cutoff {
+        failures: 1,
+        within: Duration::from_secs(60),
+    });
+    let decoyed = Door {
+        decoys: 16,
+        cutoff,
+        ..ssh()
+    };
+    let decoy = postern_core::decoy::decoys(&decoyed, core::slice::from_ref(&decoyed))
+        .next()
+        .unwrap();
+    let mut lab = Lab::new(core::slice::from_ref(&decoyed));
+    for _ in 0..3 {
+        assert_eq!(lab.knock(host(1), decoy).outcome, Outcome::Decoy);
+    }
+    assert!(lab.opens(host(1), &OPEN), "nobody was cut off");
+    assert_eq!(
+        lab.knock(host(1), decoy).outcome,
+        Outcome::Decoy,
+        "nothing is under way any more"
+    );
+    assert_eq!(lab.knock_all(host(2), &OPEN[..2]), [Outcome::Advanced; 2]);
+    let decision = lab.knock(host(2), decoy);
+    assert_eq!(
+        (decision.outcome, decision.cut_off),
+        (Outcome::Wrong, Some(Duration::from_secs(60)))
     );
 }

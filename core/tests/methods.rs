@@ -43,6 +43,7 @@ fn door(method: Method) -> Door {
         grant: Duration::from_secs(30),
         grant_prefix4: 32,
         grant_prefix6: 128,
+        decoys: 0,
         cutoff: None,
     }
 }

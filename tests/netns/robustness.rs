@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         a_wrong_knock_ends_the_attempt,
         knocks_beyond_the_window_do_not_open,
         knocks_of_two_sources_do_not_add_up,
+        who_knocks_wrong_too_often_is_not_heard_for_a_while,
         only_a_segment_that_asks_for_a_connection_is_a_knock,
         many_sources_at_once_are_all_let_in,
         doors_do_not_disturb_each_other needs "knock",
@@ -183,6 +184,27 @@ fn knocks_of_two_sources_do_not_add_up() {
         stage.knock_all(stranger, &OPEN[2..]);
         stage.expect_none(client);
         stage.expect_none(stranger);
+    });
+}
+
+fn who_knocks_wrong_too_often_is_not_heard_for_a_while() {
+    let stage = Stage::new(&format!("{SSH_DOOR}\toption cutoff '3 per 3s'\n"));
+    let _agent = stage.setup.start(&stage.net.router);
+    on_both_families(|family| {
+        let client = &stage.net.client;
+        let (source, ssh) = (client.address(family), stage.net.router.port(family, 22));
+        stage.knock_all(source, &[9002, 7004, 9002]);
+        let cut_off = || nft::expiry(&stage.net.router.namespace, "inet postern", source).is_some();
+        poll_until(SOON, "the kernel ignores the client", cut_off);
+        stage.knock_all(source, &OPEN);
+        let stranger = stage.net.stranger.address(family);
+        stage.knock_all(stranger, &OPEN);
+        stage.expect_grant(stranger);
+        assert_eq!(probe::tcp(&client.namespace, ssh), Answer::Silent);
+        poll_until(SOON, "the client is heard again", || {
+            stage.knock_all(source, &OPEN);
+            probe::tcp(&client.namespace, ssh) == Answer::Open
+        });
     });
 }
 

@@ -100,7 +100,21 @@ impl UdpFlow {
     /// Sends a datagram and looks whether it comes back.
     pub fn echo(&self) -> Answer {
         let mut reply = [0; 16];
-        answer(self.0.send(b"ping").and_then(|_| self.0.recv(&mut reply)))
+        answer(
+            self.0
+                .send(b"ping")
+                .and_then(|_| uninterrupted(|| self.0.recv(&mut reply))),
+        )
+    }
+}
+
+/// Repeats a call that a signal cut short.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::namespace::Namespace;
+use crate::probe::Capture;
 
 /// The interface of the router that faces the client and the stranger.
 pub const WAN: &str = "wan";
@@ -152,6 +153,13 @@ impl Topology {
         self.wire.ip_batch(&lines);
         for (host, interface) in plugs {
             host.attach(interface);
+        }
+        // An echo each way also fills the neighbour tables: until an address is resolved, the
+        // kernel holds a burst of packets back, and drops some of it.
+        for host in [&self.client, &self.stranger] {
+            for family in Family::BOTH {
+                Capture::new(host).answers(host, self.router.address(family));
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -
         jitter: Duration::from_millis(0),
         grant_prefix4: 32,
         grant_prefix6: 128,
+        decoys: 0,
         cutoff: None,
     }
 }

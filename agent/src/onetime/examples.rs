@@ -30,6 +30,7 @@ pub(crate) fn door(name: &str, method: Method) -> Door {
         grant: Duration::from_secs(30),
         grant_prefix4: 32,
         grant_prefix6: 128,
+        decoys: 0,
         cutoff: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use ufmt::{Formatter, uDisplay, uWrite, uwrite};
 
+use super::methods::Methods;
 use super::options::{OPTIONS, OptionSpec, Section};
 use crate::uci;
 
@@ -47,6 +48,8 @@ pub(super) struct Details<'a> {
     pub(super) other: &'a str,
     /// A limit, or a line.
     pub(super) number: u32,
+    /// A word of the grammar.
+    pub(super) word: &'static str,
 }
 
 /// What can be wrong with a configuration.
@@ -58,8 +61,12 @@ pub enum Problem {
     TooManySections,
     /// A section has the name of an earlier one, but another type.
     OtherType,
-    /// The section `postern` is not called `global`.
+    /// The section `postern` or `client` is not called `global`.
     NotGlobal,
+    /// A section of a router's configuration in a client's file.
+    RouterSection,
+    /// A section of a client's file in a router's configuration.
+    ClientSection,
     /// A door without a name.
     Anonymous,
     /// A door's name is too long or does not begin with a letter.
@@ -94,6 +101,22 @@ pub enum Problem {
     KnockIsGuard,
     /// A port that its sequence knocks on already.
     KnockTwice,
+    /// An option that the door's method does not have.
+    NotOfMethod,
+    /// An option in place of that which says where the method's knocks come from.
+    OtherOption,
+    /// More knocks than the one of a method that begins with `single`.
+    NotSingle,
+    /// One knock with a method that begins with `sequence`.
+    NoSequence,
+    /// A base so high that some codes ask for ports beyond 65535.
+    BaseTooHigh,
+    /// A guarded port among those that codes ask for.
+    CodeIsGuard,
+    /// A closing knock among those that codes ask for.
+    CloseIsCode,
+    /// A payload for knocks that carry none.
+    PayloadWithoutUdp,
     /// The closing sequence is the opening one, or one is the beginning of the other.
     SequencesClash,
     /// More knock ports than [`super::MAX_KNOCK_PORTS`].
@@ -116,6 +139,14 @@ pub enum Problem {
     Ascending,
     /// The grant is too short to connect.
     ShortGrant,
+    /// The grant is for many addresses.
+    WidePrefix,
+    /// Codes can be tried one after the other.
+    NoCutoff,
+    /// Two doors take their knocks from one file.
+    FileShared,
+    /// A folder that a reboot empties.
+    Volatile,
 }
 
 impl Problem {
@@ -130,7 +161,11 @@ impl Problem {
             | Self::NoDoors
             | Self::SingleKnock
             | Self::Ascending
-            | Self::ShortGrant => Severity::Warning,
+            | Self::ShortGrant
+            | Self::WidePrefix
+            | Self::NoCutoff
+            | Self::FileShared
+            | Self::Volatile => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -143,7 +178,15 @@ impl Problem {
             Self::OtherType => {
                 "section {value} has another type at line {number}, expected one type for each name"
             }
-            Self::NotGlobal => "unknown name {value} of section postern, expected 'global'",
+            Self::NotGlobal => "unknown name {value} of section {word}, expected 'global'",
+            Self::RouterSection => {
+                "section postern belongs to a router's configuration, \
+                 expected client in a client's file"
+            }
+            Self::ClientSection => {
+                "section client belongs to a client's file, \
+                 expected postern in a router's configuration"
+            }
             Self::Anonymous => "a door without a name, expected config door 'NAME'",
             Self::DoorName => {
                 "bad name {value}, expected a letter and up to {number} more letters, digits and _"
@@ -176,6 +219,33 @@ impl Problem {
                 "{option} {value} is there twice, expected each port once: \
                  a packet sent again would look like the second knock"
             }
+            Self::NotOfMethod => {
+                "{option} belongs to method {methods}, expected none with method {value}"
+            }
+            Self::OtherOption => {
+                "{option} belongs to method {methods}, expected {word} with method {value}"
+            }
+            Self::NotSingle => {
+                "more than one port to {option}, expected one, or a method that begins with sequence"
+            }
+            Self::NoSequence => {
+                "one port to open is no sequence, \
+                 expected two or more, or a method that begins with single"
+            }
+            Self::BaseTooHigh => {
+                "{option} is so high that codes ask for ports beyond 65535, \
+                 expected at most {number}"
+            }
+            Self::CodeIsGuard => {
+                "a code can ask for a port that door {other} guards, expected another {option}"
+            }
+            Self::CloseIsCode => {
+                "a code can ask for a port of {option}, \
+                 expected ports other than the {number} from base on"
+            }
+            Self::PayloadWithoutUdp => {
+                "no knock is UDP, expected at least one, or no {option}: a TCP SYN carries nothing"
+            }
             Self::SequencesClash => {
                 "one of open and close begins with all of the other, \
                  expected sequences that cannot be mistaken"
@@ -185,21 +255,36 @@ impl Problem {
             }
             Self::ForeignPackage => "package {value}, expected postern or no package at all",
             Self::UnknownSection => {
-                "unknown section type {value}, expected postern or door; its options are ignored"
+                "unknown section type {value}, expected {word} or door; its options are ignored"
             }
             Self::UnknownOption => "unknown option {value}, expected {options}; it is ignored",
             Self::EmptyOption => "{option} has no value, expected {expected}; it is ignored",
             Self::OptionTwice => {
                 "{option} is already there at line {number}, expected it once; the last one counts"
             }
-            Self::NoDoors => "nothing is guarded, expected at least one config door 'NAME'",
+            Self::NoDoors => "there is no door, expected at least one config door 'NAME'",
             Self::SingleKnock => {
-                "a single knock opens, expected two or more: any port scan finds one"
+                "a single knock opens and any port scan makes it, \
+                 expected a method that begins with sequence, or UDP and a payload of your own bytes"
             }
             Self::Ascending => {
                 "the ports to open ascend, expected another order: a port scan would open the door"
             }
             Self::ShortGrant => "{option} is hardly long enough to connect, expected 1s or more",
+            Self::WidePrefix => {
+                "{option} lets in many neighbours of whoever knocks, expected {number} or more"
+            }
+            Self::NoCutoff => {
+                "a code of {number} digits can be guessed by trying, \
+                 expected option cutoff, such as 5 per 10m"
+            }
+            Self::FileShared => {
+                "{option} {value} is that of door {other} too, \
+                 expected a file for each door: what one has used may open the other"
+            }
+            Self::Volatile => {
+                "a reboot empties the folder of {option} {value}, expected one that lasts"
+            }
         }
     }
 }
@@ -243,13 +328,11 @@ impl uDisplay for Diagnostic<'_> {
             quote(f, name)?;
             f.write_str(": ")?;
         }
-        for piece in self.problem.template().split('{') {
-            match piece.split_once('}') {
-                Some((field, rest)) => {
-                    self.details.field(f, field)?;
-                    f.write_str(rest)?;
-                }
-                None => f.write_str(piece)?,
+        // Every second piece was between braces.
+        for (index, piece) in self.problem.template().split(['{', '}']).enumerate() {
+            match index % 2 {
+                0 => f.write_str(piece)?,
+                _ => self.details.field(f, piece)?,
             }
         }
         Ok(())
@@ -265,10 +348,30 @@ impl Details<'_> {
             "value" => quote(f, self.value),
             "other" => quote(f, self.other),
             "number" => uwrite!(f, "{}", self.number),
+            "word" => f.write_str(self.word),
             "options" => self.options(f),
+            "methods" => self.methods(f),
             "option" => f.write_str(self.spec.map_or("option", |spec| spec.name)),
             _ => f.write_str(self.spec.map_or("a value", |spec| spec.expected)),
         }
+    }
+
+    /// The methods that the option belongs to.
+    fn methods<W>(&self, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+    where
+        W: uWrite + ?Sized,
+    {
+        let methods = self.spec.map_or(Methods::ALL, |spec| spec.methods);
+        let last = methods.names().count().saturating_sub(1);
+        for (index, name) in methods.names().enumerate() {
+            f.write_str(match index {
+                0 => "",
+                _ if index == last => " or ",
+                _ => ", ",
+            })?;
+            f.write_str(name)?;
+        }
+        Ok(())
     }
 
     /// The option that was probably meant, or all there are.
@@ -279,7 +382,9 @@ impl Details<'_> {
         let section = self.within.map(|(section, _)| section);
         let known = || OPTIONS.iter().filter(|spec| Some(spec.section) == section);
         let meant = known().min_by_key(|spec| distance(self.value, spec.name));
-        if let Some(spec) = meant.filter(|spec| distance(self.value, spec.name) <= 2) {
+        let edits = meant.map_or(usize::MAX, |spec| distance(self.value, spec.name));
+        // Two edits make any short name of any other.
+        if let Some(spec) = meant.filter(|spec| edits <= 2 && 2 * edits < spec.name.len()) {
             return f.write_str(spec.name);
         }
         for (index, spec) in known().enumerate() {

@@ -1,20 +1,31 @@
 //! What an administrator configured.
 //!
-//! [`Config::parse`] reads the statements of a UCI file; [`OPTIONS`] says what each option
-//! means and how it is read; a [`Diagnostic`] says what is wrong and what was expected.
+//! [`Config::parse`] reads a router's configuration, [`Client::parse`] a client's file; both
+//! are UCI files. [`OPTIONS`] says what each option means and how it is read; a
+//! [`Diagnostic`] says what is wrong and what was expected; [`write()`] goes the other way.
 
+mod client;
 mod diagnostic;
+mod draft;
+mod judge;
+mod methods;
 mod options;
 mod read;
+mod values;
+mod write;
 
 use heapless::{String, Vec};
 
 use crate::door::{Door, MAX_DOORS};
+use draft::Draft;
 
 pub use crate::door::MAX_PATH;
 pub use crate::ports::MAX_KNOCK_PORTS;
+pub use client::{Client, MAX_ADDRESS};
 pub use diagnostic::{Diagnostic, Problem, Severity};
+pub use methods::{MethodName, Methods};
 pub use options::{OPTIONS, OptionSpec, Presence, Section};
+pub use write::write;
 
 /// The most interfaces a configuration can name.
 pub const MAX_INTERFACES: usize = 16;
@@ -46,7 +57,9 @@ impl Config {
             global: Global::EMPTY,
             doors: Vec::new(),
         };
-        read::read(text, &mut config, &mut report).then_some(config)
+        let (global, doors, mut address) = (&mut config.global, &mut config.doors, String::new());
+        let draft = Draft::new(global, &mut address, doors, Section::Postern);
+        read::read(text, Section::Postern, draft, &mut report).then_some(config)
     }
 }
 

@@ -1,21 +1,26 @@
 //! Every option: what it is called, what it means, and how its value is read.
 
-use core::ops::RangeInclusive;
-
 use heapless::{String, Vec};
 
-use super::{Config, Guard, Interface, MAX_INTERFACES, Problem, Source};
-use crate::config::{DEFAULT_CONTROL, MAX_PATH};
-use crate::door::{Cutoff, Door, MAX_GUARDS, MAX_STEPS, Method, Name, Sequence};
-use crate::knock::{Port, Protocol};
-use crate::method;
-use crate::time::{Duration, DurationError};
+use super::draft::{Draft, Fault};
+use super::methods::{MethodName, Methods};
+use super::values::{
+    choice, cutoff, is_volatile, mark, number, path, payload, period, port, small_number, time,
+    time_within,
+};
+use super::{DEFAULT_CONTROL, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use crate::code::{Algorithm, Digits};
+use crate::door::{AtEnd, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
+use crate::knock::Protocol::{Tcp, Udp};
+use crate::time::Duration;
 
 /// The types of sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// `config postern 'global'`
+    /// `config postern 'global'`, in a router's configuration
     Postern,
+    /// `config client 'global'`, in a client's file
+    Client,
     /// `config door 'NAME'`
     Door,
 }
@@ -25,6 +30,7 @@ impl Section {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Postern => "postern",
+            Self::Client => "client",
             Self::Door => "door",
         }
     }
@@ -37,7 +43,9 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// The section it belongs to.
     pub section: Section,
-    /// What happens where it is left out.
+    /// The methods it belongs to; all of them where methods do not matter.
+    pub methods: Methods,
+    /// What happens where it is left out, if it belongs to the method.
     pub presence: Presence,
     /// What kind of thing a value is.
     pub unit: &'static str,
@@ -45,7 +53,8 @@ pub struct OptionSpec {
     pub expected: &'static str,
     /// What it does.
     pub meaning: &'static str,
-    /// Whether its values are kept out of every message.
+    /// Whether values that cannot be read are kept out of every message: somebody may have
+    /// written the secret itself.
     pub secret: bool,
     pub(super) kind: Kind,
 }
@@ -58,12 +67,20 @@ impl OptionSpec {
             Kind::Many { limit, .. } => Some(limit),
         }
     }
+
+    /// Reads the value, where there is one.
+    pub(super) const fn one(&self) -> Option<Setter> {
+        match self.kind {
+            Kind::One(set) => Some(set),
+            Kind::Many { .. } => None,
+        }
+    }
 }
 
 /// What happens where an option is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// The configuration is refused.
+    /// The configuration is refused. A client's file does without `guard`.
     Required,
     /// It has no value.
     Optional,
@@ -86,107 +103,128 @@ pub(super) enum Kind {
 
 pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 
-/// The configuration so far, and the door that is being read.
-pub(super) struct Draft<'c> {
-    pub(super) config: &'c mut Config,
-    pub(super) door: Door,
-    /// What `door` is knocked on with; its method is made of this when all of it is read.
-    pub(super) open: Sequence,
-    pub(super) close: Sequence,
-}
-
-/// Why a value is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) problem: Problem,
-    /// The door that the value is in conflict with.
-    pub(super) other: Name,
-}
-
-impl From<Problem> for Fault {
-    fn from(problem: Problem) -> Self {
-        let other = Name::new();
-        Self { problem, other }
-    }
-}
-
 const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
-const LONGEST_CUTOFF: Duration = Duration::from_secs(30 * 86_400);
+const LONGEST_JITTER: Duration = Duration::from_secs(10);
+const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
+const PATH: &str = "an absolute path of at most 107 bytes";
 
 /// Every option of every section.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "source",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
         expected: "nflog",
-        meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink group",
+        meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
+                  group",
         secret: false,
         kind: Kind::One(source),
     },
     OptionSpec {
         name: "guard",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default("gate"),
         unit: "word",
         expected: "gate or mark",
         meaning: "what keeps doors shut: gate drops new connections itself, mark lets an \
                   accepting rule of the firewall ask for a mark",
         secret: false,
-        kind: Kind::One(guard),
+        kind: Kind::One(|draft, text| {
+            draft.global.guard = choice(text, &[("gate", Guard::Gate), ("mark", Guard::Mark)])?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "interface",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Required,
         unit: "interface",
         expected: "a network interface such as wan, 1 to 15 bytes of printable ASCII \
-                   without spaces and / : * \" \\",
+                  without spaces and / : * \" \\",
         meaning: "an interface that is guarded and on which knocks are heard",
         secret: false,
         kind: Kind::Many {
             add: interface,
-            clear: |draft| draft.config.global.interfaces.clear(),
+            clear: |draft| draft.global.interfaces.clear(),
             limit: MAX_INTERFACES,
         },
     },
     OptionSpec {
         name: "mark",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default("0x10000000"),
         unit: "hexadecimal number",
         expected: "a hexadecimal number from 0x1 to 0xffffffff",
         meaning: "the bits that guard mark sets on packets of granted sources",
         secret: false,
-        kind: Kind::One(mark),
+        kind: Kind::One(|draft, text| {
+            draft.global.mark = mark(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "nflog_group",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default("5"),
         unit: "number",
         expected: "a number from 1 to 65535",
         meaning: "the netlink group of source nflog; 0 is the kernel's own log",
         secret: false,
-        kind: Kind::One(nflog_group),
+        kind: Kind::One(|draft, text| {
+            draft.global.nflog_group = number(text, 1..=u16::MAX)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "control",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default(DEFAULT_CONTROL),
         unit: "path",
-        expected: "an absolute path of at most 107 bytes",
+        expected: PATH,
         meaning: "where the control socket lies",
         secret: false,
-        kind: Kind::One(control),
+        kind: Kind::One(|draft, text| {
+            draft.global.control = path(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "state_dir",
         section: Section::Postern,
+        methods: Methods::ALL,
         presence: Presence::Default("/etc/postern/state"),
         unit: "path",
-        expected: "an absolute path of at most 107 bytes",
+        expected: PATH,
+        meaning: "the folder of what one-time methods remember",
+        secret: false,
+        kind: Kind::One(state_dir),
+    },
+    OptionSpec {
+        name: "address",
+        section: Section::Client,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "host name or address",
+        expected: "a host name or an address, 1 to 255 bytes of printable ASCII without \
+                  spaces",
+        meaning: "where the knocks go unless the command line says otherwise",
+        secret: false,
+        kind: Kind::One(address),
+    },
+    OptionSpec {
+        name: "state_dir",
+        section: Section::Client,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "path",
+        expected: PATH,
         meaning: "the folder of what one-time methods remember",
         secret: false,
         kind: Kind::One(state_dir),
@@ -194,6 +232,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "guard",
         section: Section::Door,
+        methods: Methods::ALL,
         presence: Presence::Required,
         unit: "port",
         expected: PORT,
@@ -208,164 +247,353 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "method",
         section: Section::Door,
+        methods: Methods::ALL,
         presence: Presence::Required,
         unit: "word",
-        expected: "sequence-separate",
-        meaning: "how the ports to knock are chosen: sequence-separate has one sequence that \
-                  opens and another that closes",
+        expected: "one of single-same, single-separate, sequence-same, sequence-separate, \
+                  one-time-list, one-time-clock, one-time-seed",
+        meaning: "how the ports to knock are chosen: single has one knock and sequence \
+                  several, same closes as it opens and separate has knocks of its own to \
+                  close; one-time takes sequences from a list, or derives ports from a \
+                  secret and the clock or a counter",
         secret: false,
         kind: Kind::One(method),
     },
     OptionSpec {
         name: "open",
         section: Section::Door,
+        methods: Methods::STATIC,
         presence: Presence::Required,
         unit: "port",
         expected: PORT,
-        meaning: "a port to knock on to open the door, in the order of the file",
+        meaning: "a port to knock on to open the door, in the order of the file; where the \
+                  method ends in same, to close it too",
         secret: false,
         kind: Kind::Many {
-            add: |draft, text| knock(draft, text, |draft| &mut draft.open),
-            clear: |draft| draft.open.clear(),
+            add: |draft, text| knock(draft, text, |draft| &mut draft.door.open),
+            clear: |draft| draft.door.open.clear(),
             limit: MAX_STEPS,
         },
     },
     OptionSpec {
         name: "close",
         section: Section::Door,
+        methods: Methods::CLOSING,
         presence: Presence::Optional,
         unit: "port",
         expected: PORT,
-        meaning: "a port to knock on to close the door, in the order of the file; without any, \
-                  only time closes it",
+        meaning: "a port to knock on to close the door, in the order of the file; without \
+                  any, only time closes it",
         secret: false,
         kind: Kind::Many {
-            add: |draft, text| knock(draft, text, |draft| &mut draft.close),
-            clear: |draft| draft.close.clear(),
+            add: |draft, text| knock(draft, text, |draft| &mut draft.door.close),
+            clear: |draft| draft.door.close.clear(),
             limit: MAX_STEPS,
         },
     },
     OptionSpec {
+        name: "list_file",
+        section: Section::Door,
+        methods: Methods::LIST,
+        presence: Presence::Required,
+        unit: "path",
+        expected: PATH,
+        meaning: "the file of sequences, one on a line, each used once and in turn",
+        secret: false,
+        kind: Kind::One(list_file),
+    },
+    OptionSpec {
+        name: "at_end",
+        section: Section::Door,
+        methods: Methods::LIST,
+        presence: Presence::Default("wrap"),
+        unit: "word",
+        expected: "wrap or stop",
+        meaning: "what comes after the last sequence of the list: wrap is the first again, \
+                  stop leaves the door shut",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.at_end = choice(text, &[("wrap", AtEnd::Wrap), ("stop", AtEnd::Stop)])?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "secret_file",
+        section: Section::Door,
+        methods: Methods::CODE,
+        presence: Presence::Required,
+        unit: "path",
+        expected: PATH,
+        meaning: "the file that holds the secret which client and router share",
+        secret: true,
+        kind: Kind::One(secret_file),
+    },
+    OptionSpec {
+        name: "algorithm",
+        section: Section::Door,
+        methods: Methods::CODE,
+        presence: Presence::Default("sha1"),
+        unit: "word",
+        expected: "sha1, sha256 or sha512",
+        meaning: "the hash function that derives codes; many authenticator apps know sha1 \
+                  only",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.code.algorithm = choice(
+                text,
+                &[
+                    ("sha1", Algorithm::Sha1),
+                    ("sha256", Algorithm::Sha256),
+                    ("sha512", Algorithm::Sha512),
+                ],
+            )?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "digits",
+        section: Section::Door,
+        methods: Methods::CODE,
+        presence: Presence::Default("6"),
+        unit: "number",
+        expected: "6 or 8",
+        meaning: "the length of a code; each half of it is added to base and makes one \
+                  knock",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.code.digits = choice(text, &[("6", Digits::Six), ("8", Digits::Eight)])?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "base",
+        section: Section::Door,
+        methods: Methods::CODE,
+        presence: Presence::Default("10000"),
+        unit: "port",
+        expected: "a port from 1 to 64536, or to 55536 with 8 digits",
+        meaning: "the port that half a code of zeros stands for",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.code.base = number(text, 1..=u16::MAX)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "protocol",
+        section: Section::Door,
+        methods: Methods::CODE,
+        presence: Presence::Default("tcp"),
+        unit: "word",
+        expected: "tcp, udp or mixed",
+        meaning: "the protocol of both knocks of a code; with mixed, the first is TCP and \
+                  the second UDP",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.code.protocols = choice(
+                text,
+                &[
+                    ("tcp", [Tcp, Tcp]),
+                    ("udp", [Udp, Udp]),
+                    ("mixed", [Tcp, Udp]),
+                ],
+            )?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "period",
+        section: Section::Door,
+        methods: Methods::CLOCK,
+        presence: Presence::Default("30s"),
+        unit: "time",
+        expected: "a time of whole seconds from 5s to 1h, such as 30s",
+        meaning: "how long a code is the current one",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.period = period(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "skew",
+        section: Section::Door,
+        methods: Methods::CLOCK,
+        presence: Presence::Default("1"),
+        unit: "number",
+        expected: "a number from 0 to 10",
+        meaning: "how many periods before and after the current one are accepted too",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.skew = small_number(text, 0..=10)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "look_ahead",
+        section: Section::Door,
+        methods: Methods::SEED,
+        presence: Presence::Default("10"),
+        unit: "number",
+        expected: "a number from 1 to 31",
+        meaning: "how many codes are accepted, the next one and those after it, in case \
+                  that some were lost",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.look_ahead = small_number(text, 1..=31)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "order",
+        section: Section::Door,
+        methods: Methods::ONE_TIME,
+        presence: Presence::Default("any"),
+        unit: "word",
+        expected: "any or strict",
+        meaning: "whether the knocks that open may come in any order",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.code.order =
+                choice(text, &[("any", Order::Any), ("strict", Order::Strict)])?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "payload",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "payload",
+        expected: "dns, ntp, stun or quic, or hex: or text: and 1 to 64 bytes",
+        meaning: "what every UDP knock must carry: what a client of that protocol sends \
+                  first, or exactly these bytes",
+        secret: true,
+        kind: Kind::One(|draft, text| {
+            draft.door.payload = Some(payload(text)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "window",
         section: Section::Door,
+        methods: Methods::ALL,
         presence: Presence::Default("10s"),
         unit: "time",
         expected: "a time above 0 and up to 1h, such as 10s",
         meaning: "the time from the first knock of an attempt to its last",
         secret: false,
-        kind: Kind::One(window),
+        kind: Kind::One(|draft, text| {
+            draft.door.window = time(text, LONGEST_WINDOW)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "jitter",
+        section: Section::Door,
+        methods: Methods::STATIC,
+        presence: Presence::Default("50ms"),
+        unit: "time",
+        expected: "a time up to 10s, such as 50ms, or 0",
+        meaning: "how long after its successor a knock may still arrive, because packets \
+                  overtake each other",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.jitter = time_within(text, Duration::from_millis(0)..=LONGEST_JITTER)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "grant",
         section: Section::Door,
+        methods: Methods::ALL,
         presence: Presence::Default("30s"),
         unit: "time",
         expected: "a time above 0 and up to 365d, such as 30s",
         meaning: "how long a source may open new connections after its knocks",
         secret: false,
-        kind: Kind::One(grant),
+        kind: Kind::One(|draft, text| {
+            draft.door.grant = time(text, Duration::LONGEST)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "grant_prefix4",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Default("32"),
+        unit: "number",
+        expected: "a number from 8 to 32",
+        meaning: "how many bits of an IPv4 address are granted; 32 is that address only",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.grant_prefix4 = small_number(text, 8..=32)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "grant_prefix6",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Default("128"),
+        unit: "number",
+        expected: "a number from 16 to 128",
+        meaning: "how many bits of an IPv6 address are granted; 128 is that address only",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.grant_prefix6 = small_number(text, 16..=128)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "decoys",
+        section: Section::Door,
+        methods: Methods::STATIC,
+        presence: Presence::Default("16"),
+        unit: "number",
+        expected: "a number from 0 to 32",
+        meaning: "how many ports around the knock ports end an attempt when they are hit, \
+                  because only a port scan hits them",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.decoys = small_number(text, 0..=MAX_DECOYS)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "cutoff",
         section: Section::Door,
+        methods: Methods::ALL,
         presence: Presence::Optional,
         unit: "number per time",
         expected: "failures, 1 to 1000, per a time above 0 and up to 30d, such as 5 per 10m",
         meaning: "how many failed attempts within which time silence a source for as long",
         secret: false,
-        kind: Kind::One(cutoff),
+        kind: Kind::One(|draft, text| {
+            draft.door.cutoff = Some(cutoff(text)?);
+            Ok(())
+        }),
     },
 ];
 
-const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
-
-/// A door with nothing but a name.
-const fn blank_door(name: Name) -> Door {
-    Door {
-        name,
-        guards: Vec::new(),
-        method: Method::Separate {
-            open: Sequence::new(),
-            close: Sequence::new(),
-        },
-        payload: None,
-        window: Duration::from_millis(0),
-        jitter: Duration::from_millis(0),
-        grant_prefix4: 32,
-        grant_prefix6: 128,
-        grant: Duration::from_millis(0),
-        cutoff: None,
-    }
+/// The option of this name, and its index.
+pub(super) fn find(section: Section, name: &str) -> Option<(usize, &'static OptionSpec)> {
+    let mut options = OPTIONS.iter().enumerate();
+    options.find(|(_, spec)| spec.section == section && spec.name == name)
 }
 
-impl<'c> Draft<'c> {
-    pub(super) const fn new(config: &'c mut Config) -> Self {
-        Self {
-            config,
-            door: blank_door(Name::new()),
-            open: Sequence::new(),
-            close: Sequence::new(),
-        }
-    }
-
-    /// Begins another door.
-    pub(super) fn begin(&mut self, name: Name) {
-        self.door = blank_door(name);
-        self.open.clear();
-        self.close.clear();
-    }
-
-    /// Adds the door that was read to the others; there is room for it.
-    pub(super) fn end(&mut self) {
-        let mut door = core::mem::replace(&mut self.door, blank_door(Name::new()));
-        door.method = Method::Separate {
-            open: self.open.clone(),
-            close: self.close.clone(),
-        };
-        _ = self.config.doors.push(door);
-    }
-
-    /// Whether a door, perhaps the one being read, is knocked on at this port.
-    fn knocks_on(&self, door: &Door, port: Port) -> bool {
-        let is_port = |step: &Port| *step == port;
-        match door.name == self.door.name {
-            true => self.open.iter().chain(&self.close).any(is_port),
-            false => watches(door, port),
-        }
-    }
-
-    /// A fault that names the first door, the one being read included, of which `holds`.
-    fn conflict(&self, problem: Problem, holds: impl FnMut(&&Door) -> bool) -> Result<(), Fault> {
-        let mut doors = self.config.doors.iter().chain([&self.door]);
-        match doors.find(holds) {
-            Some(door) => Err(Fault {
-                problem,
-                other: door.name.clone(),
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the door's knocks can hit the port.
-pub(super) fn watches(door: &Door, port: Port) -> bool {
-    method::watched(door)
-        .any(|(protocol, numbers)| protocol == port.protocol && numbers.contains(&port.number))
+/// The option that says where the knocks of the method come from.
+pub(super) fn knocks_from(method: MethodName) -> Option<&'static OptionSpec> {
+    OPTIONS
+        .iter()
+        .filter(|spec| spec.presence == Presence::Required && spec.methods != Methods::ALL)
+        .find(|spec| spec.methods.contains(method))
 }
 
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.config.global.source = match text {
+    draft.global.source = match text {
         "nflog" => Source::Nflog,
         "packet" | "sockets" | "log" => return Err(Problem::NotYet.into()),
-        _ => return Err(Problem::UnknownWord.into()),
-    };
-    Ok(())
-}
-
-fn guard(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.config.global.guard = match text {
-        "gate" => Guard::Gate,
-        "mark" => Guard::Mark,
         _ => return Err(Problem::UnknownWord.into()),
     };
     Ok(())
@@ -382,62 +610,38 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     if text == "lo" {
         return Err(Problem::Loopback.into());
     }
-    if draft.config.global.interfaces.contains(&name) {
+    if draft.global.interfaces.contains(&name) {
         return Err(Problem::InterfaceTwice.into());
     }
-    push(&mut draft.config.global.interfaces, name)
-}
-
-fn mark(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    let digits = text.strip_prefix("0x").ok_or(Problem::BadValue)?;
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Problem::BadValue.into());
-    }
-    match u32::from_str_radix(digits, 16) {
-        Err(_) | Ok(0) => Err(Problem::OutOfRange.into()),
-        Ok(mark) => {
-            draft.config.global.mark = mark;
-            Ok(())
-        }
-    }
-}
-
-fn nflog_group(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.config.global.nflog_group = number(text, 1..=u16::MAX)?;
-    Ok(())
-}
-
-fn control(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.config.global.control = path(text)?;
-    Ok(())
+    push(&mut draft.global.interfaces, name)
 }
 
 fn state_dir(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.config.global.state_dir = path(text)?;
-    Ok(())
+    draft.global.state_dir = path(text)?;
+    lasting(text)
 }
 
-fn path(text: &str) -> Result<String<MAX_PATH>, Problem> {
-    if !text.starts_with('/') || text.ends_with('/') || text.chars().any(char::is_control) {
-        return Err(Problem::BadValue);
+fn address(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Problem::BadValue.into());
     }
-    String::try_from(text).map_err(|_| Problem::BadValue)
+    *draft.address = String::try_from(text).map_err(|_| Problem::BadValue)?;
+    Ok(())
 }
 
 fn guard_port(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     let port = port(text)?;
-    draft.conflict(Problem::GuardTwice, |door| door.guards.contains(&port))?;
-    draft.conflict(Problem::GuardIsKnock, |door| draft.knocks_on(door, port))?;
+    draft.check_guard(port)?;
     push(&mut draft.door.guards, port)
 }
 
-fn method(_: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    match text {
-        "sequence-separate" => Ok(()),
-        "single-same" | "single-separate" | "sequence-same" | "one-time-list"
-        | "one-time-clock" | "one-time-seed" => Err(Problem::NotYet.into()),
-        _ => Err(Problem::UnknownWord.into()),
-    }
+fn method(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.door.method = MethodName::parse(text);
+    draft
+        .door
+        .method
+        .map(drop)
+        .ok_or(Problem::UnknownWord.into())
 }
 
 fn knock(
@@ -446,7 +650,7 @@ fn knock(
     sequence: for<'d> fn(&'d mut Draft<'_>) -> &'d mut Sequence,
 ) -> Result<(), Fault> {
     let port = port(text)?;
-    draft.conflict(Problem::KnockIsGuard, |door| door.guards.contains(&port))?;
+    draft.check_knock(port)?;
     let sequence = sequence(draft);
     if sequence.contains(&port) {
         return Err(Problem::KnockTwice.into());
@@ -454,61 +658,26 @@ fn knock(
     push(sequence, port)
 }
 
-fn window(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.door.window = time(text, LONGEST_WINDOW)?;
-    Ok(())
+fn list_file(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.door.list_file = path(text)?;
+    draft.check_file(text)?;
+    lasting(text)
 }
 
-fn grant(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.door.grant = time(text, Duration::LONGEST)?;
-    Ok(())
+fn secret_file(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.door.code.secret_file = path(text)?;
+    draft.check_file(text)?;
+    lasting(text)
 }
 
-fn cutoff(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    let mut words = text.split_ascii_whitespace();
-    let (Some(failures), Some("per"), Some(within), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Problem::BadValue.into());
-    };
-    draft.door.cutoff = Some(Cutoff {
-        failures: number(failures, 1..=1000)?,
-        within: time(within, LONGEST_CUTOFF)?,
-    });
-    Ok(())
+/// Warns of a path that a reboot empties.
+fn lasting(path: &str) -> Result<(), Fault> {
+    match is_volatile(path) {
+        true => Err(Problem::Volatile.into()),
+        false => Ok(()),
+    }
 }
 
 fn push<T, const N: usize>(list: &mut Vec<T, N>, value: T) -> Result<(), Fault> {
     list.push(value).map_err(|_| Problem::TooManyValues.into())
-}
-
-fn port(text: &str) -> Result<Port, Problem> {
-    let (protocol, digits) = match text.split_once(':') {
-        None => (Protocol::Tcp, text),
-        Some(("tcp", digits)) => (Protocol::Tcp, digits),
-        Some(("udp", digits)) => (Protocol::Udp, digits),
-        Some(_) => return Err(Problem::BadValue),
-    };
-    let number = number(digits, 1..=u16::MAX)?;
-    Ok(Port { protocol, number })
-}
-
-fn number(text: &str, range: RangeInclusive<u16>) -> Result<u16, Problem> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Problem::BadValue);
-    }
-    let number = text.parse().map_err(|_| Problem::OutOfRange)?;
-    if range.contains(&number) {
-        Ok(number)
-    } else {
-        Err(Problem::OutOfRange)
-    }
-}
-
-fn time(text: &str, longest: Duration) -> Result<Duration, Problem> {
-    match Duration::parse(text) {
-        Err(DurationError::Number | DurationError::Unit) => Err(Problem::BadValue),
-        Ok(time) if time > Duration::default() && time <= longest => Ok(time),
-        Ok(_) | Err(DurationError::Range) => Err(Problem::OutOfRange),
-    }
 }

@@ -3,25 +3,28 @@
 use heapless::Vec;
 
 use super::diagnostic::Details;
-use super::options::{Draft, Kind, OptionSpec, Setter, watches};
+use super::draft::Draft;
+use super::judge::{self, Check};
+use super::methods::Methods;
+use super::options::{Kind, OptionSpec, Setter, find, knocks_from};
 use super::{
-    Config, Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section,
-    Severity,
+    Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section, Severity,
 };
-use crate::door::{MAX_DOORS, MAX_NAME, Name, Sequence};
-use crate::knock::Port;
-use crate::time::Duration;
+use crate::door::{Door, MAX_DOORS, MAX_NAME, Name};
+use crate::method;
 use crate::uci::{
     self, Cursor, Keyword, MAX_FILE, MAX_WORD, Position, Statement, Statements, SyntaxError, Word,
 };
 
 type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 
-/// Reads `text` into an empty `config`; whether there was no error.
-pub(super) fn read(text: &[u8], config: &mut Config, report: Report<'_>) -> bool {
+/// Reads `text`, whose global section is of this type, into an empty draft; whether there
+/// was no error.
+pub(super) fn read(text: &[u8], global: Section, draft: Draft<'_>, report: Report<'_>) -> bool {
     let reader = Reader {
         file: Statements::new(text),
-        draft: Draft::new(config),
+        draft,
+        global,
         section: None,
         section_at: Position::START,
         global_at: Position::START,
@@ -39,6 +42,8 @@ pub(super) fn read(text: &[u8], config: &mut Config, report: Report<'_>) -> bool
 struct Reader<'t, 'c, 'r> {
     file: Statements<'t>,
     draft: Draft<'c>,
+    /// The type of the global section: the router's, or a client's.
+    global: Section,
     /// The section that options belong to; `None` while they are ignored.
     section: Option<Section>,
     section_at: Position,
@@ -71,7 +76,6 @@ impl Found {
 
 impl Reader<'_, '_, '_> {
     fn read(mut self) -> bool {
-        self.set_defaults(Section::Postern);
         loop {
             let cursor = self.file.cursor();
             let Some(item) = self.file.next() else { break };
@@ -115,9 +119,19 @@ impl Reader<'_, '_, '_> {
         }
         self.section_at = section.position;
         match section.text.as_str() {
-            "postern" => self.open_global(name),
+            text if text == self.global.name() => self.open_global(name),
             "door" => self.open_door(name),
-            _ => self.tell(section.position, Problem::UnknownSection, word(section)),
+            "postern" => self.tell_at(Problem::RouterSection, Details::default()),
+            "client" => self.tell_at(Problem::ClientSection, Details::default()),
+            _ => self.tell_at(Problem::UnknownSection, self.global_word(section)),
+        }
+    }
+
+    /// A word, beside what the global section is called in this file.
+    fn global_word<'w>(&self, wrong: &'w Word) -> Details<'w> {
+        Details {
+            word: self.global.name(),
+            ..word(wrong)
         }
     }
 
@@ -167,17 +181,16 @@ impl Reader<'_, '_, '_> {
 
     fn open_global(&mut self, name: &Word) {
         if name.text != "global" {
-            self.tell(name.position, Problem::NotGlobal, word(name));
+            self.tell(name.position, Problem::NotGlobal, self.global_word(name));
         }
         self.global_at = self.section_at;
-        self.section = Some(Section::Postern);
+        self.section = Some(self.global);
     }
 
     fn open_door(&mut self, name: &Word) {
         self.any_door = true;
-        if self.draft.config.doors.is_full() {
-            let details = limit(MAX_DOORS);
-            return self.tell(self.section_at, Problem::TooManyDoors, details);
+        if self.draft.doors.is_full() {
+            return self.tell_at(Problem::TooManyDoors, limit(MAX_DOORS));
         }
         let door = self.door_name(name).unwrap_or_default();
         self.draft.begin(door);
@@ -189,7 +202,6 @@ impl Reader<'_, '_, '_> {
         {
             *given = None;
         }
-        self.set_defaults(Section::Door);
         self.section = Some(Section::Door);
     }
 
@@ -216,15 +228,6 @@ impl Reader<'_, '_, '_> {
             );
         }
         door
-    }
-
-    fn set_defaults(&mut self, section: Section) {
-        for spec in OPTIONS.iter().filter(|spec| spec.section == section) {
-            if let (Presence::Default(text), Kind::One(set)) = (spec.presence, spec.kind) {
-                // A test reads every default.
-                _ = set(&mut self.draft, text);
-            }
-        }
     }
 
     fn assign(&mut self, list: bool, name: &Word, value: &Word) {
@@ -287,12 +290,13 @@ impl Reader<'_, '_, '_> {
         let Err(fault) = set(&mut self.draft, value) else {
             return;
         };
+        let hidden = spec.secret && fault.problem == Problem::BadValue;
         let details = Details {
             spec: Some(spec),
-            value: if spec.secret { "(hidden)" } else { value },
+            value: if hidden { "(hidden)" } else { value },
             other: &fault.other,
             number: spec.limit().unwrap_or_default() as u32,
-            within: None,
+            ..Details::default()
         };
         self.tell(position, fault.problem, details);
     }
@@ -300,15 +304,17 @@ impl Reader<'_, '_, '_> {
     /// Ends the section that is being read, if any: what follows belongs to none.
     fn end_section(&mut self) {
         if self.section == Some(Section::Door) {
-            if !self.lost.in_section {
-                self.require(Section::Door, self.section_at);
-            }
+            self.check_options(Section::Door, self.section_at);
+            let door = self.draft.door.finish();
             if !self.failed.in_section {
-                self.judge();
+                self.judge(judge::ERRORS, &door);
             }
-            self.count_knock_ports();
+            if !self.failed.in_section && self.global == Section::Postern {
+                self.judge(judge::WARNINGS, &door);
+            }
+            self.count_knock_ports(&door);
             // `open_door` made sure that there is room.
-            self.draft.end();
+            _ = self.draft.doors.push(door);
         }
         self.section = None;
     }
@@ -317,56 +323,89 @@ impl Reader<'_, '_, '_> {
         if self.lost.in_file {
             return;
         }
-        self.section = Some(Section::Postern);
-        self.require(Section::Postern, self.global_at);
+        self.lost.in_section = false;
+        self.section = Some(self.global);
+        self.check_options(self.global, self.global_at);
         self.section = None;
         if !self.any_door {
             self.tell(Position::START, Problem::NoDoors, Details::default());
         }
     }
 
-    fn require(&mut self, section: Section, position: Position) {
+    /// Looks for options that are missing from the section, and those of other methods.
+    fn check_options(&mut self, section: Section, position: Position) {
         for (index, spec) in OPTIONS.iter().enumerate() {
-            let given = self.given.get(index).is_some_and(Option::is_some);
-            if spec.section == section && spec.presence == Presence::Required && !given {
-                self.tell_of(spec, position, Problem::Missing);
+            if spec.section != section {
+                continue;
+            }
+            let given = self.given.get(index).copied().flatten();
+            match given {
+                Some(given) => self.check_method(spec, given),
+                None if !self.lost.in_section && self.requires(spec) => {
+                    self.tell_of(spec, position, Problem::Missing);
+                }
+                None => {}
             }
         }
     }
 
+    /// Whether the section must have the option; with an unknown method, only if any must.
+    fn requires(&self, spec: &OptionSpec) -> bool {
+        let method = self.draft.door.method;
+        let belongs = spec.methods == Methods::ALL
+            || method.is_some_and(|method| spec.methods.contains(method));
+        // A client need not know what is behind the door.
+        let clients_need = self.global == Section::Postern || spec.name != "guard";
+        spec.presence == Presence::Required && belongs && clients_need
+    }
+
+    /// Refuses an option that the door's method does not have.
+    fn check_method(&mut self, spec: &'static OptionSpec, position: Position) {
+        let method = self.draft.door.method;
+        let Some(method) = method.filter(|method| !spec.methods.contains(*method)) else {
+            return;
+        };
+        let meant = knocks_from(method).filter(|_| spec.presence == Presence::Required);
+        let details = Details {
+            spec: Some(spec),
+            value: method.name(),
+            word: meant.map_or("", |meant| meant.name),
+            ..Details::default()
+        };
+        let problem = match meant {
+            Some(_) => Problem::OtherOption,
+            None => Problem::NotOfMethod,
+        };
+        self.tell(position, problem, details);
+    }
+
     /// Looks at a door that is right so far as a whole.
-    fn judge(&mut self) {
-        let Draft { open, close, .. } = &self.draft;
-        let clash = !open.is_empty() && !close.is_empty();
-        let clash = clash && (open.starts_with(close) || close.starts_with(open));
-        let (single, ascending) = (open.len() == 1, is_ascending(open));
-        if clash {
-            self.tell_at_option("close", Problem::SequencesClash);
-        }
-        if single {
-            self.tell_at_option("open", Problem::SingleKnock);
-        }
-        if ascending {
-            self.tell_at_option("open", Problem::Ascending);
-        }
-        if self.draft.door.grant < Duration::from_secs(1) {
-            self.tell_at_option("grant", Problem::ShortGrant);
+    fn judge(&mut self, checks: &[Check], door: &Door) {
+        for check in checks {
+            let Some(finding) = check(&self.draft, door) else {
+                continue;
+            };
+            let details = Details {
+                spec: find(Section::Door, finding.option).map(|(_, spec)| spec),
+                other: &finding.other,
+                number: finding.number,
+                ..Details::default()
+            };
+            self.tell(self.given_at(finding.option), finding.problem, details);
         }
     }
 
-    /// Counts the ports that this door is the first to knock on.
-    fn count_knock_ports(&mut self) {
-        let Draft {
-            config,
-            open,
-            close,
-            ..
-        } = &self.draft;
-        let is_new = |port: &&Port| !config.doors.iter().any(|door| watches(door, **port));
-        let only_closing = close.iter().filter(|port| !open.contains(port));
-        let before = self.knock_ports;
-        self.knock_ports += open.iter().chain(only_closing).filter(is_new).count();
-        if before <= MAX_KNOCK_PORTS && self.knock_ports > MAX_KNOCK_PORTS {
+    /// Counts the ports and ranges of ports that this door is the first to knock on.
+    fn count_knock_ports(&mut self, door: &Door) {
+        if self.knock_ports > MAX_KNOCK_PORTS {
+            return;
+        }
+        let others = || self.draft.doors.iter().flat_map(method::watched);
+        for (index, ports) in method::watched(door).enumerate() {
+            let mut earlier = method::watched(door).take(index).chain(others());
+            self.knock_ports += usize::from(!earlier.any(|other| other == ports));
+        }
+        if self.knock_ports > MAX_KNOCK_PORTS {
             let position = self.given_at("open");
             self.tell(position, Problem::TooManyKnockPorts, limit(MAX_KNOCK_PORTS));
         }
@@ -379,10 +418,8 @@ impl Reader<'_, '_, '_> {
         given.unwrap_or(self.section_at)
     }
 
-    fn tell_at_option(&mut self, name: &str, problem: Problem) {
-        if let Some((_, spec)) = find(Section::Door, name) {
-            self.tell_of(spec, self.given_at(name), problem);
-        }
+    fn tell_at(&mut self, problem: Problem, details: Details<'_>) {
+        self.tell(self.section_at, problem, details);
     }
 
     fn tell_of(&mut self, spec: &'static OptionSpec, position: Position, problem: Problem) {
@@ -396,8 +433,8 @@ impl Reader<'_, '_, '_> {
     fn tell(&mut self, position: Position, problem: Problem, details: Details<'_>) {
         let within = match (problem, self.section) {
             (Problem::Syntax(_) | Problem::ForeignPackage, _) | (_, None) => None,
-            (_, Some(Section::Postern)) => Some((Section::Postern, "global")),
             (_, Some(Section::Door)) => Some((Section::Door, self.draft.door.name.as_str())),
+            (_, Some(global)) => Some((global, "global")),
         };
         let severity = problem.severity();
         if severity == Severity::Error {
@@ -413,11 +450,6 @@ impl Reader<'_, '_, '_> {
     }
 }
 
-fn find(section: Section, name: &str) -> Option<(usize, &'static OptionSpec)> {
-    let mut options = OPTIONS.iter().enumerate();
-    options.find(|(_, spec)| spec.section == section && spec.name == name)
-}
-
 fn word(word: &Word) -> Details<'_> {
     Details {
         value: &word.text,
@@ -430,13 +462,4 @@ fn limit(number: usize) -> Details<'static> {
         number: number as u32,
         ..Details::default()
     }
-}
-
-/// Whether a scan of one protocol's ports in their order knocks in the order of `ports`.
-fn is_ascending(ports: &Sequence) -> bool {
-    ports.len() > 1
-        && ports.windows(2).all(|pair| match pair {
-            [first, second] => first.protocol == second.protocol && first.number < second.number,
-            _ => false,
-        })
 }

@@ -4,13 +4,17 @@ use std::{format, vec};
 
 use ufmt::{uWrite, uwrite};
 
-use super::options::{Draft, Kind};
+use super::draft::defaults;
 use super::*;
 use crate::door::{Cutoff, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
 use crate::knock::{Port, Protocol};
 use crate::time::Duration;
 
+type Vec64 = heapless::Vec<Door, MAX_DOORS>;
+
 const DESIGN: &[u8] = include_bytes!("../../../tests/golden/right/design.conf");
+
+const SEVEN: &[u8] = include_bytes!("../../../tests/golden/client/right/seven-methods.conf");
 
 /// A valid global section and the start of a door, on five lines.
 const HEAD: &str = "config postern global\nlist interface wan\nconfig door ssh\n\
@@ -38,6 +42,17 @@ fn parse(text: impl AsRef<[u8]>) -> (Option<Config>, Vec<(u32, Problem, String)>
         said.push((diagnostic.line, diagnostic.problem, message.0));
     });
     (config, said)
+}
+
+/// The same for a client's file.
+fn parse_client(text: impl AsRef<[u8]>) -> (Option<Client>, Vec<(u32, Problem, String)>) {
+    let mut said = Vec::new();
+    let client = Client::parse(text.as_ref(), |diagnostic| {
+        let mut message = Text(String::new());
+        let Ok(()) = uwrite!(message, "{}", diagnostic);
+        said.push((diagnostic.line, diagnostic.problem, message.0));
+    });
+    (client, said)
 }
 
 fn problems(text: impl AsRef<[u8]>) -> Vec<Problem> {
@@ -83,10 +98,11 @@ fn the_example_of_the_design() {
             },
             payload: None,
             window: Duration::from_secs(10),
-            jitter: Duration::from_millis(0),
+            jitter: Duration::from_millis(50),
             grant: Duration::from_secs(30),
             grant_prefix4: 32,
             grant_prefix6: 128,
+            decoys: 16,
             cutoff: Some(Cutoff {
                 failures: 5,
                 within: Duration::from_secs(600),
@@ -100,24 +116,28 @@ fn the_example_of_the_design() {
 
 #[test]
 fn every_default_can_be_read() {
-    let mut config = Config {
-        global: Global::EMPTY,
-        doors: heapless::Vec::new(),
-    };
-    let mut draft = Draft::new(&mut config);
-    for spec in OPTIONS {
-        match (spec.presence, spec.kind) {
-            (Presence::Default(text), Kind::One(set)) => {
-                assert_eq!(set(&mut draft, text), Ok(()), "{}", spec.name);
-            }
-            (Presence::Default(_), Kind::Many { .. }) => panic!("{}", spec.name),
-            _ => {}
+    let (mut global, mut address, mut doors) = (Global::EMPTY, Default::default(), Vec64::new());
+    let mut draft = Draft::new(&mut global, &mut address, &mut doors, Section::Postern);
+    for section in [Section::Postern, Section::Client, Section::Door] {
+        for (set, text) in defaults(section) {
+            assert_eq!(set(&mut draft, text), Ok(()), "{text}");
         }
     }
-    assert_eq!(draft.door.window, Duration::from_secs(10));
-    assert_eq!(draft.door.grant, Duration::from_secs(30));
-    assert_eq!(config.global.mark, 0x1000_0000);
-    assert_eq!(config.global.guard, Guard::Gate);
+    let is_default = |spec: &&OptionSpec| matches!(spec.presence, Presence::Default(_));
+    let many = OPTIONS
+        .iter()
+        .filter(is_default)
+        .find(|spec| spec.one().is_none());
+    assert!(many.is_none(), "{many:?}");
+    let door = draft.door;
+    assert_eq!(door.window, Duration::from_secs(10));
+    assert_eq!(door.jitter, Duration::from_millis(50));
+    assert_eq!(door.grant, Duration::from_secs(30));
+    assert_eq!((door.grant_prefix4, door.grant_prefix6), (32, 128));
+    assert_eq!((door.period, door.skew, door.look_ahead), (30, 1, 10));
+    assert_eq!((door.code.base, door.code.digits.count()), (10_000, 6));
+    assert_eq!(global.mark, 0x1000_0000);
+    assert_eq!(global.guard, Guard::Gate);
 }
 
 #[test]
@@ -133,8 +153,9 @@ fn options_are_described_and_named_once() {
 
 #[test]
 fn a_configuration_is_small() {
-    let size = size_of::<Config>();
-    assert!(size <= 48 * 1024, "{size} bytes");
+    for size in [size_of::<Config>(), size_of::<Client>()] {
+        assert!(size <= 48 * 1024, "{size} bytes");
+    }
 }
 
 #[test]
@@ -225,13 +246,8 @@ fn values_that_are_refused() {
         ),
         (
             "option method",
-            "sequence SEQUENCE-SEPARATE",
+            "sequence SEQUENCE-SEPARATE one-time single_same",
             Problem::UnknownWord,
-        ),
-        (
-            "option method",
-            "single-same single-separate sequence-same one-time-list one-time-clock one-time-seed",
-            Problem::NotYet,
         ),
     ] {
         for value in split(values) {
@@ -341,6 +357,105 @@ fn what_is_lost_with_a_section_is_not_missed() {
     assert_eq!(problems(text), [lost]);
 }
 
+/// A one-time door of a client with this option.
+fn one_time(method: &str, option: &str) -> (Option<Client>, Vec<(u32, Problem, String)>) {
+    let source = if method == "one-time-list" {
+        "list"
+    } else {
+        "secret"
+    };
+    parse_client(format!(
+        "config door ssh\noption method {method}\noption {source}_file /etc/ssh\n{option}\n"
+    ))
+}
+
+#[test]
+fn limits_of_one_time_methods() {
+    use Problem::{BadValue, OutOfRange};
+    for (method, option, accepted, refused) in [
+        (
+            "one-time-clock",
+            "period",
+            "5s 30000ms 3600 1h",
+            "4999ms 3601s 0",
+        ),
+        ("one-time-clock", "skew", "0 10", "11 256 65536"),
+        ("one-time-seed", "look_ahead", "1 31", "0 32 257"),
+        (
+            "one-time-seed",
+            "base",
+            "1 10000 64536",
+            "0 65536 99999999999",
+        ),
+        ("one-time-list", "grant_prefix4", "8 32", "7 33 264"),
+        ("one-time-list", "grant_prefix6", "16 128", "15 129 256"),
+    ] {
+        for value in accepted.split(' ') {
+            let (client, said) = one_time(method, &format!("option {option} {value}"));
+            assert!(
+                client.is_some() && said.is_empty(),
+                "{option} {value}: {said:?}"
+            );
+        }
+        for value in refused.split(' ') {
+            let (_, said) = one_time(method, &format!("option {option} {value}"));
+            assert_eq!((said.len(), said[0].1), (1, OutOfRange), "{option} {value}");
+        }
+        for value in ["''x", "-1", "+1", "1.0", "0x1"] {
+            let (_, said) = one_time(method, &format!("option {option} {value}"));
+            assert_eq!((said.len(), said[0].1), (1, BadValue), "{option} {value}");
+        }
+    }
+}
+
+#[test]
+fn a_code_ends_at_the_last_port() {
+    for (digits, highest) in [(6, 64_536), (8, 55_536)] {
+        let base = |base| {
+            let (client, said) = one_time(
+                "one-time-clock",
+                &format!("option base {base}\noption digits {digits}"),
+            );
+            (client, said.first().map(|said| said.1))
+        };
+        let (client, said) = base(highest);
+        assert_eq!(said, None);
+        let ranges = client.unwrap().doors[0].method.code().unwrap().ranges();
+        assert_eq!(*ranges[0].1.end(), u16::MAX);
+        assert_eq!(base(highest + 1), (None, Some(Problem::BaseTooHigh)));
+    }
+}
+
+#[test]
+fn capacities_of_a_client() {
+    for (option, longest, accepted) in [
+        ("address", "x".repeat(MAX_ADDRESS), true),
+        ("address", "x".repeat(MAX_ADDRESS + 1), false),
+        ("state_dir", format!("/{}", "x".repeat(MAX_PATH - 1)), true),
+        ("state_dir", format!("/{}", "x".repeat(MAX_PATH)), false),
+    ] {
+        let text = format!("config client global\noption {option} {longest}\n{DOOR_OF_CLIENT}");
+        let (client, said) = parse_client(text);
+        assert_eq!(
+            (client.is_some(), said.is_empty()),
+            (accepted, accepted),
+            "{said:?}"
+        );
+    }
+}
+
+const DOOR_OF_CLIENT: &str = "config door ssh\noption method one-time-list\n\
+                              option list_file /etc/ssh.list\n";
+
+#[test]
+fn a_client_has_no_defaults_of_its_own() {
+    let (client, said) = parse_client(DOOR_OF_CLIENT);
+    let client = client.unwrap();
+    assert_eq!(said, []);
+    assert!(client.address.is_empty() && client.state_dir.is_empty());
+    assert!(client.doors[0].guards.is_empty());
+}
+
 /// That `count` is accepted by the configuration `make` writes, and one more is not.
 fn limit(count: usize, problem: Problem, make: impl Fn(usize) -> String) {
     let (config, said) = parse(make(count));
@@ -375,22 +490,22 @@ fn capacities() {
     });
     limit(MAX_NAME, Problem::DoorName, |count| {
         format!(
-            "{HEAD}{TAIL}config door {}\noption method sequence-separate\nlist guard 23\nlist open 5\n",
+            "{HEAD}{TAIL}config door {}\noption method sequence-separate\nlist guard 23\nlist open 5\nlist open 3\n",
             "x".repeat(count)
         )
     });
     limit(MAX_GUARDS, Problem::TooManyValues, |count| {
         let guards = repeat(count, |index| format!("list guard {}\n", 100 + index));
-        format!("{bare}{guards}list open 9\n")
+        format!("{bare}{guards}list open 9\nlist open 7\n")
     });
     for (sequence, other) in [("open", "close"), ("close", "open")] {
         limit(MAX_STEPS, Problem::TooManyValues, |count| {
             let steps = repeat(count, |index| format!("list {sequence} {}\n", 100 + index));
-            format!("{bare}list guard 22\n{steps}list {other} 9\n")
+            format!("{bare}list guard 22\n{steps}list {other} 9\nlist {other} 7\n")
         });
     }
     limit(MAX_DOORS, Problem::TooManyDoors, |count| {
-        let doors = repeat(count, |index| door(index, &[index as u16 + 1000]));
+        let doors = repeat(count, |index| door(index, &[index as u16 + 1000, 9]));
         format!("config postern global\nlist interface wan\n{doors}")
     });
     limit(MAX_SECTIONS, Problem::TooManySections, |count| {
@@ -430,12 +545,46 @@ fn distinct_knock_ports_are_counted_over_all_doors() {
     });
 }
 
+/// A code door that asks for ports of both protocols from `base` on.
+fn code_door(index: usize, base: usize) -> String {
+    format!(
+        "config door c{index}\noption method one-time-seed\noption cutoff '5 per 1h'\n\
+         option secret_file /etc/c{index}\noption base {base}\noption protocol mixed\n\
+         list guard {}\n",
+        61_000 + index
+    )
+}
+
 #[test]
-fn values_of_unknown_options_are_not_repeated() {
+fn a_range_of_ports_counts_as_one_and_the_engine_has_room_for_all() {
+    let static_doors = repeat(30, |index| {
+        let ports: Vec<u16> = (0..MAX_STEPS)
+            .map(|step| (20_001 - 3 * (index * MAX_STEPS + step) as i32).try_into())
+            .map(Result::unwrap)
+            .collect();
+        door(index, &ports)
+    });
+    let global = "config postern global\nlist interface wan\n";
+    let text = |last: &str| {
+        let codes = repeat(32, |index| code_door(index, 20_000 + 1_001 * index));
+        // The ports of this door are counted already.
+        let shared = code_door(32, 20_000);
+        format!("{global}{static_doors}{codes}{shared}{last}")
+    };
+    let config = valid(text(""));
+    let mut engine = std::boxed::Box::new(crate::engine::Engine::<8>::new());
+    assert_eq!(engine.configure(config.doors), Ok(()));
+    let one_more = code_door(33, 20_007).replace("mixed", "tcp");
+    assert_eq!(problems(text(&one_more)), [Problem::TooManyKnockPorts]);
+}
+
+#[test]
+fn values_that_may_be_secrets_are_not_repeated() {
     let (_, said) = parse(format!(
-        "{HEAD}option seed 'JBSWY3DP'\n{TAIL}option sede JBSWY3DP x\n"
+        "{HEAD}option seed 'JBSWY3DP'\n{TAIL}option sede JBSWY3DP x\n\
+         option secret_file 'JBSWY3DP'\noption payload JBSWY3DP\n"
     ));
-    assert_eq!(said.len(), 2);
+    assert_eq!(said.len(), 5, "{said:?}");
     assert!(
         said.iter().all(|(_, _, message)| !message.contains("JBSW")),
         "{said:?}"
@@ -450,9 +599,9 @@ fn xorshift(state: &mut u64) -> usize {
     (*state >> 16) as usize
 }
 
-#[test]
-fn mutated_files_never_panic_and_never_drive_a_terminal() {
-    let words: [&[u8]; 12] = [
+/// A text with some of its bytes changed.
+fn mutated(text: &[u8], state: &mut u64) -> Vec<u8> {
+    let words: [&[u8]; 16] = [
         b"'",
         b"\"",
         b"\\\n",
@@ -465,40 +614,76 @@ fn mutated_files_never_panic_and_never_drive_a_terminal() {
         b"\xff",
         b"\x1b[2J",
         b"tcp:22 ",
+        b"\noption base ",
+        b"\noption payload 'text:'",
+        b"65535",
+        b"\nlist close udp:9\n",
     ];
+    let mut text = text.to_vec();
+    for _ in 0..1 + xorshift(state) % 4 {
+        let at = xorshift(state) % text.len();
+        let to = (at + xorshift(state) % 9).min(text.len());
+        match xorshift(state) % 4 {
+            0 => text[at] = xorshift(state) as u8,
+            1 => drop(text.drain(at..to)),
+            2 => drop(text.splice(at..at, words[xorshift(state) % words.len()].to_vec())),
+            _ => drop(text.splice(at..at, text[at..].to_vec())),
+        }
+        text.truncate(4096);
+        if text.is_empty() {
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
+fn check_diagnostic(text: &[u8], line: u32, message: &str) {
+    let lines = text.iter().filter(|byte| **byte == b'\n').count() as u32;
+    assert!((1..=lines + 1).contains(&line), "{message}");
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    assert!(message.bytes().all(printable), "{message}");
+}
+
+/// That a client reads what is written of a door as the same door.
+fn check_written(door: &Door) {
+    let mut section = Text(String::new());
+    let Ok(()) = write(door, &mut section);
+    let (client, said) = parse_client(&section.0);
+    assert_eq!(said, [], "{}", section.0);
+    assert_eq!(
+        client.unwrap().doors.as_slice(),
+        core::slice::from_ref(door),
+        "{}",
+        section.0
+    );
+}
+
+#[test]
+fn mutated_files_never_panic_and_never_drive_a_terminal() {
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let mut accepted = 0;
-    for _ in 0..20_000 {
-        let mut text = DESIGN.to_vec();
-        for _ in 0..1 + xorshift(&mut state) % 4 {
-            let at = xorshift(&mut state) % text.len();
-            let to = (at + xorshift(&mut state) % 9).min(text.len());
-            match xorshift(&mut state) % 4 {
-                0 => text[at] = xorshift(&mut state) as u8,
-                1 => drop(text.drain(at..to)),
-                2 => drop(text.splice(at..at, words[xorshift(&mut state) % words.len()].to_vec())),
-                _ => drop(text.splice(at..at, text[at..].to_vec())),
-            }
-            text.truncate(4096);
-            if text.is_empty() {
-                text.push(b'\n');
-            }
-        }
-        let (config, said) = parse(&text);
-        accepted += usize::from(config.is_some());
-        for (line, _, message) in &said {
-            let lines = text.iter().filter(|byte| **byte == b'\n').count() as u32;
-            assert!((1..=lines + 1).contains(line), "{message}");
+    for round in 0..20_000 {
+        let router = round % 2 == 0;
+        let text = mutated(if router { DESIGN } else { SEVEN }, &mut state);
+        let (doors, said) = if router {
+            let (config, said) = parse(&text);
             assert!(
-                message
-                    .bytes()
-                    .all(|byte| byte == b' ' || byte.is_ascii_graphic()),
-                "{message}"
+                config
+                    .iter()
+                    .all(|config| !config.global.interfaces.is_empty())
             );
+            (config.map(|config| config.doors), said)
+        } else {
+            let (client, said) = parse_client(&text);
+            (client.map(|client| client.doors), said)
+        };
+        accepted += usize::from(doors.is_some());
+        for (line, _, message) in &said {
+            check_diagnostic(&text, *line, message);
         }
-        if let Some(config) = config {
-            assert!(config.doors.iter().all(|door| !door.guards.is_empty()));
-            assert!(!config.global.interfaces.is_empty());
+        for door in doors.iter().flatten() {
+            assert!(!router || !door.guards.is_empty());
+            check_written(door);
         }
     }
     assert!(

@@ -148,6 +148,12 @@ pub fn watched(door: &Door) -> impl Iterator<Item = (Protocol, RangeInclusive<u1
     steps.chain(door.method.code().into_iter().flat_map(Code::ranges))
 }
 
+/// Whether the door's knocks can hit this port, as [`watched`] has it.
+pub fn watches(door: &Door, port: Port) -> bool {
+    watched(door)
+        .any(|(protocol, numbers)| protocol == port.protocol && numbers.contains(&port.number))
+}
+
 impl Armed {
     /// Makes a counter, and all before it, useless.
     pub(crate) fn spend(&mut self, counter: u64) {

@@ -1,0 +1,158 @@
+//! What only a whole door shows: each check looks at one thing that options have in common.
+
+use super::Problem;
+use super::draft::Draft;
+use crate::code::Code;
+use crate::door::{Door, Method, Name, Sequence};
+use crate::knock::Protocol;
+use crate::method;
+use crate::payload::Payload;
+use crate::time::Duration;
+
+/// What a check found, and the option at which to say it.
+pub(super) struct Finding {
+    pub(super) option: &'static str,
+    pub(super) problem: Problem,
+    pub(super) number: u32,
+    pub(super) other: Name,
+}
+
+/// Looks at the door that was just read; the doors before it are in the draft.
+pub(super) type Check = fn(&Draft<'_>, &Door) -> Option<Finding>;
+
+/// What makes a door impossible.
+pub(super) const ERRORS: &[Check] = &[
+    |draft, _| too_many_for_single(draft, "open", &draft.door.open),
+    |draft, _| too_many_for_single(draft, "close", &draft.door.close),
+    too_few_for_a_sequence,
+    sequences_clash,
+    base_too_high,
+    code_is_guard,
+    close_is_code,
+    payload_without_udp,
+];
+
+/// What makes a door weak. A client cannot help it.
+pub(super) const WARNINGS: &[Check] = &[
+    single_knock,
+    ascending,
+    no_cutoff,
+    short_grant,
+    |_, door| wide_prefix("grant_prefix4", door.grant_prefix4, 24),
+    |_, door| wide_prefix("grant_prefix6", door.grant_prefix6, 64),
+];
+
+fn at(option: &'static str, problem: Problem) -> Finding {
+    numbered(option, problem, 0)
+}
+
+fn numbered(option: &'static str, problem: Problem, number: u32) -> Finding {
+    Finding {
+        option,
+        problem,
+        number,
+        other: Name::new(),
+    }
+}
+
+fn too_many_for_single(
+    draft: &Draft<'_>,
+    option: &'static str,
+    knocks: &Sequence,
+) -> Option<Finding> {
+    let single = draft.door.method.is_some_and(|method| method.is_single());
+    (single && knocks.len() > 1).then(|| at(option, Problem::NotSingle))
+}
+
+fn too_few_for_a_sequence(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let single = draft.door.method.is_none_or(|method| method.is_single());
+    let too_few = !single && !door.method.is_one_time() && draft.door.open.len() < 2;
+    too_few.then(|| at("open", Problem::NoSequence))
+}
+
+fn sequences_clash(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let Method::Separate { open, close } = &door.method else {
+        return None;
+    };
+    let clash = !close.is_empty() && (open.starts_with(close) || close.starts_with(open));
+    clash.then(|| at("close", Problem::SequencesClash))
+}
+
+fn base_too_high(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let code = door.method.code()?;
+    let highest = u16::MAX - (code.digits.group() - 1);
+    let problem = Problem::BaseTooHigh;
+    (code.base > highest).then(|| numbered("base", problem, u32::from(highest)))
+}
+
+fn code_is_guard(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let code = door.method.code()?;
+    let guarding = |other: &&Door| {
+        let mut guards = other.guards.iter();
+        guards.any(|guard| asks_for(code, guard.protocol, guard.number))
+    };
+    let other = draft.doors.iter().chain([door]).find(guarding)?;
+    Some(Finding {
+        other: other.name.clone(),
+        ..at("base", Problem::CodeIsGuard)
+    })
+}
+
+fn close_is_code(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let code = door.method.code()?;
+    let mut close = door.method.close().iter();
+    let both = close.any(|port| asks_for(code, port.protocol, port.number));
+    let group = u32::from(code.digits.group());
+    both.then(|| numbered("close", Problem::CloseIsCode, group))
+}
+
+/// Whether some code makes its owner knock on the port.
+fn asks_for(code: &Code, protocol: Protocol, number: u16) -> bool {
+    let mut ranges = code.ranges().into_iter();
+    ranges.any(|(other, numbers)| other == protocol && numbers.contains(&number))
+}
+
+fn payload_without_udp(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    door.payload.as_ref()?;
+    // The ports of a list are not known here.
+    let known = !matches!(door.method, Method::List { .. });
+    let without = known && !knocks_by_udp(door);
+    without.then(|| at("payload", Problem::PayloadWithoutUdp))
+}
+
+fn knocks_by_udp(door: &Door) -> bool {
+    method::watched(door).any(|(protocol, _)| protocol == Protocol::Udp)
+}
+
+fn single_knock(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let single = draft.door.method?.is_single();
+    // Scanners know the dresses of other protocols too.
+    let own_bytes = matches!(door.payload, Some(Payload::Bytes(_)));
+    let mut open = draft.door.open.iter();
+    let protected = own_bytes && open.all(|knock| knock.protocol == Protocol::Udp);
+    (single && !protected).then(|| at("open", Problem::SingleKnock))
+}
+
+/// A scan of one protocol's ports in their order would open the door.
+fn ascending(draft: &Draft<'_>, _: &Door) -> Option<Finding> {
+    let open = &draft.door.open;
+    let ascending = open.windows(2).all(|pair| match pair {
+        [first, second] => first.protocol == second.protocol && first.number < second.number,
+        _ => false,
+    });
+    (open.len() > 1 && ascending).then(|| at("open", Problem::Ascending))
+}
+
+fn no_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let digits = door.method.code()?.digits.count();
+    let problem = Problem::NoCutoff;
+    (door.cutoff.is_none()).then(|| numbered("method", problem, digits))
+}
+
+fn short_grant(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    (door.grant < Duration::from_secs(1)).then(|| at("grant", Problem::ShortGrant))
+}
+
+fn wide_prefix(option: &'static str, prefix: u8, least: u8) -> Option<Finding> {
+    (prefix < least).then(|| numbered(option, Problem::WidePrefix, u32::from(least)))
+}

@@ -1,0 +1,133 @@
+//! Decoys: ports around the knock ports that nobody who knows the sequence touches.
+//!
+//! Whoever scans for open ports hits the knock ports too, and scans often enough hit them
+//! in the right order. Between two of them he will also hit decoys, and a hit at a decoy
+//! ends an attempt like any wrong knock. Decoys are only listened to: whatever answers on
+//! such a port, or does not, goes on as before, and a hit without an attempt under way
+//! means nothing.
+//!
+//! They follow from the secret sequence, so they are the same after a restart and unknown to
+//! whoever does not know it.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use crate::door::{Door, Method};
+use crate::hash::Key;
+use crate::knock::Port;
+use crate::method;
+
+/// How far from a knock port its decoys lie at most.
+const DISTANCE: u64 = 512;
+/// Tries for each decoy before it is done without, where ports are crowded.
+const TRIES: u64 = 16;
+
+/// The decoys of `door`, one of `doors`. The same port can come twice.
+pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Port> + 'd {
+    let steps = match &door.method {
+        Method::Same { steps } => steps.as_slice(),
+        Method::Separate { open, .. } => open,
+        // The ports of a code's range are decoys to each other, and nobody can scan for a
+        // sequence that is used once.
+        Method::List { .. } | Method::Clock { .. } | Method::Seed { .. } => &[],
+    };
+    let seed = seed(steps);
+    let numbers = 0..u64::from(door.decoys);
+    numbers
+        .zip(steps.iter().cycle())
+        .filter_map(move |(number, step)| {
+            let mut tries = (0..TRIES).map(|again| number * TRIES + again);
+            tries.find_map(|number| {
+                neighbour(*step, seed, number).filter(|port| is_free(*port, doors))
+            })
+        })
+}
+
+/// A port near `step`.
+fn neighbour(step: Port, seed: u64, number: u64) -> Option<Port> {
+    let hash = mix(seed, number);
+    let distance = u16::try_from(hash % DISTANCE + 1).ok()?;
+    let number = match hash >> 32 & 1 {
+        0 => step.number.checked_add(distance)?,
+        _ => step
+            .number
+            .checked_sub(distance)
+            .filter(|number| *number > 0)?,
+    };
+    Some(Port { number, ..step })
+}
+
+fn is_free(port: Port, doors: &[Door]) -> bool {
+    !doors
+        .iter()
+        .any(|door| door.guards.contains(&port) || method::watches(door, port))
+}
+
+fn seed(steps: &[Port]) -> u64 {
+    let protocol = |port: &Port| u64::from(port.protocol.number()) << 16;
+    steps.iter().fold(0, |seed, port| {
+        mix(seed, protocol(port) | u64::from(port.number))
+    })
+}
+
+fn mix(seed: u64, value: u64) -> u64 {
+    let key = Key::new((u128::from(seed) << 64).to_le_bytes());
+    key.hash(IpAddr::V6(Ipv6Addr::from_bits(value.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::door::Sequence;
+    use crate::door::tests::door;
+    use crate::knock::Protocol;
+
+    fn tcp(number: u16) -> Port {
+        let protocol = Protocol::Tcp;
+        Port { protocol, number }
+    }
+
+    fn same(steps: &[Port]) -> Door {
+        door(Method::Same {
+            steps: Sequence::from_slice(steps).unwrap(),
+        })
+    }
+
+    #[test]
+    fn they_surround_the_knocks_and_are_always_the_same() {
+        let door = same(&[tcp(7000), tcp(9000)]);
+        let doors = [door.clone()];
+        let found: Vec<Port> = decoys(&door, &doors).collect();
+        assert_eq!(found.len(), 16);
+        assert_eq!(found, decoys(&door, &doors).collect::<Vec<_>>());
+        for (decoy, near) in found.iter().zip([7000u16, 9000].iter().cycle()) {
+            assert!(
+                (1..=512).contains(&decoy.number.abs_diff(*near)),
+                "{decoy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_sequence_has_others() {
+        let all = |steps: &[Port]| {
+            let door = same(steps);
+            let doors = [door.clone()];
+            decoys(&door, &doors).collect::<BTreeSet<_>>()
+        };
+        assert_ne!(all(&[tcp(7000), tcp(9000)]), all(&[tcp(7000), tcp(9001)]));
+    }
+
+    #[test]
+    fn they_are_nobodys_knock_and_nobodys_service() {
+        let crowd: Vec<Port> = (1..=32).map(tcp).collect();
+        let mut other = same(&crowd);
+        other.guards = (33..=48).map(tcp).collect();
+        let doors = [same(&[tcp(20), tcp(65535)]), other];
+        for decoy in doors.iter().flat_map(|door| decoys(door, &doors)) {
+            assert!(decoy.number > 48 && decoy.number < 65535, "{decoy:?}");
+        }
+    }
+}
