@@ -1,10 +1,10 @@
 //! A folder for one test, gone when the test ends.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) struct Scratch(PathBuf);
 
