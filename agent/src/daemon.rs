@@ -108,8 +108,9 @@ impl<'e> Agent<'e> {
             if ready.signals && self.heed(&mut signals)? == Resolve::End {
                 return Ok(());
             }
-            self.engine.poll(boottime());
-            self.keep_time();
+            let now = boottime();
+            self.engine.poll(now);
+            self.keep_time(now);
             if ready.source {
                 self.hear_knocks();
             }
@@ -154,8 +155,7 @@ impl<'e> Agent<'e> {
     }
 
     /// Other codes open a door as time passes.
-    fn keep_time(&mut self) {
-        let now = boottime();
+    fn keep_time(&mut self, now: Instant) {
         if self.one_time.keep_time_at().is_some_and(|at| at <= now) {
             self.one_time.keep_time(self.engine, now, &WallClock::now());
             self.tell_notices();
@@ -394,7 +394,8 @@ fn act(
         match may_open(index, door, remembered.as_ref()) {
             Ok(()) => admit(firewall, journal, now, door, source),
             Err(Withheld::NotRemembered(why)) => journal.say(now, || {
-                format!("door {}: not opened for {source}: {why}", door.name)
+                let name = &door.name;
+                format!("door {name}: not opened for {source}: its use cannot be saved: {why}")
             }),
             Err(Withheld::OtherDoor) => {
                 let why = "the same knocks opened another one-time door; these can be repeated";

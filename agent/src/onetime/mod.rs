@@ -58,8 +58,8 @@ struct Keeper {
     known_as: (String, &'static str),
     material: Result<Material, String>,
     memory: Memory,
-    /// The memory is ahead of the disk, because that failed.
-    unsaved: bool,
+    /// The memory is ahead of the disk, because that failed: how.
+    unsaved: Option<String>,
     /// Why nothing opens it at present.
     shut: Option<String>,
 }
@@ -211,9 +211,15 @@ impl OneTime {
             Memory::Next(next) => Some(next),
             Memory::Everything | Memory::Lost { .. } => None,
         };
+        let unsaved = || {
+            let why = keeper.unsaved.as_ref()?;
+            Some(format!(
+                "its last use cannot be saved, so the next could be repeated: {why}"
+            ))
+        };
         Some(Progress {
             next,
-            shut: keeper.shut.clone(),
+            shut: keeper.shut.clone().or_else(unsaved),
         })
     }
 
@@ -231,20 +237,20 @@ impl Keeper {
             known_as: (door.name.as_str().into(), door.method.name()),
             material: Material::load(door, guarded),
             memory: Memory::load(door, folder),
-            unsaved: false,
+            unsaved: None,
             shut: None,
         }
     }
 
     /// What the same door's former keeper knew and the disk does not goes on to hold.
     fn after(mut self, former: &Self) -> Self {
-        if former.unsaved || self.memory == Memory::Everything {
+        if former.unsaved.is_some() || self.memory == Memory::Everything {
             self.memory = match (&self.memory, &former.memory) {
                 (Memory::Next(saved), Memory::Next(known)) => Memory::Next(*saved.max(known)),
                 (_, Memory::Next(known)) => Memory::Next(*known),
                 (found, _) => found.clone(),
             };
-            self.unsaved = former.unsaved;
+            self.unsaved.clone_from(&former.unsaved);
         }
         self
     }
@@ -365,9 +371,9 @@ impl Keeper {
     /// Makes everything before `next` useless, in memory whatever the disk does.
     fn remember(&mut self, next: u64, door: &Door) -> Result<(), String> {
         self.memory = Memory::Next(next);
-        let saved = state::save(&self.folder, door, next);
-        self.unsaved = saved.is_err();
-        saved.map_err(|failed| failed.to_string())
+        let saved = state::save(&self.folder, door, next).map_err(|failed| failed.to_string());
+        self.unsaved = saved.as_ref().err().cloned();
+        saved
     }
 }
 

@@ -215,10 +215,11 @@ fn what_cannot_be_saved_opens_nothing_and_is_not_taken_again() {
     lab.reload();
     assert!(!lab.code(0), "a reload does not forget either");
     assert_eq!(lab.saved(), Some(0));
+    assert!(lab.shut().unwrap().contains("cannot be saved"));
     fs::remove_dir(obstacle).unwrap();
     assert!(!lab.code(0));
     assert!(lab.code(1));
-    assert_eq!(lab.saved(), Some(2));
+    assert_eq!((lab.saved(), lab.shut()), (Some(2), None));
 }
 
 #[test]
