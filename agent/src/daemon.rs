@@ -529,3 +529,34 @@ fn failed(what: &str, error: &io::Error) -> Failure {
 fn in_words(refusal: Refusal) -> String {
     refusal.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onetime::examples::{door, seed_door, tcp};
+    use postern_core::door::Method;
+
+    #[test]
+    fn only_what_is_remembered_opens_a_one_time_door() {
+        let fixed = door(
+            "web",
+            Method::Same {
+                steps: [tcp(7000)].into_iter().collect(),
+            },
+        );
+        let (one_time, failed) = (seed_door("ssh"), Err("disk full".to_string()));
+        assert!(may_open(0, &fixed, None).is_ok());
+        assert!(may_open(0, &fixed, Some(&(1, failed.clone()))).is_ok());
+        assert!(may_open(1, &one_time, Some(&(1, Ok(())))).is_ok());
+        assert!(matches!(
+            may_open(1, &one_time, Some(&(1, failed))),
+            Err(Withheld::NotRemembered("disk full"))
+        ));
+        for remembered in [None, Some(&(2, Ok(())))] {
+            assert!(matches!(
+                may_open(1, &one_time, remembered),
+                Err(Withheld::OtherDoor)
+            ));
+        }
+    }
+}

@@ -6,7 +6,6 @@
 //! [`MAX_KNOCK_PORTS`] different ports in all.
 
 use core::fmt;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use postern_core::door::{MAX_STEPS, Sequence};
@@ -26,6 +25,8 @@ pub(crate) struct List {
     knocks: Vec<Port>,
     /// Where each ends.
     ends: Vec<usize>,
+    /// Every port that one of them names, once, sorted.
+    ports: Vec<Port>,
 }
 
 /// Why a list is not used.
@@ -92,8 +93,8 @@ impl List {
     }
 
     /// Every port that a sequence names, once.
-    pub(crate) fn ports(&self) -> BTreeSet<Port> {
-        self.knocks.iter().copied().collect()
+    pub(crate) fn ports(&self) -> &[Port] {
+        &self.ports
     }
 
     fn parse(path: &Path, text: &[u8], guarded: &[Port]) -> Result<Self, Unusable> {
@@ -103,8 +104,8 @@ impl List {
             list: Self {
                 knocks: Vec::new(),
                 ends: Vec::new(),
+                ports: Vec::new(),
             },
-            ports: BTreeSet::new(),
             mistakes: Vec::new(),
         };
         for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
@@ -128,7 +129,6 @@ struct Reader<'p> {
     path: &'p Path,
     guarded: &'p [Port],
     list: List,
-    ports: BTreeSet<Port>,
     mistakes: Vec<Mistake>,
 }
 
@@ -176,12 +176,14 @@ impl Reader<'_> {
                 "{name} is guarded by a door, so it cannot be knocked on"
             ));
         }
-        if !self.ports.contains(&port) && self.ports.len() >= MAX_KNOCK_PORTS {
-            return Err(format!(
-                "the list has more than {MAX_KNOCK_PORTS} different ports"
-            ));
+        if let Err(place) = self.list.ports.binary_search(&port) {
+            if self.list.ports.len() >= MAX_KNOCK_PORTS {
+                return Err(format!(
+                    "the list has more than {MAX_KNOCK_PORTS} different ports"
+                ));
+            }
+            self.list.ports.insert(place, port);
         }
-        self.ports.insert(port);
         Ok(port)
     }
 

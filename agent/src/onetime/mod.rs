@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use heapless::Vec as Bounded;
 use postern_core::code::Code;
-use postern_core::door::{AtEnd, Door, MAX_STEPS, Method};
+use postern_core::door::{AtEnd, Door, MAX_STEPS, Method, Sequence};
 use postern_core::engine::{Engine, Spent};
 use postern_core::knock::Port;
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
@@ -124,8 +124,9 @@ impl OneTime {
             .iter()
             .flat_map(|keeper| match &keeper.material {
                 Ok(Material::List(list)) => list.ports(),
-                _ => Default::default(),
+                _ => &[],
             })
+            .copied()
     }
 
     /// Has the engine watch the lists' ports, all of them from the beginning, and arms all
@@ -260,10 +261,8 @@ impl Keeper {
         let Ok(Material::List(list)) = &self.material else {
             return;
         };
-        let ports: Vec<Port> = list.ports().into_iter().collect();
-        let mut pieces = ports
-            .chunks(MAX_STEPS)
-            .map(|piece| piece.iter().copied().collect());
+        let mut pieces =
+            (list.ports().chunks(MAX_STEPS)).map(|piece| piece.iter().copied().collect());
         let watched =
             pieces.try_for_each(|piece| engine.arm(self.index, Armed::Sequence(0, piece)));
         if let Err(TooManyPorts) = watched {
