@@ -261,8 +261,8 @@ impl Keeper {
         let Ok(Material::List(list)) = &self.material else {
             return;
         };
-        let mut pieces =
-            (list.ports().chunks(MAX_STEPS)).map(|piece| piece.iter().copied().collect());
+        let mut pieces = (list.ports().chunks(MAX_STEPS))
+            .map(|piece| Sequence::from_slice(piece).unwrap_or_default());
         let watched =
             pieces.try_for_each(|piece| engine.arm(self.index, Armed::Sequence(0, piece)));
         if let Err(TooManyPorts) = watched {
