@@ -15,7 +15,7 @@ use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Firewall, Refusal};
+use crate::firewall::{Firewall, LONGEST_SNAPLEN, Refusal};
 use crate::journal::Journal;
 use crate::onetime::{OneTime, Progress};
 use crate::output::{self, Failure};
@@ -33,9 +33,6 @@ const SOURCES: usize = 4096;
 
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
-
-/// Of a knock's packet, this much is read: IPv6 with some extension headers, TCP with options.
-const COPIED: u16 = 160;
 
 /// Room for the packets that arrive while the agent is busy: 0.1 s of a flood.
 const RECEIVE_BUFFER: u32 = 4 << 20;
@@ -290,7 +287,8 @@ impl<'e> Agent<'e> {
             .transpose()?;
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
-        self.firewall.install(&config).map_err(in_words)?;
+        let listed: Vec<Port> = one_time.list_ports().collect();
+        self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;
         let too_many =
@@ -464,7 +462,7 @@ fn admit(
     door: &Door,
     source: IpAddr,
 ) {
-    let outcome = firewall.grant(&door.name, source, door.grant);
+    let outcome = firewall.grant_at_least(door, source, door.grant);
     journal.say(now, || match outcome {
         Ok(()) => format!(
             "door {}: open for {source} for {}",
@@ -483,7 +481,7 @@ fn shut(
     door: &Door,
     source: IpAddr,
 ) -> bool {
-    match firewall.withdraw(&door.name, source) {
+    match firewall.withdraw(door, source) {
         Ok(was_open) => {
             if was_open {
                 journal.say(now, || format!("door {}: closed to {source}", door.name));
@@ -505,7 +503,8 @@ fn listen(global: &Global) -> Result<Control, String> {
 }
 
 fn hear(global: &Global) -> Result<Nflog, String> {
-    Nflog::open(global.nflog_group, COPIED, RECEIVE_BUFFER).map_err(|error| error.to_string())
+    Nflog::open(global.nflog_group, LONGEST_SNAPLEN, RECEIVE_BUFFER)
+        .map_err(|error| error.to_string())
 }
 
 fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {

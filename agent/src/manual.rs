@@ -16,7 +16,7 @@ pub(crate) fn open(
     lasting: Duration,
 ) -> Answer {
     let (outcome, whom) = match from {
-        Some(source) => (firewall.grant(door, source, lasting), source.to_string()),
+        Some(source) => (grant(firewall, door, source, lasting), source.to_string()),
         None => (firewall.grant_anyone(door, lasting), "everyone".into()),
     };
     outcome.map_err(|refusal| explain(firewall, &refusal))?;
@@ -26,10 +26,22 @@ pub(crate) fn open(
     ))
 }
 
+fn grant(
+    firewall: &mut Firewall,
+    door: &str,
+    source: IpAddr,
+    lasting: Duration,
+) -> Result<(), Refusal> {
+    let entrance = firewall.entrance(door)?;
+    firewall.grant(entrance, source, lasting)
+}
+
 /// Withdraws a door's grants, or one source's.
 pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<IpAddr>) -> Answer {
     let closed = match from {
-        Some(source) => firewall.withdraw(door, source),
+        Some(source) => firewall
+            .entrance(door)
+            .and_then(|entrance| firewall.withdraw(entrance, source)),
         None => firewall.withdraw_all(door).map(|()| true),
     };
     match (closed.map_err(|refusal| explain(firewall, &refusal))?, from) {

@@ -117,7 +117,7 @@ impl Report {
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
             let grants = list(grants.map(|grant| {
                 let (kind, whom) = match &grant.who {
-                    Who::Address(address) => ("source", address.to_string()),
+                    Who::Network(network) => ("source", network.to_string()),
                     Who::Anyone { interface } => ("interface", interface.clone()),
                 };
                 let remaining = grant
@@ -329,7 +329,7 @@ pub(crate) fn span(duration: Duration) -> String {
 
 fn whom(who: &Who) -> String {
     match who {
-        Who::Address(address) => address.to_string(),
+        Who::Network(network) => network.to_string(),
         Who::Anyone { interface } => format!("everyone on {interface}"),
     }
 }

@@ -51,7 +51,8 @@ pub struct Decision {
     /// Doors to close to the source where they are open for it, and to open where not.
     pub toggle: DoorSet,
     /// The one-time code that was used. Save it before opening the door: it must never
-    /// work again, and the engine forgets it when it ends.
+    /// work again, and the engine forgets it when it ends. One door's only: another
+    /// one-time door that the same knock opens must stay shut.
     pub spent: Option<Spent>,
     /// For how long the source will not be listened to, when that begins now.
     pub cut_off: Option<Duration>,
@@ -224,7 +225,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
         }
         if let Some(slot) = self.armed.get_mut(index) {
+            let is_other = slot.sequence_index() != armed.sequence_index();
             *slot = armed;
+            if is_other {
+                self.begin_anew(index);
+            }
         }
         Ok(())
     }
@@ -325,6 +330,17 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             })
     }
 
+    /// Forgets attempts to open a list's door: a knock of one sequence is none of another.
+    fn begin_anew(&mut self, index: usize) {
+        self.attempts.revise(|door, attempts| {
+            let [opening, _] = &mut attempts.0;
+            if usize::from(door) == index && opening.is_under_way() {
+                *opening = Attempt::NONE;
+            }
+            door
+        });
+    }
+
     fn handle_at(
         &mut self,
         index: usize,
@@ -351,7 +367,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             attempt.expire(now, door.window);
         }
         let under_way = attempts.0.iter().any(Attempt::is_under_way);
-        if !under_way && is_decoy(door, armed, knock.port) {
+        if !under_way && is_decoy(door, knock.port) {
             decision.outcome = decision.outcome.max(Outcome::Decoy);
             return;
         }
@@ -377,7 +393,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                     if effect == Effect::Open && door.method.is_one_time() {
                         decision.spent = Some(Spent {
                             door: index,
-                            counter,
+                            counter: armed.sequence_index().unwrap_or(counter),
                         });
                     }
                     Outcome::Completed
@@ -517,12 +533,8 @@ fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
 }
 
 /// Whether none of the door's sequences has this port.
-fn is_decoy(door: &Door, armed: &Armed, port: Port) -> bool {
-    let listed = match armed {
-        Armed::Sequence(_, steps) => steps.contains(&port),
-        Armed::Shut | Armed::Codes(_) => false,
-    };
-    door.decoys > 0 && !listed && !method::watches(door, port)
+fn is_decoy(door: &Door, port: Port) -> bool {
+    door.decoys > 0 && !method::watches(door, port)
 }
 
 /// Whether the knock carries what the door requires. A SYN carries nothing.

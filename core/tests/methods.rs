@@ -346,7 +346,26 @@ fn a_sequence_of_a_list_opens_once() {
         Armed::Sequence(4, sequence(&ports)),
     );
     assert!(!lab.last_of(&shuffled).open.contains(0));
-    assert!(lab.last_of(&ports).open.contains(0));
+    let spent = lab.last_of(&ports).spent;
+    assert_eq!(
+        spent,
+        Some(Spent {
+            door: 0,
+            counter: 4
+        })
+    );
+}
+
+#[test]
+fn knocks_of_one_sequence_of_a_list_count_for_no_other() {
+    for order in [Order::Any, Order::Strict] {
+        let first = Armed::Sequence(1, sequence(&[tcp(11), tcp(12)]));
+        let mut lab = Lab::armed(door(list(order)), first);
+        assert_eq!(lab.knock(tcp(11)).outcome, Outcome::Advanced);
+        let second = Armed::Sequence(2, sequence(&[tcp(21), tcp(22)]));
+        lab.engine.arm(0, second).unwrap();
+        assert!(lab.knock(tcp(22)).open.is_empty());
+    }
 }
 
 #[test]

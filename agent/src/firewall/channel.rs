@@ -6,7 +6,7 @@ use postern_core::time::Duration;
 
 use super::netlink::{self, Attributes, Key, Messages, Request};
 use super::ruleset::TABLE;
-use crate::sys::netlink::{Buffer, Netfilter};
+use crate::sys::netlink::NetlinkSocket;
 
 /// How often a dump is repeated when the rules change under it.
 const DUMP_ATTEMPTS: usize = 16;
@@ -14,12 +14,18 @@ const DUMP_ATTEMPTS: usize = 16;
 /// boards) would round to 0, which means for ever.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// Room for one datagram from the kernel, which makes none longer than half of this
+/// (`netlink_dump`, NLMSG_GOODSIZE).
+const LONGEST_ANSWER: usize = 32 * 1024;
+
 /// The socket and its buffers, which keep their memory from one request to the next.
 pub(super) struct Channel {
-    socket: Netfilter,
-    inbox: Box<Buffer>,
+    socket: NetlinkSocket,
+    inbox: Box<[u8]>,
     outbox: Vec<u8>,
     sequence: u32,
+    /// Whether the kernel is not known to lack [`Change::Destroy`].
+    pub(super) destroys: bool,
 }
 
 /// Why a request failed.
@@ -58,13 +64,27 @@ impl Failure {
     }
 }
 
+/// How long an element stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Term {
+    /// So long from now on.
+    For(Duration),
+    /// Until it is deleted.
+    Forever,
+}
+
 /// A change to the elements of one set, whose name is given in parts.
 #[derive(Clone, Copy)]
 pub(super) enum Change<'c> {
     /// Adds an element, or leaves it as it is.
-    Add(&'c [&'c str], Key<'c>, Duration),
+    Add(&'c [&'c str], Key<'c>, Term),
     /// Deletes an element; fails with ENOENT if it is not there.
     Delete(&'c [&'c str], Key<'c>),
+    /// Adds no element: as the first of a transaction it keeps the kernel from telling about
+    /// the transaction too where it is to tell about an element (`nf_tables_gen_notify`).
+    Nothing(&'c [&'c str]),
+    /// Deletes an element if it is there, and has the kernel tell what it was (Linux 6.3).
+    Destroy(&'c [&'c str], Key<'c>),
     /// Deletes all elements.
     Flush(&'c [&'c str]),
 }
@@ -72,12 +92,13 @@ pub(super) enum Change<'c> {
 impl Channel {
     /// Opens the socket.
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Netfilter::open()?;
+        let socket = NetlinkSocket::open()?;
         Ok(Self {
             socket,
-            inbox: Buffer::new(),
+            inbox: vec![0; LONGEST_ANSWER].into(),
             outbox: Vec::with_capacity(1024),
             sequence: 1,
+            destroys: true,
         })
     }
 
@@ -90,6 +111,16 @@ impl Channel {
 
     /// Applies all of the changes or none.
     pub(super) fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), Failure> {
+        self.apply_telling(changes, |_| {})
+    }
+
+    /// Applies all of the changes or none; `told` gets each element that the kernel tells it
+    /// deleted.
+    pub(super) fn apply_telling(
+        &mut self,
+        changes: &[Change<'_>],
+        told: impl FnMut(Attributes<'_>),
+    ) -> Result<(), Failure> {
         let count = changes.len() as u32;
         let first = self.reserve(count.wrapping_add(2));
         let mut octets = core::mem::take(&mut self.outbox);
@@ -99,7 +130,7 @@ impl Channel {
             change.write(&mut octets, first.wrapping_add(position), position == count);
         }
         netlink::end(&mut octets, first.wrapping_add(count).wrapping_add(1));
-        let result = self.commit(&octets, first, count);
+        let result = self.commit_telling(&octets, first, count, told);
         self.outbox = octets;
         result
     }
@@ -126,11 +157,24 @@ impl Channel {
     /// The kernel has processed all of it, and queued what it has to say, before the call
     /// that sends returns (`nfnetlink_rcv_batch`). Its answers come in order.
     pub(super) fn commit(&mut self, octets: &[u8], first: u32, count: u32) -> Result<(), Failure> {
+        self.commit_telling(octets, first, count, |_| {})
+    }
+
+    fn commit_telling(
+        &mut self,
+        octets: &[u8],
+        first: u32,
+        count: u32,
+        mut told: impl FnMut(Attributes<'_>),
+    ) -> Result<(), Failure> {
         self.socket.send(octets)?;
         let mut failure = None;
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 let position = message.sequence.wrapping_sub(first);
+                if message.kind == netlink::ELEMENT_DELETED {
+                    told(message.attributes());
+                }
                 let Some((number, sentence)) = message.outcome() else {
                     continue;
                 };
@@ -162,8 +206,8 @@ impl Channel {
         parse: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
         let sequence = self.request(Request { kind, flags: 0 }, fill)?;
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 if message.sequence != sequence {
                     continue;
                 }
@@ -214,8 +258,8 @@ impl Channel {
             fill,
         )?;
         let (mut found, mut interrupted) = (Vec::new(), false);
-        while let Some(length) = self.socket.receive(&mut self.inbox)? {
-            for message in Messages(self.inbox.start(length)) {
+        while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
+            for message in Messages(datagram) {
                 if message.sequence != sequence {
                     continue;
                 }
@@ -251,18 +295,22 @@ impl Change<'_> {
     fn write(&self, to: &mut Vec<u8>, sequence: u32, last: bool) {
         let acknowledge = if last { libc::NLM_F_ACK } else { 0 };
         let (kind, flags) = match self {
-            Self::Add(..) => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE),
+            Self::Add(..) | Self::Nothing(_) => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE),
             Self::Delete(..) | Self::Flush(_) => (libc::NFT_MSG_DELSETELEM, 0),
+            Self::Destroy(..) => (netlink::DESTROY_ELEMENTS, libc::NLM_F_ECHO),
         };
         let ask = Request {
             kind,
             flags: flags | acknowledge,
         };
         netlink::request(to, ask, sequence, |to| match *self {
-            Self::Add(set, key, lasting) => {
+            Self::Add(set, key, Term::For(lasting)) => {
                 netlink::element(to, set, key, Some(timeout(lasting)));
             }
-            Self::Delete(set, key) => netlink::element(to, set, key, None),
+            Self::Add(set, key, Term::Forever)
+            | Self::Delete(set, key)
+            | Self::Destroy(set, key) => netlink::element(to, set, key, None),
+            Self::Nothing(set) => netlink::no_elements(to, set),
             Self::Flush(set) => netlink::set_of_elements(to, set),
         });
     }

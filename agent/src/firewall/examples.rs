@@ -1,19 +1,23 @@
 //! Configurations that the tests of this folder share.
 
 use heapless::{String, Vec};
+use postern_core::code::{Algorithm, Code, Digits};
 use postern_core::config::{Config, Global, Guard, Source};
-use postern_core::door::{Door, Method, Sequence};
+use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
+use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
 
-pub(super) fn tcp(number: u16) -> Port {
+use super::Entrance;
+
+pub(super) const fn tcp(number: u16) -> Port {
     Port {
         protocol: Protocol::Tcp,
         number,
     }
 }
 
-pub(super) fn udp(number: u16) -> Port {
+pub(super) const fn udp(number: u16) -> Port {
     Port {
         protocol: Protocol::Udp,
         number,
@@ -128,4 +132,213 @@ pub(super) fn largest(guard: Guard) -> Config {
         (0..16).map(|index| format!("interface-{index}")).collect();
     let interfaces: std::vec::Vec<&str> = interfaces.iter().map(|name| name.as_str()).collect();
     config(guard, &interfaces, &doors)
+}
+
+/// A door that a code opens, which begins at this port: two groups of three digits, or four.
+fn code_door(name: &str, guards: &[Port], base: u16, digits: Digits, of: [Protocol; 2]) -> Door {
+    let code = Code {
+        secret_file: String::try_from("/etc/postern/secret").unwrap(),
+        algorithm: Algorithm::Sha1,
+        digits,
+        base,
+        protocols: of,
+        order: Order::Any,
+    };
+    let method = Method::Seed {
+        code,
+        look_ahead: 10,
+        close: Sequence::new(),
+    };
+    Door {
+        method,
+        ..door(name, guards, &[], &[])
+    }
+}
+
+/// Doors that codes open: ranges of ports, of both protocols, some of them guarded.
+pub(super) fn codes(guard: Guard) -> Config {
+    use Protocol::{Tcp, Udp};
+    let both = code_door("ssh", &[tcp(22)], 10_000, Digits::Six, [Tcp, Udp]);
+    let inside = code_door(
+        "inside",
+        &[tcp(10_000), tcp(10_500), tcp(10_501), tcp(20_999)],
+        20_000,
+        Digits::Six,
+        [Tcp, Tcp],
+    );
+    let long = code_door("long", &[udp(9_999)], 10_500, Digits::Eight, [Udp, Udp]);
+    config(guard, &["wan"], &[both, inside, long])
+}
+
+fn one_code(name: &str, guards: &[Port], base: u16) -> Config {
+    let of = [Protocol::Tcp, Protocol::Tcp];
+    config(
+        Guard::Gate,
+        &["wan"],
+        &[code_door(name, guards, base, Digits::Six, of)],
+    )
+}
+
+fn with_door(guard: Guard, change: impl FnOnce(&mut Door)) -> Config {
+    let mut config = ssh(guard);
+    change(&mut config.doors[0]);
+    config
+}
+
+/// The ssh door, granting these parts of an address.
+pub(super) fn networks(guard: Guard, prefix4: u8, prefix6: u8) -> Config {
+    with_door(guard, |door| {
+        (door.grant_prefix4, door.grant_prefix6) = (prefix4, prefix6);
+    })
+}
+
+fn with_payload(payload: Payload) -> Config {
+    with_door(Guard::Gate, |door| door.payload = Some(payload))
+}
+
+fn list(guard: Guard) -> Config {
+    with_door(guard, |door| {
+        door.method = Method::List {
+            file: String::try_from("/etc/postern/list").unwrap(),
+            at_end: AtEnd::Stop,
+            order: Order::Strict,
+            close: Sequence::from_slice(&[udp(4_000)]).unwrap(),
+        };
+    })
+}
+
+fn clock() -> Config {
+    let mut config = one_code("clock", &[tcp(22), udp(22)], 30_000);
+    if let Method::Seed { code, .. } = config.doors[0].method.clone() {
+        config.doors[0].method = Method::Clock {
+            code,
+            period: 30,
+            skew: 1,
+            close: Sequence::from_slice(&[tcp(30_999), tcp(31_000), tcp(29_999)]).unwrap(),
+        };
+    }
+    config
+}
+
+fn same(steps: &[Port]) -> Config {
+    with_door(Guard::Mark, |door| {
+        door.method = Method::Same {
+            steps: Sequence::from_slice(steps).unwrap(),
+        };
+    })
+}
+
+type Make = fn() -> Config;
+
+/// A configuration, and the ports that it names by a file only.
+///
+/// A configuration is large: many of them at once would not fit a thread's stack.
+pub(super) struct Example {
+    pub(super) name: &'static str,
+    pub(super) config: Make,
+    pub(super) listed: &'static [Port],
+}
+
+/// The tables that are too large to be read by a person.
+pub(super) const LARGEST: [Example; 2] = [
+    Example {
+        name: "largest-gate",
+        config: || largest(Guard::Gate),
+        listed: &[],
+    },
+    Example {
+        name: "largest-mark",
+        config: || largest(Guard::Mark),
+        listed: &[],
+    },
+];
+
+/// Every kind of table that there can be.
+pub(super) fn all() -> std::vec::Vec<Example> {
+    use Guard::{Gate, Mark};
+    const fn listed(name: &'static str, config: Make, listed: &'static [Port]) -> Example {
+        Example {
+            name,
+            config,
+            listed,
+        }
+    }
+    let alone = |(name, config)| listed(name, config, &[]);
+    let with_doors: [(&'static str, Make); 28] = [
+        ("gate", || ssh(Gate)),
+        ("mark", || ssh(Mark)),
+        ("three-doors-gate", || three(Gate)),
+        ("three-doors-mark", || three(Mark)),
+        ("udp-only-gate", || udp_only(Gate)),
+        ("udp-only-mark", || udp_only(Mark)),
+        ("single-same", || same(&[tcp(4_000)])),
+        ("sequence-same", || {
+            same(&[tcp(1), tcp(65_535), tcp(2), tcp(1)])
+        }),
+        ("codes-gate", || codes(Gate)),
+        ("codes-mark", || codes(Mark)),
+        ("code-from-port-0", || one_code("low", &[tcp(22)], 0)),
+        ("code-from-port-1", || one_code("low", &[tcp(65_535)], 1)),
+        ("code-to-the-last-port", || {
+            one_code("high", &[tcp(22)], 64_536)
+        }),
+        ("code-around-guarded-ends", || {
+            one_code("ends", &[tcp(5_000), tcp(5_999)], 5_000)
+        }),
+        ("code-beside-guarded-ports", || {
+            one_code("beside", &[tcp(4_999), tcp(6_000), tcp(6_001)], 5_000)
+        }),
+        ("code-above-a-guarded-last-port", || {
+            one_code("last", &[tcp(65_535)], 64_536)
+        }),
+        ("clock", clock),
+        ("decoys-gate", || with_door(Gate, |door| door.decoys = 16)),
+        ("decoys-mark", || with_door(Mark, |door| door.decoys = 32)),
+        ("decoys-beside-a-code", || {
+            let mut config = codes(Gate);
+            let mut ssh = ssh(Gate);
+            ssh.doors[0].name = String::try_from("shell").unwrap();
+            ssh.doors[0].guards[0] = tcp(2_222);
+            ssh.doors[0].decoys = 32;
+            config.doors.push(ssh.doors[0].clone()).unwrap();
+            config
+        }),
+        ("networks-gate", || networks(Gate, 24, 64)),
+        ("networks-mark", || networks(Mark, 24, 64)),
+        ("networks-of-ipv4-only", || networks(Gate, 23, 128)),
+        ("networks-of-ipv6-only", || networks(Gate, 32, 56)),
+        ("networks-of-odd-sizes", || networks(Gate, 1, 127)),
+        ("payload-dns", || with_payload(Payload::Dns)),
+        ("payload-ntp", || with_payload(Payload::Ntp)),
+        ("payload-longest", || {
+            with_payload(Payload::Bytes(Vec::from_slice(&[7; MAX_BYTES]).unwrap()))
+        }),
+    ];
+    // A guarded port among them, the same port twice, and a port of a knock.
+    const PORTS: &[Port] = &[tcp(5), udp(5), tcp(22), udp(6), tcp(5), udp(4_000), tcp(9)];
+    const INSIDE: &[Port] = &[tcp(64_536), tcp(64_535), udp(7), tcp(65_535), tcp(60_000)];
+    let with_lists = [
+        listed("list-gate", || list(Gate), PORTS),
+        listed("list-mark", || list(Mark), PORTS),
+        listed("list-empty", || list(Gate), &[]),
+        listed(
+            "list-and-code",
+            || one_code("both", &[tcp(22)], 64_536),
+            INSIDE,
+        ),
+    ];
+    with_doors
+        .into_iter()
+        .map(alone)
+        .chain(with_lists)
+        .collect()
+}
+
+/// The entrance of a door that grants single addresses.
+pub(super) const fn whole(door: &str) -> Entrance<'_> {
+    Entrance {
+        door,
+        prefix4: 32,
+        prefix6: 128,
+    }
 }

@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
-use postern_core::config::{Config, Guard};
+use postern_core::config::Guard;
 
 use postern_core::time::Duration;
 
+use super::examples::{Example, whole};
 use super::{
-    Content, Family, Firewall, MAX_GRANTS, Refusal, Statement, Table, Verdict, Who, examples,
-    render,
+    Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
+    examples, render,
 };
+use crate::sys::costs::{allocations, netlink_calls};
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
 pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
@@ -53,23 +55,21 @@ fn listing() -> String {
     nft(&["list", "table", "inet", "postern"], "").expect("the table is there")
 }
 
-fn for_each_configuration(test: fn(&Config)) {
-    for guard in [Guard::Gate, Guard::Mark] {
-        for example in [
-            examples::ssh,
-            examples::three,
-            examples::udp_only,
-            examples::largest,
-        ] {
-            in_namespace(move || test(&example(guard)));
+fn for_each_example(test: fn(&Example)) {
+    in_namespace(move || {
+        for example in examples::all().into_iter().chain(examples::LARGEST) {
+            println!("{}", example.name);
+            test(&example);
+            nft(&["flush", "ruleset"], "").unwrap();
         }
-    }
+    });
 }
 
 #[test]
 fn nft_lists_the_text_that_it_was_given() {
-    for_each_configuration(|config| {
-        let text = render(config);
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
         nft(&["-f", "-"], &text).expect("nft takes the script");
         assert_eq!(listing(), text);
     });
@@ -77,15 +77,29 @@ fn nft_lists_the_text_that_it_was_given() {
 
 #[test]
 fn libnftnl_makes_the_table_that_the_text_describes() {
-    for_each_configuration(|config| {
-        let text = render(config);
-        Firewall::open().unwrap().install(config).unwrap();
+    for_each_example(|Example { config, listed, .. }| {
+        let config = config();
+        let text = render(&config, listed);
+        Firewall::open().unwrap().install(&config, listed).unwrap();
         assert_eq!(listing(), text);
         let expressions = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         nft(&["delete", "table", "inet", "postern"], "").unwrap();
         nft(&["-f", "-"], &text).unwrap();
         let scripted = nft(&["--debug=netlink", "list", "table", "inet", "postern"], "");
         assert_eq!(comparable(expressions), comparable(scripted));
+    });
+}
+
+/// What nft makes of every mask that there is.
+#[test]
+fn networks_of_every_size_are_written_as_nft_writes_them() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        for prefix in 1..=128_u8 {
+            let config = examples::networks(Guard::Gate, prefix.min(32), prefix);
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
+        }
     });
 }
 
@@ -115,8 +129,8 @@ fn installing_again_replaces_and_removing_twice_says_so() {
             examples::ssh,
         ] {
             let config = example(Guard::Gate);
-            firewall.install(&config).unwrap();
-            assert_eq!(listing(), render(&config));
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(listing(), render(&config, &[]));
         }
         assert!(firewall.installed().unwrap());
         assert_eq!(firewall.doors().unwrap(), ["ssh"]);
@@ -146,7 +160,7 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
         .into_iter()
         .filter(|grant| grant.door == door)
         .map(|grant| match grant.who {
-            Who::Address(source) => source.to_string(),
+            Who::Network(network) => network.to_string(),
             Who::Anyone { interface } => interface,
         })
         .collect();
@@ -158,13 +172,17 @@ fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {
 fn grants_are_listed_and_withdrawn() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::three(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::three(Guard::Gate), &[])
+            .unwrap();
         let minute = Duration::from_secs(60);
         for source in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2"] {
-            firewall.grant("ssh", address(source), minute).unwrap();
+            firewall
+                .grant(whole("ssh"), address(source), minute)
+                .unwrap();
         }
         firewall
-            .grant("wireguard", address("192.0.2.9"), minute)
+            .grant(whole("wireguard"), address("192.0.2.9"), minute)
             .unwrap();
         assert_eq!(
             sources(&mut firewall, "ssh"),
@@ -178,10 +196,14 @@ fn grants_are_listed_and_withdrawn() {
 
         assert!(
             firewall
-                .withdraw("ssh", address("::ffff:192.0.2.1"))
+                .withdraw(whole("ssh"), address("::ffff:192.0.2.1"))
                 .unwrap()
         );
-        assert!(!firewall.withdraw("ssh", address("192.0.2.1")).unwrap());
+        assert!(
+            !firewall
+                .withdraw(whole("ssh"), address("192.0.2.1"))
+                .unwrap()
+        );
         firewall.grant_anyone("ssh", minute).unwrap();
         firewall.grant_anyone("ssh", minute).unwrap();
         let anyone = sources(&mut firewall, "ssh");
@@ -207,20 +229,20 @@ fn grants_are_listed_and_withdrawn() {
 fn the_kernel_lets_grants_expire_and_a_second_one_prolongs() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let (short, renewed) = (address("192.0.2.1"), address("192.0.2.2"));
         for source in [short, renewed] {
             firewall
-                .grant("ssh", source, Duration::from_millis(300))
+                .grant(whole("ssh"), source, Duration::from_millis(300))
                 .unwrap();
         }
         firewall
-            .grant("ssh", renewed, Duration::from_secs(60))
+            .grant(whole("ssh"), renewed, Duration::from_secs(60))
             .unwrap();
         firewall.grant_anyone("ssh", Duration::default()).unwrap();
         eventually(|| sources(&mut firewall, "ssh") == ["192.0.2.2"]);
         firewall
-            .grant("ssh", short, Duration::from_secs(60))
+            .grant(whole("ssh"), short, Duration::from_secs(60))
             .unwrap();
         assert_eq!(sources(&mut firewall, "ssh").len(), 2);
     });
@@ -231,14 +253,16 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let mut config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let (long, short) = (Duration::from_secs(3600), Duration::from_millis(400));
-        firewall.grant("ssh", address("192.0.2.1"), long).unwrap();
         firewall
-            .grant("ssh", address("2001:db8::1"), short)
+            .grant(whole("ssh"), address("192.0.2.1"), long)
             .unwrap();
         firewall
-            .grant("wireguard", address("192.0.2.1"), long)
+            .grant(whole("ssh"), address("2001:db8::1"), short)
+            .unwrap();
+        firewall
+            .grant(whole("wireguard"), address("192.0.2.1"), long)
             .unwrap();
         firewall.grant_anyone("cutoff4", long).unwrap();
         firewall.cut_off(address("192.0.2.66"), long).unwrap();
@@ -249,7 +273,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
         config.doors[1].guards[0] = examples::udp(51821);
         config.doors[2].guards.reverse();
         config.global.guard = Guard::Mark;
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1", "2001:db8::1"]);
         assert_eq!(sources(&mut firewall, "wireguard"), [""; 0]);
         assert_eq!(sources(&mut firewall, "cutoff4").len(), 5);
@@ -271,23 +295,29 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
 fn a_full_set_takes_no_more_and_says_so() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let hour = Duration::from_secs(3600);
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
-            firewall.grant("ssh", source(number), hour).unwrap();
+            firewall.grant(whole("ssh"), source(number), hour).unwrap();
         }
-        let refusal = firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap_err();
+        let refusal = firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap_err();
         assert!(
             matches!(&refusal, Refusal::Full(set) if set == "grant4_ssh"),
             "{refusal}"
         );
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize);
         // The other family has room, a withdrawal makes some, and a new table holds them all.
-        firewall.grant("ssh", address("2001:db8::1"), hour).unwrap();
-        assert!(firewall.withdraw("ssh", source(7)).unwrap());
-        firewall.grant("ssh", source(MAX_GRANTS), hour).unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall
+            .grant(whole("ssh"), address("2001:db8::1"), hour)
+            .unwrap();
+        assert!(firewall.withdraw(whole("ssh"), source(7)).unwrap());
+        firewall
+            .grant(whole("ssh"), source(MAX_GRANTS), hour)
+            .unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap().len(), MAX_GRANTS as usize + 1);
     });
 }
@@ -296,21 +326,21 @@ fn a_full_set_takes_no_more_and_says_so() {
 fn a_full_set_still_renews_the_grants_in_it() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let source = |number: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         for number in 0..MAX_GRANTS {
             firewall
-                .grant("ssh", source(number), Duration::from_secs(600))
+                .grant(whole("ssh"), source(number), Duration::from_secs(600))
                 .unwrap();
         }
         firewall
-            .grant("ssh", source(3), Duration::from_secs(3600))
+            .grant(whole("ssh"), source(3), Duration::from_secs(3600))
             .unwrap();
         let renewed = firewall
             .grants()
             .unwrap()
             .into_iter()
-            .find(|grant| grant.who == Who::Address(source(3)));
+            .find(|grant| grant.who == Who::Network(Network::of(source(3), 32)));
         assert!(renewed.unwrap().remaining > Some(Duration::from_secs(3000)));
     });
 }
@@ -321,7 +351,7 @@ fn what_is_not_there_is_named() {
         let mut firewall = Firewall::open().unwrap();
         let (source, minute) = (address("192.0.2.1"), Duration::from_secs(60));
         assert!(matches!(
-            firewall.grant("ssh", source, minute),
+            firewall.grant(whole("ssh"), source, minute),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -329,7 +359,7 @@ fn what_is_not_there_is_named() {
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
-            firewall.withdraw("ssh", source),
+            firewall.withdraw(whole("ssh"), source),
             Err(Refusal::NotInstalled)
         ));
         assert!(matches!(
@@ -350,10 +380,10 @@ fn what_is_not_there_is_named() {
         .unwrap();
         assert!(matches!(firewall.doors(), Err(Refusal::NotInstalled)));
 
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         for door in ["telnet", "", "a\0b", "ssh ", &"x".repeat(70_000)] {
             assert!(matches!(
-                firewall.grant(door, source, minute),
+                firewall.grant(whole(door), source, minute),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -361,7 +391,7 @@ fn what_is_not_there_is_named() {
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
-                firewall.withdraw(door, source),
+                firewall.withdraw(whole(door), source),
                 Err(Refusal::UnknownDoor(_))
             ));
             assert!(matches!(
@@ -377,12 +407,12 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
         let config = examples::three(Guard::Gate);
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
         let refusal = |firewall: &mut Firewall, spoil: &dyn Fn(&mut Table)| {
-            let mut table = Table::new(&config);
+            let mut table = Table::new(&config, &[]);
             spoil(&mut table);
             let refusal = firewall.replace(&table).unwrap_err().to_string();
-            assert_eq!(listing(), render(&config));
+            assert_eq!(listing(), render(&config, &[]));
             refusal
         };
         let lacking = "rule 2 of chain door_ssh: No such file or directory";
@@ -417,7 +447,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
             table.chains[0].rules[0][1] = Statement::Verdict(here);
         });
         assert_eq!(said, "rule 3 of chain input: Too many links (os error 31)");
-        firewall.install(&config).unwrap();
+        firewall.install(&config, &[]).unwrap();
     });
 }
 
@@ -425,7 +455,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
 fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         nft(
             &[
                 "add",
@@ -438,10 +468,10 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
             "",
         )
         .unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(firewall.grants().unwrap()[0].remaining, None);
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         assert!(firewall.grants().unwrap()[0].remaining.is_some());
     });
@@ -451,16 +481,179 @@ fn a_grant_that_someone_made_for_ever_is_kept_as_it_is() {
 fn a_transaction_for_rules_that_have_changed_is_void() {
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         let before = firewall.channel.generation().unwrap();
         firewall
-            .grant("ssh", address("192.0.2.1"), Duration::from_secs(60))
+            .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
-        let table = Table::new(&examples::three(Guard::Gate));
+        let table = Table::new(&examples::three(Guard::Gate), &[]);
         let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();
         assert_eq!(failure.number(), Some(libc::ERESTART));
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);
         let now = firewall.channel.generation().unwrap();
         assert!(firewall.try_replace(&table, &[], Some(now)).is_ok());
+    });
+}
+
+/// How long the only grant lasts, in seconds, rounded up; `None`: for ever.
+fn seconds(firewall: &mut Firewall) -> Option<u64> {
+    let grants = firewall.grants().unwrap();
+    assert_eq!(grants.len(), 1);
+    grants[0]
+        .remaining
+        .map(|remaining| remaining.as_millis().div_ceil(1000))
+}
+
+/// With a kernel that knows how to destroy elements, and as if it did not.
+fn on_every_kernel(test: fn(&mut Firewall)) {
+    for destroys in [true, false] {
+        in_namespace(move || {
+            let mut firewall = Firewall::open().unwrap();
+            firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
+            firewall.channel.destroys = destroys;
+            test(&mut firewall);
+        });
+    }
+}
+
+#[test]
+fn a_knock_never_shortens_a_grant() {
+    on_every_kernel(|firewall| {
+        let secs = Duration::from_secs;
+        for source in ["192.0.2.1", "2001:db8::1"].map(address) {
+            for (lasting, expected) in [(60, 60), (30, 60), (60, 60), (90, 90), (1, 90)] {
+                firewall
+                    .grant_at_least(whole("ssh"), source, secs(lasting))
+                    .unwrap();
+                let left = seconds(firewall).unwrap();
+                assert!(left == expected || left == expected - 1, "{left}");
+            }
+            // A person's word counts as it is.
+            firewall.grant(whole("ssh"), source, secs(10)).unwrap();
+            assert!(seconds(firewall).unwrap() <= 10);
+            assert!(firewall.withdraw(whole("ssh"), source).unwrap());
+            assert!(!firewall.withdraw(whole("ssh"), source).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_knock_leaves_a_grant_for_ever_as_it_is() {
+    on_every_kernel(|firewall| {
+        let element = "add element inet postern grant4_ssh { 192.0.2.1 }";
+        nft(&["-f", "-"], element).unwrap();
+        firewall
+            .grant_at_least(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
+            .unwrap();
+        assert_eq!(seconds(firewall), None);
+    });
+}
+
+#[test]
+fn a_knock_at_a_door_that_is_gone_or_full_says_so() {
+    on_every_kernel(|firewall| {
+        let (source, minute) = (address("192.0.2.1"), Duration::from_secs(60));
+        let refusal = firewall.grant_at_least(whole("telnet"), source, minute);
+        assert!(matches!(refusal, Err(Refusal::UnknownDoor(_))));
+        let element = |number: u32| Ipv4Addr::from(0x0a00_0000 + number).to_string();
+        let elements: Vec<String> = (0..MAX_GRANTS).map(element).collect();
+        let all = format!(
+            "add element inet postern grant4_ssh {{ {} }}",
+            elements.join(",")
+        );
+        nft(&["-f", "-"], &all).unwrap();
+        let refusal = firewall.grant_at_least(whole("ssh"), source, minute);
+        assert!(matches!(refusal, Err(Refusal::Full(set)) if set == "grant4_ssh"));
+        firewall
+            .grant_at_least(whole("ssh"), [10, 0, 0, 1].into(), minute)
+            .unwrap();
+        firewall.remove().unwrap();
+        let refusal = firewall.grant_at_least(whole("ssh"), source, minute);
+        assert!(matches!(refusal, Err(Refusal::NotInstalled)));
+        let refusal = firewall.withdraw(whole("ssh"), source);
+        assert!(matches!(refusal, Err(Refusal::NotInstalled)));
+    });
+}
+
+/// What the agent does for a knock must not fail when memory is short.
+#[test]
+fn granting_takes_no_memory_and_withdrawing_neither() {
+    on_every_kernel(|firewall| {
+        let door = examples::ssh(Guard::Gate).doors[0].clone();
+        let sources = ["192.0.2.1", "2001:db8::1"].map(address);
+        let mut calls = |allowed: bool| {
+            for source in sources {
+                let before = allocations();
+                for lasting in [3600, 1800, 7200] {
+                    let lasting = Duration::from_secs(lasting);
+                    firewall.grant_at_least(&door, source, lasting).unwrap();
+                }
+                assert!(firewall.withdraw(&door, source).unwrap());
+                firewall.cut_off(source, Duration::from_secs(60)).unwrap();
+                assert!(allowed || allocations() == before);
+            }
+        };
+        assert!(allocations() > 0, "they are counted");
+        // The first time may ask what the kernel can do.
+        calls(true);
+        calls(false);
+    });
+}
+
+#[test]
+fn a_first_grant_takes_two_system_calls() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        let config = examples::ssh(Guard::Gate);
+        firewall.install(&config, &[]).unwrap();
+        let (door, source) = (&config.doors[0], address("192.0.2.1"));
+        let mut calls = |lasting: Option<u64>| {
+            let before = netlink_calls();
+            match lasting.map(Duration::from_secs) {
+                Some(lasting) => firewall.grant_at_least(door, source, lasting).unwrap(),
+                None => drop(firewall.withdraw(door, source).unwrap()),
+            }
+            (firewall.channel.destroys, netlink_calls() - before)
+        };
+        let first = calls(Some(30));
+        if !first.0 {
+            println!("skipped: it takes Linux 6.3");
+            return;
+        }
+        let next = [Some(60), Some(30), None, None, Some(30)].map(|lasting| calls(lasting).1);
+        assert_eq!((first.1, next), (2, [3, 5, 3, 2, 2]));
+    });
+}
+
+#[test]
+fn grants_of_networks_are_listed_withdrawn_and_kept_as_networks() {
+    in_namespace(|| {
+        let mut firewall = Firewall::open().unwrap();
+        let config = examples::networks(Guard::Gate, 24, 56);
+        firewall.install(&config, &[]).unwrap();
+        // The kernel's table tells the verbs what the agent has from its configuration.
+        let entrance = firewall.entrance("ssh").unwrap();
+        assert_eq!(entrance, (&config.doors[0]).into());
+        assert!(matches!(
+            firewall.entrance("telnet"),
+            Err(Refusal::UnknownDoor(_))
+        ));
+        let hour = Duration::from_secs(3600);
+        let knocks = ["192.0.2.7", "::ffff:192.0.2.8", "2001:db8:0:1ff::1"].map(address);
+        for source in knocks {
+            firewall.grant_at_least(entrance, source, hour).unwrap();
+        }
+        let networks = ["192.0.2.0/24", "2001:db8:0:100::/56"];
+        assert_eq!(sources(&mut firewall, "ssh"), networks);
+        firewall.install(&config, &[]).unwrap();
+        assert_eq!(sources(&mut firewall, "ssh"), networks);
+        let neighbour = address("2001:db8:0:123::9");
+        assert!(firewall.withdraw(entrance, neighbour).unwrap());
+        assert!(!firewall.withdraw(entrance, neighbour).unwrap());
+        assert_eq!(sources(&mut firewall, "ssh"), networks[..1]);
+        // What was granted to a network is not granted to its first address.
+        let config = examples::networks(Guard::Gate, 25, 56);
+        firewall.install(&config, &[]).unwrap();
+        assert_eq!(sources(&mut firewall, "ssh"), [""; 0]);
     });
 }

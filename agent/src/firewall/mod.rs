@@ -1,15 +1,20 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
 //! `ruleset` says what the table looks like, `text` and `objects` render it, `channel`
-//! speaks `netlink` with the kernel. The kernel holds the grants and lets them expire, so that
+//! speaks `netlink` with the kernel, `grants` are what doors are opened with. The kernel holds the grants and lets them expire, so that
 //! they need nobody to be alive.
 
 mod channel;
+mod elements;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod golden_tests;
+mod grants;
+#[cfg(test)]
 mod kernel_tests;
 mod netlink;
+mod network;
 mod objects;
 #[cfg(test)]
 mod packet_tests;
@@ -18,21 +23,25 @@ mod refusal;
 mod ruleset;
 mod text;
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 use std::io;
 
 use postern_core::config::Config;
-use postern_core::door::MAX_NAME;
+use postern_core::knock::Port;
 use postern_core::time::Duration;
 
-use channel::{Change, Channel, Failure};
-use netlink::{Key, as_text};
+use channel::{Channel, Failure, Term};
+pub use grants::{Entrance, Grant, Who};
+use netlink::Key;
+pub use network::Network;
+use network::family;
 use objects::{Kept, Object, replacement};
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
 pub use ruleset::{
-    Chain, Content, Family, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE, Table, Verdict,
+    Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
+    Table, Verdict,
 };
 
 /// The most grants and cut-offs that outlive a reinstallation, grants first: it bounds the
@@ -44,36 +53,15 @@ pub const MAX_LISTED: usize = 8192;
 const INSTALL_ATTEMPTS: usize = 8;
 
 /// The table for a configuration as an nft script, byte for byte what `nft list table` prints.
-pub fn render(config: &Config) -> String {
-    text::render(&Table::new(config))
+///
+/// `listed` are the knock ports that the configuration names by a file only.
+pub fn render(config: &Config, listed: &[Port]) -> String {
+    text::render(&Table::new(config, listed))
 }
 
 /// The way to the kernel's firewall; it keeps one socket open.
 pub struct Firewall {
     channel: Channel,
-}
-
-/// An open door, for someone, for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The door.
-    pub door: String,
-    /// For whom.
-    pub who: Who,
-    /// How much longer; `None`: until it is withdrawn, which only another's command can have made.
-    pub remaining: Option<Duration>,
-}
-
-/// For whom a door is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// For one source.
-    Address(IpAddr),
-    /// For whoever arrives on this interface.
-    Anyone {
-        /// The interface.
-        interface: String,
-    },
 }
 
 impl Firewall {
@@ -85,8 +73,10 @@ impl Firewall {
     /// Puts the table of this configuration in place, in one transaction: of any older one
     /// the kernel keeps all, or nothing but the grants of doors whose name and ports are the
     /// same, and the cut-offs, with the time that they had left ([`MAX_KEPT`]).
-    pub fn install(&mut self, config: &Config) -> Result<(), Refusal> {
-        self.replace(&Table::new(config))
+    ///
+    /// `listed` are the knock ports that the configuration names by a file only.
+    pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
+        self.replace(&Table::new(config, listed))
     }
 
     fn replace(&mut self, table: &Table) -> Result<(), Refusal> {
@@ -173,130 +163,16 @@ impl Firewall {
         }
     }
 
-    /// Opens a door for a source from now on, for as long; a grant that it had begins anew.
-    ///
-    /// An IPv4 address that is mapped into IPv6 is an IPv4 address. A time below 50 ms, or
-    /// above 365 days, is taken for that.
-    pub fn grant(&mut self, door: &str, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
-        plausible(door)?;
-        let source = source.to_canonical();
-        let set = &[ruleset::grant_prefix(family(source)), door];
-        self.renew(set, Key::Address(source), lasting)
-            .map_err(|failure| self.refused_door(door, set, failure))
-    }
-
-    /// Opens a door for anyone who arrives on a guarded interface, as the installed table
-    /// names them.
-    pub fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
-        plausible(door)?;
-        let set = &[ruleset::ANYONE, door];
-        let interfaces = self.elements(ruleset::INTERFACES)?;
-        let names: Vec<&str> = interfaces
-            .iter()
-            .filter_map(|interface| as_text(&interface.key))
-            .collect();
-        let changes: Vec<Change<'_>> = names
-            .iter()
-            .flat_map(|name| {
-                let key = Key::Interface(name);
-                [
-                    Change::Add(set, key, lasting),
-                    Change::Delete(set, key),
-                    Change::Add(set, key, lasting),
-                ]
-            })
-            .collect();
-        self.channel
-            .apply(&changes)
-            .map_err(|failure| self.refused_door(door, set, failure))
-    }
-
-    /// Takes a source's grant back; `false`: it had none.
-    pub fn withdraw(&mut self, door: &str, source: IpAddr) -> Result<bool, Refusal> {
-        plausible(door)?;
-        let source = source.to_canonical();
-        let set = &[ruleset::grant_prefix(family(source)), door];
-        let key = Key::Address(source);
-        // A transaction that fails waits until no packet is looked at under the old rules
-        // (`nf_tables_abort`, synchronize_rcu): tens of milliseconds. A question does not.
-        let held = self
-            .channel
-            .holds(set, key)
-            .and_then(|()| self.channel.apply(&[Change::Delete(set, key)]));
-        match held {
-            Ok(()) => Ok(true),
-            Err(failure) if failure.number() == Some(libc::ENOENT) => {
-                self.check(door).map(|()| false)
-            }
-            Err(failure) => Err(self.refused_door(door, set, failure)),
-        }
-    }
-
-    /// Takes all grants of a door back, those for anyone too.
-    pub fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
-        plausible(door)?;
-        let [v4, v6] = [Family::V4, Family::V6].map(ruleset::grant_prefix);
-        let sets = [&[v4, door], &[v6, door], &[ruleset::ANYONE, door]];
-        let changes = sets.map(|set| Change::Flush(set));
-        self.channel
-            .apply(&changes)
-            .map_err(|failure| self.refused_door(door, &[door], failure))
-    }
-
     /// Ignores a source's knocks from now on, for as long.
     pub fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
         let source = source.to_canonical();
         let set = [ruleset::cutoffs(family(source))];
-        self.renew(&set, Key::Address(source), lasting)
+        self.channel
+            .renew(&set, Key::Address(source), Term::For(lasting))
             .map_err(|failure| match failure.number() {
                 Some(libc::ENOENT) => Refusal::NotInstalled,
                 _ => refused(&set, failure),
             })
-    }
-
-    /// All grants of the installed table, at most [`MAX_LISTED`].
-    pub fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
-        let mut grants = Vec::new();
-        for set in self.sets()? {
-            let Some((kind, door)) = ruleset::grant_kind(&set.name) else {
-                continue;
-            };
-            let elements = self.elements(&set.name)?;
-            let room = MAX_LISTED.saturating_sub(grants.len());
-            grants.extend(
-                elements
-                    .iter()
-                    .filter_map(|element| grant(kind, door, element))
-                    .take(room),
-            );
-        }
-        Ok(grants)
-    }
-
-    /// The doors of the installed table, in the order of its configuration.
-    pub fn doors(&mut self) -> Result<Vec<String>, Refusal> {
-        let sets = self.sets()?;
-        let doors = sets
-            .iter()
-            .filter_map(|set| match ruleset::grant_kind(&set.name)? {
-                (ruleset::GrantKind::Anyone, door) => Some(door.to_owned()),
-                _ => None,
-            });
-        Ok(doors.collect())
-    }
-
-    /// An element's timeout cannot be changed before Linux 6.12: deleting it and adding it is
-    /// one step for whoever looks it up. Deleting what is not there fails, hence the first.
-    ///
-    /// To insert first, and do this only if the element is there, would be slower: a transaction
-    /// that fails takes tens of milliseconds (see [`Firewall::withdraw`]), this one takes
-    /// three microseconds.
-    fn renew(&mut self, set: &[&str], key: Key<'_>, lasting: Duration) -> Result<(), Failure> {
-        self.channel.apply(&[
-            Change::Add(set, key, lasting),
-            Change::Delete(set, key),
-            Change::Add(set, key, lasting),
-        ])
     }
 
     /// What the sets of this table shall have again: a set is the same if its name and comment are.
@@ -344,23 +220,6 @@ impl Firewall {
     fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Refusal> {
         self.channel.elements(set).map_err(unread)
     }
-
-    /// Whether there is such a door.
-    fn check(&mut self, door: &str) -> Result<(), Refusal> {
-        match self.doors()?.iter().any(|known| known == door) {
-            true => Ok(()),
-            false => Err(Refusal::UnknownDoor(door.to_owned())),
-        }
-    }
-
-    fn refused_door(&mut self, door: &str, set: &[&str], failure: Failure) -> Refusal {
-        if failure.number() == Some(libc::ENOENT)
-            && let Err(refusal) = self.check(door)
-        {
-            return refusal;
-        }
-        refused(set, failure)
-    }
 }
 
 /// Where elements are asked for by the name of a set that was there, the table has gone.
@@ -369,46 +228,4 @@ fn unread(failure: Failure) -> Refusal {
         Some(libc::ENOENT) => Refusal::NotInstalled,
         _ => refused_object(&Object::Table, failure),
     }
-}
-
-/// A name that no table can have need not be sent.
-fn plausible(door: &str) -> Result<(), Refusal> {
-    match door.len() <= MAX_NAME
-        && door
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
-    {
-        true => Ok(()),
-        false => Err(Refusal::UnknownDoor(door.chars().take(MAX_NAME).collect())),
-    }
-}
-
-const fn family(source: IpAddr) -> Family {
-    match source {
-        IpAddr::V4(_) => Family::V4,
-        IpAddr::V6(_) => Family::V6,
-    }
-}
-
-fn grant(kind: ruleset::GrantKind, door: &str, element: &KernelElement) -> Option<Grant> {
-    let key = element.key.as_slice();
-    let who = match kind {
-        ruleset::GrantKind::Source(Family::V4) => {
-            Who::Address(Ipv4Addr::from(<[u8; 4]>::try_from(key).ok()?).into())
-        }
-        ruleset::GrantKind::Source(Family::V6) => {
-            Who::Address(Ipv6Addr::from(<[u8; 16]>::try_from(key).ok()?).into())
-        }
-        ruleset::GrantKind::Anyone => Who::Anyone {
-            interface: as_text(key)?.to_owned(),
-        },
-    };
-    let remaining = element
-        .lasting
-        .map(|lasting| Duration::from_millis(lasting.remaining));
-    Some(Grant {
-        door: door.to_owned(),
-        who,
-        remaining,
-    })
 }

@@ -39,6 +39,13 @@ pub(super) mod nfta {
     pub(in super::super) const COMMENT: u8 = 7;
 }
 
+/// NFT_MSG_DESTROYSETELEM of nf_tables.h, which libc lacks.
+pub(super) const DESTROY_ELEMENTS: i32 = 30;
+
+/// The kind of message that tells about a deleted element, for those who asked for an echo. It
+/// bears no sequence number (`nf_tables_setelem_notify`).
+pub(super) const ELEMENT_DELETED: u16 = SUBSYSTEM | libc::NFT_MSG_DELSETELEM as u16;
+
 /// A request to nf_tables.
 #[derive(Clone, Copy)]
 pub(super) struct Request {
@@ -160,6 +167,12 @@ fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
 pub(super) fn set_of_elements(to: &mut Vec<u8>, set: &[&str]) {
     text(to, nfta::LIST_TABLE, &[TABLE]);
     text(to, nfta::LIST_SET, set);
+}
+
+/// Writes the attributes that name a set and no element of it.
+pub(super) fn no_elements(to: &mut Vec<u8>, set: &[&str]) {
+    set_of_elements(to, set);
+    nest(to, nfta::LIST_ELEMENTS, |_| {});
 }
 
 /// Writes the attributes that name one element of a set, with how long it lasts, in milliseconds.

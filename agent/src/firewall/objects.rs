@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 use core::fmt::{self, Display, Formatter};
+use core::ops::RangeInclusive;
 use std::ffi::CString;
 
 use nftnl::expr::{
@@ -13,9 +14,9 @@ use nftnl::{ChainType, Hook, MsgType, NlMsg, Policy, ProtoFamily};
 use postern_core::knock::Protocol;
 
 use super::netlink;
+use super::network::Network;
 use super::ruleset::{
-    Chain, Content, Family, PRIORITY, Rule, SNAPLEN, Set, Statement, TABLE, Table, Verdict,
-    interface_key,
+    Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict, interface_key,
 };
 use crate::sys::nftnl::{Elements, Lasting, MOST_ELEMENTS, Press, Recipe, Set as NewSet};
 
@@ -50,6 +51,8 @@ pub(super) enum Object {
 pub(super) enum Feature {
     /// `log`.
     Log,
+    /// `limit`.
+    Limit,
     /// `ct`.
     Conntrack,
 }
@@ -71,6 +74,7 @@ impl Display for Feature {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Log => "log (CONFIG_NFT_LOG, module nft_log)",
+            Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
         })
     }
@@ -202,9 +206,8 @@ impl Writer {
                 to.add_key(&interface_key(name), None)
             }),
             Content::PortChains(ports) => {
-                self.elements(name, ports.iter(), object, |to, (port, chain)| {
-                    c_name(chain).is_some_and(|chain| to.add_goto(&port.to_be_bytes(), &chain))
-                })
+                let elements = port_elements(ports, set.content.is_of_ranges());
+                self.elements(name, elements, object, PortElement::add)
             }
             Content::TimedInterfaces | Content::TimedSources(_) => {
                 self.elements(name, kept, object, |to, kept| {
@@ -247,6 +250,57 @@ impl Writer {
     }
 }
 
+/// An element of a map of ports, as nf_tables knows ranges: a beginning, and an end that is
+/// an element of its own.
+enum PortElement<'c> {
+    /// From this port on, or for this port, a chain decides.
+    From {
+        port: u16,
+        chain: &'c str,
+        /// Nothing ends it: it goes up to the last port that there is.
+        endless: bool,
+    },
+    /// From this port on, no chain does.
+    End(u16),
+}
+
+impl PortElement<'_> {
+    fn add(to: &mut Elements, element: Self) -> bool {
+        match element {
+            Self::End(port) => to.add_end(&port.to_be_bytes()),
+            Self::From {
+                port,
+                chain,
+                endless,
+            } => {
+                c_name(chain).is_some_and(|chain| to.add_goto(&port.to_be_bytes(), &chain, endless))
+            }
+        }
+    }
+}
+
+/// The elements that nft makes of the ports, in its order: where there are ranges, it says
+/// that nothing is decided below the first (src/segtree.c).
+fn port_elements(
+    ports: &[(RangeInclusive<u16>, String)],
+    of_ranges: bool,
+) -> impl Iterator<Item = PortElement<'_>> {
+    let begins_above = ports.first().is_some_and(|(ports, _)| *ports.start() > 0);
+    let below = (of_ranges && begins_above).then_some(PortElement::End(0));
+    let elements = ports.iter().flat_map(move |(ports, chain)| {
+        let after = ports.end().checked_add(1).filter(|_| of_ranges);
+        let from = PortElement::From {
+            port: *ports.start(),
+            chain,
+            endless: of_ranges && after.is_none(),
+        };
+        [Some(from), after.map(PortElement::End)]
+            .into_iter()
+            .flatten()
+    });
+    below.into_iter().chain(elements)
+}
+
 /// What nf_tables limits names to: NFT_NAME_MAXLEN, less the terminator.
 const LONGEST_NAME: usize = 255;
 
@@ -274,6 +328,9 @@ fn new_set(set: &Set, id: u32) -> Option<NewSet> {
     if let Content::PortChains(_) = set.content {
         new = new.of_verdicts();
     }
+    if set.content.is_of_ranges() {
+        new = new.of_ranges();
+    }
     if let Some(size) = set.size {
         new = new.sized(size);
     }
@@ -299,6 +356,7 @@ const fn key_type(content: &Content) -> (u32, u32) {
 fn feature(rule: &Rule) -> Option<Feature> {
     rule.iter().find_map(|statement| match statement {
         Statement::Log { .. } => Some(Feature::Log),
+        Statement::Limit { .. } => Some(Feature::Limit),
         Statement::UdpFlow => Some(Feature::Conntrack),
         _ => None,
     })
@@ -317,7 +375,13 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
     match statement {
         Statement::ArrivedOn(set) => arrived(rule, set, false)?,
         Statement::ArrivedElsewhere(set) => arrived(rule, set, true)?,
-        Statement::SourceIn(family, set) => source_in(rule, *family, set)?,
+        Statement::SourceIn(family, set) => source_in(rule, *family, &[], set)?,
+        Statement::NetworkIn(Family::V4, prefix, set) => {
+            source_in(rule, Family::V4, &Network::mask4(*prefix).octets(), set)?;
+        }
+        Statement::NetworkIn(Family::V6, prefix, set) => {
+            source_in(rule, Family::V6, &Network::mask6(*prefix).octets(), set)?;
+        }
         Statement::NotOpening => not_opening(rule),
         Statement::PortVerdict(protocol, map) => {
             rule.add_expr(&Meta::L4Proto);
@@ -331,7 +395,12 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
             load_transport(rule, 0, 4);
             rule.add_expr(&Cmp::new(CmpOp::Neq, [0_u8; 4].as_slice()));
         }
-        Statement::Log { group } => rule.add_expr(&Recipe::log(*group, SNAPLEN)),
+        Statement::Log { group, length } => {
+            rule.add_expr(&Recipe::log(*group, (*length).into()));
+        }
+        Statement::Limit { per_second, burst } => {
+            rule.add_expr(&Recipe::limit(*per_second, *burst));
+        }
         Statement::Mark(bits) => mark(rule, *bits),
         Statement::Verdict(verdict) => rule.add_expr(&finish(verdict)?),
     }
@@ -354,7 +423,8 @@ fn arrived(rule: &mut nftnl::Rule<'_>, set: &str, elsewhere: bool) -> Option<()>
     Some(())
 }
 
-fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, set: &str) -> Option<()> {
+/// An empty mask leaves the address as it is.
+fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, mask: &[u8], set: &str) -> Option<()> {
     let (number, field) = match family {
         Family::V4 => (
             libc::NFPROTO_IPV4,
@@ -368,6 +438,9 @@ fn source_in(rule: &mut nftnl::Rule<'_>, family: Family, set: &str) -> Option<()
     rule.add_expr(&Meta::NfProto);
     equal(rule, &[number as u8]);
     rule.add_expr(&Payload::Network(field));
+    if !mask.is_empty() {
+        masked(rule, mask);
+    }
     rule.add_expr(&Recipe::lookup(&c_name(set)?, false));
     Some(())
 }

@@ -1,7 +1,9 @@
 //! Real packets against the installed table.
 //!
 //! ```text
-//!   sender 10.0.0.2, fd00::2  v1 ----- wan  10.0.0.1, fd00::1 guarded
+//!   sender 10.0.0.2, fd00::2   v1 ----- wan  10.0.0.1, fd00::1 guarded
+//!          10.0.0.3, fd00::3                 10.0.1.1, fd00:0:0:1::1
+//!          10.0.1.2, fd00:0:0:1::2
 //! ```
 //!
 //! Whether a packet was dropped shows when a packet that was sent after it has arrived.
@@ -24,6 +26,7 @@ use nix::unistd::gettid;
 use postern_core::config::Guard;
 use postern_core::time::Duration;
 
+use super::examples::whole;
 use super::kernel_tests::in_namespace;
 use super::{Firewall, examples};
 
@@ -40,6 +43,11 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
+/// An IPv6 address would be of no use until nobody else has claimed it.
+fn nodad(address: &str) -> &'static str {
+    if address.contains(':') { " nodad" } else { "" }
+}
+
 /// Lets a neighbour of this namespace make its sockets, once there is a link between the two.
 fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = channel();
@@ -50,6 +58,14 @@ fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T 
         connected.recv().unwrap();
         ip("addr add 10.0.0.2/24 dev v1");
         ip("addr add fd00::2/64 dev v1 nodad");
+        for other in [
+            "10.0.0.3/24",
+            "10.0.1.2/24",
+            "fd00::3/64",
+            "fd00:0:0:1::2/64",
+        ] {
+            ip(&format!("addr add {other} dev v1{}", nodad(other)));
+        }
         ip("link set v1 up");
         tell.send(gettid()).unwrap();
         connected.recv().unwrap();
@@ -61,6 +77,9 @@ fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T 
     ));
     ip("addr add 10.0.0.1/24 dev wan");
     ip("addr add fd00::1/64 dev wan nodad");
+    for other in ["10.0.1.1/24", "fd00:0:0:1::1/64"] {
+        ip(&format!("addr add {other} dev wan{}", nodad(other)));
+    }
     ip("link set wan up");
     connect.send(()).unwrap();
     told.recv().unwrap();
@@ -200,11 +219,11 @@ fn no_way_of_sending_a_syn_over_ipv6_passes_a_shut_gate() {
         // fragment ends inside the TCP header, which Linux itself drops.
         assert_eq!(every_way(1000), [1000, 1001, 1002, 1003, 1004, 1008, 1009]);
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert_eq!(every_way(2000), [2008, 2009]);
-        firewall.grant("ssh", SENDER.into(), MINUTE).unwrap();
+        firewall.grant(whole("ssh"), SENDER.into(), MINUTE).unwrap();
         assert_eq!(every_way(3000), [3000, 3001, 3002, 3008, 3009]);
-        firewall.withdraw("ssh", SENDER.into()).unwrap();
+        firewall.withdraw(whole("ssh"), SENDER.into()).unwrap();
         firewall.grant_anyone("ssh", MINUTE).unwrap();
         assert_eq!(every_way(4000), [4000, 4001, 4002, 4008, 4009]);
         firewall.remove().unwrap();
@@ -218,14 +237,18 @@ fn a_connection_outlives_its_grant() {
         // The guard's side must be up before the neighbour connects.
         let listener = TcpListener::bind("0.0.0.0:22").unwrap();
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::ssh(Guard::Gate)).unwrap();
-        firewall.grant("ssh", [10, 0, 0, 2].into(), MINUTE).unwrap();
+        firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
+        firewall
+            .grant(whole("ssh"), [10, 0, 0, 2].into(), MINUTE)
+            .unwrap();
         let connect = || {
             TcpStream::connect_timeout(&SocketAddr::from(([10, 0, 0, 1], 22)), Wait::from_secs(5))
         };
         let near = neighbour(connect).unwrap();
         let (far, _) = listener.accept().unwrap();
-        firewall.withdraw("ssh", [10, 0, 0, 2].into()).unwrap();
+        firewall
+            .withdraw(whole("ssh"), [10, 0, 0, 2].into())
+            .unwrap();
         for (mut from, mut to) in [(&near, &far), (&far, &near)] {
             use std::io::{Read, Write};
             to.set_read_timeout(Some(Wait::from_secs(5))).unwrap();
@@ -235,34 +258,114 @@ fn a_connection_outlives_its_grant() {
     });
 }
 
+/// Whether a datagram to a guarded port arrives, when one to an open port surely does.
+fn arrives(from: &UdpSocket, guarded: &UdpSocket, open: &UdpSocket) -> bool {
+    for to in [guarded, open] {
+        from.send_to(b"hello", to.local_addr().unwrap()).unwrap();
+    }
+    open.recv(&mut [0; 16]).expect("the unguarded port is open");
+    match guarded.recv(&mut [0; 16]) {
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            false
+        }
+        Ok(_) => true,
+    }
+}
+
+fn bind(at: &str) -> UdpSocket {
+    UdpSocket::bind(at).unwrap()
+}
+
+/// A socket that waits for what surely comes, and one that does not wait.
+fn listen(guarded: &str, open: &str) -> [UdpSocket; 2] {
+    let [guarded, open] = [guarded, open].map(bind);
+    guarded.set_nonblocking(true).unwrap();
+    open.set_read_timeout(Some(Wait::from_secs(5))).unwrap();
+    [guarded, open]
+}
+
+#[test]
+fn a_grant_to_a_network_lets_neighbours_in_and_nobody_else() {
+    in_namespace(|| {
+        let senders = neighbour(|| {
+            let v4 = ["10.0.0.2:1001", "10.0.0.3:1001", "10.0.1.2:1001"];
+            let v6 = ["[fd00::2]:1001", "[fd00::3]:1001", "[fd00:0:0:1::2]:1001"];
+            [v4, v6].map(|addresses| addresses.map(bind))
+        });
+        let guards = [
+            listen("10.0.0.1:51820", "10.0.0.1:5000"),
+            listen("[fd00::1]:51820", "[fd00::1]:5000"),
+        ];
+        let mut firewall = Firewall::open().unwrap();
+        let mut config = examples::udp_only(Guard::Gate);
+        let door = &mut config.doors[0];
+        (door.grant_prefix4, door.grant_prefix6) = (24, 64);
+        firewall.install(&config, &[]).unwrap();
+        for (senders, [guarded, open]) in senders.iter().zip(&guards) {
+            let passed = || senders.each_ref().map(|from| arrives(from, guarded, open));
+            assert_eq!(passed(), [false, false, false]);
+            let source = senders[0].local_addr().unwrap().ip();
+            firewall
+                .grant_at_least(&config.doors[0], source, MINUTE)
+                .unwrap();
+            assert_eq!(passed(), [true, true, false]);
+        }
+    });
+}
+
+#[test]
+fn a_range_of_knocks_takes_its_ports_and_no_others() {
+    in_namespace(|| {
+        let from = neighbour(|| bind("10.0.0.2:1001"));
+        let mut firewall = Firewall::open().unwrap();
+        firewall
+            .install(&examples::codes(Guard::Gate), &[examples::udp(5)])
+            .unwrap();
+        let [_, open] = listen("10.0.0.1:5999", "10.0.0.1:5000");
+        for (port, passes) in [
+            (4, true),
+            (5, false),
+            (9_998, true),
+            (9_999, false),
+            (10_000, false),
+            (15_000, false),
+            (20_499, false),
+            (20_500, true),
+            (65_535, true),
+        ] {
+            let [at, _] = listen(&format!("10.0.0.1:{port}"), "10.0.0.1:0");
+            assert_eq!(arrives(&from, &at, &open), passes, "{port}");
+        }
+        // Granted, the guarded port beside the range opens, and the range does not.
+        firewall
+            .grant(whole("long"), [10, 0, 0, 2].into(), MINUTE)
+            .unwrap();
+        for (port, passes) in [(9_999, true), (10_000, false)] {
+            let [at, _] = listen(&format!("10.0.0.1:{port}"), "10.0.0.1:0");
+            assert_eq!(arrives(&from, &at, &open), passes, "{port}");
+        }
+    });
+}
+
 #[test]
 fn a_udp_flow_outlives_its_grant_and_another_does_not_begin() {
     in_namespace(|| {
-        let bind = |at: &str| UdpSocket::bind(at).unwrap();
         let [first, second] = neighbour(move || [bind("10.0.0.2:1001"), bind("10.0.0.2:1002")]);
-        let (guarded, open) = (bind("10.0.0.1:51820"), bind("10.0.0.1:5000"));
-        guarded.set_nonblocking(true).unwrap();
-        open.set_read_timeout(Some(Wait::from_secs(5))).unwrap();
-        let arrives = |from: &UdpSocket| {
-            from.send_to(b"guarded", "10.0.0.1:51820").unwrap();
-            from.send_to(b"open", "10.0.0.1:5000").unwrap();
-            open.recv(&mut [0; 16]).expect("the unguarded port is open");
-            match guarded.recv(&mut [0; 16]) {
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                    false
-                }
-                Ok(_) => true,
-            }
-        };
+        let [guarded, open] = listen("10.0.0.1:51820", "10.0.0.1:5000");
+        let arrives = |from: &UdpSocket| arrives(from, &guarded, &open);
         let mut firewall = Firewall::open().unwrap();
-        firewall.install(&examples::udp_only(Guard::Gate)).unwrap();
+        firewall
+            .install(&examples::udp_only(Guard::Gate), &[])
+            .unwrap();
         assert!(!arrives(&first) && !arrives(&first));
         firewall
-            .grant("input", [10, 0, 0, 2].into(), MINUTE)
+            .grant(whole("input"), [10, 0, 0, 2].into(), MINUTE)
             .unwrap();
         assert!(arrives(&first));
-        firewall.withdraw("input", [10, 0, 0, 2].into()).unwrap();
+        firewall
+            .withdraw(whole("input"), [10, 0, 0, 2].into())
+            .unwrap();
         assert!(arrives(&first) && !arrives(&second));
         // The guarded host may begin a flow, and hears what comes back.
         guarded.send_to(b"hello", "10.0.0.2:1002").unwrap();

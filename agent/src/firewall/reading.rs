@@ -2,7 +2,7 @@
 
 use postern_core::time::Duration;
 
-use super::channel::{Channel, Failure, timeout};
+use super::channel::{Channel, Failure, Term, timeout};
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
 use super::ruleset::TABLE;
 use crate::sys::nftnl::Lasting;
@@ -48,12 +48,6 @@ impl Channel {
         let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
         self.dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
     }
-
-    /// Succeeds if a set holds an element; otherwise ENOENT.
-    pub(super) fn holds(&mut self, set: &[&str], key: netlink::Key<'_>) -> Result<(), Failure> {
-        let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
-        self.ask(libc::NFT_MSG_GETSETELEM, element, |_| Some(()))
-    }
 }
 
 fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
@@ -88,15 +82,28 @@ fn read_element(element: Attributes<'_>) -> Option<KernelElement> {
         .inside(nfta::ELEM_KEY)?
         .find(nfta::DATA_VALUE)?
         .to_vec();
-    let time = |kind| {
-        element
-            .find(kind)
-            .and_then(as_u64)
-            .map(Duration::from_millis)
-    };
-    let lasting = time(nfta::ELEM_EXPIRATION).map(|remaining| Lasting {
-        timeout: timeout(time(nfta::ELEM_TIMEOUT).unwrap_or(remaining)),
+    let lasting = remaining(element).map(|remaining| Lasting {
+        timeout: timeout(time(element, nfta::ELEM_TIMEOUT).unwrap_or(remaining)),
         remaining: timeout(remaining),
     });
     Some(KernelElement { key, lasting })
+}
+
+/// How long the one element that a message is about would stay; `None`: it is about none.
+pub(super) fn term(message: Attributes<'_>) -> Option<Term> {
+    let element = message
+        .inside(nfta::LIST_ELEMENTS)?
+        .inside(nfta::LIST_ELEM)?;
+    Some(remaining(element).map_or(Term::Forever, Term::For))
+}
+
+fn remaining(element: Attributes<'_>) -> Option<Duration> {
+    time(element, nfta::ELEM_EXPIRATION)
+}
+
+fn time(element: Attributes<'_>, kind: u16) -> Option<Duration> {
+    element
+        .find(kind)
+        .and_then(as_u64)
+        .map(Duration::from_millis)
 }

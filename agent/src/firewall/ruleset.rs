@@ -4,12 +4,14 @@
 //! established TCP connection, so that bulk traffic meets a handful of expressions and a TCP
 //! door needs no connection tracking. The rest is looked up by destination port.
 
+use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
+use postern_core::decoy;
 use postern_core::door::Door;
-use postern_core::knock::Protocol;
-use postern_core::method;
+use postern_core::knock::{Port, Protocol};
+use postern_core::{method, payload};
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "postern";
@@ -17,8 +19,13 @@ pub const TABLE: &str = "postern";
 pub const MAX_GRANTS: u32 = 1024;
 /// The most sources that are cut off at a time, for each address family.
 pub const MAX_CUTOFFS: u32 = 4096;
-/// How much of a knock is logged: the largest headers that the agent reads, and some payload.
-pub(super) const SNAPLEN: u32 = 128;
+/// The most octets of a knock that any table logs: what a reader of the group must ask for.
+pub const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + payload::MAX_BYTES as u16 + 1;
+/// An IPv6 header and 64 octets of extension headers, or an IPv4 header with all its options.
+const HEADERS: u16 = 40 + 64;
+/// Without the options, which say nothing about a knock.
+const TCP_HEADER: u16 = 20;
+const UDP_HEADER: u16 = 8;
 /// Ahead of the ordinary firewall, which sits at 0, and which sees the mark.
 pub(super) const PRIORITY: i32 = -10;
 
@@ -26,6 +33,10 @@ pub(super) const PRIORITY: i32 = -10;
 pub(super) const INTERFACES: &str = "interfaces";
 const INPUT: &str = "input";
 const KNOCK: &str = "knock";
+const DECOY: &str = "decoy";
+/// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
+/// answers on such a port its packets must not keep the agent busy.
+const DECOY_HITS: u32 = 100;
 const FRAGMENT: &str = "fragment";
 
 /// The whole table.
@@ -59,8 +70,9 @@ pub enum Content {
     TimedInterfaces,
     /// Addresses that expire.
     TimedSources(Family),
-    /// The chain that decides about each destination port, in ascending order.
-    PortChains(Vec<(u16, String)>),
+    /// The chain that decides about each destination port, in ascending order; no two ranges
+    /// share a port.
+    PortChains(Vec<(RangeInclusive<u16>, String)>),
 }
 
 /// An address family.
@@ -70,6 +82,16 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Family {
+    /// The length of an address, in bits.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
 }
 
 /// A chain.
@@ -95,6 +117,8 @@ pub enum Statement {
     ArrivedElsewhere(String),
     /// The source address is in the set.
     SourceIn(Family, String),
+    /// The first so many bits of the source address, and zeros behind them, are in the set.
+    NetworkIn(Family, u8, String),
     /// A TCP segment that does not open a connection: anything but SYN without ACK.
     ///
     /// Flags that cannot be read (an IPv6 first fragment may end before them) do not match,
@@ -109,10 +133,19 @@ pub enum Statement {
     /// The first four octets after the IP headers can be read. Where a protocol has ports
     /// they are the ports, and no protocol has them all zero.
     PortsReadable,
+    /// Matches so many packets a second, and as many more at once; not nft's default of 5 more.
+    Limit {
+        /// The rate.
+        per_second: u32,
+        /// How many more.
+        burst: u32,
+    },
     /// Copies the start of the packet to an NFLOG group.
     Log {
         /// The group.
         group: u16,
+        /// How many octets of it.
+        length: u16,
     },
     /// Sets these bits of the packet's mark.
     Mark(u32),
@@ -132,19 +165,42 @@ pub enum Verdict {
 }
 
 impl Table {
-    /// The table for a configuration.
-    pub fn new(config: &Config) -> Self {
+    /// The table for a configuration, and for the knock ports that it names by a file only.
+    pub fn new(config: &Config, listed: &[Port]) -> Self {
+        let maps: Vec<(Protocol, Set)> = [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .filter_map(|protocol| Some((protocol, port_map(config, listed, protocol)?)))
+            .collect();
+        let mapped: Vec<Protocol> = maps.iter().map(|(protocol, _)| *protocol).collect();
+        let mut sets = sets(config);
+        sets.extend(maps.into_iter().map(|(_, map)| map));
         Self {
-            sets: sets(config),
-            chains: chains(config),
+            sets,
+            chains: chains(config, &mapped),
         }
     }
+}
+
+/// How many octets of a knock the doors need to see: headers, and the payload that one asks for.
+pub(super) fn snaplen(doors: &[Door]) -> u16 {
+    let payloads = doors.iter().filter_map(|door| door.payload.as_ref());
+    let longest = payloads.map(payload::Payload::needed).max().unwrap_or(0);
+    let udp = UDP_HEADER.saturating_add(u16::try_from(longest).unwrap_or(u16::MAX));
+    HEADERS.saturating_add(udp.max(TCP_HEADER))
 }
 
 impl Content {
     /// Whether its elements expire.
     pub const fn is_timed(&self) -> bool {
         matches!(self, Self::TimedInterfaces | Self::TimedSources(_))
+    }
+
+    /// Whether its elements are ranges, which nf_tables keeps in a tree in place of a hash table.
+    pub fn is_of_ranges(&self) -> bool {
+        match self {
+            Self::PortChains(ports) => ports.iter().any(|(ports, _)| ports.start() < ports.end()),
+            _ => false,
+        }
     }
 
     /// The length of a key, in octets.
@@ -204,11 +260,37 @@ pub(super) const fn cutoffs(family: Family) -> &'static str {
     }
 }
 
-/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
+/// How much of an address a door grants, in bits.
+pub(super) fn prefix(door: &Door, family: Family) -> u8 {
+    match family {
+        Family::V4 => door.grant_prefix4,
+        Family::V6 => door.grant_prefix6,
+    }
+    .min(family.bits())
+}
+
+/// What a set of grants says of itself: the ports of its door, and how much of an address it
+/// holds unless that is all of it: `tcp:22 /24`.
 ///
 /// Grants outlive a reinstallation if this and the door's name are the same. It always
 /// fits a comment (128 octets, libnftnl's `NFTNL_UDATA_COMMENT_MAXLEN`): 16 ports take
 /// at most 104.
+fn grants_identity(door: &Door, family: Family) -> String {
+    match prefix(door, family) {
+        whole if whole == family.bits() => identity(door),
+        part => format!("{} /{part}", identity(door)),
+    }
+}
+
+/// How much of an address a set of grants holds, in bits, as its comment says.
+pub(super) fn prefix_of_set(comment: Option<&str>, family: Family) -> u8 {
+    comment
+        .and_then(|comment| comment.rsplit_once(" /")?.1.parse().ok())
+        .unwrap_or(family.bits())
+        .min(family.bits())
+}
+
+/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
 fn identity(door: &Door) -> String {
     [Protocol::Tcp, Protocol::Udp]
         .into_iter()
@@ -241,11 +323,6 @@ fn sets(config: &Config) -> Vec<Set> {
             comment: None,
         });
     }
-    sets.extend(
-        [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .filter_map(|protocol| port_map(config, protocol)),
-    );
     sets
 }
 
@@ -283,18 +360,17 @@ pub(super) fn interface_key(name: &str) -> [u8; 16] {
 }
 
 fn door_sets(door: &Door) -> [Set; 3] {
-    let comment = Some(identity(door));
     let sources = |family| Set {
         name: grants(family, &door.name),
         content: Content::TimedSources(family),
         size: Some(MAX_GRANTS),
-        comment: comment.clone(),
+        comment: Some(grants_identity(door, family)),
     };
     let interfaces = Set {
         name: anyone(&door.name),
         content: Content::TimedInterfaces,
         size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: comment.clone(),
+        comment: Some(identity(door)),
     };
     [sources(Family::V4), sources(Family::V6), interfaces]
 }
@@ -307,58 +383,171 @@ fn map_name(protocol: Protocol) -> String {
 ///
 /// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
 /// says, no port that it guards is left open.
-fn port_map(config: &Config, protocol: Protocol) -> Option<Set> {
-    let mut ports = BTreeMap::new();
+fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> Option<Set> {
+    let mut guards = BTreeMap::new();
     for door in &config.doors {
         for port in door.guards.iter().filter(|port| port.protocol == protocol) {
-            ports
+            guards
                 .entry(port.number)
                 .or_insert_with(|| door_chain_name(door));
         }
     }
-    let knocks = config.doors.iter().flat_map(method::watched);
-    for number in knocks
-        .filter(|knock| knock.0 == protocol)
-        .flat_map(|knock| knock.1)
-    {
-        ports.entry(number).or_insert_with(|| KNOCK.to_owned());
+    let knocks = disjoint(knocks(config, listed, protocol));
+    let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = knocks
+        .into_iter()
+        .flat_map(|knocks| between(knocks, &guards))
+        .map(|ports| (ports, KNOCK.to_owned()))
+        .collect();
+    ports.extend(decoys(config, protocol, &ports));
+    ports.extend(guards.into_iter().map(|(port, chain)| (port..=port, chain)));
+    ports.sort_by_key(|(ports, _)| *ports.start());
+    // Single ports stay single, because a hash table is quicker than a tree; where there
+    // must be a tree, fewer elements are better.
+    if with_ranges {
+        ports = joined(ports);
     }
     (!ports.is_empty()).then(|| Set {
         name: map_name(protocol),
-        content: Content::PortChains(ports.into_iter().collect()),
+        content: Content::PortChains(ports),
         size: None,
         comment: None,
     })
 }
 
-fn chains(config: &Config) -> Vec<Chain> {
+/// The decoys of a protocol that no list knocks on. No other knock and no guard is a decoy.
+fn decoys(
+    config: &Config,
+    protocol: Protocol,
+    knocks: &[(RangeInclusive<u16>, String)],
+) -> Vec<(RangeInclusive<u16>, String)> {
+    let decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
+    let mut numbers: Vec<u16> = decoys
+        .filter(|port| port.protocol == protocol)
+        .map(|port| port.number)
+        .filter(|number| !knocks.iter().any(|(knocks, _)| knocks.contains(number)))
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let to_decoy = |number| (number..=number, DECOY.to_owned());
+    numbers.into_iter().map(to_decoy).collect()
+}
+
+/// The ports that knocks of a protocol hit, in any order.
+fn knocks(config: &Config, listed: &[Port], protocol: Protocol) -> Vec<RangeInclusive<u16>> {
+    let watched = config.doors.iter().flat_map(method::watched);
+    let listed = listed
+        .iter()
+        .map(|port| (port.protocol, port.number..=port.number));
+    watched
+        .chain(listed)
+        .filter(|(of, _)| *of == protocol)
+        .map(|(_, ports)| ports)
+        .collect()
+}
+
+/// The same ports in ascending order, none of them twice.
+fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
+    for range in ranges {
+        match disjoint.last_mut() {
+            Some(last) if range.start() <= last.end() => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => disjoint.push(range),
+        }
+    }
+    disjoint
+}
+
+/// What is left of a range when single ports are taken out of it.
+fn between<T>(range: RangeInclusive<u16>, taken: &BTreeMap<u16, T>) -> Vec<RangeInclusive<u16>> {
+    let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
+    let end = u32::from(*range.end());
+    let taken = taken.range(range).map(|(port, _)| u32::from(*port));
+    for stop in taken.chain([end + 1]) {
+        // Both are ports: no port is taken below the start, nor above the end.
+        if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
+            && first <= last
+        {
+            left.push(first..=last);
+        }
+        start = stop + 1;
+    }
+    left
+}
+
+/// The same, with neighbours that go to the same chain made one.
+fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>, String)> {
+    let mut joined: Vec<(RangeInclusive<u16>, String)> = Vec::new();
+    for (ports, chain) in ports {
+        match joined.last_mut() {
+            Some((last, to))
+                if last.end().checked_add(1) == Some(*ports.start()) && *to == chain =>
+            {
+                *last = *last.start()..=*ports.end();
+            }
+            _ => joined.push((ports, chain)),
+        }
+    }
+    joined
+}
+
+fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
     let mut chains = vec![knock_chain(config)];
+    chains.extend(decoy_chain(config));
     chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
-    chains.push(input_chain(config));
+    chains.push(input_chain(config, mapped));
     chains
 }
 
 fn knock_chain(config: &Config) -> Chain {
-    let ignore = |family| {
-        vec![
-            Statement::SourceIn(family, cutoffs(family).to_owned()),
-            Statement::Verdict(Verdict::Drop),
-        ]
-    };
-    let log = Statement::Log {
-        group: config.global.nflog_group,
-    };
+    let mut rules = ignoring_cutoffs(&Verdict::Drop);
+    rules.push(vec![log(config), Statement::Verdict(Verdict::Drop)]);
     Chain {
         name: KNOCK.to_owned(),
         hooked: false,
-        rules: vec![
-            ignore(Family::V4),
-            ignore(Family::V6),
-            vec![log, Statement::Verdict(Verdict::Drop)],
-        ],
+        rules,
+    }
+}
+
+/// Listens, and leaves the packet to whoever it is for.
+fn decoy_chain(config: &Config) -> Option<Chain> {
+    let mut doors = config.doors.iter();
+    if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
+        return None;
+    }
+    let limit = Statement::Limit {
+        per_second: DECOY_HITS,
+        burst: DECOY_HITS,
+    };
+    let mut rules = ignoring_cutoffs(&Verdict::Accept);
+    rules.push(vec![limit, log(config)]);
+    Some(Chain {
+        name: DECOY.to_owned(),
+        hooked: false,
+        rules,
+    })
+}
+
+fn ignoring_cutoffs(verdict: &Verdict) -> Vec<Rule> {
+    let ignore = |family| {
+        vec![
+            Statement::SourceIn(family, cutoffs(family).to_owned()),
+            Statement::Verdict(verdict.clone()),
+        ]
+    };
+    vec![ignore(Family::V4), ignore(Family::V6)]
+}
+
+fn log(config: &Config) -> Statement {
+    Statement::Log {
+        group: config.global.nflog_group,
+        length: snaplen(&config.doors),
     }
 }
 
@@ -369,8 +558,8 @@ fn door_chain_name(door: &Door) -> String {
 fn door_chain(config: &Config, door: &Door) -> Chain {
     let granted = [
         Statement::ArrivedOn(anyone(&door.name)),
-        Statement::SourceIn(Family::V4, grants(Family::V4, &door.name)),
-        Statement::SourceIn(Family::V6, grants(Family::V6, &door.name)),
+        granted_to(door, Family::V4),
+        granted_to(door, Family::V6),
     ];
     let mut rules: Vec<Rule> = granted
         .into_iter()
@@ -394,6 +583,14 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
         name: door_chain_name(door),
         hooked: false,
         rules,
+    }
+}
+
+fn granted_to(door: &Door, family: Family) -> Statement {
+    let set = grants(family, &door.name);
+    match prefix(door, family) {
+        whole if whole == family.bits() => Statement::SourceIn(family, set),
+        part => Statement::NetworkIn(family, part, set),
     }
 }
 
@@ -429,7 +626,7 @@ fn fragment_chain() -> Chain {
     }
 }
 
-fn input_chain(config: &Config) -> Chain {
+fn input_chain(config: &Config, mapped: &[Protocol]) -> Chain {
     let accept = Statement::Verdict(Verdict::Accept);
     let mut rules = vec![
         vec![
@@ -438,11 +635,11 @@ fn input_chain(config: &Config) -> Chain {
         ],
         vec![Statement::NotOpening, accept],
     ];
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        if port_map(config, protocol).is_some() {
-            rules.push(vec![Statement::PortVerdict(protocol, map_name(protocol))]);
-        }
-    }
+    rules.extend(
+        mapped
+            .iter()
+            .map(|protocol| vec![Statement::PortVerdict(*protocol, map_name(*protocol))]),
+    );
     if guards_fragments(config) {
         let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
         rules.push(vec![Statement::FirstFragment, fragment]);

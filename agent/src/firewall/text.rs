@@ -4,9 +4,11 @@
 //! holds can be compared as text.
 
 use core::fmt::{self, Display, Formatter};
+use core::ops::RangeInclusive;
 
+use super::network::Network;
 use super::ruleset::{
-    Chain, Content, Family, PRIORITY, Rule, SNAPLEN, Set, Statement, TABLE, Table, Verdict,
+    Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
 };
 
 /// The script that makes the table, ending in a newline.
@@ -39,6 +41,9 @@ impl Display for Set {
         if self.content.is_timed() {
             writeln!(f, "\t\tflags timeout")?;
         }
+        if self.content.is_of_ranges() {
+            writeln!(f, "\t\tflags interval")?;
+        }
         if let Some(comment) = &self.comment {
             writeln!(f, "\t\tcomment \"{comment}\"")?;
         }
@@ -50,7 +55,7 @@ impl Display for Set {
             Content::PortChains(ports) => {
                 let ports = ports
                     .iter()
-                    .map(|(port, chain)| format!("{port} : goto {chain}"));
+                    .map(|(ports, chain)| format!("{} : goto {chain}", port_text(ports)));
                 write_elements(f, ports, 5)?;
             }
             Content::TimedInterfaces | Content::TimedSources(_) => {}
@@ -67,6 +72,13 @@ impl Content {
             Self::TimedSources(Family::V6) => "ipv6_addr",
             Self::PortChains(_) => "inet_service : verdict",
         }
+    }
+}
+
+fn port_text(ports: &RangeInclusive<u16>) -> String {
+    match (ports.start(), ports.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
     }
 }
 
@@ -128,12 +140,21 @@ impl Display for Statement {
             Self::ArrivedElsewhere(set) => write!(f, "iifname != @{set}"),
             Self::SourceIn(Family::V4, set) => write!(f, "ip saddr @{set}"),
             Self::SourceIn(Family::V6, set) => write!(f, "ip6 saddr @{set}"),
+            Self::NetworkIn(Family::V4, prefix, set) => {
+                write!(f, "ip saddr & {} == @{set}", Network::mask4(*prefix))
+            }
+            Self::NetworkIn(Family::V6, prefix, set) => {
+                write!(f, "ip6 saddr & {} == @{set}", Network::mask6(*prefix))
+            }
             Self::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
             Self::PortVerdict(protocol, map) => write!(f, "{} dport vmap @{map}", protocol.name()),
             Self::UdpFlow => f.write_str("meta l4proto udp ct status confirmed"),
             Self::FirstFragment => f.write_str("frag frag-off 0"),
             Self::PortsReadable => f.write_str("@th,0,32 != 0x0"),
-            Self::Log { group } => write!(f, "log group {group} snaplen {SNAPLEN}"),
+            Self::Limit { per_second, burst } => {
+                write!(f, "limit rate {per_second}/second burst {burst} packets")
+            }
+            Self::Log { group, length } => write!(f, "log group {group} snaplen {length}"),
             Self::Mark(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
             Self::Verdict(verdict) => verdict.fmt(f),
         }
@@ -211,7 +232,7 @@ mod tests {
 	chain knock {
 		ip saddr @cutoff4 drop
 		ip6 saddr @cutoff6 drop
-		log group 5 snaplen 128 drop
+		log group 5 snaplen 124 drop
 	}
 
 	chain door_ssh {
@@ -236,12 +257,12 @@ mod tests {
 	}
 }
 ";
-        assert_eq!(render(&examples::ssh(Guard::Gate)), expected);
+        assert_eq!(render(&examples::ssh(Guard::Gate), &[]), expected);
     }
 
     #[test]
     fn a_mark_leaves_the_decision_to_the_firewall() {
-        let text = render(&examples::ssh(Guard::Mark));
+        let text = render(&examples::ssh(Guard::Mark), &[]);
         let door = "	chain door_ssh {
 		iifname @anyone_ssh meta mark set meta mark | 0x10000000 accept
 		ip saddr @grant4_ssh meta mark set meta mark | 0x10000000 accept
@@ -254,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_door_for_udp_lets_its_flows_live_and_needs_no_tcp_map() {
-        let text = render(&examples::udp_only(Guard::Gate));
+        let text = render(&examples::udp_only(Guard::Gate), &[]);
         assert!(
             text.contains("\t\tmeta l4proto udp ct status confirmed accept\n\t\tdrop\n"),
             "{text}"

@@ -25,6 +25,7 @@ use postern_core::time::{Duration, Instant};
 
 use crate::list::List;
 use crate::otp::{Digest, step};
+use crate::output;
 use crate::private_file::Unfit;
 use crate::secret::Secret;
 use crate::state;
@@ -115,10 +116,6 @@ impl OneTime {
     }
 
     /// Every port that a list names: the firewall has to show knocks on them to the agent.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the firewall cannot be told of them yet")
-    )]
     pub(crate) fn list_ports(&self) -> impl Iterator<Item = Port> {
         self.keepers
             .iter()
@@ -228,6 +225,21 @@ impl OneTime {
     pub(crate) fn take_notices(&mut self) -> Vec<String> {
         core::mem::take(&mut self.notices)
     }
+}
+
+/// The ports that the lists of these doors name, for those who have no [`OneTime`]. A list that
+/// cannot be read is reported, and its door stays shut.
+pub(crate) fn list_ports(doors: &[Door]) -> Vec<Port> {
+    let guarded = guarded(doors);
+    let ports = doors.iter().filter_map(|door| {
+        let Method::List { file, .. } = &door.method else {
+            return None;
+        };
+        let list = List::read(Path::new(file.as_str()), &guarded);
+        let list = list.inspect_err(|why| output::say(&format!("door {}: {why}", door.name)));
+        Some(list.ok()?.ports().to_vec())
+    });
+    ports.flatten().collect()
 }
 
 impl Keeper {

@@ -11,11 +11,9 @@ mod wire;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use mnl::Bus;
-
 use self::wire::{Attribute, Message, Messages};
+use crate::sys::netlink::NetlinkSocket;
 use crate::sys::process::{Capability, has};
-use crate::sys::socket::NetlinkSocket;
 
 /// The most datagrams that one call of [`Nflog::for_each`] reads, so that a flood does not
 /// keep the agent from everything else.
@@ -97,7 +95,7 @@ impl Nflog {
     /// The error says so when another program has the group, when the kernel lacks NFLOG, or
     /// when CAP_NET_ADMIN is missing.
     pub fn open(group: u16, copy_bytes: u16, buffer_bytes: u32) -> io::Result<Self> {
-        let socket = NetlinkSocket::open(Bus::Netfilter)?;
+        let socket = NetlinkSocket::open()?;
         socket.set_receive_buffer(buffer_bytes)?;
         // To the kernel, zero bytes mean all of them.
         let copy_bytes = copy_bytes.max(1);

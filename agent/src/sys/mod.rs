@@ -2,12 +2,13 @@
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
 pub mod clock;
-pub(crate) mod netlink;
+#[cfg(test)]
+pub(crate) mod costs;
+pub mod netlink;
 pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
 pub mod signal;
-pub mod socket;
 pub mod unix;
 
 use std::io;

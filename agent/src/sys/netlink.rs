@@ -1,53 +1,74 @@
-//! A netlink socket that never blocks: the kernel has queued its answer when a request returns.
+//! A netlink socket that never blocks and counts on nothing it receives.
+//!
+//! The kernel has queued its answer when the call that sends a request returns.
 
-use core::mem::size_of;
+use core::mem;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use mnl::{Bus, Socket};
 
-/// The largest datagram that is sent without asking for a larger buffer, in octets.
+use super::check;
+
+/// The longest datagram that is sent without asking for a larger buffer, in octets.
 const ORDINARY: usize = 64 * 1024;
 
-/// A netlink socket on the Netfilter bus.
-pub(crate) struct Netfilter {
+/// A bound socket on the Netfilter bus, closed on exec.
+pub struct NetlinkSocket {
     socket: Socket,
     sendable: usize,
 }
 
-impl Netfilter {
-    /// Opens and binds a socket.
-    pub(crate) fn open() -> io::Result<Self> {
-        let socket = Socket::open(Bus::Netfilter)?;
-        close_on_exec(&socket)?;
-        never_block(&socket)?;
-        socket.bind(0, 0)?;
+impl NetlinkSocket {
+    /// Opens a socket with a port of its own. It takes no privilege.
+    pub fn open() -> io::Result<Self> {
+        let socket = Self {
+            socket: Socket::open(Bus::Netfilter)?,
+            sendable: ORDINARY,
+        };
+        socket.set_flag(libc::F_SETFD, libc::FD_CLOEXEC)?;
+        socket.set_flag(libc::F_SETFL, libc::O_NONBLOCK)?;
+        socket.socket.bind(0, 0)?;
         // Errors then carry no copy of the request, but a sentence that says what is wrong.
         // Kernels before 4.12 know neither: errors are longer or terser there.
-        let _ = option(&socket, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
-        let _ = option(&socket, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
-        Ok(Self {
-            socket,
-            sendable: ORDINARY,
-        })
+        let _ = socket.set_option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
+        let _ = socket.set_option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
+        Ok(socket)
     }
 
-    /// Sends one datagram, all or nothing.
-    pub(crate) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+    /// Asks for a receive buffer of this many bytes, above the system's limit if this process
+    /// may. The kernel doubles the number, and charges each datagram with its bookkeeping.
+    pub fn set_receive_buffer(&self, bytes: u32) -> io::Result<()> {
+        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+            .or_else(|_| self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+    }
+
+    /// Sends one datagram to the kernel, all or nothing.
+    pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.make_room(datagram.len())?;
+        #[cfg(test)]
+        super::costs::count_netlink_call();
         match self.socket.send(datagram)? {
             sent if sent == datagram.len() => Ok(()),
             _ => Err(io::Error::other("the kernel took a part of a message")),
         }
     }
 
-    /// Takes the next datagram that is queued and returns its length; `None`: there is none.
+    /// Receives one datagram, cut to the size of the buffer; `WouldBlock` when there is none.
+    ///
+    /// A datagram that another process sent is empty, as the kernel alone is believed.
+    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        let length = self.receive_length(buffer)?;
+        Ok(buffer.get(..length).unwrap_or_default())
+    }
+
+    /// Receives the next datagram that is queued; `None` when there is none.
     ///
     /// Datagrams that were lost because the queue was full are skipped.
-    pub(crate) fn receive(&mut self, buffer: &mut Buffer) -> io::Result<Option<usize>> {
+    pub fn receive_queued<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         loop {
-            let error = match self.socket.recv_raw(&mut buffer.0) {
-                Ok(length) => return Ok(Some(length.min(buffer.0.len()))),
+            let error = match self.receive_length(buffer) {
+                Ok(length) => return Ok(buffer.get(..length)),
                 Err(error) => error,
             };
             match error.raw_os_error() {
@@ -58,62 +79,63 @@ impl Netfilter {
         }
     }
 
+    fn receive_length(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.
+        let mut sender: libc::sockaddr_nl = unsafe { mem::zeroed() };
+        let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        #[cfg(test)]
+        super::costs::count_netlink_call();
+        // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer, and at most
+        // `size` bytes, the size of `sender`, to `sender`.
+        let received = unsafe {
+            libc::recvfrom(
+                self.socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+                (&raw mut sender).cast(),
+                &raw mut size,
+            )
+        };
+        let length = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(if sender.nl_pid == 0 { length } else { 0 })
+    }
+
     /// The kernel refuses a datagram longer than the send buffer with EMSGSIZE (`netlink_sendmsg`).
     fn make_room(&mut self, length: usize) -> io::Result<()> {
         if length <= self.sendable {
             return Ok(());
         }
         // It doubles the value, for its own bookkeeping (socket(7)).
-        let value = libc::c_int::try_from(length).map_err(io::Error::other)?;
-        option(&self.socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, value)?;
+        let value = u32::try_from(length).map_err(io::Error::other)?;
+        self.set_option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, value)?;
         self.sendable = length;
         Ok(())
     }
-}
 
-/// Room for one datagram from the kernel, which makes none longer than half of this
-/// (`netlink_dump`, NLMSG_GOODSIZE), aligned as netlink headers are.
-#[repr(align(8))]
-pub(crate) struct Buffer([u8; 32 * 1024]);
-
-impl Buffer {
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Self([0; 32 * 1024]))
+    fn set_flag(&self, command: libc::c_int, flag: libc::c_int) -> io::Result<()> {
+        // SAFETY: the file is open as long as `self` lives; no pointer is passed.
+        check(unsafe { libc::fcntl(self.socket.as_raw_fd(), command, flag) }).map(drop)
     }
 
-    /// The first octets of it.
-    pub(crate) fn start(&self, length: usize) -> &[u8] {
-        self.0.get(..length).unwrap_or(&self.0)
+    fn set_option(&self, level: i32, option: libc::c_int, value: u32) -> io::Result<()> {
+        // SAFETY: these options take an int, which `value` has the size of.
+        check(unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const value).cast(),
+                size_of::<u32>() as libc::socklen_t,
+            )
+        })
+        .map(drop)
     }
 }
 
-fn close_on_exec(socket: &Socket) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as `socket` lives; no pointer is passed.
-    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })
-}
-
-fn never_block(socket: &Socket) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as `socket` lives; no pointer is passed.
-    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })
-}
-
-fn option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: the pointer and the length describe `value`, which outlives the call.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    })
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+impl AsFd for NetlinkSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket is open for as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }
 }

@@ -24,6 +24,7 @@ enum Value<'t> {
     U8(u8),
     U16(u16),
     U32(u32),
+    U64(u64),
     Text(&'t CStr),
 }
 
@@ -76,6 +77,18 @@ impl<'t> Recipe<'t> {
         }
     }
 
+    /// Matches this many packets a second, and as many more at once.
+    pub(crate) fn limit(per_second: u32, burst: u32) -> Self {
+        Self {
+            name: c"limit",
+            attributes: vec![
+                (c::NFTNL_EXPR_LIMIT_RATE, Value::U64(per_second.into())),
+                (c::NFTNL_EXPR_LIMIT_UNIT, Value::U64(1)),
+                (c::NFTNL_EXPR_LIMIT_BURST, Value::U32(burst)),
+            ],
+        }
+    }
+
     /// Loads a part of an IPv6 extension header, given in octets, into register 1.
     pub(crate) fn extension_header(header: u8, offset: u32, length: u32) -> Self {
         Self {
@@ -106,6 +119,7 @@ impl Expression for Recipe<'_> {
                     Value::U8(value) => c::nftnl_expr_set_u8(expression, attribute, value),
                     Value::U16(value) => c::nftnl_expr_set_u16(expression, attribute, value),
                     Value::U32(value) => c::nftnl_expr_set_u32(expression, attribute, value),
+                    Value::U64(value) => c::nftnl_expr_set_u64(expression, attribute, value),
                     Value::Text(text) => {
                         copied(c::nftnl_expr_set_str(expression, attribute, text.as_ptr()));
                     }
@@ -157,6 +171,13 @@ impl Set {
         self.flags |= libc::NFT_SET_MAP;
         self.number(c::NFTNL_SET_FLAGS, self.flags as u32);
         self.number(c::NFTNL_SET_DATA_TYPE, libc::NFT_DATA_VERDICT);
+        self
+    }
+
+    /// Its elements are ranges.
+    pub(crate) fn of_ranges(mut self) -> Self {
+        self.flags |= libc::NFT_SET_INTERVAL;
+        self.number(c::NFTNL_SET_FLAGS, self.flags as u32);
         self
     }
 
@@ -243,8 +264,9 @@ impl Elements {
         }
     }
 
-    /// Adds a key that goes to a chain; `false` if it does not fit.
-    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr) -> bool {
+    /// Adds a key that goes to a chain, in a set of ranges the first of one; `endless` says that
+    /// no end will follow. `false` if it does not fit.
+    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr, endless: bool) -> bool {
         if chain.count_bytes() > LONGEST_CHAIN {
             return false;
         }
@@ -261,6 +283,21 @@ impl Elements {
                     chain.as_ptr(),
                 ));
             }
+            if endless {
+                annotate(element, &OPEN_RANGE);
+            }
+        })
+    }
+
+    /// Adds the key behind the last one of a range; `false` if it does not fit.
+    pub(crate) fn add_end(&mut self, key: &[u8]) -> bool {
+        self.add(key, |element| {
+            let (attribute, flag) = (
+                c::NFTNL_SET_ELEM_FLAGS as u16,
+                libc::NFT_SET_ELEM_INTERVAL_END,
+            );
+            // SAFETY: the element is live; flags are a u32 (libnftnl, src/set_elem.c).
+            unsafe { c::nftnl_set_elem_set_u32(element.as_ptr(), attribute, flag as u32) };
         })
     }
 
@@ -298,6 +335,26 @@ impl Elements {
         unsafe { c::nftnl_set_elem_add(self.set.set.as_ptr(), element.as_ptr()) };
         true
     }
+}
+
+/// What nft notes at a range without an end, and needs to list it: NFTNL_UDATA_SET_ELEM_FLAGS
+/// with its SET_ELEM_F_INTERVAL_OPEN, a u32 of the host (include/rule.h).
+const OPEN_RANGE: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [c::NFTNL_UDATA_SET_ELEM_FLAGS as u8, 4, a, b, c, d]
+};
+
+fn annotate(element: NonNull<c::nftnl_set_elem>, data: &[u8; 6]) {
+    let attribute = c::NFTNL_SET_ELEM_USERDATA as u16;
+    // SAFETY: the element is live; the pointer and the length describe `data`, which libnftnl copies.
+    copied(unsafe {
+        c::nftnl_set_elem_set(
+            element.as_ptr(),
+            attribute,
+            data.as_ptr().cast(),
+            data.len() as u32,
+        )
+    });
 }
 
 // SAFETY: no more than `MOST_ELEMENTS` of at most 112 octets each: 56,000 of the 64 KiB that

@@ -70,7 +70,7 @@ pub(crate) enum Progress {
     Repeated,
     /// It was a knock expected, and more are to come.
     Advanced,
-    /// It was the last knock expected. One-time methods say which counter was used.
+    /// It was the last knock expected. Codes say which counter they were derived from.
     Completed(u64),
 }
 
@@ -79,8 +79,8 @@ pub(crate) enum Progress {
 pub(crate) enum Line<'d> {
     /// These, in this order; neighbours may be swapped within the jitter.
     Sequence { steps: &'d [Port], jitter: Duration },
-    /// These, in any order, under this index.
-    Set { steps: &'d [Port], index: u64 },
+    /// These, in any order.
+    Set { steps: &'d [Port] },
     /// Any of these codes.
     Codes {
         codes: &'d [Candidate],
@@ -106,11 +106,8 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
             Method::List {
                 order: Order::Any, ..
             },
-            Armed::Sequence(index, steps),
-        ) => Line::Set {
-            steps,
-            index: *index,
-        },
+            Armed::Sequence(_, steps),
+        ) => Line::Set { steps },
         (
             Method::List {
                 order: Order::Strict,
@@ -155,6 +152,14 @@ pub fn watches(door: &Door, port: Port) -> bool {
 }
 
 impl Armed {
+    /// Which sequence of a list is expected.
+    pub(crate) const fn sequence_index(&self) -> Option<u64> {
+        match self {
+            Self::Sequence(index, _) => Some(*index),
+            Self::Shut | Self::Codes(_) => None,
+        }
+    }
+
     /// Makes a counter, and all before it, useless.
     pub(crate) fn spend(&mut self, counter: u64) {
         match self {
@@ -185,7 +190,7 @@ impl Line<'_> {
             Line::Sequence { steps, jitter } => {
                 sequence::advance(attempt, steps, jitter, knock, now)
             }
-            Line::Set { steps, index } => set::advance(attempt, steps, index, knock.port, now),
+            Line::Set { steps } => set::advance(attempt, steps, knock.port, now),
             Line::Codes { codes, order } => code::advance(attempt, codes, order, knock.port, now),
         };
         match progress {

@@ -5,13 +5,7 @@ use crate::method::Progress;
 use crate::method::attempt::Attempt;
 use crate::time::Instant;
 
-pub(super) fn advance(
-    attempt: &mut Attempt,
-    steps: &[Port],
-    index: u64,
-    port: Port,
-    now: Instant,
-) -> Progress {
+pub(super) fn advance(attempt: &mut Attempt, steps: &[Port], port: Port, now: Instant) -> Progress {
     let Some(step) = steps.iter().position(|step| *step == port) else {
         // A finished attempt was made of the ports of a sequence that is no longer expected.
         return if attempt.finished {
@@ -28,7 +22,7 @@ pub(super) fn advance(
     }
     attempt.accepted |= 1 << step;
     if attempt.accepted.trailing_ones() as usize >= steps.len() {
-        Progress::Completed(index)
+        Progress::Completed(0)
     } else {
         Progress::Advanced
     }

@@ -1,0 +1,278 @@
+//! Grants: who may pass which door, and until when.
+
+use core::net::IpAddr;
+
+use postern_core::door::{Door, MAX_NAME};
+use postern_core::time::Duration;
+
+use super::channel::{Change, Failure, Term};
+use super::netlink::{Key, as_text};
+use super::network::{Network, family};
+use super::reading::{KernelElement, KernelSet};
+use super::refusal::refused;
+use super::ruleset::{self, Family, GrantKind};
+use super::{Firewall, MAX_LISTED, Refusal};
+
+/// An open door, for someone, for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The door.
+    pub door: String,
+    /// For whom.
+    pub who: Who,
+    /// How much longer; `None`: until it is withdrawn, which only another's command can have made.
+    pub remaining: Option<Duration>,
+}
+
+/// For whom a door is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// For these sources.
+    Network(Network),
+    /// For whoever arrives on this interface.
+    Anyone {
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// What it takes to grant passage through a door of the installed table: without asking the
+/// kernel from a [`Door`], by its name alone from [`Firewall::entrance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance<'d> {
+    pub(super) door: &'d str,
+    pub(super) prefix4: u8,
+    pub(super) prefix6: u8,
+}
+
+impl<'d> From<&'d Door> for Entrance<'d> {
+    fn from(door: &'d Door) -> Self {
+        Self {
+            door: &door.name,
+            prefix4: ruleset::prefix(door, Family::V4),
+            prefix6: ruleset::prefix(door, Family::V6),
+        }
+    }
+}
+
+impl Entrance<'_> {
+    /// The set and the key of a source's grant.
+    fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+        let source = source.to_canonical();
+        let family = family(source);
+        let prefix = match family {
+            Family::V4 => self.prefix4,
+            Family::V6 => self.prefix6,
+        };
+        let network = Network::of(source, prefix);
+        let set = [ruleset::grant_prefix(family), self.door];
+        (set, Key::Address(network.first()))
+    }
+}
+
+impl Firewall {
+    /// What it takes to grant passage through a door of the installed table; asks the kernel.
+    pub fn entrance<'d>(&mut self, door: &'d str) -> Result<Entrance<'d>, Refusal> {
+        plausible(door)?;
+        let sets = self.sets()?;
+        let prefix = |wanted: Family| {
+            let is_its = |set: &&KernelSet| {
+                ruleset::grant_kind(&set.name) == Some((GrantKind::Source(wanted), door))
+            };
+            let set = sets.iter().find(is_its)?;
+            Some(ruleset::prefix_of_set(set.comment.as_deref(), wanted))
+        };
+        match (prefix(Family::V4), prefix(Family::V6)) {
+            (Some(prefix4), Some(prefix6)) => Ok(Entrance {
+                door,
+                prefix4,
+                prefix6,
+            }),
+            _ => Err(Refusal::UnknownDoor(door.to_owned())),
+        }
+    }
+
+    /// Opens a door for a source, or the network that the door grants to it, for so long from
+    /// now on, whatever grant there was before.
+    ///
+    /// An IPv4 address that is mapped into IPv6 is an IPv4 address. A time below 50 ms, or
+    /// above 365 days, is taken for that.
+    pub fn grant<'d>(
+        &mut self,
+        door: impl Into<Entrance<'d>>,
+        source: IpAddr,
+        lasting: Duration,
+    ) -> Result<(), Refusal> {
+        let entrance = door.into();
+        plausible(entrance.door)?;
+        let (set, key) = entrance.grant_of(source);
+        self.channel
+            .renew(&set, key, Term::For(lasting))
+            .map_err(|failure| self.refused_door(entrance.door, &set, failure))
+    }
+
+    /// The same for at least as long: a grant that has more time left keeps it.
+    ///
+    /// It takes no memory, and two system calls if there was no grant, three if there was a
+    /// shorter one, five if there was a longer one; four each before Linux 6.3.
+    pub fn grant_at_least<'d>(
+        &mut self,
+        door: impl Into<Entrance<'d>>,
+        source: IpAddr,
+        lasting: Duration,
+    ) -> Result<(), Refusal> {
+        let entrance = door.into();
+        plausible(entrance.door)?;
+        let (set, key) = entrance.grant_of(source);
+        self.channel
+            .prolong(&set, key, Term::For(lasting))
+            .map_err(|failure| self.refused_door(entrance.door, &set, failure))
+    }
+
+    /// Opens a door for anyone who arrives on a guarded interface, as the installed table
+    /// names them.
+    pub fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
+        plausible(door)?;
+        let set = &[ruleset::ANYONE, door];
+        let interfaces = self.elements(ruleset::INTERFACES)?;
+        let names: Vec<&str> = interfaces
+            .iter()
+            .filter_map(|interface| as_text(&interface.key))
+            .collect();
+        let changes: Vec<Change<'_>> = names
+            .iter()
+            .flat_map(|name| {
+                let key = Key::Interface(name);
+                [
+                    Change::Add(set, key, Term::For(lasting)),
+                    Change::Delete(set, key),
+                    Change::Add(set, key, Term::For(lasting)),
+                ]
+            })
+            .collect();
+        self.channel
+            .apply(&changes)
+            .map_err(|failure| self.refused_door(door, set, failure))
+    }
+
+    /// Takes the grant back that a source has, and with it its network; `false`: it had none.
+    pub fn withdraw<'d>(
+        &mut self,
+        door: impl Into<Entrance<'d>>,
+        source: IpAddr,
+    ) -> Result<bool, Refusal> {
+        let entrance = door.into();
+        plausible(entrance.door)?;
+        let (set, key) = entrance.grant_of(source);
+        match self.channel.take(&set, key) {
+            Err(failure) if failure.number() == Some(libc::ENOENT) => {
+                self.check(entrance.door).map(|()| false)
+            }
+            taken => taken.map_err(|failure| self.refused_door(entrance.door, &set, failure)),
+        }
+    }
+
+    /// Takes all grants of a door back, those for anyone too.
+    pub fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
+        plausible(door)?;
+        let [v4, v6] = [Family::V4, Family::V6].map(ruleset::grant_prefix);
+        let sets = [&[v4, door], &[v6, door], &[ruleset::ANYONE, door]];
+        let changes = sets.map(|set| Change::Flush(set));
+        self.channel
+            .apply(&changes)
+            .map_err(|failure| self.refused_door(door, &[door], failure))
+    }
+
+    /// All grants of the installed table, at most [`MAX_LISTED`].
+    pub fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
+        let mut grants = Vec::new();
+        for set in self.sets()? {
+            let Some((kind, door)) = ruleset::grant_kind(&set.name) else {
+                continue;
+            };
+            let elements = self.elements(&set.name)?;
+            let room = MAX_LISTED.saturating_sub(grants.len());
+            let comment = set.comment.as_deref();
+            grants.extend(
+                elements
+                    .iter()
+                    .filter_map(|element| grant(kind, comment, door, element))
+                    .take(room),
+            );
+        }
+        Ok(grants)
+    }
+
+    /// The doors of the installed table, in the order of its configuration.
+    pub fn doors(&mut self) -> Result<Vec<String>, Refusal> {
+        let sets = self.sets()?;
+        let doors = sets
+            .iter()
+            .filter_map(|set| match ruleset::grant_kind(&set.name)? {
+                (GrantKind::Anyone, door) => Some(door.to_owned()),
+                _ => None,
+            });
+        Ok(doors.collect())
+    }
+
+    /// Whether there is such a door.
+    fn check(&mut self, door: &str) -> Result<(), Refusal> {
+        match self.doors()?.iter().any(|known| known == door) {
+            true => Ok(()),
+            false => Err(Refusal::UnknownDoor(door.to_owned())),
+        }
+    }
+
+    fn refused_door(&mut self, door: &str, set: &[&str], failure: Failure) -> Refusal {
+        if failure.number() == Some(libc::ENOENT)
+            && let Err(refusal) = self.check(door)
+        {
+            return refusal;
+        }
+        refused(set, failure)
+    }
+}
+
+/// A name that no table can have need not be sent.
+fn plausible(door: &str) -> Result<(), Refusal> {
+    match door.len() <= MAX_NAME
+        && door
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
+    {
+        true => Ok(()),
+        false => Err(Refusal::UnknownDoor(door.chars().take(MAX_NAME).collect())),
+    }
+}
+
+fn grant(
+    kind: GrantKind,
+    comment: Option<&str>,
+    door: &str,
+    element: &KernelElement,
+) -> Option<Grant> {
+    let key = element.key.as_slice();
+    let address = |family| -> Option<IpAddr> {
+        Some(match family {
+            Family::V4 => <[u8; 4]>::try_from(key).ok()?.into(),
+            Family::V6 => <[u8; 16]>::try_from(key).ok()?.into(),
+        })
+    };
+    let who = match kind {
+        GrantKind::Source(family) => Who::Network(Network::of(
+            address(family)?,
+            ruleset::prefix_of_set(comment, family),
+        )),
+        GrantKind::Anyone => Who::Anyone {
+            interface: as_text(key)?.to_owned(),
+        },
+    };
+    let remaining = element
+        .lasting
+        .map(|lasting| Duration::from_millis(lasting.remaining));
+    Some(Grant {
+        door: door.to_owned(),
+        who,
+        remaining,
+    })
+}

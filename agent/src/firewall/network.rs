@@ -1,0 +1,99 @@
+//! Networks: how much of an address a grant is for.
+
+use core::fmt::{self, Display, Formatter};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::ruleset::Family;
+
+/// The addresses that begin with the same bits; often a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The addresses whose first `prefix` bits are those of this one, which may be mapped
+    /// into IPv6; a prefix that is too long means the address alone.
+    pub fn of(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        let address = match address {
+            IpAddr::V4(address) => (address & Self::mask4(prefix)).into(),
+            IpAddr::V6(address) => (address & Self::mask6(prefix)).into(),
+        };
+        Self {
+            address,
+            prefix: prefix.min(family(address).bits()),
+        }
+    }
+
+    /// The address whose other bits are zero.
+    pub const fn first(&self) -> IpAddr {
+        self.address
+    }
+
+    /// As many ones as this, then zeros.
+    pub(super) const fn mask4(prefix: u8) -> Ipv4Addr {
+        let zeros = 32_u32.saturating_sub(prefix as u32);
+        Ipv4Addr::from_bits(match u32::MAX.checked_shl(zeros) {
+            Some(mask) => mask,
+            None => 0,
+        })
+    }
+
+    /// As many ones as this, then zeros.
+    pub(super) const fn mask6(prefix: u8) -> Ipv6Addr {
+        let zeros = 128_u32.saturating_sub(prefix as u32);
+        Ipv6Addr::from_bits(match u128::MAX.checked_shl(zeros) {
+            Some(mask) => mask,
+            None => 0,
+        })
+    }
+}
+
+/// `192.0.2.1`, or `192.0.2.0/24`.
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { address, prefix } = self;
+        if *prefix == family(*address).bits() {
+            write!(f, "{address}")
+        } else {
+            write!(f, "{address}/{prefix}")
+        }
+    }
+}
+
+/// An address's family; one that is mapped into IPv6 counts as IPv6.
+pub(super) const fn family(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_named_by_their_first_address() {
+        for (address, prefix, text) in [
+            ("192.0.2.77", 32, "192.0.2.77"),
+            ("192.0.2.77", 24, "192.0.2.0/24"),
+            ("192.0.2.77", 25, "192.0.2.0/25"),
+            ("192.0.2.177", 25, "192.0.2.128/25"),
+            ("192.0.2.77", 1, "128.0.0.0/1"),
+            ("192.0.2.77", 0, "0.0.0.0/0"),
+            ("192.0.2.77", 255, "192.0.2.77"),
+            ("::ffff:192.0.2.77", 24, "192.0.2.0/24"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:3:4:5:6", 63, "2001:db8:1:2::/63"),
+            ("2001:db8:1:2:3:4:5:6", 47, "2001:db8::/47"),
+            ("2001:db8:1:2:3:4:5:6", 0, "::/0"),
+        ] {
+            let network = Network::of(address.parse().unwrap(), prefix);
+            assert_eq!(network.to_string(), text);
+        }
+    }
+}
