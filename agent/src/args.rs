@@ -8,6 +8,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use crate::command;
+use crate::onetime::Resync;
 use crate::output::{self, Failure};
 
 /// Where a configuration is looked for unless `--config` names another.
@@ -34,6 +35,9 @@ enum Opt {
     Json,
     From,
     For,
+    Force,
+    To,
+    Code,
 }
 
 impl Opt {
@@ -43,6 +47,9 @@ impl Opt {
             Self::Json => "--json",
             Self::From => "--from ADDRESS",
             Self::For => "--for DURATION",
+            Self::Force => "--force",
+            Self::To => "--to N",
+            Self::Code => "--code CODE[,NEXT]",
         }
     }
 
@@ -52,6 +59,9 @@ impl Opt {
             Self::Json => "print JSON, for programs",
             Self::From => "this source only (default: everyone on the guarded interfaces)",
             Self::For => "how long, such as 90s, 15m or 8h (default: the door's grant)",
+            Self::Force => "replace the secret that is there: the old one is lost",
+            Self::To => "the counter of the next code, or how many sequences of the list are used",
+            Self::Code => "the code that your app shows, or two in a row, to find the counter by",
         }
     }
 }
@@ -63,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     pub(crate) from: Option<IpAddr>,
     pub(crate) lasting: Option<Duration>,
+    pub(crate) force: bool,
+    pub(crate) resync: Option<Resync>,
     /// The door, for the verbs that take one.
     pub(crate) door: String,
 }
@@ -136,6 +148,28 @@ const VERBS: &[Verb] = &[
         options: &[Opt::From, Opt::Config],
         run: command::close,
     },
+    Verb {
+        name: "keygen",
+        operands: "DOOR",
+        summary: "make the secret of a door that is opened by one-time codes",
+        details: "Writes the door's secret_file, begins its memory anew, and prints the otpauth:// address\n\
+                  that authenticator apps take: on a terminal, as a QR code too. Whoever sees it has\n\
+                  the secret. A running agent takes it over.",
+        options: &[Opt::Force, Opt::Config],
+        run: command::keygen,
+    },
+    Verb {
+        name: "resync",
+        operands: "DOOR",
+        summary: "agree anew with a one-time door on what was used",
+        details: "For a one-time-seed door, name --code or --to: codes are searched for among the 1000 after\n\
+                  the last one used, and two in a row leave no doubt. For a one-time-list door, --to;\n\
+                  alone, a list without a memory begins with its first sequence. For a one-time-clock\n\
+                  door, neither: every code up to now counts as used.\n\
+                  Going back, which only --to does, lets whoever heard old knocks repeat them.",
+        options: &[Opt::Code, Opt::To, Opt::Config],
+        run: command::resync,
+    },
 ];
 
 /// Does what the command line says.
@@ -184,6 +218,9 @@ fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
             }
             Arg::Long("from") if takes(Opt::From) => options.from = Some(address(parser)?),
             Arg::Long("for") if takes(Opt::For) => options.lasting = Some(duration(parser)?),
+            Arg::Long("force") if takes(Opt::Force) => options.force = true,
+            Arg::Long("to") if takes(Opt::To) => resync(&mut options, Resync::To(count(parser)?))?,
+            Arg::Long("code") if takes(Opt::Code) => resync(&mut options, codes(parser)?)?,
             Arg::Value(door) if !verb.operands.is_empty() && options.door.is_empty() => {
                 options.door = door.string().map_err(misused)?;
             }
@@ -218,6 +255,45 @@ fn duration(parser: &mut Parser) -> Result<Duration, Failure> {
             "--for: '{}' is no time span, expected one such as 90s, 15m or 8h, up to 365d",
             text.escape_debug()
         ))),
+    }
+}
+
+fn count(parser: &mut Parser) -> Result<u64, Failure> {
+    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number).ok_or_else(|| {
+        let text = text.escape_debug();
+        Failure::Misused(format!(
+            "--to: '{text}' is no number, expected one such as 42"
+        ))
+    })
+}
+
+/// One code or two, each as apps show them, with spaces perhaps.
+fn codes(parser: &mut Parser) -> Result<Resync, Failure> {
+    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
+    let digits = |code: &str| -> Option<String> {
+        let code: String = code.split_whitespace().collect();
+        let is_code = matches!(code.len(), 6 | 8) && code.bytes().all(|byte| byte.is_ascii_digit());
+        is_code.then_some(code)
+    };
+    let codes: Option<Vec<String>> = text.splitn(3, ',').map(digits).collect();
+    match codes.as_deref() {
+        Some([only]) => Ok(Resync::Codes(only.clone(), None)),
+        Some([first, second]) => Ok(Resync::Codes(first.clone(), Some(second.clone()))),
+        _ => Err(Failure::Misused(format!(
+            "--code: '{}' is no code, expected 6 or 8 digits such as 482913, or two codes such as 482913,027455",
+            text.escape_debug()
+        ))),
+    }
+}
+
+fn resync(options: &mut Options, how: Resync) -> Result<(), Failure> {
+    match options.resync.replace(how) {
+        None => Ok(()),
+        Some(_) => Err(Failure::Misused(
+            "--to and --code: one of them, once".into(),
+        )),
     }
 }
 
@@ -272,7 +348,7 @@ fn page(verb: &Verb) -> String {
         verb.details
     );
     for option in verb.options {
-        text += &format!("  {:16} {}\n", option.usage(), option.meaning());
+        text += &format!("  {:18} {}\n", option.usage(), option.meaning());
     }
     text
 }
@@ -326,6 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn options_of_one_time_doors_are_understood() {
+        let resync = |line| parsed(line).unwrap().unwrap().resync;
+        let codes = |first: &str, second: Option<&str>| {
+            Some(Resync::Codes(first.into(), second.map(Into::into)))
+        };
+        assert_eq!(resync("resync ssh"), None);
+        assert_eq!(resync("resync ssh --to 0"), Some(Resync::To(0)));
+        assert_eq!(resync("resync --code 482913 ssh"), codes("482913", None));
+        assert_eq!(
+            resync("resync ssh --code=12345678,87654321"),
+            codes("12345678", Some("87654321"))
+        );
+        assert!(parsed("keygen ssh --force").unwrap().unwrap().force);
+        assert!(!parsed("keygen ssh").unwrap().unwrap().force);
+    }
+
+    #[test]
     fn help_is_found_wherever_it_stands() {
         for verb in VERBS {
             assert!(parsed(&format!("{} -h", verb.name)).unwrap().is_none());
@@ -352,6 +445,16 @@ mod tests {
             "open ssh --for",
             "close ssh --for 5s",
             "status -j",
+            "keygen",
+            "keygen ssh --to 5",
+            "resync",
+            "resync ssh --to -1",
+            "resync ssh --to +1",
+            "resync ssh --code 12345",
+            "resync ssh --code 12345a",
+            "resync ssh --code 123456,123456,123456",
+            "resync ssh --code 123456 --to 5",
+            "resync ssh --force",
         ] {
             assert!(matches!(parsed(line), Err(Failure::Misused(_))), "{line}");
         }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::onetime::Resync;
 use crate::sys::unix::Listener;
 
 pub(crate) const MAX_CLIENTS: usize = 8;
@@ -36,6 +37,10 @@ pub(crate) enum Request {
     Apply { config: PathBuf },
     /// Take the guard away.
     Remove,
+    /// Take this for what a one-time door has used.
+    Resync { door: String, how: Resync },
+    /// Read a one-time door's secret and memory again.
+    Reread { door: String },
 }
 
 /// What the agent answers.
@@ -59,6 +64,14 @@ impl Request {
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
             Self::Apply { config } => format!("apply {}", config.display()),
             Self::Remove => "remove".into(),
+            Self::Resync { door, how } => match how {
+                Resync::Usual => format!("resync {door}"),
+                Resync::To(next) => format!("resync {door} to {next}"),
+                Resync::Codes(first, second) => {
+                    format!("resync {door} codes {first} {}", or_dash(second.clone()))
+                }
+            },
+            Self::Reread { door } => format!("reread {door}"),
         }
     }
 
@@ -82,6 +95,21 @@ impl Request {
                 from: unless_dash(from, |from| from.parse().ok())?,
             }),
             ("remove", []) => Some(Self::Remove),
+            ("resync", [door, how @ ..]) => Some(Self::Resync {
+                door: (*door).into(),
+                how: match how {
+                    [] => Resync::Usual,
+                    ["to", next] => Resync::To(next.parse().ok()?),
+                    ["codes", first, second] => Resync::Codes(
+                        (*first).into(),
+                        unless_dash(second, |second| Some(second.into()))?,
+                    ),
+                    _ => return None,
+                },
+            }),
+            ("reread", [door]) => Some(Self::Reread {
+                door: (*door).into(),
+            }),
             _ => None,
         }
     }
@@ -275,8 +303,20 @@ mod tests {
                 config: "/etc/a file".into(),
             },
             Request::Remove,
+            resync(Resync::Usual),
+            resync(Resync::To(u64::MAX)),
+            resync(Resync::Codes("482913".into(), None)),
+            resync(Resync::Codes("482913".into(), Some("000111".into()))),
+            Request::Reread { door: "ssh".into() },
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+    }
+
+    fn resync(how: Resync) -> Request {
+        Request::Resync {
+            door: "ssh".into(),
+            how,
         }
     }
 
@@ -290,6 +330,11 @@ mod tests {
             "open ssh - soon",
             "apply x",
             "remove all",
+            "resync",
+            "resync ssh to",
+            "resync ssh to 18446744073709551616",
+            "resync ssh codes 1",
+            "reread",
         ] {
             assert_eq!(Request::decode(line), None, "{line}");
         }

@@ -17,6 +17,7 @@ use postern_core::time::{Duration, Instant};
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
 use crate::firewall::{Firewall, LONGEST_SNAPLEN, Refusal};
 use crate::journal::Journal;
+use crate::onetime::{OneTime, Progress};
 use crate::output::{self, Failure};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
 use crate::source::nflog::Nflog;
@@ -24,6 +25,7 @@ use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
+use crate::wall_clock::WallClock;
 use crate::{config_file, manual};
 
 /// Sources whose attempts are remembered.
@@ -65,6 +67,7 @@ struct Agent<'e> {
     firewall: Firewall,
     source: Nflog,
     control: Control,
+    one_time: OneTime,
     journal: Journal,
     started_at: Instant,
     refused_packets: u64,
@@ -83,6 +86,7 @@ impl<'e> Agent<'e> {
             source: hear(global).map_err(Failure::Failed)?,
             firewall: Firewall::open()
                 .map_err(|error| failed("netlink socket of nf_tables", &error))?,
+            one_time: OneTime::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
             refused_packets: 0,
@@ -101,7 +105,9 @@ impl<'e> Agent<'e> {
             if ready.signals && self.heed(&mut signals)? == Resolve::End {
                 return Ok(());
             }
-            self.engine.poll(boottime());
+            let now = boottime();
+            self.engine.poll(now);
+            self.keep_time(now);
             if ready.source {
                 self.hear_knocks();
             }
@@ -113,7 +119,11 @@ impl<'e> Agent<'e> {
 
     /// Sleeps until something happens or a deadline comes.
     fn wait(&self, signals: &Signals) -> io::Result<Ready> {
-        let deadlines = [self.engine.poll_at(), self.control.poll_at()];
+        let deadlines = [
+            self.engine.poll_at(),
+            self.control.poll_at(),
+            self.one_time.keep_time_at(),
+        ];
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
         let watched = [signals.as_fd(), self.source.as_fd()].into_iter();
@@ -141,23 +151,39 @@ impl<'e> Agent<'e> {
         Ok(Resolve::GoOn)
     }
 
+    /// Other codes open a door as time passes.
+    fn keep_time(&mut self, now: Instant) {
+        if self.one_time.keep_time_at().is_some_and(|at| at <= now) {
+            self.one_time.keep_time(self.engine, now, &WallClock::now());
+            self.tell_notices();
+        }
+    }
+
+    fn tell_notices(&mut self) {
+        for notice in self.one_time.take_notices() {
+            self.journal.say(boottime(), || notice);
+        }
+    }
+
     fn hear_knocks(&mut self) {
         let Self {
             source,
             engine,
             firewall,
+            one_time,
             journal,
             refused_packets,
             ..
         } = self;
         let now = boottime();
         let heard = source.for_each(|packet| match packet::parse(packet) {
-            Ok(knock) => act(engine, firewall, journal, now, &knock),
+            Ok(knock) => act(engine, firewall, one_time, journal, now, &knock),
             Err(_) => *refused_packets += 1,
         });
         if let Err(error) = heard {
             journal.say(now, || format!("knocks cannot be read: {error}"));
         }
+        self.tell_notices();
     }
 
     fn answer_callers(&mut self) {
@@ -197,6 +223,18 @@ impl<'e> Agent<'e> {
                 self.note(Ok(format!(
                     "{outcome}; the agent waits for 'postern apply' or SIGHUP\n"
                 )))
+            }
+            Request::Resync { door, how } => {
+                let (now, clock) = (boottime(), WallClock::now());
+                let answer = self.one_time.resync(self.engine, door, how, now, &clock);
+                self.tell_notices();
+                self.note(answer.map(|text| text + "\n"))
+            }
+            Request::Reread { door } => {
+                let (now, clock) = (boottime(), WallClock::now());
+                let read = self.one_time.reread(self.engine, door, now, &clock);
+                self.tell_notices();
+                self.note(read.map(|()| format!("door {door}: secret and memory read again\n")))
             }
         }
     }
@@ -247,7 +285,10 @@ impl<'e> Agent<'e> {
         let source = (new.nflog_group != self.global.nflog_group)
             .then(|| hear(new))
             .transpose()?;
-        self.firewall.install(&config, &[]).map_err(in_words)?;
+        let folder = Path::new(new.state_dir.as_str());
+        let one_time = OneTime::load(&config.doors, folder, &self.one_time);
+        let listed: Vec<Port> = one_time.list_ports().collect();
+        self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;
         let too_many =
@@ -260,6 +301,9 @@ impl<'e> Agent<'e> {
             self.source = source;
         }
         self.global = global;
+        self.one_time = one_time;
+        (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.tell_notices();
         Ok(())
     }
 
@@ -291,7 +335,9 @@ impl<'e> Agent<'e> {
         Ok(Report {
             agent: Some(agent),
             installed,
-            doors: self.engine.doors().iter().map(describe).collect(),
+            doors: (self.engine.doors().iter().enumerate())
+                .map(|(index, door)| describe(door, self.one_time.progress(index)))
+                .collect(),
             grants: if installed {
                 self.firewall.grants()?
             } else {
@@ -318,6 +364,7 @@ enum Resolve {
 fn act(
     engine: &mut Engine<SOURCES>,
     firewall: &mut Firewall,
+    one_time: &mut OneTime,
     journal: &mut Journal,
     now: Instant,
     knock: &Knock<'_>,
@@ -328,13 +375,34 @@ fn act(
         close,
         toggle,
         cut_off,
+        spent,
         ..
     } = engine.handle(now, knock);
+    let remembered = spent.map(|spent| {
+        let saved = one_time.spend(engine, spent, &WallClock::now());
+        (spent.door, saved)
+    });
     for door in close.filter_map(|index| engine.doors().get(index)) {
         shut(firewall, journal, now, door, source);
     }
-    for door in open.filter_map(|index| engine.doors().get(index)) {
-        admit(firewall, journal, now, door, source);
+    for index in open {
+        let Some(door) = engine.doors().get(index) else {
+            continue;
+        };
+        match may_open(index, door, remembered.as_ref()) {
+            Ok(()) => admit(firewall, journal, now, door, source),
+            Err(Withheld::NotRemembered(why)) => journal.say(now, || {
+                let name = &door.name;
+                format!("door {name}: not opened for {source}: its use cannot be saved: {why}")
+            }),
+            Err(Withheld::OtherDoor) => {
+                let why = "the same knocks opened another one-time door; these can be repeated";
+                journal.say(now, || {
+                    format!("door {}: not opened for {source}: {why}", door.name)
+                });
+                one_time.spare(engine, index, &WallClock::now());
+            }
+        }
     }
     for door in toggle.filter_map(|index| engine.doors().get(index)) {
         // The kernel alone knows whether a grant has expired.
@@ -351,6 +419,27 @@ fn act(
                 span(lasting)
             ),
         });
+    }
+}
+
+/// Why the right code does not open a door.
+enum Withheld<'r> {
+    /// It would work again after a reboot.
+    NotRemembered(&'r str),
+    /// The engine names one of the doors that the code opens, and this is not it.
+    OtherDoor,
+}
+
+fn may_open<'r>(
+    index: usize,
+    door: &Door,
+    remembered: Option<&'r (usize, Result<(), String>)>,
+) -> Result<(), Withheld<'r>> {
+    match remembered {
+        _ if !door.method.is_one_time() => Ok(()),
+        Some((used, Ok(()))) if *used == index => Ok(()),
+        Some((used, Err(why))) if *used == index => Err(Withheld::NotRemembered(why)),
+        _ => Err(Withheld::OtherDoor),
     }
 }
 
@@ -418,7 +507,7 @@ fn hear(global: &Global) -> Result<Nflog, String> {
         .map_err(|error| error.to_string())
 }
 
-fn describe(door: &Door) -> DoorReport {
+fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
     let port = |port: &Port| format!("{}:{}", port.protocol.name(), port.number);
     DoorReport {
         name: door.name.to_string(),
@@ -428,6 +517,7 @@ fn describe(door: &Door) -> DoorReport {
             window: door.window,
             grant: door.grant,
         }),
+        progress,
     }
 }
 
@@ -437,4 +527,35 @@ fn failed(what: &str, error: &io::Error) -> Failure {
 
 fn in_words(refusal: Refusal) -> String {
     refusal.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onetime::examples::{door, seed_door, tcp};
+    use postern_core::door::Method;
+
+    #[test]
+    fn only_what_is_remembered_opens_a_one_time_door() {
+        let fixed = door(
+            "web",
+            Method::Same {
+                steps: [tcp(7000)].into_iter().collect(),
+            },
+        );
+        let (one_time, failed) = (seed_door("ssh"), Err("disk full".to_string()));
+        assert!(may_open(0, &fixed, None).is_ok());
+        assert!(may_open(0, &fixed, Some(&(1, failed.clone()))).is_ok());
+        assert!(may_open(1, &one_time, Some(&(1, Ok(())))).is_ok());
+        assert!(matches!(
+            may_open(1, &one_time, Some(&(1, failed))),
+            Err(Withheld::NotRemembered("disk full"))
+        ));
+        for remembered in [None, Some(&(2, Ok(())))] {
+            assert!(matches!(
+                may_open(1, &one_time, remembered),
+                Err(Withheld::OtherDoor)
+            ));
+        }
+    }
 }

@@ -4,17 +4,29 @@
 //! [`daemon`] carries the decision to the [`firewall`], and the kernel does the rest.
 
 mod args;
+mod base32;
 mod command;
 mod config_file;
 mod control;
 mod daemon;
+mod durable;
 pub mod firewall;
 mod journal;
+mod list;
 mod manual;
+mod onetime;
+mod otp;
 mod output;
+mod private_file;
+mod qr;
 mod report;
+#[cfg(test)]
+mod scratch;
+mod secret;
 pub mod source;
+mod state;
 pub mod sys;
+mod wall_clock;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use crate::firewall::{Firewall, Grant, Refusal, Who};
+use crate::onetime::Progress;
 use crate::source::nflog::Losses;
 
 /// Attempts that are listed one by one; a flood has more, and those are only counted.
@@ -43,6 +44,8 @@ pub(crate) struct DoorReport {
     pub(crate) name: String,
     /// What only the configuration says.
     pub(crate) details: Option<DoorDetails>,
+    /// What only the agent knows, of one-time doors.
+    pub(crate) progress: Option<Progress>,
 }
 
 /// What the configuration says of a door.
@@ -64,6 +67,7 @@ impl Report {
         let nameless = |name| DoorReport {
             name,
             details: None,
+            progress: None,
         };
         Ok(Self {
             agent: None,
@@ -269,9 +273,27 @@ impl DoorReport {
             }
             None => writeln!(text, "door {}", self.name),
         };
+        if let Some(why) = self
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.shut.as_ref())
+        {
+            _ = writeln!(text, "  shut: {why}");
+        }
     }
 
     fn json(&self) -> String {
+        let mut json = self.details_json();
+        if let Some(Progress { next, shut }) = &self.progress {
+            let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
+            let next = or_null(next.map(|next| next.to_string()));
+            let shut = or_null(shut.as_deref().map(quoted));
+            _ = write!(json, ",\"next\":{next},\"shut\":{shut}");
+        }
+        json
+    }
+
+    fn details_json(&self) -> String {
         self.details.as_ref().map_or_else(String::new, |door| {
             let guards = list(door.guards.iter().map(|port| quoted(port)));
             let (window, grant) = (door.window.as_millis(), door.grant.as_millis());

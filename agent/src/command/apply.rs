@@ -2,6 +2,7 @@ use super::reach;
 use crate::args::Options;
 use crate::config_file;
 use crate::control::Request;
+use crate::onetime::list_ports;
 use crate::output::{self, Failure};
 
 /// `postern apply`
@@ -13,7 +14,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
         Some(answer) => output::print(&answer.map_err(Failure::Failed)?),
         None => {
             reach::firewall()?
-                .install(&config, &[])
+                .install(&config, &list_ports(&config.doors))
                 .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
             output::say("no agent is running: nobody hears knocks until 'postern run'");
             output::print("guard installed\n")

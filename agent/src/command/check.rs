@@ -1,10 +1,19 @@
 use crate::args::Options;
 use crate::config_file;
+use crate::onetime::{self, Finding};
 use crate::output::{self, Failure};
 
 /// `postern check`
 pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
+    let findings = onetime::examine(&config);
+    for Finding { is_mistake, text } in &findings {
+        let warning = if *is_mistake { "" } else { "warning: " };
+        output::write_error(&format!("{warning}{text}"));
+    }
+    if findings.iter().any(|finding| finding.is_mistake) {
+        return Err(Failure::Reported);
+    }
     let doors = match config.doors.len() {
         1 => "1 door".to_string(),
         doors => format!("{doors} doors"),

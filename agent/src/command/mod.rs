@@ -2,17 +2,21 @@
 
 mod apply;
 mod check;
+mod keygen;
 mod reach;
 mod remove;
 mod render;
+mod resync;
 mod run;
 mod status;
 mod switch;
 
 pub(crate) use apply::apply;
 pub(crate) use check::check;
+pub(crate) use keygen::keygen;
 pub(crate) use remove::remove;
 pub(crate) use render::render;
+pub(crate) use resync::resync;
 pub(crate) use run::run;
 pub(crate) use status::status;
 pub(crate) use switch::{close, open};

@@ -30,6 +30,19 @@ pub fn unix_millis() -> u64 {
     })
 }
 
+/// Whether something, such as an NTP client, keeps the wall clock right: adjtimex(2).
+///
+/// The kernel believes it from the client's first word until 16 s of error can have gathered, or
+/// the clock is set by hand (`ntp_clear` and `second_overflow` in kernel/time/ntp.c).
+pub fn is_synchronised() -> bool {
+    // SAFETY: a timex is made of integers, for which all zero is a value; no mode is a
+    // request to read, which needs no privilege.
+    let mut state: libc::timex = unsafe { mem::zeroed() };
+    // SAFETY: `state` is a timex to write to.
+    let result = unsafe { libc::adjtimex(&raw mut state) };
+    result >= 0 && state.status & libc::STA_UNSYNC == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,184 @@
+use core::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use postern_core::code::{Algorithm, Code};
+use postern_core::config::Config;
+use postern_core::door::{Door, Method};
+use zeroize::Zeroizing;
+
+use super::reach;
+use crate::args::Options;
+use crate::control::Request;
+use crate::output::{self, Failure};
+use crate::sys::process;
+use crate::{base32, config_file, durable, onetime, qr, state};
+
+/// `postern keygen`
+///
+/// The secret comes before the memory: a crash between the two leaves a new secret with an old
+/// counter, which a resync mends, and never an old secret whose codes work again.
+pub(crate) fn keygen(options: &Options) -> Result<(), Failure> {
+    let config = config_file::load(&options.config)?;
+    let (door, code) = find(&config, &options.door)?;
+    let path = Path::new(code.secret_file.as_str());
+    // Whatever has this name, a broken link too, may be what somebody still needs.
+    if !options.force && path.symlink_metadata().is_ok() {
+        return Err(Failure::Failed(format!(
+            "{} is there already; --force replaces it, and the old secret is lost",
+            path.display()
+        )));
+    }
+    let secret = random(code.algorithm)?;
+    let text = base32::encode(&secret);
+    store(path, &text)?;
+    begin(Path::new(config.global.state_dir.as_str()), door)?;
+    tell_agent(options);
+    show(&address(door, code, &text, &hostname()))
+}
+
+fn find<'c>(config: &'c Config, name: &str) -> Result<(&'c Door, &'c Code), Failure> {
+    let (_, door) = onetime::find(&config.doors, name).map_err(Failure::Failed)?;
+    let code = door.method.code().ok_or_else(|| {
+        Failure::Failed(format!(
+            "door {name} needs no secret: it has a list of sequences"
+        ))
+    })?;
+    Ok((door, code))
+}
+
+/// As long as the digest (RFC 4226, section 4, R6; RFC 6238, section 5.1).
+fn random(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let length = match algorithm {
+        Algorithm::Sha1 => 20,
+        Algorithm::Sha256 => 32,
+        Algorithm::Sha512 => 64,
+    };
+    let mut secret = Zeroizing::new(vec![0; length]);
+    process::random(&mut secret)
+        .map_err(|error| Failure::Failed(format!("the kernel's random numbers: {error}")))?;
+    Ok(secret)
+}
+
+fn store(path: &Path, secret: &str) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        make_folder(folder)?;
+    }
+    let line = Zeroizing::new(format!("base32:{secret}\n"));
+    durable::replace(path, line.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn begin(folder: &Path, door: &Door) -> Result<(), Failure> {
+    make_folder(folder)?;
+    state::save(folder, door, 0).map_err(|error| {
+        Failure::Failed(format!(
+            "the secret is made, but {error}; then say 'postern keygen {} --force'",
+            door.name
+        ))
+    })
+}
+
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    durable::make_folder(folder)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))
+}
+
+/// An agent that does not know the door yet reads the secret when it learns of the door.
+fn tell_agent(options: &Options) {
+    let door = options.door.clone();
+    match reach::agent(&options.config, &Request::Reread { door }) {
+        Ok(None | Some(Ok(_))) => {}
+        Ok(Some(Err(why))) | Err(Failure::Failed(why)) => output::say(&format!(
+            "the running agent does not use the secret yet ({why}); 'postern apply' has it read everything again"
+        )),
+        Err(_) => {}
+    }
+}
+
+fn show(address: &str) -> Result<(), Failure> {
+    output::print(&Zeroizing::new(format!("{address}\n")))?;
+    if io::stdout().is_terminal() {
+        match qr::render(address) {
+            Some(picture) => output::print(&picture)?,
+            None => output::say("the address is too long for a QR code"),
+        }
+    }
+    Ok(())
+}
+
+/// What authenticator apps take (github.com/google/google-authenticator/wiki/Key-Uri-Format).
+fn address(door: &Door, code: &Code, secret: &str, host: &str) -> Zeroizing<String> {
+    let algorithm = code.algorithm.name().to_ascii_uppercase();
+    let digits = code.digits.count();
+    let (kind, moving) = match &door.method {
+        Method::Clock { period, .. } => ("totp", format!("period={period}")),
+        _ => ("hotp", "counter=0".into()),
+    };
+    let (name, host) = (&door.name, escaped(host));
+    // Long enough for what follows: a longer one would leave a copy of the secret behind.
+    let mut address = Zeroizing::new(String::with_capacity(512 + host.len() + secret.len()));
+    _ = write!(
+        address,
+        "otpauth://{kind}/Postern:{name}@{host}?secret={secret}&issuer=Postern\
+         &algorithm={algorithm}&digits={digits}&{moving}"
+    );
+    address
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "router".into(),
+        name => name.into(),
+    }
+}
+
+/// RFC 3986, section 2.1.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(byte.into());
+            }
+            other => _ = write!(escaped, "%{other:02X}"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onetime::examples::{clock_door, seed_door};
+    use crate::scratch::Scratch;
+    use crate::secret::Secret;
+
+    fn address_of(door: &Door, host: &str) -> String {
+        let address = address(door, door.method.code().unwrap(), "GEZDGNBV", host);
+        address.to_string()
+    }
+
+    #[test]
+    fn apps_are_told_everything() {
+        assert_eq!(
+            address_of(&seed_door("ssh"), "gate"),
+            "otpauth://hotp/Postern:ssh@gate?secret=GEZDGNBV&issuer=Postern&algorithm=SHA1&digits=6&counter=0"
+        );
+        assert_eq!(
+            address_of(&clock_door("web", "/s", 1), "a b&\u{e4}"),
+            "otpauth://totp/Postern:web@a%20b%26%C3%A4?secret=GEZDGNBV&issuer=Postern&algorithm=SHA1&digits=6&period=30"
+        );
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let scratch = Scratch::new();
+        let path = scratch.path("new/folder/ssh.secret");
+        for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+            let secret = random(algorithm).unwrap();
+            store(&path, &base32::encode(&secret)).unwrap();
+            assert_eq!(Secret::read(&path).ok().unwrap().bytes(), secret.as_slice());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+use std::path::Path;
+
+use super::reach;
+use crate::args::Options;
+use crate::config_file;
+use crate::control::Request;
+use crate::onetime::{Resync, resync_without_agent};
+use crate::output::{self, Failure};
+use crate::wall_clock::WallClock;
+
+/// `postern resync`
+///
+/// An agent that runs but does not answer is not passed over: what it remembers would be
+/// another thing than what the disk says.
+pub(crate) fn resync(options: &Options) -> Result<(), Failure> {
+    let how = options.resync.clone().unwrap_or(Resync::Usual);
+    let request = Request::Resync {
+        door: options.door.clone(),
+        how: how.clone(),
+    };
+    let answer = match reach::agent(&options.config, &request)? {
+        Some(answer) => answer,
+        None => {
+            let config = config_file::load(&options.config)?;
+            let folder = Path::new(config.global.state_dir.as_str());
+            let clock = WallClock::now();
+            resync_without_agent(&config.doors, folder, &options.door, &how, &clock)
+                .map(|text| text + "\n")
+        }
+    };
+    output::print(&answer.map_err(Failure::Failed)?)
+}

@@ -1,0 +1,83 @@
+//! Looking at what one-time doors need, without using it: `postern check`.
+
+use std::path::Path;
+
+use postern_core::config::Config;
+use postern_core::door::{Door, Method};
+use postern_core::knock::Port;
+
+use super::secret_of;
+use crate::list::{List, Unusable};
+use crate::private_file::Unfit;
+use crate::state;
+
+/// Something that keeps a one-time door shut.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// A mistake, or merely something that is still to be done.
+    pub(crate) is_mistake: bool,
+    /// It, with the place and the cure.
+    pub(crate) text: String,
+}
+
+/// Everything that keeps the configuration's one-time doors shut, but the time.
+pub(crate) fn examine(config: &Config) -> Vec<Finding> {
+    let folder = Path::new(config.global.state_dir.as_str());
+    let guarded = super::guarded(&config.doors);
+    let one_time = config.doors.iter().filter(|door| door.method.is_one_time());
+    one_time
+        .flat_map(|door| {
+            let mut findings = material(door, &guarded);
+            findings.extend(memory(door, folder));
+            findings
+        })
+        .collect()
+}
+
+fn material(door: &Door, guarded: &[Port]) -> Vec<Finding> {
+    let mistake = |text| Finding {
+        is_mistake: true,
+        text,
+    };
+    let of_door = |text: &dyn core::fmt::Display| format!("door {}: {text}", door.name);
+    match (&door.method, door.method.code()) {
+        (Method::List { file, .. }, _) => match List::read(Path::new(file.as_str()), guarded) {
+            Ok(_) => Vec::new(),
+            Err(Unusable::File(unfit)) => vec![mistake(of_door(&unfit))],
+            Err(Unusable::Mistakes(mistakes)) => mistakes
+                .iter()
+                .map(|each| mistake(each.to_string()))
+                .collect(),
+        },
+        (_, Some(code)) => secret_of(code, door)
+            .err()
+            .map(|unfit| Finding {
+                is_mistake: matches!(unfit, Unfit::Bad(_)),
+                text: of_door(&unfit),
+            })
+            .into_iter()
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn memory(door: &Door, folder: &Path) -> Option<Finding> {
+    let unfit = state::load(folder, door).err()?;
+    let is_missing = matches!(unfit, Unfit::Missing(_));
+    // A clock door needs none, and a missing secret brings one along when it is made.
+    let is_to_come = match door.method.code() {
+        Some(code) => {
+            matches!(door.method, Method::Clock { .. })
+                || !Path::new(code.secret_file.as_str()).exists()
+        }
+        None => false,
+    };
+    (!(is_missing && is_to_come)).then(|| Finding {
+        is_mistake: false,
+        text: format!(
+            "door {}: {unfit}; {}",
+            door.name,
+            super::resync::cure(door, &unfit)
+        ),
+    })
+}

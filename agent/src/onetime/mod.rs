@@ -1,0 +1,496 @@
+//! One-time doors: what opens each of them next, and that nothing opens one twice.
+//!
+//! [`OneTime::load`] reads secrets, lists and memories; [`OneTime::begin`] and
+//! [`OneTime::keep_time`] tell the engine what is acceptable now; [`OneTime::spend`] remembers what was used, on disk, before a door opens.
+//! A door for which anything is missing stays shut, says why, and disturbs no other.
+
+mod examine;
+#[cfg(test)]
+pub(crate) mod examples;
+mod resync;
+#[cfg(test)]
+mod tests;
+
+use core::ops::Range;
+use std::path::{Path, PathBuf};
+
+use heapless::Vec as Bounded;
+use postern_core::code::Code;
+use postern_core::door::{AtEnd, Door, MAX_STEPS, Method, Sequence};
+use postern_core::engine::{Engine, Spent};
+use postern_core::knock::Port;
+use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
+use postern_core::ports::TooManyPorts;
+use postern_core::time::{Duration, Instant};
+
+use crate::list::List;
+use crate::otp::{Digest, step};
+use crate::output;
+use crate::private_file::Unfit;
+use crate::secret::Secret;
+use crate::state;
+use crate::wall_clock::WallClock;
+
+pub(crate) use examine::{Finding, examine};
+pub(crate) use resync::{Resync, find, resync_without_agent};
+
+/// How soon a clock that is not believed is looked at again.
+const DISTRUSTED: Duration = Duration::from_secs(10);
+/// The same for one that is: it may be set to another time at any moment.
+const TRUSTED: Duration = Duration::from_secs(30);
+/// The list runs out: it is time to say so.
+const FEW: u64 = 3;
+
+/// The one-time doors of a configuration.
+#[derive(Default)]
+pub(crate) struct OneTime {
+    keepers: Vec<Keeper>,
+    keep_time_at: Option<Instant>,
+    notices: Vec<String>,
+}
+
+/// What belongs to one door.
+struct Keeper {
+    /// Which door, as the engine counts them.
+    index: usize,
+    /// Where its memory lies.
+    folder: PathBuf,
+    /// Its name and method, to know it by after the configuration changed.
+    known_as: (String, &'static str),
+    material: Result<Material, String>,
+    memory: Memory,
+    /// The memory is ahead of the disk, because that failed: how.
+    unsaved: Option<String>,
+    /// Why nothing opens it at present.
+    shut: Option<String>,
+}
+
+/// What the door's owner has too.
+enum Material {
+    Secret(Secret),
+    List(List),
+}
+
+/// What was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Memory {
+    /// All before this counter, time step or index.
+    Next(u64),
+    /// All that was ever acceptable. Time steps only; becomes a number once the clock is believed.
+    Everything,
+    /// Nobody knows, for this reason. `is_missing`: there may never have been anything to know.
+    Lost { why: String, is_missing: bool },
+}
+
+/// How far a one-time door is, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The first counter, time step or index that was not used; unknown where the door is shut
+    /// for that reason.
+    pub(crate) next: Option<u64>,
+    /// Why nothing opens the door at present.
+    pub(crate) shut: Option<String>,
+}
+
+impl OneTime {
+    /// Reads what belongs to these doors, with `folder` for their memories. What `former` knows
+    /// and the disk does not is taken over.
+    pub(crate) fn load(doors: &[Door], folder: &Path, former: &Self) -> Self {
+        let guarded = guarded(doors);
+        let one_time = doors
+            .iter()
+            .enumerate()
+            .filter(|(_, door)| door.method.is_one_time());
+        let keepers = one_time.map(|(index, door)| {
+            let keeper = Keeper::load(index, door, folder, &guarded);
+            let is_same = |other: &&Keeper| other.known_as == keeper.known_as;
+            match former.keepers.iter().find(is_same) {
+                Some(former) => keeper.after(former),
+                None => keeper,
+            }
+        });
+        Self {
+            keepers: keepers.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Every port that a list names: the firewall has to show knocks on them to the agent.
+    pub(crate) fn list_ports(&self) -> impl Iterator<Item = Port> {
+        self.keepers
+            .iter()
+            .flat_map(|keeper| match &keeper.material {
+                Ok(Material::List(list)) => list.ports(),
+                _ => &[],
+            })
+            .copied()
+    }
+
+    /// Has the engine watch the lists' ports, all of them from the beginning, and arms all
+    /// doors. The engine has just been given the doors.
+    pub(crate) fn begin<const SOURCES: usize>(
+        &mut self,
+        engine: &mut Engine<SOURCES>,
+        now: Instant,
+        clock: &WallClock,
+    ) {
+        for keeper in &mut self.keepers {
+            keeper.watch(engine);
+        }
+        for keeper in &mut self.keepers {
+            keeper.arm(engine, clock, &mut self.notices);
+        }
+        self.schedule(engine.doors(), now, clock);
+    }
+
+    /// Tells the engine what opens the doors that go by the clock at this time.
+    pub(crate) fn keep_time<const SOURCES: usize>(
+        &mut self,
+        engine: &mut Engine<SOURCES>,
+        now: Instant,
+        clock: &WallClock,
+    ) {
+        for keeper in &mut self.keepers {
+            if keeper.arm_in(engine.doors(), clock).is_some() {
+                keeper.arm(engine, clock, &mut self.notices);
+            }
+        }
+        self.schedule(engine.doors(), now, clock);
+    }
+
+    /// When [`OneTime::keep_time`] is due; `None`: no door goes by the clock.
+    pub(crate) const fn keep_time_at(&self) -> Option<Instant> {
+        self.keep_time_at
+    }
+
+    fn schedule(&mut self, doors: &[Door], now: Instant, clock: &WallClock) {
+        self.keep_time_at = (self.keepers.iter())
+            .filter_map(|keeper| keeper.arm_in(doors, clock))
+            .min()
+            .map(|wait| now + wait);
+    }
+
+    /// Remembers what was used, on disk too, and arms the door anew. Only if this succeeds
+    /// may the door open: what a reboot would forget must not have opened it.
+    pub(crate) fn spend<const SOURCES: usize>(
+        &mut self,
+        engine: &mut Engine<SOURCES>,
+        spent: Spent,
+        clock: &WallClock,
+    ) -> Result<(), String> {
+        let keeper = self
+            .keepers
+            .iter_mut()
+            .find(|keeper| keeper.index == spent.door);
+        let (Some(keeper), Some(door)) = (keeper, engine.doors().get(spent.door)) else {
+            return Err("nothing is known of this door".into());
+        };
+        let saved = keeper.remember(spent.counter.saturating_add(1), door);
+        keeper.arm(engine, clock, &mut self.notices);
+        saved
+    }
+
+    /// Arms a door anew whose code the engine took and nobody remembered: it did not open.
+    pub(crate) fn spare<const SOURCES: usize>(
+        &mut self,
+        engine: &mut Engine<SOURCES>,
+        index: usize,
+        clock: &WallClock,
+    ) {
+        if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.index == index) {
+            keeper.arm(engine, clock, &mut self.notices);
+        }
+    }
+
+    /// How far the door is; `None` where its method is not a one-time method.
+    pub(crate) fn progress(&self, index: usize) -> Option<Progress> {
+        let keeper = self.keepers.iter().find(|keeper| keeper.index == index)?;
+        let next = match keeper.memory {
+            Memory::Next(next) => Some(next),
+            Memory::Everything | Memory::Lost { .. } => None,
+        };
+        let unsaved = || {
+            let why = keeper.unsaved.as_ref()?;
+            Some(format!(
+                "its last use cannot be saved, so the next could be repeated: {why}"
+            ))
+        };
+        Some(Progress {
+            next,
+            shut: keeper.shut.clone().or_else(unsaved),
+        })
+    }
+
+    /// What there was to say since this was last asked, for the log.
+    pub(crate) fn take_notices(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.notices)
+    }
+}
+
+/// The ports that the lists of these doors name, for those who have no [`OneTime`]. A list that
+/// cannot be read is reported, and its door stays shut.
+pub(crate) fn list_ports(doors: &[Door]) -> Vec<Port> {
+    let guarded = guarded(doors);
+    let ports = doors.iter().filter_map(|door| {
+        let Method::List { file, .. } = &door.method else {
+            return None;
+        };
+        let list = List::read(Path::new(file.as_str()), &guarded);
+        let list = list.inspect_err(|why| output::say(&format!("door {}: {why}", door.name)));
+        Some(list.ok()?.ports().to_vec())
+    });
+    ports.flatten().collect()
+}
+
+impl Keeper {
+    fn load(index: usize, door: &Door, folder: &Path, guarded: &[Port]) -> Self {
+        Self {
+            index,
+            folder: folder.into(),
+            known_as: (door.name.as_str().into(), door.method.name()),
+            material: Material::load(door, guarded),
+            memory: Memory::load(door, folder),
+            unsaved: None,
+            shut: None,
+        }
+    }
+
+    /// What the same door's former keeper knew and the disk does not goes on to hold.
+    fn after(mut self, former: &Self) -> Self {
+        if former.unsaved.is_some() || self.memory == Memory::Everything {
+            self.memory = match (&self.memory, &former.memory) {
+                (Memory::Next(saved), Memory::Next(known)) => Memory::Next(*saved.max(known)),
+                (_, Memory::Next(known)) => Memory::Next(*known),
+                (found, _) => found.clone(),
+            };
+            self.unsaved.clone_from(&former.unsaved);
+        }
+        self
+    }
+
+    /// The engine learns ports when it is armed with them, so it is armed with all, in pieces.
+    fn watch<const SOURCES: usize>(&mut self, engine: &mut Engine<SOURCES>) {
+        let Ok(Material::List(list)) = &self.material else {
+            return;
+        };
+        let mut pieces = (list.ports().chunks(MAX_STEPS))
+            .map(|piece| Sequence::from_slice(piece).unwrap_or_default());
+        let watched =
+            pieces.try_for_each(|piece| engine.arm(self.index, Armed::Sequence(0, piece)));
+        if let Err(TooManyPorts) = watched {
+            let why = "the doors and their lists have more knock ports than there is room for";
+            self.material = Err(why.into());
+        }
+    }
+
+    fn arm<const SOURCES: usize>(
+        &mut self,
+        engine: &mut Engine<SOURCES>,
+        clock: &WallClock,
+        notices: &mut Vec<String>,
+    ) {
+        let Some(door) = engine.doors().get(self.index) else {
+            return;
+        };
+        let name = door.name.clone();
+        let armed = self.armed(door, clock, notices);
+        let (armed, shut) = match armed {
+            Ok(armed) => (armed, None),
+            Err(why) => (Armed::Shut, Some(why)),
+        };
+        // A list's ports were all made known by `watch`, and codes bring none.
+        _ = engine.arm(self.index, armed);
+        if shut != self.shut {
+            notices.push(match &shut {
+                Some(why) => format!("door {name}: shut: {why}"),
+                None => format!("door {name}: can be opened again"),
+            });
+            self.shut = shut;
+        }
+    }
+
+    /// What opens the door now, or why nothing does.
+    fn armed(
+        &mut self,
+        door: &Door,
+        clock: &WallClock,
+        notices: &mut Vec<String>,
+    ) -> Result<Armed, String> {
+        let material = self.material.as_ref().map_err(Clone::clone)?;
+        if let (Method::Clock { period, skew, .. }, Memory::Everything, None) =
+            (&door.method, &self.memory, clock.distrust)
+        {
+            self.memory = Memory::Next(after_all(clock, *period, *skew));
+        }
+        let next = match &self.memory {
+            Memory::Next(next) => Ok(*next),
+            Memory::Everything => Err(clock.distrust.unwrap_or_default().to_owned()),
+            Memory::Lost { why, .. } => Err(why.clone()),
+        };
+        match (&door.method, material) {
+            (
+                Method::Seed {
+                    code, look_ahead, ..
+                },
+                Material::Secret(secret),
+            ) => {
+                let next = next?;
+                let end = next.saturating_add(u64::from((*look_ahead).max(1)));
+                Ok(codes(code, secret, next..end))
+            }
+            (
+                Method::Clock {
+                    code, period, skew, ..
+                },
+                Material::Secret(secret),
+            ) => {
+                let steps = acceptable(clock, *period, *skew)?;
+                let next = next?;
+                // One beyond the end is what using the latest of all leaves behind.
+                if next > steps.end {
+                    return Err(from_the_future(door, next - steps.end, *period));
+                }
+                Ok(codes(code, secret, next.max(steps.start)..steps.end))
+            }
+            (Method::List { at_end, .. }, Material::List(list)) => {
+                let next = next?;
+                let number = turn(list, next, *at_end, door)?;
+                notices.extend(running_out(list, next, *at_end, door));
+                let sequence = list.sequence(number);
+                Ok(sequence.map_or(Armed::Shut, |sequence| Armed::Sequence(next, sequence)))
+            }
+            _ => Err("it was loaded for another method".into()),
+        }
+    }
+
+    /// How long what was armed stays right; `None`: until it is used.
+    fn arm_in(&self, doors: &[Door], clock: &WallClock) -> Option<Duration> {
+        let Method::Clock { period, .. } = doors.get(self.index)?.method else {
+            return None;
+        };
+        if self.material.is_err() || matches!(self.memory, Memory::Lost { .. }) {
+            return None;
+        }
+        if clock.distrust.is_some() {
+            return Some(DISTRUSTED);
+        }
+        let period = u64::from(period.max(1)) * 1000;
+        let left = Duration::from_millis(period - clock.millis % period);
+        Some(left.min(TRUSTED))
+    }
+
+    /// Makes everything before `next` useless, in memory whatever the disk does.
+    fn remember(&mut self, next: u64, door: &Door) -> Result<(), String> {
+        self.memory = Memory::Next(next);
+        let saved = state::save(&self.folder, door, next).map_err(|failed| failed.to_string());
+        self.unsaved = saved.as_ref().err().cloned();
+        saved
+    }
+}
+
+impl Material {
+    fn load(door: &Door, guarded: &[Port]) -> Result<Self, String> {
+        match (&door.method, door.method.code()) {
+            (Method::List { file, .. }, _) => {
+                let list = List::read(Path::new(file.as_str()), guarded);
+                list.map(Self::List).map_err(|why| why.to_string())
+            }
+            (_, Some(code)) => secret_of(code, door)
+                .map(Self::Secret)
+                .map_err(|why| why.to_string()),
+            _ => Err("its method has no secret".into()),
+        }
+    }
+}
+
+impl Memory {
+    fn load(door: &Door, folder: &Path) -> Self {
+        let is_clock = matches!(door.method, Method::Clock { .. });
+        match state::load(folder, door) {
+            Ok(next) => Self::Next(next),
+            Err(Unfit::Missing(_)) if is_clock => Self::Everything,
+            Err(why) => Self::Lost {
+                is_missing: matches!(why, Unfit::Missing(_)),
+                why: format!(
+                    "what was used is not known ({why}); {}",
+                    resync::cure(door, &why)
+                ),
+            },
+        }
+    }
+}
+
+/// The ports that doors guard.
+fn guarded(doors: &[Door]) -> Vec<Port> {
+    doors.iter().flat_map(|door| door.guards.clone()).collect()
+}
+
+/// Reads the door's secret; a missing one is worth a word about how to make it.
+fn secret_of(code: &Code, door: &Door) -> Result<Secret, Unfit> {
+    Secret::read(Path::new(code.secret_file.as_str())).map_err(|unfit| match unfit {
+        Unfit::Missing(why) => Unfit::Missing(format!(
+            "{why}; 'postern keygen {}' makes a secret",
+            door.name
+        )),
+        bad => bad,
+    })
+}
+
+/// The codes of these counters.
+fn codes(code: &Code, secret: &Secret, counters: Range<u64>) -> Armed {
+    let mut codes: Bounded<Candidate, MAX_CANDIDATES> = Bounded::new();
+    for counter in counters.take(MAX_CANDIDATES) {
+        let digest = Digest::new(code.algorithm, secret.bytes(), counter);
+        if let Some(knocks) = code.knocks(digest.as_bytes()) {
+            _ = codes.push(Candidate { counter, knocks });
+        }
+    }
+    Armed::Codes(codes)
+}
+
+/// The time steps whose codes are acceptable, as far as time goes.
+fn acceptable(clock: &WallClock, period: u32, skew: u8) -> Result<Range<u64>, String> {
+    if let Some(distrust) = clock.distrust {
+        return Err(distrust.into());
+    }
+    let now = step(clock.millis, period);
+    Ok(now.saturating_sub(skew.into())..now + u64::from(skew) + 1)
+}
+
+/// The first time step that cannot have been used, if the clock never went back.
+fn after_all(clock: &WallClock, period: u32, skew: u8) -> u64 {
+    step(clock.millis, period) + u64::from(skew) + 1
+}
+
+fn from_the_future(door: &Door, steps: u64, period: u32) -> String {
+    let lead = Duration::from_secs(steps.saturating_mul(u64::from(period)));
+    format!(
+        "a code of a time {} ahead of the clock was used; when the clock is right, 'postern resync {}' forgets it",
+        crate::report::span(lead),
+        door.name
+    )
+}
+
+/// Which sequence of the list is next.
+fn turn(list: &List, next: u64, at_end: AtEnd, door: &Door) -> Result<usize, String> {
+    let length = list.len() as u64;
+    match at_end {
+        AtEnd::Stop if next >= length => Err(format!(
+            "the list is used up; put new sequences into it and say 'postern resync {} --to 0'",
+            door.name
+        )),
+        AtEnd::Stop => Ok(next as usize),
+        AtEnd::Wrap => Ok(next.checked_rem(length).unwrap_or_default() as usize),
+    }
+}
+
+fn running_out(list: &List, next: u64, at_end: AtEnd, door: &Door) -> Option<String> {
+    let left = (list.len() as u64).saturating_sub(next);
+    let sequences = if left == 1 {
+        "sequence is"
+    } else {
+        "sequences are"
+    };
+    (at_end == AtEnd::Stop && left < FEW)
+        .then(|| format!("door {}: {left} {sequences} left in its list", door.name))
+}

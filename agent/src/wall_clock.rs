@@ -1,0 +1,81 @@
+//! Whether the wall clock can be believed: codes derived from a wrong time would be wrong, and,
+//! after a step backwards, old codes would be new again.
+
+use std::fs;
+
+use crate::sys::clock;
+
+/// 2026-04-14, the day of the compiler that `rust-toolchain.toml` names, in milliseconds since
+/// 1970. No program made with it ran earlier; raise it together with the compiler.
+const TOOLCHAIN_MADE_AT: u64 = 1_776_124_800_000;
+
+/// The time of day, and what is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WallClock {
+    /// Milliseconds since 1970.
+    pub(crate) millis: u64,
+    /// Why it is not to be believed; `None`: it is.
+    pub(crate) distrust: Option<&'static str>,
+}
+
+impl WallClock {
+    /// What the machine says now.
+    pub(crate) fn now() -> Self {
+        let synchronised = clock::is_synchronised();
+        Self::judge(
+            clock::unix_millis(),
+            synchronised || keeps_time_without_power(),
+        )
+    }
+
+    /// A router without a battery wakes up in 1970, or, on OpenWrt, at the date of its newest
+    /// file, which looks right and is hours or months late. So where nothing keeps time, NTP
+    /// has to have been heard.
+    const fn judge(millis: u64, has_reason_to_know: bool) -> Self {
+        let distrust = if millis < TOOLCHAIN_MADE_AT {
+            Some("the clock is not set: it says a time before this program was made")
+        } else if !has_reason_to_know {
+            Some(
+                "the clock is not set: nothing kept the time since power came, and NTP was not heard yet",
+            )
+        } else {
+            None
+        };
+        Self { millis, distrust }
+    }
+}
+
+/// A PC's kernel sets its clock from battery or hypervisor before any program runs, driver or not
+/// (`read_persistent_clock64` in arch/x86/kernel/rtc.c); elsewhere there is a driver or no clock.
+fn keeps_time_without_power() -> bool {
+    let is_pc = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+    is_pc || fs::read_dir("/sys/class/rtc").is_ok_and(|mut clocks| clocks.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_believed_only_with_a_reason() {
+        assert!(WallClock::judge(0, true).distrust.is_some());
+        assert!(
+            WallClock::judge(TOOLCHAIN_MADE_AT - 1, true)
+                .distrust
+                .is_some()
+        );
+        assert!(
+            WallClock::judge(TOOLCHAIN_MADE_AT, false)
+                .distrust
+                .is_some()
+        );
+        assert_eq!(WallClock::judge(TOOLCHAIN_MADE_AT, true).distrust, None);
+    }
+
+    #[test]
+    fn it_is_the_machines_time() {
+        let before = clock::unix_millis();
+        let now = WallClock::now().millis;
+        assert!((before..=clock::unix_millis()).contains(&now));
+    }
+}
