@@ -187,6 +187,13 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             let before = self.doors.get(usize::from(old))?;
             doors.iter().position(|door| door == before)
         };
+        let mut armed = [const { Armed::Shut }; MAX_DOORS];
+        for (slot, door) in armed.iter_mut().zip(&doors) {
+            let before = self.doors.iter().position(|before| before == door);
+            if let Some(before) = before.and_then(|before| self.armed.get_mut(before)) {
+                *slot = core::mem::take(before);
+            }
+        }
         self.attempts.revise(|door, attempts| {
             let now_at = moved(door).and_then(|door| u8::try_from(door).ok());
             if now_at.is_none() {
@@ -198,7 +205,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.cutoffs.clear();
         }
         self.doors = doors;
-        self.armed = [const { Armed::Shut }; MAX_DOORS];
+        self.armed = armed;
         self.longest_window = (self.doors.iter().map(|door| door.window))
             .max()
             .unwrap_or_default();
@@ -215,23 +222,24 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         Ok(())
     }
 
-    /// Says what opens a one-time door from now on. Ports that [`Engine::configure`] could
-    /// not know, those of a list, are watched from now on too.
-    pub fn arm(&mut self, index: usize, armed: Armed) -> Result<(), TooManyPorts> {
-        if let Armed::Sequence(_, steps) = &armed {
-            for port in steps {
-                self.ports
-                    .insert(port.protocol, port.number..=port.number, index)?;
-            }
-        }
+    /// Listens at ports that [`Engine::configure`] could not know: those of a door's list.
+    pub fn watch(&mut self, index: usize, ports: &[Port]) -> Result<(), TooManyPorts> {
+        ports.iter().try_for_each(|port| {
+            self.ports
+                .insert(port.protocol, port.number..=port.number, index)
+        })
+    }
+
+    /// Says what opens a one-time door from now on. Attempts at a list's door begin anew
+    /// with another sequence.
+    pub fn arm(&mut self, index: usize, armed: Armed) {
         if let Some(slot) = self.armed.get_mut(index) {
-            let is_other = slot.sequence_index() != armed.sequence_index();
+            let is_other = !slot.is_same_sequence(&armed);
             *slot = armed;
             if is_other {
                 self.begin_anew(index);
             }
         }
-        Ok(())
     }
 
     /// What opens a one-time door just now.
@@ -534,7 +542,7 @@ fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
 
 /// Whether none of the door's sequences has this port.
 fn is_decoy(door: &Door, port: Port) -> bool {
-    door.decoys > 0 && !method::watches(door, port)
+    door.decoys > 0 && !door.method.is_one_time() && !method::watches(door, port)
 }
 
 /// Whether the knock carries what the door requires. A SYN carries nothing.

@@ -43,7 +43,7 @@ fn door(method: Method) -> Door {
         grant: Duration::from_secs(30),
         grant_prefix4: 32,
         grant_prefix6: 128,
-        decoys: 0,
+        decoys: 16,
         cutoff: None,
     }
 }
@@ -105,8 +105,15 @@ impl Lab {
 
     fn armed(door: Door, armed: Armed) -> Self {
         let mut lab = Self::new(door);
-        lab.engine.arm(0, armed).unwrap();
+        lab.arm(armed);
         lab
+    }
+
+    fn arm(&mut self, armed: Armed) {
+        if let Armed::Sequence(_, steps) = &armed {
+            self.engine.watch(0, steps).unwrap();
+        }
+        self.engine.arm(0, armed);
     }
 
     fn wait(&mut self, millis: u64) {
@@ -335,9 +342,7 @@ fn a_sequence_of_a_list_opens_once() {
         Outcome::Wrong,
         "it is spent, and nothing is expected"
     );
-    lab.engine
-        .arm(0, Armed::Sequence(5, sequence(&[tcp(21), tcp(11)])))
-        .unwrap();
+    lab.arm(Armed::Sequence(5, sequence(&[tcp(21), tcp(11)])));
     assert!(lab.last_of(&[tcp(21), tcp(11)]).open.contains(0));
     assert_eq!(lab.knock(tcp(21)).outcome, Outcome::Wrong);
 
@@ -363,9 +368,20 @@ fn knocks_of_one_sequence_of_a_list_count_for_no_other() {
         let mut lab = Lab::armed(door(list(order)), first);
         assert_eq!(lab.knock(tcp(11)).outcome, Outcome::Advanced);
         let second = Armed::Sequence(2, sequence(&[tcp(21), tcp(22)]));
-        lab.engine.arm(0, second).unwrap();
+        lab.arm(second);
         assert!(lab.knock(tcp(22)).open.is_empty());
     }
+}
+
+#[test]
+fn reconfiguring_keeps_what_a_list_expects_and_how_far_a_source_came() {
+    let ports = [tcp(11), udp(12)];
+    let mut lab = Lab::armed(door(list(Order::Any)), Armed::Sequence(4, sequence(&ports)));
+    assert_eq!(lab.knock(ports[0]).outcome, Outcome::Advanced);
+    let doors = lab.engine.doors().iter().cloned().collect();
+    lab.engine.configure(doors).unwrap();
+    lab.arm(Armed::Sequence(4, sequence(&ports)));
+    assert!(lab.knock(ports[1]).open.contains(0));
 }
 
 #[test]

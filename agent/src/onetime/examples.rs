@@ -30,7 +30,7 @@ pub(crate) fn door(name: &str, method: Method) -> Door {
         grant: Duration::from_secs(30),
         grant_prefix4: 32,
         grant_prefix6: 128,
-        decoys: 0,
+        decoys: 16,
         cutoff: None,
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use heapless::Vec as Bounded;
 use postern_core::code::Code;
-use postern_core::door::{AtEnd, Door, MAX_STEPS, Method, Sequence};
+use postern_core::door::{AtEnd, Door, Method};
 use postern_core::engine::{Engine, Spent};
 use postern_core::knock::Port;
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
@@ -268,16 +268,11 @@ impl Keeper {
         self
     }
 
-    /// The engine learns ports when it is armed with them, so it is armed with all, in pieces.
     fn watch<const SOURCES: usize>(&mut self, engine: &mut Engine<SOURCES>) {
         let Ok(Material::List(list)) = &self.material else {
             return;
         };
-        let mut pieces = (list.ports().chunks(MAX_STEPS))
-            .map(|piece| Sequence::from_slice(piece).unwrap_or_default());
-        let watched =
-            pieces.try_for_each(|piece| engine.arm(self.index, Armed::Sequence(0, piece)));
-        if let Err(TooManyPorts) = watched {
+        if let Err(TooManyPorts) = engine.watch(self.index, list.ports()) {
             let why = "the doors and their lists have more knock ports than there is room for";
             self.material = Err(why.into());
         }
@@ -298,8 +293,7 @@ impl Keeper {
             Ok(armed) => (armed, None),
             Err(why) => (Armed::Shut, Some(why)),
         };
-        // A list's ports were all made known by `watch`, and codes bring none.
-        _ = engine.arm(self.index, armed);
+        engine.arm(self.index, armed);
         if shut != self.shut {
             notices.push(match &shut {
                 Some(why) => format!("door {name}: shut: {why}"),

@@ -160,6 +160,14 @@ impl Armed {
         }
     }
 
+    /// Whether both expect the same sequence of a list, or neither any.
+    pub(crate) fn is_same_sequence(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sequence(..), _) | (_, Self::Sequence(..)) => self == other,
+            _ => true,
+        }
+    }
+
     /// Makes a counter, and all before it, useless.
     pub(crate) fn spend(&mut self, counter: u64) {
         match self {
