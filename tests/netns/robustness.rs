@@ -145,7 +145,7 @@ fn hits_at_ports_that_no_door_names_do_no_harm() {
 }
 
 fn knocks_out_of_order_do_not_open() {
-    let stage = Stage::new(SSH_DOOR);
+    let stage = Stage::new(&format!("{SSH_DOOR}\toption jitter '0'\n"));
     let _agent = stage.setup.start(&stage.net.router);
     let client = stage.net.client.v4.into();
     for order in [[9002, 8001, 7000], [8001, 7000, 9002], [7000, 9002, 8001]] {
@@ -188,7 +188,7 @@ fn knocks_of_two_sources_do_not_add_up() {
 }
 
 fn who_knocks_wrong_too_often_is_not_heard_for_a_while() {
-    let stage = Stage::new(&format!("{SSH_DOOR}\toption cutoff '3 per 3s'\n"));
+    let stage = Stage::new(&format!("{SSH_DOOR}\toption jitter '0'\n\toption cutoff '3 per 3s'\n"));
     let _agent = stage.setup.start(&stage.net.router);
     on_both_families(|family| {
         let client = &stage.net.client;
@@ -274,7 +274,7 @@ fn doors_do_not_disturb_each_other() {
             .collect();
         format!(
             "config door 'd{port}'\n\tlist guard 'tcp:{port}'\n\toption method 'sequence-separate'\n\
-             {open}\toption window '5s'\n\toption grant '30s'\n"
+             {open}\toption window '5s'\n\toption grant '30s'\n\toption jitter '0'\n"
         )
     };
     let doors: String = ports.iter().zip(orders).map(door).collect();
