@@ -1,6 +1,7 @@
 //! The agent under test.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::{env, thread};
@@ -97,15 +98,33 @@ impl Setup {
         setup
     }
 
-    /// Replaces the configuration's doors; a running agent learns of it by SIGHUP.
+    /// Replaces the configuration's doors; a running agent learns of it by SIGHUP. A path
+    /// that begins with `@/` is one in the setup's own folder.
     pub fn rewrite(&self, doors: &str) {
-        let control = self.scratch.join("control");
-        let (guard, control) = (self.guard.name(), control.display());
+        let guard = self.guard.name();
         let global = format!(
             "config postern 'global'\n\toption source 'nflog'\n\toption guard '{guard}'\n\
-             \tlist interface '{WAN}'\n\toption control '{control}'\n"
+             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption state_dir '@/state'\n"
         );
-        self.rewrite_whole(&format!("{global}{doors}"));
+        let own = format!("'{}/", self.scratch.path().display());
+        self.rewrite_whole(&format!("{global}{doors}").replace("'@/", &own));
+    }
+
+    /// The path of one of the files in the setup's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Writes a file that only its owner can read into the setup's own folder.
+    pub fn write_private(&self, name: &str, text: &str) {
+        let path = self.scratch.write(name, text);
+        let private = Permissions::from_mode(0o600);
+        fs::set_permissions(path, private).expect("make a file private");
+    }
+
+    /// All that the agent that was started last has logged.
+    pub fn log_so_far(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
     }
 
     /// Replaces the whole configuration, be it right or wrong.
@@ -223,7 +242,7 @@ impl<'t> Agent<'t> {
 
 impl Witness<'_> {
     fn log(&self) -> String {
-        fs::read_to_string(self.setup.log()).unwrap_or_default()
+        self.setup.log_so_far()
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A [`suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
 //! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
-//! [`sender`] sends or has the stock `knock` [`client`] do it, looks with a [`probe`] at what
+//! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
+//! `knock` [`client`] do it, looks with a [`probe`] at what
 //! became reachable, and reads the rules with [`nft`]. It never sleeps: it [`wait`]s.
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
@@ -12,8 +13,10 @@
 
 pub mod agent;
 pub mod client;
+pub mod knocker;
 pub mod namespace;
 pub mod nft;
+pub mod otp;
 pub mod packet;
 pub mod probe;
 pub mod process;

@@ -41,6 +41,13 @@ pub fn settled_table(namespace: &Namespace, name: &str) -> Option<String> {
     (said.status == 0).then(|| without_expiries(&said.stdout))
 }
 
+/// Every address in the sets of the table.
+pub fn addresses(namespace: &Namespace, table_name: &str) -> Vec<IpAddr> {
+    let listing = table(namespace, table_name).unwrap_or_default();
+    let words = listing.split([' ', ',', '\n', '\t']);
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
 /// How long an address remains in some set of the table; `None` where it is in none.
 pub fn expiry(namespace: &Namespace, table_name: &str, address: IpAddr) -> Option<Duration> {
     let listing = table(namespace, table_name)?;

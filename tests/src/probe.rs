@@ -67,6 +67,11 @@ pub fn udp(from: &Namespace, to: SocketAddr) -> Answer {
     UdpFlow::new(from, to).echo()
 }
 
+/// The same from one of the namespace's own addresses.
+pub fn udp_from(from: &Namespace, source: IpAddr, to: SocketAddr) -> Answer {
+    UdpFlow::bound(from, SocketAddr::new(source, 0), to).echo()
+}
+
 /// Whether a UDP port echoes before `within` has passed; every try is a new flow.
 pub fn udp_opens(from: &Namespace, to: SocketAddr, within: Duration) -> bool {
     try_poll(within, || (udp(from, to) == Answer::Open).then_some(())).is_some()
@@ -87,8 +92,12 @@ impl UdpFlow {
         let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
             .parse()
             .expect("any");
+        Self::bound(from, any, to)
+    }
+
+    fn bound(from: &Namespace, own: SocketAddr, to: SocketAddr) -> Self {
         let socket = from
-            .enter(|| UdpSocket::bind(any))
+            .enter(|| UdpSocket::bind(own))
             .expect("bind a fresh port");
         socket
             .set_read_timeout(Some(PATIENCE))

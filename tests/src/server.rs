@@ -100,6 +100,18 @@ impl Drop for Service {
     }
 }
 
+/// A TCP service that takes connections and says nothing; it needs no thread.
+#[derive(Debug)]
+pub struct Listener(#[expect(dead_code, reason = "it listens for as long as it is there")] TcpListener);
+
+impl Listener {
+    /// Listens on both families.
+    pub fn new(namespace: &Namespace, port: u16) -> Self {
+        let bound = namespace.enter(|| TcpListener::bind(any(port)));
+        Self(bound.expect("bind a TCP port"))
+    }
+}
+
 /// A dual-stack wildcard address (ipv6(7), IPV6_V6ONLY off).
 fn any(port: u16) -> SocketAddr {
     SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)

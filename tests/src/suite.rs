@@ -41,6 +41,11 @@ pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
 
 /// Runs the cases that the command line selects.
 pub fn run(cases: impl IntoIterator<Item = Case>) -> ExitCode {
+    run_then(cases, || {})
+}
+
+/// The same, and `finish` when all of them have ended: where cases share something.
+pub fn run_then(cases: impl IntoIterator<Item = Case>, finish: impl FnOnce()) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The cases wait for most of their time.
     arguments.test_threads.get_or_insert(4);
@@ -48,6 +53,7 @@ pub fn run(cases: impl IntoIterator<Item = Case>) -> ExitCode {
         .into_iter()
         .map(|case| Trial::ignorable_test(case.name, move || attempt(case)));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    finish();
     let leaked = namespace::leaked();
     if leaked.is_empty() {
         return conclusion.exit_code();

@@ -1,0 +1,84 @@
+//! Those who knock with packets of their own making, and what they knock on.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::packet::Packet;
+use crate::sender::Sender;
+
+/// A port to knock on. Written as in a configuration: `tcp:7000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knock {
+    /// A TCP segment that asks for a connection.
+    Tcp(u16),
+    /// A UDP datagram.
+    Udp(u16),
+}
+
+impl Knock {
+    /// Its port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Tcp(port) | Self::Udp(port) => port,
+        }
+    }
+
+    /// The same protocol at another port.
+    #[must_use]
+    pub const fn at(self, port: u16) -> Self {
+        match self {
+            Self::Tcp(_) => Self::Tcp(port),
+            Self::Udp(_) => Self::Udp(port),
+        }
+    }
+}
+
+impl Display for Knock {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(port) => write!(f, "tcp:{port}"),
+            Self::Udp(port) => write!(f, "udp:{port}"),
+        }
+    }
+}
+
+/// Lines of a configuration, `list NAME 'tcp:7000'` for each of the knocks.
+pub fn list(name: &str, knocks: &[Knock]) -> String {
+    let line = |knock: &Knock| format!("\tlist {name} '{knock}'\n");
+    knocks.iter().map(line).collect()
+}
+
+/// Knocks from one address at another, each time from another source port, as clients do.
+#[derive(Debug)]
+pub struct Knocker<'s> {
+    sender: &'s Sender,
+    from: IpAddr,
+    to: IpAddr,
+}
+
+impl<'s> Knocker<'s> {
+    /// The addresses are of one family; `from` need not be anybody's.
+    pub const fn new(sender: &'s Sender, from: IpAddr, to: IpAddr) -> Self {
+        Self { sender, from, to }
+    }
+
+    /// Sends these knocks without a pause.
+    pub fn send(&self, knocks: &[Knock]) {
+        for knock in knocks {
+            self.sender.send(&self.packet(*knock));
+        }
+    }
+
+    /// The packet of a knock, with a source port of its own.
+    pub fn packet(&self, knock: Knock) -> Packet {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let port = 32_768 + NEXT.fetch_add(1, Ordering::Relaxed) % 16_384;
+        let from = SocketAddr::new(self.from, port);
+        let to = SocketAddr::new(self.to, knock.port());
+        match knock {
+            Knock::Tcp(_) => Packet::syn(from, to),
+            Knock::Udp(_) => Packet::udp(from, to, &[0]),
+        }
+    }
+}
