@@ -4,13 +4,13 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use postern_tests::agent::{Guard, Setup};
-use postern_tests::knocker::{Knock, Knocker, list};
+use postern_tests::knocker::{self, FENCE, Knock, Knocker, list};
 use postern_tests::otp::{self, App};
 use postern_tests::probe::{self, Answer};
 use postern_tests::process::Process;
@@ -18,7 +18,7 @@ use postern_tests::sender::Sender;
 use postern_tests::server::{Listener, Service};
 use postern_tests::suite;
 use postern_tests::topology::{Family, Host, Topology};
-use postern_tests::wait::{SOON, poll_until, try_poll};
+use postern_tests::wait::{SOON, try_poll};
 use postern_tests::{cases, nft};
 
 fn main() -> ExitCode {
@@ -395,14 +395,6 @@ struct Stage {
     net: Topology,
 }
 
-const FENCE: &str = "
-config door 'fence'
-	list guard 'tcp:1999'
-	option method 'single-separate'
-	list open 'tcp:1998'
-	option decoys '0'
-";
-
 impl Stage {
     fn new() -> Self {
         let net = Topology::new();
@@ -429,17 +421,8 @@ impl Stage {
         }
     }
 
-    /// Waits until the agent has decided on every knock so far: it does so in the order of
-    /// their arrival, so a knock by somebody who was never there tells.
     fn fence(&self) {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let nobody: IpAddr = Ipv4Addr::new(100, 64, high, low).into();
-        Knocker::new(&self.sender, nobody, self.net.router.v4.into()).send(&[Knock::Tcp(1998)]);
-        let router = &self.net.router.namespace;
-        poll_until(SOON, "the agent has decided", || {
-            nft::expiry(router, "inet postern", nobody).is_some()
-        });
+        knocker::fence(&self.net, &self.sender);
     }
 
     fn door(&self, method: Method, protocol: Protocol, brief: bool) -> Option<&Door> {

@@ -150,6 +150,20 @@ impl Setup {
         Agent::start(&router.namespace, self)
     }
 
+    /// One of the counters that `postern status --json` shows, such as `opened`.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub fn counter(&self, router: &Host, name: &str) -> u64 {
+        let status = self.verb(router, "status", &["--json"]).ok();
+        let (_, rest) = status
+            .split_once(&format!("\"{name}\":"))
+            .unwrap_or_else(|| panic!("no {name} in {status}"));
+        let end = rest.find(|c: char| !c.is_ascii_digit());
+        rest[..end.unwrap_or(rest.len())].parse().expect("a number")
+    }
+
     /// Runs one of its other verbs on the router, with `--config` and these arguments.
     pub fn verb(&self, router: &Host, verb: &str, arguments: &[&str]) -> Said {
         let (program, config) = (program(), self.config());

@@ -1,11 +1,14 @@
 //! Those who knock with packets of their own making, and what they knock on.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::nft;
 use crate::packet::Packet;
 use crate::sender::Sender;
+use crate::topology::Topology;
+use crate::wait::{SOON, poll_until};
 
 /// A port to knock on. Written as in a configuration: `tcp:7000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,4 +84,27 @@ impl<'s> Knocker<'s> {
             Knock::Udp(_) => Packet::udp(from, to, &[0]),
         }
     }
+}
+
+/// The door that [`fence`] opens.
+pub const FENCE: &str = "
+config door 'fence'
+	list guard 'tcp:1999'
+	option method 'single-separate'
+	list open 'tcp:1998'
+	option decoys '0'
+";
+
+/// Waits until the agent has decided on every knock so far, where [`FENCE`] is one of its doors.
+///
+/// It decides in the order of their arrival, so a knock by somebody who was never there tells.
+#[track_caller]
+pub fn fence(net: &Topology, sender: &Sender) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let nobody: IpAddr = Ipv4Addr::new(100, 64, high, low).into();
+    Knocker::new(sender, nobody, net.router.v4.into()).send(&[Knock::Tcp(1998)]);
+    poll_until(SOON, "the agent decides", || {
+        nft::expiry(&net.router.namespace, "inet postern", nobody).is_some()
+    });
 }
