@@ -464,10 +464,7 @@ fn stage() -> Arc<Stage> {
 }
 
 fn finish() {
-    let stage = STAGE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut rows = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
     rows.sort_by_key(|row| row.order);
     if let Some(first) = rows.first() {

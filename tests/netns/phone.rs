@@ -91,7 +91,10 @@ impl Stage {
     #[track_caller]
     fn expect_open(&self, code: &str) {
         self.knock(code);
-        let (client, ssh) = (&self.net.client.namespace, self.net.router.port(self.family, 22));
+        let (client, ssh) = (
+            &self.net.client.namespace,
+            self.net.router.port(self.family, 22),
+        );
         assert!(probe::tcp_opens(client, ssh, SOON), "{code} does not open");
         let from = self.net.client.address(self.family).to_string();
         let shut = ["ssh", "--from", &from];
@@ -129,11 +132,19 @@ fn a_clock_code_opens_once_by_udp() {
 fn a_clock_code_opens_once(family: Family, protocol: fn(u16) -> Knock) {
     let stage = Stage::clock(family, protocol);
     let agent = stage.setup.start(&stage.net.router);
-    assert!(stage.status().contains("postern keygen ssh"), "{}", stage.status());
+    assert!(
+        stage.status().contains("postern keygen ssh"),
+        "{}",
+        stage.status()
+    );
     let app = stage.keygen(&[]);
     let before = app.step();
     let shown = oathtool(&["--totp", "-b", app.secret()]);
-    let step = if app.code(before) == shown { before } else { before + 1 };
+    let step = if app.code(before) == shown {
+        before
+    } else {
+        before + 1
+    };
     stage.expect_open(&shown);
     stage.expect_refusal(&shown);
     agent.stop();

@@ -81,7 +81,10 @@ fn swap(random: &mut Random, journey: &mut Journey) {
 }
 
 fn duplicate(_: &mut Random, journey: &mut Journey) {
-    *journey = journey.iter().flat_map(|step| [step.clone(), step.clone()]).collect();
+    *journey = journey
+        .iter()
+        .flat_map(|step| [step.clone(), step.clone()])
+        .collect();
 }
 
 fn delay(random: &mut Random, journey: &mut Journey) {
@@ -185,7 +188,11 @@ fn distinct_sources_are_let_in(stage: &Stage, random: &mut Random, disturb: Dist
             let from = Ipv4Addr::new(10, 1, kind, number).into();
             let start = Duration::from_millis(4) * number.into();
             let journey = stage.journey(from, knocks, random, disturb);
-            journeys.extend(journey.into_iter().map(|(due, packet)| (start + due, packet)));
+            journeys.extend(
+                journey
+                    .into_iter()
+                    .map(|(due, packet)| (start + due, packet)),
+            );
             missing.insert(from);
         }
     }
@@ -211,9 +218,9 @@ fn the_same_source_is_let_in_again_and_again(
     };
     let before = opened();
     for _ in 0..ATTEMPTS {
-        let both = SEQUENCES.iter().flat_map(|knocks| {
-            stage.journey(stage.net.client.v4.into(), knocks, random, disturb)
-        });
+        let both = SEQUENCES
+            .iter()
+            .flat_map(|knocks| stage.journey(stage.net.client.v4.into(), knocks, random, disturb));
         stage.play(both.collect());
     }
     let fences = 1;
@@ -225,7 +232,10 @@ fn the_same_source_is_let_in_again_and_again(
 
 fn swapped_neighbours_do_not_open_without_jitter() {
     let [knocks, _] = SEQUENCES;
-    let stage = Stage::new(&door("three", 2201, knocks, "\toption jitter '0'\n"), |_, _| {});
+    let stage = Stage::new(
+        &door("three", 2201, knocks, "\toption jitter '0'\n"),
+        |_, _| {},
+    );
     let mut random = Random::new();
     for number in 0..ATTEMPTS {
         let from = Ipv4Addr::new(10, 1, 0, number).into();
@@ -252,7 +262,11 @@ const SEED_OPTIONS: &str =
 /// A list's sequence by its number.
 fn listed(number: u8) -> [Knock; 3] {
     let first = 30_000 + u16::from(number) * 3;
-    [Knock::Tcp(first + 2), Knock::Udp(first), Knock::Tcp(first + 1)]
+    [
+        Knock::Tcp(first + 2),
+        Knock::Udp(first),
+        Knock::Tcp(first + 1),
+    ]
 }
 
 fn list_stage(options: &str) -> Stage {
@@ -295,13 +309,18 @@ fn disturbed_one_time_knocks_open(stage: &Stage, knocks: impl Fn(u8) -> Vec<Knoc
             0..ATTEMPTS => Ipv4Addr::new(10, 1, 0, number),
             _ => stage.net.client.v4,
         };
-        stage.play(stage.journey(from.into(), &knocks(number), &mut random, |random, journey| {
-            for (due, _) in journey.iter_mut() {
-                *due = Duration::ZERO;
-            }
-            duplicate(random, journey);
-            delay(random, journey);
-        }));
+        stage.play(stage.journey(
+            from.into(),
+            &knocks(number),
+            &mut random,
+            |random, journey| {
+                for (due, _) in journey.iter_mut() {
+                    *due = Duration::ZERO;
+                }
+                duplicate(random, journey);
+                delay(random, journey);
+            },
+        ));
         let used = u64::from(number) + 1;
         let opened = || stage.setup.counter(&stage.net.router, "opened");
         let all = try_poll(SOON, || (opened() == used).then_some(()));

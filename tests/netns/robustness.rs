@@ -188,7 +188,9 @@ fn knocks_of_two_sources_do_not_add_up() {
 }
 
 fn who_knocks_wrong_too_often_is_not_heard_for_a_while() {
-    let stage = Stage::new(&format!("{SSH_DOOR}\toption jitter '0'\n\toption cutoff '3 per 3s'\n"));
+    let stage = Stage::new(&format!(
+        "{SSH_DOOR}\toption jitter '0'\n\toption cutoff '3 per 3s'\n"
+    ));
     let _agent = stage.setup.start(&stage.net.router);
     on_both_families(|family| {
         let client = &stage.net.client;

@@ -235,6 +235,11 @@ impl<'t> Agent<'t> {
         self.process.id()
     }
 
+    /// Whether it runs no more.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
     /// Has it read its configuration anew (SIGHUP).
     pub fn reload(&self) {
         self.process.signal(Signal::SIGHUP);

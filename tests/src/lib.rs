@@ -23,6 +23,7 @@ pub mod process;
 pub mod scratch;
 pub mod sender;
 pub mod server;
+pub mod strace;
 pub mod suite;
 pub mod topology;
 pub mod wait;

@@ -102,7 +102,9 @@ impl Drop for Service {
 
 /// A TCP service that takes connections and says nothing; it needs no thread.
 #[derive(Debug)]
-pub struct Listener(#[expect(dead_code, reason = "it listens for as long as it is there")] TcpListener);
+pub struct Listener(
+    #[expect(dead_code, reason = "it listens for as long as it is there")] TcpListener,
+);
 
 impl Listener {
     /// Listens on both families.

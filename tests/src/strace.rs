@@ -1,0 +1,102 @@
+//! Looking at a program's system calls, and killing it at one of them: strace(1).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::wait::{SOON, poll_until};
+
+/// A strace attached to a running program.
+#[derive(Debug)]
+pub struct Strace {
+    process: Process,
+    scratch: Scratch,
+}
+
+impl Strace {
+    /// Counts the program's system calls.
+    pub fn counting(pid: u32) -> Self {
+        Self::attach(pid, &[])
+    }
+
+    /// Kills the program (SIGKILL) when it is about to make this system call for the `count`-th
+    /// time from now on. The kernel does not carry that call out.
+    pub fn killing_at(pid: u32, call: &str, count: usize) -> Self {
+        let inject = format!("inject={call}:signal=KILL:when={count}");
+        Self::attach(pid, &["-e", &inject])
+    }
+
+    fn attach(pid: u32, options: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-qq", "-p", &pid.to_string(), "-o"])
+            .arg(scratch.join("calls"));
+        strace
+            .args(options)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let process = Process::spawn(&mut strace);
+        poll_until(SOON, "strace is attached", || is_traced(pid));
+        Self { process, scratch }
+    }
+
+    /// Lets go of the program, if it still runs; returns how often it made each system call.
+    pub fn detach(mut self) -> BTreeMap<String, usize> {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(SOON);
+        let mut calls = BTreeMap::new();
+        let log = fs::read_to_string(self.scratch.join("calls")).unwrap_or_default();
+        for call in log.lines().filter_map(call) {
+            *calls.entry(call.to_string()).or_default() += 1;
+        }
+        calls
+    }
+}
+
+/// The name in a line such as `4711  openat(AT_FDCWD, ...`; what was under way has none.
+fn call(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once(' ')?;
+    let (name, _) = rest.trim_start().split_once('(')?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(is_name).then_some(name)
+}
+
+/// proc_pid_status(5)
+fn is_traced(pid: u32) -> bool {
+    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
+    let status = status.unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|tracer| tracer.trim() != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_from_other_lines() {
+        for (line, expected) in [
+            (
+                "4711  openat(AT_FDCWD, \"/x\", O_RDONLY) = 3",
+                Some("openat"),
+            ),
+            (
+                "4711  ppoll([{fd=4}], 2, NULL, NULL, 0 <detached ...>",
+                Some("ppoll"),
+            ),
+            ("4711  +++ killed by SIGKILL +++", None),
+            ("4711  <... ppoll resumed>) = 1", None),
+            ("4711  --- SIGHUP {si_signo=SIGHUP} ---", None),
+        ] {
+            assert_eq!(call(line), expected, "{line}");
+        }
+    }
+}
