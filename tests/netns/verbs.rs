@@ -75,14 +75,18 @@ fn check_reports_every_mistake() {
                 .collect();
             let said = postern(&["check", "--config", name]);
             let only_warnings = expected.iter().all(|line| line.contains(": warning: "));
-            assert_eq!(said.status, i32::from(!only_warnings));
+            // The right files are there only on a router.
+            let no_list =
+                |line: &str| line.starts_with("door ") && line.ends_with(": there is no such file");
+            let is_content = only_warnings && !said.stderr.lines().any(no_list);
+            assert_eq!(said.status, i32::from(!is_content));
             let mistakes: Vec<&str> = said
                 .stderr
                 .lines()
                 .filter(|line| line.starts_with(name))
                 .collect();
             assert_eq!(mistakes, expected);
-            assert_eq!(said.stdout.is_empty(), !only_warnings, "{}", said.stdout);
+            assert_eq!(said.stdout.is_empty(), !is_content, "{}", said.stdout);
         });
     }
     assert!(

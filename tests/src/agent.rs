@@ -104,10 +104,16 @@ impl Setup {
         let guard = self.guard.name();
         let global = format!(
             "config postern 'global'\n\toption source 'nflog'\n\toption guard '{guard}'\n\
-             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption state_dir '@/state'\n"
+             \tlist interface '{WAN}'\n\toption control '@/control'\n"
         );
+        // Where nothing is remembered, there is no need for a warning that a reboot forgets it.
+        let state = match doors.contains("one-time") {
+            true => "\toption state_dir '@/state'\n",
+            false => "",
+        };
         let own = format!("'{}/", self.scratch.path().display());
-        self.rewrite_whole(&format!("{global}{doors}").replace("'@/", &own));
+        let text = format!("{global}{state}{doors}");
+        self.rewrite_whole(&text.replace("'@/", &own));
     }
 
     /// The path of one of the files in the setup's own folder.
