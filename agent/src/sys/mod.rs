@@ -9,6 +9,7 @@ pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod tcp;
 pub mod unix;
 
 use std::io;
