@@ -7,12 +7,19 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
+use crate::client::Family;
 use crate::command;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};
 
 /// Where a configuration is looked for unless `--config` names another.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/config/postern";
+
+/// How long `knock --wait` gives each try unless it is told: longer than the 3 s after which the
+/// kernel gives up looking for a neighbour (arp(7), mcast_solicit), so that this can be told.
+const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+
+const NO_TIME: Duration = Duration::from_millis(0);
 
 /// What `--version` prints.
 const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl)\n");
@@ -21,11 +28,42 @@ const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl
 struct Verb {
     name: &'static str,
     /// What stands on the line after the name, options aside.
-    operands: &'static str,
+    operands: &'static [Operand],
     summary: &'static str,
     details: &'static str,
     options: &'static [Opt],
     run: fn(&Options) -> Result<(), Failure>,
+}
+
+/// A word that some verbs need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    Door,
+    Host,
+}
+
+impl Operand {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Door => "DOOR",
+            Self::Host => "HOST",
+        }
+    }
+
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::Door => "the name of a door",
+            Self::Host => "the name or the address of a router",
+        }
+    }
+
+    /// Where it is kept; empty until the command line says it.
+    const fn place(self, options: &mut Options) -> &mut String {
+        match self {
+            Self::Door => &mut options.door,
+            Self::Host => &mut options.host,
+        }
+    }
 }
 
 /// An option that some verbs take.
@@ -35,6 +73,15 @@ enum Opt {
     Json,
     From,
     For,
+    ClientFile,
+    Close,
+    Ipv4,
+    Ipv6,
+    DryRun,
+    Delay,
+    Wait,
+    Next,
+    Secret,
     Force,
     To,
     Code,
@@ -43,10 +90,18 @@ enum Opt {
 impl Opt {
     const fn usage(self) -> &'static str {
         match self {
-            Self::Config => "--config FILE",
+            Self::Config | Self::ClientFile => "--config FILE",
             Self::Json => "--json",
             Self::From => "--from ADDRESS",
             Self::For => "--for DURATION",
+            Self::Close => "--close",
+            Self::Ipv4 => "-4",
+            Self::Ipv6 => "-6",
+            Self::DryRun => "--dry-run",
+            Self::Delay => "--delay DURATION",
+            Self::Wait => "--wait[=DURATION]",
+            Self::Next => "--next NUMBER",
+            Self::Secret => "--secret",
             Self::Force => "--force",
             Self::To => "--to N",
             Self::Code => "--code CODE[,NEXT]",
@@ -59,10 +114,54 @@ impl Opt {
             Self::Json => "print JSON, for programs",
             Self::From => "this source only (default: everyone on the guarded interfaces)",
             Self::For => "how long, such as 90s, 15m or 8h (default: the door's grant)",
+            Self::ClientFile => "the client file (default: ~/.config/postern/HOST)",
+            Self::Close => "send the knocks that close the door",
+            Self::Ipv4 => "knock and connect over IPv4 only",
+            Self::Ipv6 => "knock and connect over IPv6 only",
+            Self::DryRun => "print the packets; send and save nothing",
+            Self::Delay => "the time between two knocks (default: 20ms)",
+            Self::Wait => "wait until the guarded port answers, 5s for each try",
+            Self::Next => "go on with this counter, or this sequence of a list",
+            Self::Secret => "print the secret, or the list, too",
             Self::Force => "replace the secret that is there: the old one is lost",
             Self::To => "the counter of the next code, or how many sequences of the list are used",
             Self::Code => "the code that your app shows, or two in a row, to find the counter by",
         }
+    }
+
+    /// Whether the argument is this option.
+    fn is(self, arg: &Arg<'_>) -> bool {
+        let word = self.usage().split([' ', '[']).next().unwrap_or_default();
+        match arg {
+            Arg::Long(name) => word.strip_prefix("--") == Some(name),
+            Arg::Short(letter) => word.strip_prefix('-') == Some(letter.encode_utf8(&mut [0; 4])),
+            Arg::Value(_) => false,
+        }
+    }
+
+    /// Keeps what the option says, its value included.
+    fn set(self, options: &mut Options, parser: &mut Parser) -> Result<(), Failure> {
+        match self {
+            Self::Config => options.config = parser.value().map_err(misused)?.into(),
+            Self::ClientFile => {
+                options.client_file = Some(parser.value().map_err(misused)?.into());
+            }
+            Self::Json => options.json = true,
+            Self::From => options.from = Some(address(parser)?),
+            Self::For => options.lasting = Some(duration("--for", &text(parser)?)?),
+            Self::Close => options.closing = true,
+            Self::Ipv4 => options.family = Some(family(options, Family::V4)?),
+            Self::Ipv6 => options.family = Some(family(options, Family::V6)?),
+            Self::DryRun => options.dry_run = true,
+            Self::Delay => options.delay = Some(delay(&text(parser)?)?),
+            Self::Wait => options.wait = Some(wait(parser)?),
+            Self::Next => options.next = Some(count("--next", &text(parser)?)?),
+            Self::Secret => options.secret = true,
+            Self::Force => options.force = true,
+            Self::To => resync(options, Resync::To(count("--to", &text(parser)?)?))?,
+            Self::Code => resync(options, codes(&text(parser)?)?)?,
+        }
+        Ok(())
     }
 }
 
@@ -77,12 +176,24 @@ pub(crate) struct Options {
     pub(crate) resync: Option<Resync>,
     /// The door, for the verbs that take one.
     pub(crate) door: String,
+    /// The router to knock at.
+    pub(crate) host: String,
+    pub(crate) client_file: Option<PathBuf>,
+    pub(crate) closing: bool,
+    /// The only family to use; `None`: whichever the host has.
+    pub(crate) family: Option<Family>,
+    pub(crate) dry_run: bool,
+    pub(crate) delay: Option<Duration>,
+    /// How long each try waits for the guarded port; `None`: not at all.
+    pub(crate) wait: Option<Duration>,
+    pub(crate) next: Option<u64>,
+    pub(crate) secret: bool,
 }
 
 const VERBS: &[Verb] = &[
     Verb {
         name: "run",
-        operands: "",
+        operands: &[],
         summary: "guard the doors, watch for knocks and act on them",
         details: "Installs the guard, then watches until SIGTERM. SIGHUP reads the configuration again;\n\
                   a wrong one is reported and the running one stays. The guard and its grants outlive\n\
@@ -92,7 +203,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "check",
-        operands: "",
+        operands: &[],
         summary: "report every mistake in a configuration",
         details: "Prints FILE:LINE:COLUMN: for each. Exit status 1 when there is a mistake; warnings\n\
                   alone are none.",
@@ -101,7 +212,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "render",
-        operands: "",
+        operands: &[],
         summary: "print the nftables ruleset that 'apply' would install",
         details: "What it prints can be loaded with 'nft -f -' and is what 'nft list table inet postern'\n\
                   shows afterwards.",
@@ -110,7 +221,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "apply",
-        operands: "",
+        operands: &[],
         summary: "install the guard, keeping the grants of doors that did not change",
         details: "In one transaction: all of it or nothing. A running agent takes over the configuration.",
         options: &[Opt::Config],
@@ -118,7 +229,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "remove",
-        operands: "",
+        operands: &[],
         summary: "take the guard away: every door is left to the ordinary firewall",
         details: "A running agent lives on without a guard, until 'postern apply' or SIGHUP.",
         options: &[Opt::Config],
@@ -126,7 +237,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "status",
-        operands: "",
+        operands: &[],
         summary: "show doors, grants, attempts under way and counters",
         details: "Works without a running agent too, as far as the kernel knows.",
         options: &[Opt::Json, Opt::Config],
@@ -134,7 +245,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "open",
-        operands: "DOOR",
+        operands: &[Operand::Door],
         summary: "open a door by hand",
         details: "Works without a running agent and with a broken configuration.",
         options: &[Opt::From, Opt::For, Opt::Config],
@@ -142,15 +253,48 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "close",
-        operands: "DOOR",
+        operands: &[Operand::Door],
         summary: "withdraw a door's grants",
         details: "Without --from, all of them. Connections that are established live on.",
         options: &[Opt::From, Opt::Config],
         run: command::close,
     },
     Verb {
+        name: "knock",
+        operands: &[Operand::Host, Operand::Door],
+        summary: "knock at a router's door, from anywhere and without root",
+        details: "Reads what 'postern export' printed at the router. A door opens for the address that\n\
+                  its knocks come from, so whoever connects must have the same: over the same family\n\
+                  (-4 or -6, as with ssh), not one inside a VPN and one outside. Behind NAT everyone with\n\
+                  your public address is let in; where a carrier's NAT gives each connection another\n\
+                  address, have the router grant more (option grant_prefix4).\n\n\
+                  --wait tries a guarded TCP port, knocks again, 3 times in all, while there is no answer,\n\
+                  and says at which step it failed. A code that was sent is never sent again.",
+        options: &[
+            Opt::Close,
+            Opt::Wait,
+            Opt::Ipv4,
+            Opt::Ipv6,
+            Opt::Delay,
+            Opt::Next,
+            Opt::DryRun,
+            Opt::Json,
+            Opt::ClientFile,
+        ],
+        run: command::knock,
+    },
+    Verb {
+        name: "export",
+        operands: &[Operand::Door],
+        summary: "print what a client needs to knock at a door",
+        details: "Run it on the router; its output belongs into the client's file, which 'postern knock'\n\
+                  reads. It names files with secrets, but prints them only with --secret.",
+        options: &[Opt::Secret, Opt::Config],
+        run: command::export,
+    },
+    Verb {
         name: "keygen",
-        operands: "DOOR",
+        operands: &[Operand::Door],
         summary: "make the secret of a door that is opened by one-time codes",
         details: "Writes the door's secret_file, begins its memory anew, and prints the otpauth:// address\n\
                   that authenticator apps take: on a terminal, as a QR code too. Whoever sees it has\n\
@@ -160,7 +304,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "resync",
-        operands: "DOOR",
+        operands: &[Operand::Door],
         summary: "agree anew with a one-time door on what was used",
         details: "For a one-time-seed door, name --code or --to: codes are searched for among the 1000 after\n\
                   the last one used, and two in a row leave no doubt. For a one-time-list door, --to;\n\
@@ -209,35 +353,42 @@ fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
         ..Options::default()
     };
     while let Some(arg) = parser.next().map_err(misused)? {
-        let takes = |option: Opt| verb.options.contains(&option);
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
-            Arg::Long("json") if takes(Opt::Json) => options.json = true,
-            Arg::Long("config") if takes(Opt::Config) => {
-                options.config = parser.value().map_err(misused)?.into();
-            }
-            Arg::Long("from") if takes(Opt::From) => options.from = Some(address(parser)?),
-            Arg::Long("for") if takes(Opt::For) => options.lasting = Some(duration(parser)?),
-            Arg::Long("force") if takes(Opt::Force) => options.force = true,
-            Arg::Long("to") if takes(Opt::To) => resync(&mut options, Resync::To(count(parser)?))?,
-            Arg::Long("code") if takes(Opt::Code) => resync(&mut options, codes(parser)?)?,
-            Arg::Value(door) if !verb.operands.is_empty() && options.door.is_empty() => {
-                options.door = door.string().map_err(misused)?;
-            }
-            other => return Err(unexpected(verb, &other)),
+            Arg::Value(word) => operand(verb, &mut options, word)?,
+            arg => match verb.options.iter().find(|option| option.is(&arg)) {
+                Some(option) => option.set(&mut options, parser)?,
+                None => return Err(unexpected(verb, &arg)),
+            },
         }
     }
-    if options.door.is_empty() && !verb.operands.is_empty() {
-        return Err(Failure::Misused(format!(
-            "'postern {}' needs the name of a door",
-            verb.name
-        )));
+    let mut operands = verb.operands.iter();
+    match operands.find(|operand| operand.place(&mut options).is_empty()) {
+        Some(missing) => Err(Failure::Misused(format!(
+            "'postern {}' needs {}",
+            verb.name,
+            missing.meaning()
+        ))),
+        None => Ok(Some(options)),
     }
-    Ok(Some(options))
+}
+
+/// Keeps a word as the first operand that is not there yet.
+fn operand(verb: &Verb, options: &mut Options, word: OsString) -> Result<(), Failure> {
+    let mut operands = verb.operands.iter();
+    let Some(operand) = operands.find(|operand| operand.place(options).is_empty()) else {
+        return Err(unexpected(verb, &Arg::Value(word)));
+    };
+    *operand.place(options) = word.string().map_err(misused)?;
+    Ok(())
+}
+
+fn text(parser: &mut Parser) -> Result<String, Failure> {
+    parser.value().and_then(ValueExt::string).map_err(misused)
 }
 
 fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
-    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
+    let text = text(parser)?;
     let address: Result<IpAddr, _> = text.parse();
     address.map(|address| address.to_canonical()).map_err(|_| {
         let text = text.escape_debug();
@@ -247,31 +398,60 @@ fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
     })
 }
 
-fn duration(parser: &mut Parser) -> Result<Duration, Failure> {
-    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
-    match Duration::parse(&text) {
+fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    match Duration::parse(text) {
         Ok(duration) if duration > Duration::default() => Ok(duration),
         _ => Err(Failure::Misused(format!(
-            "--for: '{}' is no time span, expected one such as 90s, 15m or 8h, up to 365d",
+            "{option}: '{}' is no time span, expected one such as 90s, 15m or 8h, up to 365d",
             text.escape_debug()
         ))),
     }
 }
 
-fn count(parser: &mut Parser) -> Result<u64, Failure> {
-    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
+/// No delay is a delay too.
+fn delay(text: &str) -> Result<Duration, Failure> {
+    match Duration::parse(text) {
+        Ok(NO_TIME) => Ok(NO_TIME),
+        _ => duration("--delay", text),
+    }
+}
+
+/// A time span after `=`, or as the next word if that is one: a door's name never is.
+fn wait(parser: &mut Parser) -> Result<Duration, Failure> {
+    if let Some(value) = parser.optional_value() {
+        return duration("--wait", &value.string().map_err(misused)?);
+    }
+    let next = parser.try_raw_args().and_then(|mut words| {
+        let span = Duration::parse(words.peek()?.to_str()?).ok()?;
+        words.next().map(|_| span)
+    });
+    match next {
+        Some(NO_TIME) => duration("--wait", "0"),
+        next => Ok(next.unwrap_or(DEFAULT_WAIT)),
+    }
+}
+
+fn family(options: &Options, family: Family) -> Result<Family, Failure> {
+    match options.family {
+        Some(other) if other != family => Err(Failure::Misused(
+            "-4 and -6 exclude each other; without either, the host's addresses decide".into(),
+        )),
+        _ => Ok(family),
+    }
+}
+
+fn count(option: &str, text: &str) -> Result<u64, Failure> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number).ok_or_else(|| {
         let text = text.escape_debug();
         Failure::Misused(format!(
-            "--to: '{text}' is no number, expected one such as 42"
+            "{option}: '{text}' is no number, expected one such as 42"
         ))
     })
 }
 
 /// One code or two, each as apps show them, with spaces perhaps.
-fn codes(parser: &mut Parser) -> Result<Resync, Failure> {
-    let text = parser.value().and_then(ValueExt::string).map_err(misused)?;
+fn codes(text: &str) -> Result<Resync, Failure> {
     let digits = |code: &str| -> Option<String> {
         let code: String = code.split_whitespace().collect();
         let is_code = matches!(code.len(), 6 | 8) && code.bytes().all(|byte| byte.is_ascii_digit());
@@ -319,11 +499,7 @@ fn overview() -> String {
          Usage: postern VERB [OPTIONS]\n\nVerbs:\n",
     );
     for verb in VERBS {
-        text += &format!(
-            "  {:12} {}\n",
-            format!("{} {}", verb.name, verb.operands),
-            verb.summary
-        );
+        text += &format!("  {:16} {}\n", synopsis(verb), verb.summary);
     }
     text += "\n'postern VERB --help' explains a verb, 'postern --version' names the version.\n\
              Exit status: 0 done, 1 failed, 2 misused.\n\
@@ -331,11 +507,18 @@ fn overview() -> String {
     text
 }
 
+/// The verb and its operands.
+fn synopsis(verb: &Verb) -> String {
+    let operands = verb.operands.iter().map(|operand| operand.name());
+    [verb.name]
+        .into_iter()
+        .chain(operands)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 fn page(verb: &Verb) -> String {
-    let mut text = format!("Usage: postern {}", verb.name);
-    if !verb.operands.is_empty() {
-        text += &format!(" {}", verb.operands);
-    }
+    let mut text = format!("Usage: postern {}", synopsis(verb));
     for option in verb.options {
         text += &format!(" [{}]", option.usage());
     }
@@ -402,6 +585,53 @@ mod tests {
     }
 
     #[test]
+    fn what_knock_is_told() {
+        let ssh = || Options {
+            host: "router.example".into(),
+            door: "ssh".into(),
+            ..options()
+        };
+        let knock = |line: &str| parsed(&format!("knock {line}")).unwrap().unwrap();
+        assert_eq!(knock("router.example ssh"), ssh());
+        let expected = Options {
+            client_file: Some("/tmp/f".into()),
+            closing: true,
+            family: Some(Family::V6),
+            dry_run: true,
+            delay: Some(Duration::from_millis(5)),
+            next: Some(7),
+            json: true,
+            ..ssh()
+        };
+        let line = "-6 router.example --close --delay=5ms --dry-run -6 ssh --next 7 --json";
+        assert_eq!(knock(&format!("{line} --config /tmp/f")), expected);
+        assert_eq!(
+            knock("router.example ssh -4 --delay 0").delay,
+            Some(NO_TIME)
+        );
+        assert!(parsed("export ssh --secret").unwrap().unwrap().secret);
+    }
+
+    #[test]
+    fn the_time_to_wait_may_be_left_out() {
+        let wait = |line: &str| {
+            let options = parsed(&format!("knock {line}")).unwrap().unwrap();
+            assert_eq!(
+                (options.host.as_str(), options.door.as_str()),
+                ("a.example", "ssh")
+            );
+            options.wait
+        };
+        let two = Some(Duration::from_secs(2));
+        assert_eq!(wait("a.example ssh"), None);
+        assert_eq!(wait("--wait a.example ssh"), Some(DEFAULT_WAIT));
+        assert_eq!(wait("a.example ssh --wait"), Some(DEFAULT_WAIT));
+        assert_eq!(wait("a.example --wait -4 ssh"), Some(DEFAULT_WAIT));
+        assert_eq!(wait("a.example ssh --wait=2s"), two);
+        assert_eq!(wait("a.example --wait 2s ssh"), two);
+    }
+
+    #[test]
     fn options_of_one_time_doors_are_understood() {
         let resync = |line| parsed(line).unwrap().unwrap().resync;
         let codes = |first: &str, second: Option<&str>| {
@@ -444,6 +674,18 @@ mod tests {
             "open ssh --for soon",
             "open ssh --for",
             "close ssh --for 5s",
+            "knock",
+            "knock ssh",
+            "knock a.example ssh web",
+            "knock a.example ssh -4 -6",
+            "knock a.example ssh --wait=soon",
+            "knock a.example ssh --wait=0",
+            "knock a.example ssh --wait 0s",
+            "knock a.example ssh --delay -1",
+            "knock a.example ssh --next -1",
+            "knock a.example ssh --close=1",
+            "knock a.example ssh --for 5s",
+            "export ssh -4",
             "status -j",
             "keygen",
             "keygen ssh --to 5",

@@ -5,23 +5,44 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use postern_core::config::{Config, Diagnostic, Severity};
+use postern_core::config::{self, Client, Config, Diagnostic, Severity};
+use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
 use crate::output::{self, Failure};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
-    let text = read(path).map_err(|error| {
-        let cure = match error.kind() {
-            io::ErrorKind::NotFound => "; name one with --config FILE",
-            io::ErrorKind::PermissionDenied => "; run this as root",
-            _ => "",
-        };
-        Failure::Failed(format!("{}: {error}{cure}", path.display()))
-    })?;
+    let text = read_or(path, "name one with --config FILE", "run this as root")?;
     let place = path.display().to_string();
     Config::parse(&text, |diagnostic| complain(&place, diagnostic)).ok_or(Failure::Reported)
+}
+
+/// Reads a client's file and reports what is wrong with it, every mistake with its place.
+pub(crate) fn load_client(path: &Path) -> Result<Client, Failure> {
+    let missing = "'postern export DOOR' prints what belongs there, on the router";
+    let text = read_or(path, missing, "it belongs to somebody else")?;
+    let place = path.display().to_string();
+    Client::parse(&text, |diagnostic| complain(&place, diagnostic)).ok_or(Failure::Reported)
+}
+
+/// Reads a file; where there is none, and where it is forbidden, there is something to say.
+fn read_or(path: &Path, missing: &str, forbidden: &str) -> Result<Vec<u8>, Failure> {
+    read(path).map_err(|error| {
+        let place = path.display();
+        Failure::Failed(match error.kind() {
+            io::ErrorKind::NotFound => format!("{place}: {error}; {missing}"),
+            io::ErrorKind::PermissionDenied => format!("{place}: {error}; {forbidden}"),
+            _ => format!("{place}: {error}"),
+        })
+    })
+}
+
+/// A door as the section that [`load_client`] reads.
+pub(crate) fn section(door: &Door) -> String {
+    let mut text = String::new();
+    let Ok(()) = config::write(door, &mut Words(&mut text));
+    text
 }
 
 /// Reads a configuration without a word about what is wrong with it.

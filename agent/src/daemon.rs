@@ -22,6 +22,7 @@ use crate::output::{self, Failure};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
 use crate::source::nflog::Nflog;
 use crate::sys::clock::boottime;
+use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
@@ -446,7 +447,7 @@ fn may_open<'r>(
 /// An interface may come later; a mistyped one never does.
 fn tell_missing_interfaces(global: &Global) {
     for name in &global.interfaces {
-        if !Path::new("/sys/class/net").join(name.as_str()).exists() {
+        if !interface_exists(name) {
             output::say(&format!(
                 "interface {name} is not there; it is guarded once it comes"
             ));

@@ -5,6 +5,7 @@
 
 mod args;
 mod base32;
+mod client;
 mod command;
 mod config_file;
 mod control;

@@ -540,7 +540,8 @@ fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
     fingerprint ^ (u64::from(door) << 40 ^ protocol << 32 ^ u64::from(port.number) << 12)
 }
 
-/// Whether none of the door's sequences has this port.
+/// Whether none of the door's sequences has this port. One-time doors have no decoys, and what a
+/// list watches the door does not know.
 fn is_decoy(door: &Door, port: Port) -> bool {
     door.decoys > 0 && !door.method.is_one_time() && !method::watches(door, port)
 }

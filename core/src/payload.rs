@@ -53,30 +53,56 @@ impl Payload {
 
     /// Makes such a payload; the random bytes fill what real clients choose at random.
     pub fn write(&self, random: &[u8; RANDOM]) -> Vec<u8, MAX_WRITTEN> {
-        let mut payload = Vec::new();
-        let parts: &[&[u8]] = match self {
-            Self::Dns => &[&random[..2], &DNS_QUERY],
-            Self::Ntp => &[&NTP_REQUEST, &random[..8]],
-            Self::Stun => &[&STUN_REQUEST, &random[..12]],
-            Self::Quic => &[
-                &QUIC_HEADER,
-                &random[..8],
-                &[8],
-                &random[8..16],
-                &QUIC_REST,
-                random,
-            ],
-            Self::Bytes(bytes) => &[bytes],
-        };
-        for part in parts {
-            // The longest is far below the capacity.
-            _ = payload.extend_from_slice(part);
+        match self {
+            Self::Dns => concatenate(&[&random[..2], &DNS_QUERY]),
+            Self::Ntp => concatenate(&[&NTP_REQUEST, &random[..8]]),
+            Self::Stun => concatenate(&[&STUN_REQUEST, &random[..12]]),
+            Self::Quic => write_quic(random),
+            Self::Bytes(bytes) => concatenate(&[bytes]),
         }
-        if *self == Self::Quic {
-            _ = payload.resize(MAX_WRITTEN, 0);
-        }
-        payload
     }
+}
+
+fn concatenate(parts: &[&[u8]]) -> Vec<u8, MAX_WRITTEN> {
+    let mut payload = Vec::new();
+    for part in parts {
+        // The longest is far below the capacity.
+        _ = payload.extend_from_slice(part);
+    }
+    payload
+}
+
+/// An Initial packet (RFC 9000, section 17.2.2) that fills the datagram.
+fn write_quic(random: &[u8; RANDOM]) -> Vec<u8, MAX_WRITTEN> {
+    let [a, b, c, d, protected, _, _, _, rest @ ..] = *random;
+    let (destination, rest) = rest.split_at(8);
+    let (source, seed) = rest.split_at(8);
+    // A long header, fixed bit, type Initial; header protection hides the other bits.
+    let first = 0b1100_0000 | protected & 0b0000_1111;
+    // A version reserved to exercise version negotiation (section 15).
+    let version = [a, b, c, d].map(|byte| byte & 0xf0 | 0x0a);
+    let mut payload = concatenate(&[
+        &[first],
+        &version,
+        &[8],
+        destination,
+        &[8],
+        source,
+        &QUIC_TOKEN_AND_LENGTH,
+    ]);
+    // What is encrypted looks like noise, and cannot be told from it in a version unknown.
+    let mut state = (seed.iter()).fold(0, |state, byte| state << 8 | u64::from(*byte));
+    while payload.push(next_noise(&mut state)).is_ok() {}
+    payload
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014), a byte at a time.
+const fn next_noise(state: &mut u64) -> u8 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed >> 56) as u8
 }
 
 /// After the transaction identifier: recursion desired, one question, `example.com IN A`.
@@ -94,12 +120,12 @@ const NTP_REQUEST: [u8; 40] = {
 /// Binding request, no attributes, magic cookie; the transaction identifier follows.
 const STUN_REQUEST: [u8; 8] = [0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42];
 
-/// Long header, a version reserved to exercise version negotiation (RFC 9000, section 15),
-/// and the length of the destination connection identifier that follows.
-const QUIC_HEADER: [u8; 6] = [0xc3, 0x1a, 0x2a, 0x3a, 0x4a, 8];
-
-/// No token; the rest is opaque to everyone who does not speak this version.
-const QUIC_REST: [u8; 1] = [0];
+/// No token; then how long the rest is, as a variable-length integer of two bytes (RFC 9000,
+/// section 16): 26 bytes of header come before it.
+const QUIC_TOKEN_AND_LENGTH: [u8; 3] = {
+    let [high, low] = (MAX_WRITTEN as u16 - 26).to_be_bytes();
+    [0, 0b0100_0000 | high, low]
+};
 
 /// A standard query with one question and no answers.
 fn is_dns(payload: &[u8]) -> bool {
@@ -184,6 +210,22 @@ mod tests {
             assert!(payload.matches(&written[..needed]), "{payload:?}");
             assert!(!payload.matches(&written[..needed - 1]), "{payload:?}");
         }
+    }
+
+    #[test]
+    fn a_quic_datagram_is_filled_by_one_initial_packet() {
+        let written = Payload::Quic.write(&[0xa5; RANDOM]);
+        assert_eq!(
+            written[..14],
+            [
+                0xc5, 0xaa, 0xaa, 0xaa, 0xaa, 8, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5
+            ]
+        );
+        let length = u16::from_be_bytes([written[24] & 0x3f, written[25]]);
+        assert_eq!((written[23], written[24] >> 6), (0, 1));
+        assert_eq!((written.len(), 26 + usize::from(length)), (1200, 1200));
+        let zeros = written[26..].iter().filter(|byte| **byte == 0).count();
+        assert!(zeros < 20, "{zeros}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A [`suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
 //! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
-//! `knock` [`client`] do it, looks with a [`probe`] at what
+//! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
 //! became reachable, and reads the rules with [`nft`]. It never sleeps: it [`wait`]s.
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
@@ -26,4 +26,5 @@ pub mod server;
 pub mod strace;
 pub mod suite;
 pub mod topology;
+pub mod visitor;
 pub mod wait;

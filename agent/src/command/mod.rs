@@ -2,7 +2,9 @@
 
 mod apply;
 mod check;
+mod export;
 mod keygen;
+mod knock;
 mod reach;
 mod remove;
 mod render;
@@ -13,7 +15,9 @@ mod switch;
 
 pub(crate) use apply::apply;
 pub(crate) use check::check;
+pub(crate) use export::export;
 pub(crate) use keygen::keygen;
+pub(crate) use knock::knock;
 pub(crate) use remove::remove;
 pub(crate) use render::render;
 pub(crate) use resync::resync;

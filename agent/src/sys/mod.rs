@@ -4,11 +4,13 @@
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod costs;
+pub(crate) mod link;
 pub mod netlink;
 pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod tcp;
 pub mod unix;
 
 use std::io;

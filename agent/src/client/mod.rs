@@ -1,0 +1,190 @@
+//! The client: knocks at the doors of a router, from anywhere and without privileges.
+//!
+//! A knock's journey, the other way round: [`file`] says where the doors are and [`turn`] which
+//! ports to knock now, [`packet`] dresses the knocks, [`route`] finds the host and [`send`] sends
+//! them there, [`watch`] looks what became of the guarded port, and [`outcome`] tells it.
+
+mod file;
+mod outcome;
+mod packet;
+mod route;
+mod send;
+mod turn;
+mod watch;
+
+use core::time::Duration;
+
+use postern_core::door::{Door, Method};
+
+use crate::args::Options;
+use crate::output::{self, Failure};
+use file::Place;
+use outcome::{End, Outcome};
+use packet::Packet;
+use route::Route;
+use turn::Turn;
+
+pub(crate) use route::Family;
+
+/// How often a door is knocked at, in all, while nothing is seen of it.
+const TRIES: u32 = 3;
+/// Between two knocks. A knock that comes after its successor is still taken when it is late by no
+/// more than the door's jitter (50 ms), so this much more delay in the network is stood, which is
+/// more than networks reorder by, while three knocks still take less than a blink.
+const DELAY: Duration = Duration::from_millis(20);
+
+/// How long to look whether a door is as it should be already, before knocks that would undo it.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Knocks, and waits for what becomes of it if that was asked for.
+pub(crate) fn knock(options: &Options) -> Result<Outcome, Failure> {
+    let place = Place::of(&options.host, options.client_file.as_deref())?;
+    let client = place.read()?;
+    let door = file::door(&client, &options.door)?;
+    let mut turn = Turn::new(door, &place, &client, options)?;
+    let delay = delay(options.delay, door, turn.longest())?;
+    let host = file::address(&client, &options.host);
+    let mut attempt = Attempt {
+        options,
+        door,
+        delay,
+        outcome: Outcome::new(options, host, &door.method),
+    };
+    attempt.outcome.end = match route::find(host, options.family) {
+        Ok(routes) => attempt.over(&routes, &mut turn)?,
+        Err(why) => End::NoWay(why),
+    };
+    Ok(attempt.outcome)
+}
+
+struct Attempt<'o> {
+    options: &'o Options,
+    door: &'o Door,
+    delay: Duration,
+    outcome: Outcome,
+}
+
+impl Attempt<'_> {
+    /// Over one family after the other, if what becomes of it can be seen; else over the first.
+    fn over(&mut self, routes: &[Route], turn: &mut Turn<'_>) -> Result<End, Failure> {
+        let sighted = self.options.wait.is_some() && watch::is_possible(self.door);
+        let mut end = End::Sent;
+        for route in routes.iter().take(if sighted { routes.len() } else { 1 }) {
+            self.outcome.take(route);
+            self.tell_of_families(routes, route);
+            end = match self.options.wait {
+                Some(patience) if !self.options.dry_run => {
+                    self.until_seen(route, turn, patience.into_std())?
+                }
+                _ => self.once(route, turn)?,
+            };
+            if !end.is_failure() {
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    /// A grant is for one address: whoever connects over the other family is not let in.
+    fn tell_of_families(&self, routes: &[Route], route: &Route) {
+        if routes.len() > 1 {
+            let (host, family) = (&self.outcome.host, route.family());
+            output::say(&format!(
+                "{host} has addresses of both families; knocking at {}: connect with {} too",
+                route.target.ip(),
+                family.option()
+            ));
+        }
+    }
+
+    fn once(&mut self, route: &Route, turn: &mut Turn<'_>) -> Result<End, Failure> {
+        let packets = self.packets(turn)?;
+        self.outcome.packets = packets;
+        if self.options.dry_run {
+            return Ok(End::Dry);
+        }
+        Ok(self.send(route))
+    }
+
+    /// Sends what the outcome tells of.
+    fn send(&mut self, route: &Route) -> End {
+        self.outcome.tries += 1;
+        match send::all(route, &self.outcome.packets, self.delay) {
+            Ok(sources) => {
+                self.outcome.see(sources);
+                End::Sent
+            }
+            Err(error) => End::Unsent(error.to_string()),
+        }
+    }
+
+    fn until_seen(
+        &mut self,
+        route: &Route,
+        turn: &mut Turn<'_>,
+        patience: Duration,
+    ) -> Result<End, Failure> {
+        if !watch::is_possible(self.door) {
+            output::say("the door guards no TCP port: whether it opened cannot be seen from here");
+            return self.once(route, turn);
+        }
+        // These knocks would undo what is done already.
+        let toggles = matches!(self.door.method, Method::Same { .. });
+        if toggles && self.look(route, GLANCE) {
+            return Ok(End::Already);
+        }
+        for _ in 0..TRIES {
+            match self.once(route, turn)? {
+                End::Sent if self.look(route, patience) => return Ok(End::Seen),
+                End::Sent => {}
+                failed => return Ok(failed),
+            }
+        }
+        Ok(End::Unseen)
+    }
+
+    /// Whether the guarded port comes to be as it should, open or not.
+    fn look(&mut self, route: &Route, patience: Duration) -> bool {
+        let open = !self.options.closing;
+        self.outcome.sight = watch::until(route, self.door, open, patience);
+        self.outcome.sight.is_some_and(|sight| {
+            self.outcome.see(sight.source);
+            sight.is_open() == open
+        })
+    }
+
+    fn packets(&self, turn: &mut Turn<'_>) -> Result<Vec<Packet>, Failure> {
+        let ports = turn.next()?;
+        Packet::dress(&ports, self.door.payload.as_ref())
+            .map_err(|error| Failure::Failed(format!("no random bytes: {error}")))
+    }
+}
+
+/// Knocks that cannot be at the router within the door's window are not worth sending.
+fn delay(
+    wish: Option<postern_core::time::Duration>,
+    door: &Door,
+    knocks: usize,
+) -> Result<Duration, Failure> {
+    let gaps = u32::try_from(knocks.saturating_sub(1)).unwrap_or(u32::MAX);
+    let window = door.window.into_std();
+    match wish.map(IntoStd::into_std) {
+        // Half of the window is left to the network.
+        None => Ok(DELAY.min(window / 2 / gaps.max(1))),
+        Some(delay) if delay.saturating_mul(gaps) < window => Ok(delay),
+        Some(delay) => Err(Failure::Misused(format!(
+            "--delay: {gaps} times {delay:?} is longer than the door's window of {window:?}"
+        ))),
+    }
+}
+
+/// Core's spans as the standard library's.
+trait IntoStd {
+    fn into_std(self) -> Duration;
+}
+
+impl IntoStd for postern_core::time::Duration {
+    fn into_std(self) -> Duration {
+        Duration::from_millis(self.as_millis())
+    }
+}

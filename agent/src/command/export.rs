@@ -1,0 +1,109 @@
+use core::fmt::Write as _;
+use std::path::Path;
+
+use postern_core::config::Config;
+use postern_core::door::{Door, Method};
+use postern_core::knock::Port;
+use zeroize::Zeroizing;
+
+use crate::args::Options;
+use crate::list::{self, List};
+use crate::output::{self, Failure};
+use crate::secret::Secret;
+use crate::{base32, config_file, state};
+
+/// `postern export`
+pub(crate) fn export(options: &Options) -> Result<(), Failure> {
+    let config = config_file::load(&options.config)?;
+    let door = find(&config, &options.door)?;
+    let text = text(
+        door,
+        Path::new(config.global.state_dir.as_str()),
+        options.secret,
+    )?;
+    output::print(&text)
+}
+
+fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Door, Failure> {
+    let door = config.doors.iter().find(|door| door.name == name);
+    door.ok_or_else(|| {
+        let names: Vec<&str> = config.doors.iter().map(|door| door.name.as_str()).collect();
+        let (name, names) = (name.escape_debug(), names.join(", "));
+        Failure::Failed(format!("there is no door '{name}'; there are: {names}"))
+    })
+}
+
+/// The door's section below comments that say what to do with it.
+fn text(door: &Door, state_dir: &Path, with_secret: bool) -> Result<Zeroizing<String>, Failure> {
+    let name = &door.name;
+    // A text that grows leaves copies of secrets behind; the longest list takes less than this.
+    let capacity = if with_secret { 4 * list::MAX_FILE } else { 0 };
+    let mut text = Zeroizing::new(String::with_capacity(capacity));
+    _ = write!(
+        text,
+        "# Door {name}, for 'postern knock HOST {name}'. Save this on the client, readable by its\n\
+         # owner alone, as ~/.config/postern/HOST, together with other doors of this router.\n"
+    );
+    match (&door.method, door.method.code()) {
+        (Method::List { file, .. }, _) => {
+            companion(&mut text, "list", file, "list_file", with_secret);
+            if with_secret {
+                sequences(&mut text, file, &door.guards)?;
+            }
+        }
+        (_, Some(code)) => {
+            let file = &code.secret_file;
+            companion(&mut text, "secret", file, "secret_file", with_secret);
+            if with_secret {
+                secret(&mut text, file)?;
+            }
+        }
+        _ => {}
+    }
+    progress(&mut text, door, state_dir);
+    text.push_str(&config_file::section(door));
+    Ok(text)
+}
+
+fn companion(text: &mut String, what: &str, file: &str, option: &str, printed: bool) {
+    let how = match printed {
+        true => "it follows here",
+        false => "it is not printed here, '--secret' does",
+    };
+    _ = write!(
+        text,
+        "# Its {what} is {file} on the router; {how}. The client needs a copy that\n\
+         # only its owner can read: name its path there as {option}.\n"
+    );
+}
+
+fn secret(text: &mut String, file: &str) -> Result<(), Failure> {
+    let secret = Secret::read(Path::new(file)).map_err(|why| Failure::Failed(why.to_string()))?;
+    let letters = base32::encode(secret.bytes());
+    _ = writeln!(text, "#   base32:{}", letters.as_str());
+    Ok(())
+}
+
+fn sequences(text: &mut String, file: &str, guards: &[Port]) -> Result<(), Failure> {
+    let list = List::read(Path::new(file), guards);
+    let list = list.map_err(|why| Failure::Failed(why.to_string()))?;
+    for sequence in (0..list.len()).filter_map(|number| list.sequence(number)) {
+        text.push_str("#  ");
+        for port in &sequence {
+            _ = write!(text, " {}:{}", port.protocol.name(), port.number);
+        }
+        text.push('\n');
+    }
+    Ok(())
+}
+
+/// A client that begins with the first code would be behind.
+fn progress(text: &mut String, door: &Door, state_dir: &Path) {
+    let counts = matches!(door.method, Method::Seed { .. } | Method::List { .. });
+    if let (true, Ok(next @ 1..)) = (counts, state::load(state_dir, door)) {
+        _ = writeln!(
+            text,
+            "# Some were used already: a new client says '--next {next}' when it first knocks."
+        );
+    }
+}
