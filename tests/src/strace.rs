@@ -42,7 +42,7 @@ impl Strace {
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         let process = Process::spawn(&mut strace);
-        poll_until(SOON, "strace is attached", || is_traced(pid));
+        poll_until(SOON, "strace is attached", || is_traced_or_dead(pid));
         Self { process, scratch }
     }
 
@@ -67,14 +67,14 @@ fn call(line: &str) -> Option<&str> {
     name.chars().all(is_name).then_some(name)
 }
 
-/// proc_pid_status(5)
-fn is_traced(pid: u32) -> bool {
+/// Attaching interrupts a system call, so that may already be the one that kills
+/// (proc_pid_status(5)).
+fn is_traced_or_dead(pid: u32) -> bool {
     let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
     let status = status.unwrap_or_default();
-    let tracer = status
-        .lines()
-        .find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|tracer| tracer.trim() != "0")
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    let traced = field("TracerPid:").is_some_and(|tracer| tracer.trim() != "0");
+    traced || field("State:").is_none_or(|state| state.trim().starts_with('Z'))
 }
 
 #[cfg(test)]
