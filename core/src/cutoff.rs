@@ -1,19 +1,27 @@
-//! Brute-force cut-off: who fails too often is not listened to for a while.
+//! Brute-force cut-off: who fails too often at a door is not listened to for a while.
+//!
+//! Failures are counted for each source at each door; a source that is cut off is heard at
+//! none. A source is an IPv4 address or an IPv6 /64, because whoever has one IPv6 address
+//! has all of its /64 (RFC 6177).
 //!
 //! When the table is full, a source that begins to fail takes the place of the one that
 //! has been failing longest; it never takes the place of a source that is cut off. A
 //! source for which there is no room is not counted.
 
 use crate::door::Cutoff;
+use crate::knock::Knock;
 use crate::method::stamp;
 use crate::table::{Entry, Key, Table};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// How many failing sources are remembered.
 const SOURCES: usize = 1024;
-
-/// Failures are counted per source, whatever the door.
-const ANY_DOOR: u8 = 0;
+/// Failed knocks that are known again when they are retransmitted.
+const RECENT: usize = 4;
+/// The number under which it is kept that a source is cut off; no door has it.
+const EVERY_DOOR: u8 = u8::MAX;
+/// What is over is looked for this often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy)]
 struct Failures {
@@ -21,13 +29,24 @@ struct Failures {
     began: u32,
     /// Milliseconds for which this holds.
     span: u32,
+    /// 0 where nothing failed.
     count: u16,
-    cut_off: bool,
+    /// What tells the last failed knocks from others.
+    recent: [u16; RECENT],
 }
 
 impl Failures {
-    const fn hold(&self, now: Instant) -> bool {
-        stamp(now).wrapping_sub(self.began) <= self.span
+    const fn hold(&self, now: u32) -> bool {
+        now.wrapping_sub(self.began) <= self.span
+    }
+
+    fn begun(now: Instant, within: Duration) -> Self {
+        Self {
+            began: stamp(now),
+            span: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
+            count: 1,
+            recent: [0; RECENT],
+        }
     }
 }
 
@@ -36,14 +55,20 @@ impl Entry for Failures {
         began: 0,
         span: 0,
         count: 0,
-        cut_off: false,
+        recent: [0; RECENT],
     };
 
-    fn rank(&self) -> u8 {
-        match (self.cut_off, self.count) {
-            (true, _) => 2,
-            (false, 0) => 0,
-            (false, _) => 1,
+    fn is_vacant(&self) -> bool {
+        self.count == 0
+    }
+
+    /// A cut-off counts as more failures than any configuration allows for.
+    fn rank(&self, now: u32) -> u8 {
+        match self.count {
+            _ if !self.hold(now) => 0,
+            0 => 0,
+            u16::MAX => 2,
+            _ => 1,
         }
     }
 
@@ -55,47 +80,60 @@ impl Entry for Failures {
 /// Who failed how often.
 pub(crate) struct Cutoffs {
     failures: Table<Failures, SOURCES>,
+    sweep_at: Option<Instant>,
 }
 
 impl Cutoffs {
     pub(crate) const fn new() -> Self {
         Self {
             failures: Table::new(),
+            sweep_at: None,
         }
     }
 
     /// Whether the source is cut off.
     pub(crate) fn silences(&self, source: &Key, now: Instant) -> bool {
-        let failures = self.failures.find(&any_door(source));
-        failures.cut_off && failures.hold(now)
+        let cut_off = self.failures.find(&at(source, EVERY_DOOR));
+        !cut_off.is_vacant() && cut_off.hold(stamp(now))
     }
 
-    /// Counts a failure; true when it was one too many.
-    pub(crate) fn fail(&mut self, source: &Key, cutoff: Cutoff, now: Instant) -> bool {
-        let key = any_door(source);
+    /// Counts a failure at a door; true when it was one too many. A knock that is
+    /// retransmitted counts once.
+    pub(crate) fn fail(
+        &mut self,
+        source: &Key,
+        door: u8,
+        knock: &Knock<'_>,
+        cutoff: Cutoff,
+        now: Instant,
+    ) -> bool {
+        let key = at(source, door);
         let mut failures = self.failures.find(&key);
-        if failures.cut_off || !failures.hold(now) {
+        if failures.is_vacant() || !failures.hold(stamp(now)) {
+            failures = Failures::begun(now, cutoff.within);
+        } else if failures.recent.contains(&fingerprint(knock)) {
+            return false;
+        } else {
+            failures.count = failures.count.saturating_add(1);
+        }
+        failures.recent.rotate_right(1);
+        if let Some(latest) = failures.recent.first_mut() {
+            *latest = fingerprint(knock);
+        }
+        let is_one_too_many = failures.count >= cutoff.failures;
+        if is_one_too_many {
             failures = Failures::VACANT;
+            let mut cut_off = Failures::begun(now, cutoff.within);
+            cut_off.count = u16::MAX;
+            self.store(&at(source, EVERY_DOOR), cut_off, now);
         }
-        if failures.count == 0 {
-            failures.began = stamp(now);
-            failures.span = u32::try_from(cutoff.within.as_millis()).unwrap_or(u32::MAX);
-        }
-        failures.count = failures.count.saturating_add(1);
-        if failures.count >= cutoff.failures {
-            failures.cut_off = true;
-            failures.began = stamp(now);
-        }
-        // Displaced or without room: forgotten, as the module says.
-        _ = self.failures.store(&key, failures, stamp(now));
-        failures.cut_off
+        self.store(&key, failures, now);
+        is_one_too_many
     }
 
-    /// Forgives a source that has shown that it knows the knocks.
-    pub(crate) fn forgive(&mut self, source: &Key, now: Instant) {
-        _ = self
-            .failures
-            .store(&any_door(source), Failures::VACANT, stamp(now));
+    /// Forgives a source that has shown that it knows the knocks of this door.
+    pub(crate) fn forgive(&mut self, source: &Key, door: u8, now: Instant) {
+        self.store(&at(source, door), Failures::VACANT, now);
     }
 
     /// Forgets everyone.
@@ -104,21 +142,57 @@ impl Cutoffs {
             *failures = Failures::VACANT;
             door
         });
+        self.sweep_at = None;
+    }
+
+    /// When [`Cutoffs::poll`] has something to do.
+    pub(crate) const fn poll_at(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    /// Forgets what is over: stamps mean something for 49 days only.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        if self.sweep_at.is_none_or(|sweep_at| now < sweep_at) {
+            return;
+        }
+        let mut any = false;
+        self.failures.revise(|door, failures| {
+            if !failures.hold(stamp(now)) {
+                *failures = Failures::VACANT;
+            }
+            any |= !failures.is_vacant();
+            door
+        });
+        self.sweep_at = any.then(|| now + SWEEP_INTERVAL);
+    }
+
+    /// Displaced or without room: forgotten, as the module says.
+    fn store(&mut self, key: &Key, failures: Failures, now: Instant) {
+        _ = self.failures.store(key, failures, stamp(now));
+        self.sweep_at.get_or_insert(now + SWEEP_INTERVAL);
     }
 }
 
-const fn any_door(source: &Key) -> Key {
+const fn at(source: &Key, door: u8) -> Key {
     Key {
         source: source.source,
-        door: ANY_DOOR,
+        door,
         hash: source.hash,
     }
 }
 
+/// Tells a knock from another of the same source, but not from its retransmission. Not 0.
+const fn fingerprint(knock: &Knock<'_>) -> u16 {
+    let protocol = knock.port.protocol.number() as u16;
+    (knock.port.number.rotate_left(5) ^ knock.source_port ^ protocol) | 1
+}
+
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+
     use super::*;
-    use crate::time::Duration;
+    use crate::knock::{Port, Protocol};
 
     const TWICE: Cutoff = Cutoff {
         failures: 2,
@@ -137,50 +211,119 @@ mod tests {
         }
     }
 
-    fn at(secs: u64) -> Instant {
+    fn after(secs: u64) -> Instant {
         Instant::from_millis(secs * 1000)
+    }
+
+    /// Fails with knocks of which none is a retransmission of another.
+    struct Lab(Cutoffs, u16);
+
+    impl Lab {
+        fn new() -> Self {
+            Self(Cutoffs::new(), 40_000)
+        }
+
+        fn fail_at(&mut self, door: u8, number: u16, cutoff: Cutoff, now: Instant) -> bool {
+            self.1 += 2;
+            self.0
+                .fail(&source(number), door, &knock(self.1), cutoff, now)
+        }
+
+        fn fail(&mut self, number: u16, now: Instant) -> bool {
+            self.fail_at(0, number, TWICE, now)
+        }
+
+        fn silences(&self, number: u16, now: Instant) -> bool {
+            self.0.silences(&source(number), now)
+        }
+    }
+
+    fn knock(source_port: u16) -> Knock<'static> {
+        Knock {
+            source: Ipv4Addr::LOCALHOST.into(),
+            source_port,
+            port: Port {
+                protocol: Protocol::Tcp,
+                number: 7000,
+            },
+            payload: &[],
+        }
     }
 
     #[test]
     fn the_last_straw_cuts_off_for_as_long_as_failures_count() {
-        let mut cutoffs = Cutoffs::new();
-        assert!(!cutoffs.fail(&source(1), TWICE, at(0)));
-        assert!(!cutoffs.silences(&source(1), at(0)));
-        assert!(cutoffs.fail(&source(1), TWICE, at(60)));
-        assert!(cutoffs.silences(&source(1), at(60)));
-        assert!(cutoffs.silences(&source(1), at(120)));
-        assert!(!cutoffs.silences(&source(1), at(121)));
-        assert!(!cutoffs.silences(&source(2), at(60)));
+        let mut lab = Lab::new();
+        assert!(!lab.fail(1, after(0)));
+        assert!(!lab.silences(1, after(0)));
+        assert!(lab.fail(1, after(60)));
+        assert!(lab.silences(1, after(60)) && lab.silences(1, after(120)));
+        assert!(!lab.silences(1, after(121)) && !lab.silences(2, after(60)));
     }
 
     #[test]
     fn failures_far_apart_do_not_add_up() {
+        let mut lab = Lab::new();
+        assert!((0..10).all(|minute| !lab.fail(1, after(minute * 61))));
+    }
+
+    #[test]
+    fn a_retransmission_is_no_second_failure() {
         let mut cutoffs = Cutoffs::new();
-        for minute in 0..10 {
-            assert!(!cutoffs.fail(&source(1), TWICE, at(minute * 61)));
+        for millis in [0, 1000, 3000] {
+            let now = Instant::from_millis(millis);
+            assert!(!cutoffs.fail(&source(1), 0, &knock(40_000), TWICE, now));
         }
+        assert!(cutoffs.fail(&source(1), 0, &knock(40_002), TWICE, after(4)));
     }
 
     #[test]
-    fn success_forgives() {
-        let mut cutoffs = Cutoffs::new();
-        assert!(!cutoffs.fail(&source(1), TWICE, at(0)));
-        cutoffs.forgive(&source(1), at(1));
-        assert!(!cutoffs.fail(&source(1), TWICE, at(2)));
+    fn success_at_one_door_forgives_nothing_at_another() {
+        let mut lab = Lab::new();
+        assert!(!lab.fail_at(0, 1, TWICE, after(0)));
+        assert!(!lab.fail_at(1, 1, TWICE, after(0)));
+        lab.0.forgive(&source(1), 0, after(1));
+        assert!(!lab.fail_at(0, 1, TWICE, after(2)));
+        assert!(lab.fail_at(1, 1, TWICE, after(2)));
     }
 
     #[test]
-    fn a_full_table_keeps_those_who_are_cut_off() {
-        let mut cutoffs = Cutoffs::new();
+    fn a_cut_off_lasts_as_long_as_its_own_door_says() {
+        let patient = Cutoff {
+            failures: 1000,
+            within: Duration::from_secs(2_592_000),
+        };
+        let mut lab = Lab::new();
+        assert!(!lab.fail_at(0, 1, patient, after(0)));
+        assert!(!lab.fail_at(1, 1, TWICE, after(1)));
+        assert!(lab.fail_at(1, 1, TWICE, after(2)));
+        assert!(lab.silences(1, after(62)) && !lab.silences(1, after(63)));
+    }
+
+    #[test]
+    fn a_full_table_keeps_those_who_are_cut_off_until_that_is_over() {
+        let mut lab = Lab::new();
         for number in 0..8 {
-            assert!(!cutoffs.fail(&source(number), TWICE, at(0)));
-            assert!(cutoffs.fail(&source(number), TWICE, at(0)));
+            assert!(!lab.fail(number, after(0)));
+            assert!(lab.fail(number, after(0)));
         }
-        assert!(!cutoffs.fail(&source(8), TWICE, at(0)));
-        assert!(
-            !cutoffs.fail(&source(8), TWICE, at(0)),
-            "not counted: no room"
-        );
-        assert!((0..8).all(|number| cutoffs.silences(&source(number), at(0))));
+        assert!(!lab.fail(8, after(0)));
+        assert!(!lab.fail(8, after(0)), "not counted: no room");
+        assert!((0..8).all(|number| lab.silences(number, after(0))));
+        assert!(!lab.fail(8, after(61)));
+        assert!(lab.fail(8, after(61)));
+    }
+
+    #[test]
+    fn nothing_comes_back_when_the_stamps_do() {
+        let mut lab = Lab::new();
+        assert!(!lab.fail(1, after(0)));
+        assert!(lab.fail(1, after(0)));
+        let mut now = after(0);
+        while let Some(at) = lab.0.poll_at() {
+            now = at;
+            lab.0.poll(now);
+        }
+        assert!(now <= after(180));
+        assert!(!lab.silences(1, Instant::from_millis(1 << 32)));
     }
 }

@@ -147,7 +147,11 @@ impl Attempts {
 impl Entry for Attempts {
     const VACANT: Self = Self([Attempt::NONE; LINES]);
 
-    fn rank(&self) -> u8 {
+    fn is_vacant(&self) -> bool {
+        self.furthest().worth() == 0
+    }
+
+    fn rank(&self, _: u32) -> u8 {
         self.furthest().worth()
     }
 
@@ -273,25 +277,32 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         self.counters.seen += 1;
         let source = self.key_of(knock.source);
-        if self.cutoffs.silences(&source, now) {
+        if self.cutoffs.silences(&self.failing(knock.source), now) {
             self.counters.silenced += 1;
             decision.outcome = Outcome::Silenced;
             return decision;
         }
+        let mut failed = DoorSet::EMPTY;
         for door in doors {
-            self.handle_at(door, &source, now, knock, &mut decision);
+            self.handle_at(door, &source, now, knock, &mut decision, &mut failed);
+        }
+        // What was right at one door is no failure at another that listens to the same port.
+        if decision.outcome == Outcome::Wrong {
+            decision.cut_off = self.fail(failed, now, knock);
         }
         self.count(&decision);
         decision
     }
 
     /// When [`Engine::poll`] has something to do, if nothing else happens.
-    pub const fn poll_at(&self) -> Option<Instant> {
-        self.sweep_at
+    pub fn poll_at(&self) -> Option<Instant> {
+        let deadlines = [self.sweep_at, self.cutoffs.poll_at()];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Forgets attempts whose window has passed.
+    /// Forgets attempts whose window has passed, and cut-offs that are over.
     pub fn poll(&mut self, now: Instant) {
+        self.cutoffs.poll(now);
         if self.sweep_at.is_none_or(|sweep_at| now < sweep_at) {
             return;
         }
@@ -303,7 +314,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             for attempt in &mut attempts.0 {
                 attempt.expire(now, window);
             }
-            if attempts.rank() > 0 {
+            if !attempts.is_vacant() {
                 let expires_at = now - attempts.furthest().age(now) + window;
                 next = Some(next.map_or(expires_at, |next| next.min(expires_at)));
             }
@@ -356,6 +367,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         now: Instant,
         knock: &Knock<'_>,
         decision: &mut Decision,
+        failed: &mut DoorSet,
     ) {
         let (Some(door), Some(armed), Ok(number)) = (
             self.doors.get(index),
@@ -370,16 +382,17 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         };
         let lines = method::lines(door, armed);
         let mut attempts = self.attempts.find(&key);
-        let found = attempts.rank() > 0;
+        let found = !attempts.is_vacant();
         for attempt in &mut attempts.0 {
             attempt.expire(now, door.window);
         }
         let under_way = attempts.0.iter().any(Attempt::is_under_way);
-        if !under_way && is_decoy(door, knock.port) {
+        let is_decoy = is_decoy(door, knock.port);
+        if is_decoy && !under_way {
             decision.outcome = decision.outcome.max(Outcome::Decoy);
             return;
         }
-        if attempts.rank() == 0 {
+        if attempts.is_vacant() {
             self.recall(&lines, &key, knock, now, &mut attempts);
         }
         let mut best = Outcome::Wrong;
@@ -409,11 +422,12 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             });
         }
         decision.outcome = decision.outcome.max(best);
-        match (best, door.cutoff) {
-            (Outcome::Wrong, Some(cutoff)) if self.cutoffs.fail(source, cutoff, now) => {
-                decision.cut_off = decision.cut_off.max(Some(cutoff.within));
-            }
-            (Outcome::Completed, _) => self.cutoffs.forgive(source, now),
+        match best {
+            // Whoever has a service on a decoy, and clients of it, must not be cut off.
+            Outcome::Wrong if !is_decoy => failed.insert(index),
+            Outcome::Completed => self
+                .cutoffs
+                .forgive(&self.failing(knock.source), number, now),
             _ => {}
         }
         let window = door.window;
@@ -422,7 +436,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         {
             armed.spend(counter);
         }
-        if found || attempts.rank() > 0 {
+        if found || !attempts.is_vacant() {
             self.remember(&key, attempts, now, window);
         }
     }
@@ -498,6 +512,26 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         counters.cut_off += u64::from(decision.cut_off.is_some());
     }
 
+    /// Counts a failure at these doors; for how long the source is cut off from now on, if so.
+    fn fail(&mut self, doors: DoorSet, now: Instant, knock: &Knock<'_>) -> Option<Duration> {
+        let source = self.failing(knock.source);
+        let mut cut_off = None;
+        for index in doors {
+            let cutoff = self.doors.get(index).and_then(|door| door.cutoff);
+            if let (Some(cutoff), Ok(door)) = (cutoff, u8::try_from(index))
+                && self.cutoffs.fail(&source, door, knock, cutoff, now)
+            {
+                cut_off = cut_off.max(Some(cutoff.within));
+            }
+        }
+        cut_off
+    }
+
+    /// Under which key a source's failures are kept: with those of its IPv6 /64.
+    fn failing(&self, source: IpAddr) -> Key {
+        self.key_of(failing_network(source))
+    }
+
     fn key_of(&self, source: IpAddr) -> Key {
         let mapped = match source {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -532,6 +566,14 @@ impl Counters {
         cut_off: 0,
         displaced: 0,
     };
+}
+
+/// The network that is cut off for a source's failures: an IPv4 address alone, an IPv6 /64.
+pub fn failing_network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
 }
 
 /// The fingerprint of a first knock: of which source, at which door, on which port.

@@ -15,8 +15,12 @@ pub(crate) trait Entry: Copy {
     /// An entry that says nothing: the slot is free.
     const VACANT: Self;
 
-    /// What the entry is worth; 0 if and only if it is vacant.
-    fn rank(&self) -> u8;
+    /// Whether it says nothing.
+    fn is_vacant(&self) -> bool;
+
+    /// What the entry is worth at this time; 0: nothing any more. `now` is in the unit of
+    /// [`Entry::began`].
+    fn rank(&self, now: u32) -> u8;
 
     /// Low 32 bits of the milliseconds at which it began.
     fn began(&self) -> u32;
@@ -98,15 +102,15 @@ impl<E: Entry, const N: usize> Table<E, N> {
             slot.entry = entry;
             return Stored::Kept;
         }
-        if entry.rank() == 0 {
+        if entry.is_vacant() {
             return Stored::Kept;
         }
         let worth = |slot: &&mut Slot<E>| {
             let age = now.wrapping_sub(slot.entry.began());
-            (slot.entry.rank(), u32::MAX - age)
+            (slot.entry.rank(now), u32::MAX - age)
         };
         match bucket.iter_mut().min_by_key(worth) {
-            Some(slot) if slot.entry.rank() <= entry.rank() => {
+            Some(slot) if slot.entry.rank(now) <= entry.rank(now) => {
                 let previous = Displaced {
                     entry: slot.entry,
                     door: slot.door,
@@ -118,7 +122,7 @@ impl<E: Entry, const N: usize> Table<E, N> {
                     door: key.door,
                     entry,
                 };
-                match previous.entry.rank() {
+                match previous.entry.rank(now) {
                     0 => Stored::Kept,
                     _ => Stored::Displaced(previous),
                 }
@@ -136,13 +140,13 @@ impl<E: Entry, const N: usize> Table<E, N> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8; 16], u8, &E)> {
         self.slots
             .iter()
-            .filter(|slot| slot.entry.rank() > 0)
+            .filter(|slot| !slot.entry.is_vacant())
             .map(|slot| (&slot.source, slot.door, &slot.entry))
     }
 
     /// Lets `keep` change or vacate every entry, and tell the door it now belongs to.
     pub(crate) fn revise(&mut self, mut keep: impl FnMut(u8, &mut E) -> u8) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.entry.rank() > 0) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.entry.is_vacant()) {
             slot.door = keep(slot.door, &mut slot.entry);
         }
     }
@@ -180,7 +184,7 @@ impl<E: Entry> Slot<E> {
     fn is(&self, key: &Key, tag: u32) -> bool {
         self.tag == tag
             && self.door == key.door
-            && self.entry.rank() > 0
+            && !self.entry.is_vacant()
             && self.source == key.source
     }
 }
@@ -199,7 +203,10 @@ mod tests {
 
     impl Entry for Mark {
         const VACANT: Self = Self(0, 0);
-        fn rank(&self) -> u8 {
+        fn is_vacant(&self) -> bool {
+            self.0 == 0
+        }
+        fn rank(&self, _: u32) -> u8 {
             self.0
         }
         fn began(&self) -> u32 {

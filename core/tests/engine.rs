@@ -74,9 +74,13 @@ impl Lab {
     }
 
     fn knock(&mut self, source: IpAddr, port: Port) -> Decision {
+        self.knock_from(40_000, source, port)
+    }
+
+    fn knock_from(&mut self, source_port: u16, source: IpAddr, port: Port) -> Decision {
         let knock = Knock {
             source,
-            source_port: 40_000,
+            source_port,
             port,
             payload: &[],
         };
@@ -207,7 +211,11 @@ fn who_fails_too_often_is_not_heard_for_a_while() {
         within: Duration::from_secs(60),
     });
     let mut lab = Lab::new(&[guarded]);
-    let cuts = [0; 3].map(|_| lab.knock(host(1), OPEN[1]).cut_off);
+    let mut source_port = 40_000;
+    let cuts = [0; 3].map(|_| {
+        source_port += 2;
+        lab.knock_from(source_port, host(1), OPEN[1]).cut_off
+    });
     assert_eq!(cuts, [None, None, Some(Duration::from_secs(60))]);
     assert_eq!(lab.knock_all(host(1), &OPEN), [Outcome::Silenced; 3]);
     assert!(lab.opens(host(2), &OPEN), "others are heard");
@@ -410,8 +418,66 @@ fn a_decoy_ends_an_attempt_and_means_nothing_without_one() {
     );
     assert_eq!(lab.knock_all(host(2), &OPEN[..2]), [Outcome::Advanced; 2]);
     let decision = lab.knock(host(2), decoy);
+    assert_eq!((decision.outcome, decision.cut_off), (Outcome::Wrong, None));
     assert_eq!(
-        (decision.outcome, decision.cut_off),
-        (Outcome::Wrong, Some(Duration::from_secs(60)))
+        lab.knock(host(2), OPEN[2]).cut_off,
+        Some(Duration::from_secs(60))
     );
+}
+
+#[test]
+fn a_knock_that_is_right_at_one_door_is_no_failure_at_another() {
+    let cutoff = Some(Cutoff {
+        failures: 1,
+        within: Duration::from_secs(60),
+    });
+    let doors = [7000, 7001, 7002, 7003].map(|first| Door {
+        cutoff,
+        ..door("ssh", &[tcp(first), tcp(8000), tcp(9000)], &[])
+    });
+    let mut lab = Lab::new(&doors);
+    assert!(lab.opens(host(1), &[tcp(7000), tcp(8000), tcp(9000)]));
+    assert_eq!(
+        lab.knock(host(2), tcp(9000)).cut_off,
+        Some(Duration::from_secs(60))
+    );
+}
+
+#[test]
+fn a_weak_door_forgives_nothing_at_another() {
+    let cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    let strong = Door { cutoff, ..ssh() };
+    let weak = Door {
+        cutoff,
+        ..door("guest", &[tcp(1)], &[])
+    };
+    let mut lab = Lab::new(&[strong, weak]);
+    let outcomes = (20_000..20_020).map(|source_port| {
+        let wrong = lab.knock_from(source_port * 2, host(1), OPEN[2]).outcome;
+        _ = lab.knock_from(source_port, host(1), tcp(1));
+        wrong
+    });
+    assert!(outcomes.last() == Some(Outcome::Silenced));
+}
+
+#[test]
+fn an_ipv6_network_fails_together() {
+    let cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    let mut lab = Lab::new(&[Door { cutoff, ..ssh() }]);
+    let address =
+        |network: u128, host: u128| IpAddr::from(Ipv6Addr::from_bits(network << 64 | host));
+    for host in 1..=5 {
+        _ = lab.knock_from(host * 2, address(7, host.into()), OPEN[2]);
+    }
+    assert_eq!(
+        lab.knock(address(7, 99), OPEN[0]).outcome,
+        Outcome::Silenced
+    );
+    assert_eq!(lab.knock(address(8, 1), OPEN[0]).outcome, Outcome::Advanced);
 }

@@ -160,6 +160,23 @@ fn the_same_sequence_toggles() {
 }
 
 #[test]
+fn a_retransmitted_sequence_toggles_once() {
+    let ports = [tcp(7000), tcp(8001), tcp(6002)];
+    let mut lab = Lab::new(door(Method::Same {
+        steps: sequence(&ports),
+    }));
+    let mut toggled = 0;
+    for millis in [0, 1_000, 2_000] {
+        lab.wait(millis);
+        for (source_port, port) in (40_000..).zip(ports) {
+            lab.source_port = source_port;
+            toggled += lab.knock_with(port, &[]).toggle.len();
+        }
+    }
+    assert_eq!(toggled, 1);
+}
+
+#[test]
 fn a_single_knock_toggles_once_however_often_it_is_retransmitted() {
     let mut lab = Lab::new(door(Method::Same {
         steps: sequence(&[tcp(7000)]),
@@ -275,7 +292,7 @@ fn a_code_mistyped_is_wrong_and_the_next_try_counts() {
 }
 
 #[test]
-fn equal_groups_over_one_protocol_need_one_knock() {
+fn equal_groups_over_one_protocol_need_two_knocks_that_are_no_retransmissions() {
     let candidate = Candidate {
         counter: 1,
         knocks: [tcp(10_111); 2],
@@ -290,6 +307,12 @@ fn equal_groups_over_one_protocol_need_one_knock() {
     let mut lab = Lab::armed(
         door(method),
         Armed::Codes([candidate].into_iter().collect()),
+    );
+    assert_eq!(lab.knock(tcp(10_111)).outcome, Outcome::Advanced);
+    assert_eq!(
+        lab.knock_with(tcp(10_111), &[]).outcome,
+        Outcome::Repeated,
+        "same source port"
     );
     assert!(lab.knock(tcp(10_111)).open.contains(0));
 }

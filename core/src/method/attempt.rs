@@ -13,7 +13,7 @@ pub(crate) struct Attempt {
     pub(super) ahead: u32,
     /// What was accepted: one bit for each step, or, for codes, the port.
     pub(super) accepted: u32,
-    /// From which port the last knock of a finished attempt came.
+    /// From which port the first knock came: a retransmission comes from there too.
     pub(super) source_port: u16,
     /// Everything was accepted; the attempt is kept for the rest of its window to know
     /// repeats by.
@@ -38,6 +38,14 @@ impl Attempt {
             started: stamp(now),
             accepted,
             ..Self::NONE
+        }
+    }
+
+    /// An attempt that begins with this knock.
+    pub(super) const fn begun_by(knock: &Knock<'_>, now: Instant, accepted: u32) -> Self {
+        Self {
+            source_port: knock.source_port,
+            ..Self::begun(now, accepted)
         }
     }
 
@@ -86,9 +94,8 @@ impl Attempt {
         }
     }
 
-    pub(super) const fn finish(&mut self, knock: &Knock<'_>) {
+    pub(super) const fn finish(&mut self) {
         self.finished = true;
-        self.source_port = knock.source_port;
         self.ahead = 0;
     }
 }

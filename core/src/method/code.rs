@@ -2,7 +2,7 @@
 
 use crate::code::KNOCKS;
 use crate::door::Order;
-use crate::knock::{Port, Protocol};
+use crate::knock::{Knock, Port, Protocol};
 use crate::method::attempt::Attempt;
 use crate::method::{Candidate, Progress};
 use crate::time::Instant;
@@ -11,31 +11,35 @@ pub(super) fn advance(
     attempt: &mut Attempt,
     codes: &[Candidate],
     order: Order,
-    port: Port,
+    knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
-    let earlier = attempt.is_under_way().then(|| noted(attempt));
-    // A code whose groups are equal needs one knock, if its protocols are equal too.
-    if let Some(counter) = find(codes, order, earlier.unwrap_or(port), port) {
-        return Progress::Completed(counter);
-    }
-    match earlier {
-        Some(earlier) if earlier == port => Progress::Repeated,
-        Some(_) => Progress::Wrong,
-        None if may_begin(codes, order, port) => {
-            *attempt = begun(port, now);
-            Progress::Advanced
-        }
-        // The last knock of the code that was just used, once more.
-        None if attempt.finished => Progress::Repeated,
-        None => Progress::Wrong,
+    let port = knock.port;
+    let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
+        return match () {
+            () if may_begin(codes, order, port) => {
+                *attempt = begun(knock, now);
+                Progress::Advanced
+            }
+            // The last knock of the code that was just used, once more.
+            () if attempt.finished => Progress::Repeated,
+            () => Progress::Wrong,
+        };
+    };
+    // A code whose groups are equal takes two knocks too; a retransmission is not the second.
+    let is_retransmission = earlier == port && knock.source_port == attempt.source_port;
+    match find(codes, order, earlier, port) {
+        Some(counter) if !is_retransmission => Progress::Completed(counter),
+        _ if earlier == port => Progress::Repeated,
+        _ => Progress::Wrong,
     }
 }
 
-/// An attempt whose one knock was at `port`.
-fn begun(port: Port, now: Instant) -> Attempt {
-    let protocol = u32::from(port.protocol.number());
-    let mut attempt = Attempt::begun(now, protocol << 16 | u32::from(port.number));
+/// An attempt whose one knock was this.
+fn begun(knock: &Knock<'_>, now: Instant) -> Attempt {
+    let Port { protocol, number } = knock.port;
+    let noted = u32::from(protocol.number()) << 16 | u32::from(number);
+    let mut attempt = Attempt::begun_by(knock, now, noted);
     attempt.is_port = true;
     attempt
 }

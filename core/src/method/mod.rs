@@ -78,7 +78,12 @@ pub(crate) enum Progress {
 #[derive(Clone, Copy)]
 pub(crate) enum Line<'d> {
     /// These, in this order; neighbours may be swapped within the jitter.
-    Sequence { steps: &'d [Port], jitter: Duration },
+    Sequence {
+        steps: &'d [Port],
+        jitter: Duration,
+        /// Whether they close what they opened.
+        toggles: bool,
+    },
     /// These, in any order.
     Set { steps: &'d [Port] },
     /// Any of these codes.
@@ -93,6 +98,7 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
     let sequence = |steps| Line::Sequence {
         steps,
         jitter: door.jitter,
+        toggles: matches!(door.method, Method::Same { .. }),
     };
     let opening = match (&door.method, armed) {
         (Method::Same { steps }, _) => {
@@ -117,6 +123,7 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
         ) => Line::Sequence {
             steps,
             jitter: Duration::from_millis(0),
+            toggles: false,
         },
         (Method::Clock { code, .. } | Method::Seed { code, .. }, Armed::Codes(codes)) => {
             Line::Codes {
@@ -195,15 +202,17 @@ impl Line<'_> {
         now: Instant,
     ) -> Progress {
         let progress = match *self {
-            Line::Sequence { steps, jitter } => {
-                sequence::advance(attempt, steps, jitter, knock, now)
-            }
+            Line::Sequence {
+                steps,
+                jitter,
+                toggles,
+            } => sequence::advance(attempt, steps, jitter, toggles, knock, now),
             Line::Set { steps } => set::advance(attempt, steps, knock.port, now),
-            Line::Codes { codes, order } => code::advance(attempt, codes, order, knock.port, now),
+            Line::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
-            Progress::Completed(_) => attempt.finish(knock),
+            Progress::Completed(_) => attempt.finish(),
             Progress::Advanced | Progress::Repeated => {}
         }
         progress

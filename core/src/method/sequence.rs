@@ -12,29 +12,28 @@ pub(super) fn advance(
     attempt: &mut Attempt,
     steps: &[Port],
     jitter: Duration,
+    toggles: bool,
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
+    if attempt.is_under_way() && attempt.ahead != 0 && since(attempt.ahead, now) > jitter {
+        // The knock that was overtaken is lost, and the attempt with it. The next may follow.
+        *attempt = Attempt::NONE;
+    }
     let Some(step) = steps.iter().position(|step| *step == knock.port) else {
         return Progress::Wrong;
     };
     let bit = 1 << step;
     let next = attempt.accepted.trailing_ones() as usize;
     let overtaken = attempt.ahead != 0;
-    let in_time = since(attempt.ahead, now) <= jitter;
     let may_overtake = jitter > Duration::default();
     match step {
-        _ if attempt.finished => return after_the_end(attempt, steps, step, jitter, knock, now),
-        0 if next == 0 => {
-            let second = if overtaken && in_time {
-                attempt.accepted
-            } else {
-                0
-            };
-            *attempt = Attempt::begun(now, second | 1);
+        _ if attempt.finished => {
+            return after_the_end(attempt, steps, step, jitter, toggles, knock, now);
         }
+        0 if next == 0 => *attempt = Attempt::begun_by(knock, now, attempt.accepted | 1),
         _ if attempt.accepted & bit != 0 => return Progress::Repeated,
-        step if step == next && (!overtaken || in_time) => {
+        step if step == next => {
             attempt.accepted |= bit;
             attempt.ahead = 0;
         }
@@ -56,19 +55,22 @@ fn after_the_end(
     steps: &[Port],
     step: usize,
     jitter: Duration,
+    toggles: bool,
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
+    let is_retransmission = knock.source_port == attempt.source_port;
     let overtaken = attempt.ahead != 0 && since(attempt.ahead, now) <= jitter;
     match step {
-        // With a single step, a duplicate of the last knock must not be taken for a first.
-        0 if steps.len() == 1
-            && (knock.source_port == attempt.source_port || attempt.age(now) < jitter) =>
-        {
+        // TCP sends an unanswered SYN again after one, three and seven seconds. What was toggled
+        // must not be toggled back by that.
+        0 if toggles && is_retransmission => Progress::Repeated,
+        // With a single step, a duplicate of the last knock is one of the first.
+        0 if steps.len() == 1 && (is_retransmission || attempt.age(now) < jitter) => {
             Progress::Repeated
         }
         0 => {
-            *attempt = Attempt::begun(now, if overtaken { 0b11 } else { 1 });
+            *attempt = Attempt::begun_by(knock, now, if overtaken { 0b11 } else { 1 });
             progress(attempt, steps)
         }
         1 if steps.len() > 1 => {
@@ -116,6 +118,7 @@ mod tests {
         let line = Line::Sequence {
             steps: &steps,
             jitter: Duration::from_millis(jitter),
+            toggles: false,
         };
         let mut attempt = Attempt::NONE;
         let origin = u64::from(u32::MAX) - 5_000;
@@ -170,7 +173,8 @@ mod tests {
         assert_eq!(play(&[(0, 2), (50, 1), (60, 3)]), "aaC");
         assert_eq!(play(&[(0, 1), (1, 3), (51, 2)]), "aaC");
         assert_eq!(play(&[(0, 2), (51, 1), (60, 3)]), "aaa");
-        assert_eq!(play(&[(0, 1), (1, 3), (52, 2)]), "aaw");
+        assert_eq!(play(&[(0, 1), (1, 3), (52, 2)]), "aaa");
+        assert_eq!(play(&[(0, 1), (1, 3), (52, 2), (150, 3)]), "aaaw");
         let four = [1, 2, 3, 4];
         assert_eq!(
             play_with(&four, 50, &[(0, 2), (1, 1), (2, 4), (3, 3)]),
@@ -180,6 +184,12 @@ mod tests {
             play_with(&four, 50, &[(0, 1), (1, 4), (2, 3), (3, 2)]),
             "awwa"
         );
+    }
+
+    #[test]
+    fn a_lost_knock_does_not_spoil_the_next_attempt() {
+        let knocks = [(0, 1), (200, 3), (3_000, 1), (3_100, 2), (3_200, 3)];
+        assert_eq!(play(&knocks), "aaaaC");
     }
 
     #[test]
