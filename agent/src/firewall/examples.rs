@@ -233,6 +233,7 @@ type Make = fn() -> Config;
 /// A configuration, and the ports that it names by a file only.
 ///
 /// A configuration is large: many of them at once would not fit a thread's stack.
+#[derive(Clone)]
 pub(super) struct Example {
     pub(super) name: &'static str,
     pub(super) config: Make,

@@ -50,7 +50,7 @@ pub(super) fn nft(arguments: &[&str], input: &str) -> Option<String> {
         .then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-fn listing() -> String {
+pub(super) fn listing() -> String {
     nft(&["list", "table", "inet", "postern"], "").expect("the table is there")
 }
 
@@ -416,11 +416,11 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
         };
         let lacking = "rule 2 of chain door_ssh: No such file or directory";
         let said = refusal(&mut firewall, &|table| {
-            table.chains[1].rules[1][0] = Statement::SourceIn(Family::V4, "nowhere".to_owned());
+            table.chains[2].rules[1][0] = Statement::SourceIn(Family::V4, "nowhere".to_owned());
         });
         assert!(said.starts_with(lacking), "{said}");
         let said = refusal(&mut firewall, &|table| {
-            table.chains[1].rules[3][0] = Statement::Verdict(Verdict::Goto("nowhere".to_owned()));
+            table.chains[2].rules[3][0] = Statement::Verdict(Verdict::Goto("nowhere".to_owned()));
         });
         assert!(
             said.starts_with("rule 4 of chain door_ssh: No such file"),
@@ -431,19 +431,19 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
                 Content::Interfaces((0..17).map(|n| format!("eth{n}")).collect());
         });
         assert_eq!(said, "set interfaces is full");
-        let said = refusal(&mut firewall, &|table| table.chains[0].name.clear());
+        let said = refusal(&mut firewall, &|table| table.chains[1].name.clear());
         assert!(
             said.starts_with("elements of set tcp_ports: No such file"),
             "{said}"
         );
         let said = refusal(&mut firewall, &|table| {
-            table.chains[0].name = "x".repeat(256)
+            table.chains[1].name = "x".repeat(256)
         });
         assert!(said.contains("cannot be written"), "{said}");
         // A chain that goes to itself is found where packets would enter it.
         let said = refusal(&mut firewall, &|table| {
-            let here = Verdict::Goto(table.chains[0].name.clone());
-            table.chains[0].rules[0][1] = Statement::Verdict(here);
+            let here = Verdict::Goto(table.chains[1].name.clone());
+            table.chains[1].rules[0][1] = Statement::Verdict(here);
         });
         assert_eq!(said, "rule 1 of chain input: Too many links (os error 31)");
         firewall.install(&config, &[]).unwrap();
@@ -486,10 +486,12 @@ fn a_transaction_for_rules_that_have_changed_is_void() {
             .grant(whole("ssh"), address("192.0.2.1"), Duration::from_secs(60))
             .unwrap();
         let table = Table::new(&examples::three(Guard::Gate), &[]);
-        let (_, failure) = firewall.try_replace(&table, &[], Some(before)).unwrap_err();
+        let (_, failure) = firewall
+            .try_replace(&table, &[], Some(before), None)
+            .unwrap_err();
         assert_eq!(failure.number(), Some(libc::ERESTART));
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);
         let now = firewall.channel.generation().unwrap();
-        assert!(firewall.try_replace(&table, &[], Some(now)).is_ok());
+        assert!(firewall.try_replace(&table, &[], Some(now), None).is_ok());
     });
 }

@@ -1,7 +1,7 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
 //! `ruleset` and `ports` say what the table looks like, `text` and `objects` render it,
-//! `channel` speaks `netlink` with the kernel, `grants` are what doors are opened with. The
+//! `channel` speaks `netlink` with the kernel, `replacing` swaps one table for another, `grants` are what doors are opened with. The
 //! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
 mod channel;
@@ -23,6 +23,9 @@ mod packet_tests;
 mod ports;
 mod reading;
 mod refusal;
+mod replacing;
+#[cfg(test)]
+mod replacing_tests;
 mod ruleset;
 mod text;
 
@@ -38,7 +41,7 @@ pub use grants::{Entrance, Grant, Who};
 use netlink::Key;
 pub use network::Network;
 use network::family;
-use objects::{Kept, Object, replacement};
+use objects::Object;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
@@ -52,8 +55,6 @@ pub use ruleset::{
 pub const MAX_KEPT: usize = 4096;
 /// The most grants that are listed.
 pub const MAX_LISTED: usize = 8192;
-/// How often an installation begins again because someone else changed the rules meanwhile.
-const INSTALL_ATTEMPTS: usize = 8;
 
 /// The table for a configuration as an nft script, byte for byte what `nft list table` prints.
 ///
@@ -82,72 +83,6 @@ impl Firewall {
         self.replace(&Table::new(config, listed))
     }
 
-    fn replace(&mut self, table: &Table) -> Result<(), Refusal> {
-        for attempt in 1..=INSTALL_ATTEMPTS {
-            let generation = self
-                .channel
-                .generation()
-                .map_err(|failure| refused_object(&Object::Batch, failure))?;
-            let kept = match self.kept(table) {
-                // There was none, or it went while it was read.
-                Err(Refusal::NotInstalled) => Vec::new(),
-                kept => kept?,
-            };
-            // The last time, a grant made since it was read is lost rather than the guard.
-            let generation = (attempt < INSTALL_ATTEMPTS).then_some(generation);
-            match self.try_replace(table, &kept, generation) {
-                Err((
-                    _,
-                    Failure::Refused {
-                        number: libc::ERESTART,
-                        ..
-                    },
-                )) => {}
-                Err((object, failure)) => return Err(refused_object(&object, failure)),
-                Ok(()) => return Ok(()),
-            }
-        }
-        Err(Refusal::Restless)
-    }
-
-    fn try_replace(
-        &mut self,
-        table: &Table,
-        kept: &[Kept],
-        generation: Option<u32>,
-    ) -> Result<(), (Object, Failure)> {
-        let first = self.channel.reserve(0);
-        let batch = replacement(table, kept, first, generation).map_err(|object| {
-            let sentence = "it cannot be written as a message".to_owned();
-            (
-                object,
-                Failure::Refused {
-                    position: 0,
-                    number: libc::EINVAL,
-                    sentence,
-                },
-            )
-        })?;
-        let count = batch.objects.len() as u32;
-        self.channel.reserve(count.wrapping_add(1));
-        self.channel
-            .commit(&batch.octets, first, count.wrapping_sub(1))
-            .map_err(|failure| {
-                let position = match failure {
-                    Failure::Refused { position, .. } => position as usize,
-                    _ => 0,
-                };
-                (
-                    batch
-                        .objects
-                        .get(position)
-                        .cloned()
-                        .unwrap_or(Object::Batch),
-                    failure,
-                )
-            })
-    }
-
     /// Takes the table away, and all grants with it; `false`: there was none.
     pub fn remove(&mut self) -> Result<bool, Refusal> {
         match self.channel.remove_table() {
@@ -160,7 +95,7 @@ impl Firewall {
     /// Whether the table is there.
     pub fn installed(&mut self) -> Result<bool, Refusal> {
         match self.channel.table() {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(refused_object(&Object::Table, failure)),
         }
@@ -176,41 +111,6 @@ impl Firewall {
                 Some(libc::ENOENT) => Refusal::NotInstalled,
                 _ => refused(&set, failure),
             })
-    }
-
-    /// What the sets of this table shall have again: a set is the same if its name and comment are.
-    fn kept(&mut self, table: &Table) -> Result<Vec<Kept>, Refusal> {
-        let old = self.sets()?;
-        let mut kept = Vec::new();
-        for (index, set) in table
-            .sets
-            .iter()
-            .enumerate()
-            .filter(|(_, set)| set.content.is_timed())
-        {
-            if !old
-                .iter()
-                .any(|old| old.name == set.name && old.comment == set.comment)
-            {
-                continue;
-            }
-            let elements = self.elements(&set.name)?;
-            let room = MAX_KEPT.saturating_sub(kept.len());
-            let most = set.size.map_or(room, |size| room.min(size as usize));
-            let fits = |element: &KernelElement| element.key.len() == set.content.key_length();
-            kept.extend(
-                elements
-                    .into_iter()
-                    .filter(fits)
-                    .take(most)
-                    .map(|element| Kept {
-                        set: index,
-                        key: element.key,
-                        lasting: element.lasting,
-                    }),
-            );
-        }
-        Ok(kept)
     }
 
     fn sets(&mut self) -> Result<Vec<KernelSet>, Refusal> {

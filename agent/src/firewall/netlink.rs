@@ -21,6 +21,13 @@ const INET: u8 = libc::NFPROTO_INET as u8;
 /// Numbers of include/uapi/linux/netfilter/nf_tables.h that libc lacks.
 pub(super) mod nfta {
     pub(in super::super) const TABLE_NAME: u16 = 1;
+    pub(in super::super) const TABLE_FLAGS: u16 = 2;
+    pub(in super::super) const TABLE_USE: u16 = 3;
+    pub(in super::super) const TABLE_USERDATA: u16 = 6;
+    pub(in super::super) const CHAIN_TABLE: u16 = 1;
+    pub(in super::super) const CHAIN_NAME: u16 = 3;
+    pub(in super::super) const CHAIN_USERDATA: u16 = 12;
+    pub(in super::super) const RULE_TABLE: u16 = 1;
     pub(in super::super) const SET_TABLE: u16 = 1;
     pub(in super::super) const SET_NAME: u16 = 2;
     pub(in super::super) const SET_USERDATA: u16 = 13;

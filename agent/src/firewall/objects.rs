@@ -13,10 +13,11 @@ use nftnl::{ChainType, Hook, MsgType, NlMsg, Policy, ProtoFamily};
 
 use postern_core::knock::Protocol;
 
-use super::netlink;
+use super::netlink::{self, nfta};
 use super::network::Network;
 use super::ruleset::{
-    Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict, interface_key,
+    Chain, Content, Family, INPUT, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
+    interface_key,
 };
 use crate::sys::nftnl::{Elements, Lasting, MOST_ELEMENTS, Press, Recipe, Set as NewSet};
 
@@ -99,20 +100,36 @@ pub(super) struct Batch {
     pub(super) objects: Vec<Object>,
 }
 
+/// What an older table is made of, if it can be taken apart: chains and sets, nothing else.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Its chains, the one that packets enter among them.
+    pub(super) chains: Vec<String>,
+    /// Its sets and maps.
+    pub(super) sets: Vec<String>,
+}
+
 /// The transaction that puts this table in place of any older one, or what cannot be written.
 ///
-/// It is void if the rules of the namespace are no longer of this generation.
+/// Without the parts of the older one it deletes that as a whole, which lets packets pass for
+/// a moment. It is void if the rules of the namespace are no longer of this generation.
 pub(super) fn replacement(
     table: &Table,
     kept: &[Kept],
     sequence: u32,
     generation: Option<u32>,
+    old: Option<&Parts>,
 ) -> Result<Batch, Object> {
     let mut writer = Writer::new(sequence, generation);
     let parent = nftnl::Table::new(NAME, ProtoFamily::Inet);
-    // Deleting what is not there fails, adding what is there does not.
-    for kind in [MsgType::Add, MsgType::Del, MsgType::Add] {
-        writer.push(&parent, kind, Object::Table);
+    writer.push(&parent, MsgType::Add, Object::Table);
+    match old {
+        Some(old) => writer.take_apart(old),
+        // Deleting what is not there fails, adding what is there does not.
+        None => {
+            writer.push(&parent, MsgType::Del, Object::Table);
+            writer.push(&parent, MsgType::Add, Object::Table);
+        }
     }
     for chain in &table.chains {
         let object = Object::Chain(chain.name.clone());
@@ -135,7 +152,9 @@ pub(super) fn replacement(
         let object = Object::Elements(set.name.clone());
         writer.fill(set, kept, &object).ok_or(object)?;
     }
-    for chain in &table.chains {
+    // Where packets enter comes last: the kernel follows every way from there.
+    let (entrances, others): (Vec<_>, Vec<_>) = table.chains.iter().partition(|chain| chain.hooked);
+    for chain in others.into_iter().chain(entrances) {
         writer.rules(chain, &parent)?;
     }
     Ok(writer.finish())
@@ -173,6 +192,37 @@ impl Writer {
         self.acknowledge(false);
     }
 
+    /// Deletes everything but the table and the chain that packets enter.
+    ///
+    /// A packet that found that chain before the commit, and looks at its rules after it,
+    /// follows the rules of the new generation (`nft_do_chain`): a deleted chain has none, and
+    /// would let the packet pass.
+    fn take_apart(&mut self, old: &Parts) {
+        self.request(libc::NFT_MSG_DELRULE, Object::Table, |to| {
+            netlink::text(to, nfta::RULE_TABLE, &[TABLE]);
+        });
+        for set in &old.sets {
+            self.request(libc::NFT_MSG_DELSET, Object::Set(set.clone()), |to| {
+                netlink::text(to, nfta::SET_TABLE, &[TABLE]);
+                netlink::text(to, nfta::SET_NAME, &[set]);
+            });
+        }
+        for chain in old.chains.iter().filter(|chain| *chain != INPUT) {
+            self.request(libc::NFT_MSG_DELCHAIN, Object::Chain(chain.clone()), |to| {
+                netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
+                netlink::text(to, nfta::CHAIN_NAME, &[chain]);
+            });
+        }
+    }
+
+    fn request(&mut self, kind: i32, object: Object, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.last = self.batch.octets.len();
+        let sequence = self.sequence.wrapping_add(self.batch.objects.len() as u32);
+        let ask = netlink::Request { kind, flags: 0 };
+        netlink::request(&mut self.batch.octets, ask, sequence, fill);
+        self.batch.objects.push(object);
+    }
+
     fn finish(mut self) -> Batch {
         self.acknowledge(true);
         let sequence = self.sequence.wrapping_add(self.batch.objects.len() as u32);
@@ -204,6 +254,9 @@ impl Writer {
         match &set.content {
             Content::Interfaces(names) => self.elements(name, names.iter(), object, |to, name| {
                 to.add_key(&interface_key(name), None)
+            }),
+            Content::Ports(ports) => self.elements(name, ports.iter(), object, |to, port| {
+                to.add_key(&port.to_be_bytes(), None)
             }),
             Content::PortChains(ports) => {
                 let elements = port_elements(ports, set.content.is_of_ranges());
@@ -348,7 +401,7 @@ const fn key_type(content: &Content) -> (u32, u32) {
         Content::Interfaces(_) | Content::TimedInterfaces => 41,
         Content::TimedSources(Family::V4) => 7,
         Content::TimedSources(Family::V6) => 8,
-        Content::PortChains(_) => 13,
+        Content::Ports(_) | Content::PortChains(_) => 13,
     };
     (number, content.key_length() as u32)
 }
@@ -381,9 +434,9 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
             rule.add_expr(&Meta::IifName);
             rule.add_expr(&Cmp::new(CmpOp::Eq, interface_key(interface).as_slice()));
         }
-        Statement::Port(protocol, number) => {
+        Statement::PortIn(protocol, set) => {
             load_port(rule, *protocol);
-            rule.add_expr(&Cmp::new(CmpOp::Eq, number.to_be_bytes().as_slice()));
+            rule.add_expr(&Recipe::lookup(&c_name(set)?));
         }
         Statement::SourceIn(family, set) => source_in(rule, *family, &[], set)?,
         Statement::NetworkIn(Family::V4, prefix, set) => {

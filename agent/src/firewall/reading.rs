@@ -7,9 +7,24 @@ use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
 use super::ruleset::TABLE;
 use crate::sys::nftnl::Lasting;
 
-/// The most sets of the table, and elements of one set, that are read: more than any table
+/// The most sets and chains of the table, and elements of one set, that are read: more than any table
 /// of ours has.
 const MAX_READ: usize = 8192;
+
+/// A table, as the kernel has it.
+pub(super) struct KernelTable {
+    /// Whether it is without flags (such as dormant) and without a comment.
+    pub(super) plain: bool,
+    /// How many things are in it: sets, chains, and others, which are not ours.
+    pub(super) things: usize,
+}
+
+/// A chain, as the kernel has it.
+pub(super) struct KernelChain {
+    pub(super) name: String,
+    /// Whether it has a comment.
+    pub(super) annotated: bool,
+}
 
 /// A set, as the kernel has it.
 pub(super) struct KernelSet {
@@ -24,10 +39,18 @@ pub(super) struct KernelElement {
 }
 
 impl Channel {
-    /// Whether the table is there: ENOENT if not.
-    pub(super) fn table(&mut self) -> Result<(), Failure> {
+    /// The table: ENOENT if it is not there.
+    pub(super) fn table(&mut self) -> Result<KernelTable, Failure> {
         let name = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
-        self.ask(libc::NFT_MSG_GETTABLE, name, |_| Some(()))
+        self.ask(libc::NFT_MSG_GETTABLE, name, |table| {
+            Some(read_table(table))
+        })
+    }
+
+    /// The chains of the table, in the order in which they were made.
+    pub(super) fn chains(&mut self) -> Result<Vec<KernelChain>, Failure> {
+        let table = |to: &mut Vec<u8>| netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
+        self.dump(libc::NFT_MSG_GETCHAIN, table, read_chain)
     }
 
     /// The number that every change to the rules of the namespace raises.
@@ -47,6 +70,26 @@ impl Channel {
     pub(super) fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
         let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
         self.dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
+    }
+}
+
+fn read_table(table: Attributes<'_>) -> KernelTable {
+    let number = |kind| table.find(kind).and_then(as_u32);
+    KernelTable {
+        plain: number(nfta::TABLE_FLAGS) == Some(0) && table.find(nfta::TABLE_USERDATA).is_none(),
+        things: number(nfta::TABLE_USE).unwrap_or(u32::MAX) as usize,
+    }
+}
+
+fn read_chain(chain: Attributes<'_>, chains: &mut Vec<KernelChain>) {
+    // A dump may hold the chains of other tables too.
+    let ours = chain.find(nfta::CHAIN_TABLE).and_then(as_text) == Some(TABLE);
+    let name = chain.find(nfta::CHAIN_NAME).and_then(as_text);
+    if let Some(name) = name.filter(|_| ours && chains.len() < MAX_READ) {
+        chains.push(KernelChain {
+            name: name.to_owned(),
+            annotated: chain.find(nfta::CHAIN_USERDATA).is_some(),
+        });
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) const PRIORITY: i32 = -10;
 
 /// The set of guarded interfaces.
 pub(super) const INTERFACES: &str = "interfaces";
-const INPUT: &str = "input";
+/// The chain that packets enter.
+pub(super) const INPUT: &str = "input";
 const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
@@ -72,6 +73,8 @@ pub enum Content {
     TimedInterfaces,
     /// Addresses that expire.
     TimedSources(Family),
+    /// Ports, fixed, in ascending order.
+    Ports(Vec<u16>),
     /// The chain that decides about each destination port, in ascending order; no two ranges
     /// share a port.
     PortChains(Vec<(RangeInclusive<u16>, String)>),
@@ -117,8 +120,8 @@ pub enum Statement {
     ArrivedOn(String),
     /// The packet came in on this interface.
     Arrived(String),
-    /// The destination port.
-    Port(Protocol, u16),
+    /// The destination port is in the set.
+    PortIn(Protocol, String),
     /// The source address is in the set.
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
@@ -171,12 +174,12 @@ pub enum Verdict {
 impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
     pub fn new(config: &Config, listed: &[Port]) -> Self {
-        let maps: Vec<(Protocol, Set)> = [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .filter_map(|protocol| Some((protocol, port_map(config, listed, protocol)?)))
-            .collect();
+        let maps: Vec<(Protocol, Set)> =
+            both_protocols(|protocol| Some((protocol, port_map(config, listed, protocol)?)))
+                .collect();
         let mapped: Vec<Protocol> = maps.iter().map(|(protocol, _)| *protocol).collect();
         let mut sets = sets(config);
+        sets.extend(both_protocols(|protocol| guarded_ports(config, protocol)));
         sets.extend(maps.into_iter().map(|(_, map)| map));
         Self {
             sets,
@@ -212,7 +215,7 @@ impl Content {
         match self {
             Self::Interfaces(_) | Self::TimedInterfaces | Self::TimedSources(Family::V6) => 16,
             Self::TimedSources(Family::V4) => 4,
-            Self::PortChains(_) => 2,
+            Self::Ports(_) | Self::PortChains(_) => 2,
         }
     }
 }
@@ -385,14 +388,14 @@ pub(super) fn map_name(protocol: Protocol) -> String {
 }
 
 fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
-    let mut chains = vec![knock_chain(config)];
+    // It is never deleted, and the kernel lists what is made after it behind it.
+    let mut chains = vec![input_chain(config), knock_chain(config)];
     chains.extend(decoy_chain(config));
     chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
     chains.push(guard_chain(config, mapped));
-    chains.push(input_chain(config));
     chains
 }
 
@@ -517,8 +520,8 @@ fn fragment_chain() -> Chain {
     }
 }
 
-/// Compares with each name itself: a packet that is under way while the table is replaced
-/// finds the old sets empty, and must not be taken for one from elsewhere.
+/// Compares with each name itself: whether a packet is guarded depends on rules alone, which
+/// change all at once.
 fn input_chain(config: &Config) -> Chain {
     let guarded = |name: String| {
         let goto = Statement::Verdict(Verdict::Goto(GUARD.to_owned()));
@@ -538,12 +541,11 @@ fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
         .iter()
         .map(|protocol| (*protocol, map_name(*protocol)));
     rules.extend(verdicts.map(|(protocol, map)| vec![Statement::PortVerdict(protocol, map)]));
+    // Before the fragments: a first one that shows its ports is let through there.
+    rules.extend(closing_rules(config));
     if guards_fragments(config) {
         let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
         rules.push(vec![Statement::FirstFragment, fragment]);
-    }
-    if config.global.guard == Guard::Gate {
-        rules.extend(closing_rules(config));
     }
     Chain {
         name: GUARD.to_owned(),
@@ -552,23 +554,43 @@ fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
     }
 }
 
-/// What keeps the gate shut for the moment in which the table is replaced.
+/// What keeps the gate shut for the moment in which the table is replaced, when a map of
+/// ports can be empty: a packet that still follows the old rules finds a deleted map without
+/// its elements from the commit on (`nft_map_deactivate`), and one that follows the new rules
+/// a map of ranges until the end of the commit (`nft_rbtree_commit`).
 ///
-/// The rules of the old table are followed to their end, but its maps are empty from the
-/// moment of the commit on (`nft_set_elem_active` asks for the generation of that moment).
-/// A packet that finds even the set of interfaces empty is compared with every guarded port;
-/// every other packet leaves before.
-fn closing_rules(config: &Config) -> Vec<Rule> {
-    let accept = Statement::Verdict(Verdict::Accept);
-    let unless_replaced = vec![Statement::ArrivedOn(INTERFACES.to_owned()), accept];
+/// A set that is no map and has no ranges keeps its elements for the one, and has them for
+/// the other from the start.
+fn closing_rules(config: &Config) -> impl Iterator<Item = Rule> {
+    both_protocols(|protocol| {
+        let listed = Statement::PortIn(protocol, guarded_ports(config, protocol)?.name);
+        Some(vec![listed, Statement::Verdict(Verdict::Drop)])
+    })
+}
+
+fn both_protocols<T>(of: impl FnMut(Protocol) -> Option<T>) -> impl Iterator<Item = T> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(of)
+}
+
+/// The ports that a gate keeps shut, for [`closing_rules`]; `None`: there are none.
+fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
+    if config.global.guard != Guard::Gate {
+        return None;
+    }
     let guards = config.doors.iter().flat_map(|door| &door.guards);
-    let drop = |port: &Port| {
-        let drop = Statement::Verdict(Verdict::Drop);
-        vec![Statement::Port(port.protocol, port.number), drop]
-    };
-    core::iter::once(unless_replaced)
-        .chain(guards.map(drop))
-        .collect()
+    let mut ports: Vec<u16> = guards
+        .filter(|port| port.protocol == protocol)
+        .map(|port| port.number)
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    (!ports.is_empty()).then(|| Set {
+        name: format!("{}_guarded", protocol.name()),
+        // Of a known size it is a small hash table rather than a bitmap of all ports.
+        size: u32::try_from(ports.len()).ok(),
+        content: Content::Ports(ports),
+        comment: None,
+    })
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ impl Display for Set {
                 let names = names.iter().map(|name| format!("\"{name}\""));
                 write_elements(f, names, 1)?;
             }
+            Content::Ports(ports) => write_elements(f, ports.iter().map(u16::to_string), 5)?,
             Content::PortChains(ports) => {
                 let ports = ports
                     .iter()
@@ -70,6 +71,7 @@ impl Content {
             Self::Interfaces(_) | Self::TimedInterfaces => "ifname",
             Self::TimedSources(Family::V4) => "ipv4_addr",
             Self::TimedSources(Family::V6) => "ipv6_addr",
+            Self::Ports(_) => "inet_service",
             Self::PortChains(_) => "inet_service : verdict",
         }
     }
@@ -138,7 +140,7 @@ impl Display for Statement {
         match self {
             Self::ArrivedOn(set) => write!(f, "iifname @{set}"),
             Self::Arrived(interface) => write!(f, "iifname \"{interface}\""),
-            Self::Port(protocol, number) => write!(f, "{} dport {number}", protocol.name()),
+            Self::PortIn(protocol, set) => write!(f, "{} dport @{set}", protocol.name()),
             Self::SourceIn(Family::V4, set) => write!(f, "ip saddr @{set}"),
             Self::SourceIn(Family::V6, set) => write!(f, "ip6 saddr @{set}"),
             Self::NetworkIn(Family::V4, prefix, set) => {
@@ -220,6 +222,12 @@ mod tests {
 		flags timeout
 	}
 
+	set tcp_guarded {
+		type inet_service
+		size 1
+		elements = { 22 }
+	}
+
 	map tcp_ports {
 		type inet_service : verdict
 		elements = { 22 : goto door_ssh, 7000 : goto knock, 7004 : goto knock, 9002 : goto knock, 9003 : goto knock }
@@ -228,6 +236,11 @@ mod tests {
 	map udp_ports {
 		type inet_service : verdict
 		elements = { 8001 : goto knock }
+	}
+
+	chain input {
+		type filter hook input priority filter - 10; policy accept;
+		iifname \"wan\" goto guard
 	}
 
 	chain knock {
@@ -252,14 +265,8 @@ mod tests {
 		tcp flags != syn / syn,ack accept
 		tcp dport vmap @tcp_ports
 		udp dport vmap @udp_ports
+		tcp dport @tcp_guarded drop
 		frag frag-off 0 goto fragment
-		iifname @interfaces accept
-		tcp dport 22 drop
-	}
-
-	chain input {
-		type filter hook input priority filter - 10; policy accept;
-		iifname \"wan\" goto guard
 	}
 }
 ";

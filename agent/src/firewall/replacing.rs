@@ -1,0 +1,161 @@
+//! One table in place of another: in one transaction, with no moment in which there is none.
+
+use super::channel::Failure;
+use super::objects::{Kept, Object, Parts, replacement};
+use super::reading::{KernelElement, KernelSet};
+use super::refusal::refused_object;
+use super::ruleset::{INPUT, Table};
+use super::{Firewall, MAX_KEPT, Refusal, unread};
+
+/// How often an installation begins again because someone else changed the rules meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// What is to be known of the older table.
+#[derive(Default)]
+struct Old {
+    kept: Vec<Kept>,
+    /// `None`: there is none, or it has to be deleted as a whole.
+    parts: Option<Parts>,
+}
+
+impl Firewall {
+    pub(super) fn replace(&mut self, table: &Table) -> Result<(), Refusal> {
+        for attempt in 1..=ATTEMPTS {
+            let generation = self
+                .channel
+                .generation()
+                .map_err(|failure| refused_object(&Object::Batch, failure))?;
+            let old = match self.old(table) {
+                // There was none, or it went while it was read.
+                Err(Refusal::NotInstalled) => Old::default(),
+                old => old?,
+            };
+            // The last time, a grant made since it was read is lost rather than the guard.
+            let generation = (attempt < ATTEMPTS).then_some(generation);
+            match self.swap(table, &old, generation) {
+                Err((_, failure)) if is_outdated(&failure) => {}
+                Err((object, failure)) => return Err(refused_object(&object, failure)),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(Refusal::Restless)
+    }
+
+    /// Replaces part by part, and only where the kernel refuses that the table as a whole:
+    /// an open moment is better than an old table.
+    fn swap(
+        &mut self,
+        table: &Table,
+        old: &Old,
+        generation: Option<u32>,
+    ) -> Result<(), (Object, Failure)> {
+        if let Some(parts) = &old.parts {
+            match self.try_replace(table, &old.kept, generation, Some(parts)) {
+                Err((_, failure)) if failure.number().is_some() && !is_outdated(&failure) => {}
+                result => return result,
+            }
+        }
+        self.try_replace(table, &old.kept, generation, None)
+    }
+
+    pub(super) fn try_replace(
+        &mut self,
+        table: &Table,
+        kept: &[Kept],
+        generation: Option<u32>,
+        parts: Option<&Parts>,
+    ) -> Result<(), (Object, Failure)> {
+        let first = self.channel.reserve(0);
+        let batch = replacement(table, kept, first, generation, parts).map_err(|object| {
+            let sentence = "it cannot be written as a message".to_owned();
+            (
+                object,
+                Failure::Refused {
+                    position: 0,
+                    number: libc::EINVAL,
+                    sentence,
+                },
+            )
+        })?;
+        let count = batch.objects.len() as u32;
+        self.channel.reserve(count.wrapping_add(1));
+        self.channel
+            .commit(&batch.octets, first, count.wrapping_sub(1))
+            .map_err(|failure| {
+                let position = match failure {
+                    Failure::Refused { position, .. } => position as usize,
+                    _ => 0,
+                };
+                (
+                    batch
+                        .objects
+                        .get(position)
+                        .cloned()
+                        .unwrap_or(Object::Batch),
+                    failure,
+                )
+            })
+    }
+
+    fn old(&mut self, table: &Table) -> Result<Old, Refusal> {
+        let sets = self.sets()?;
+        Ok(Old {
+            kept: self.kept(table, &sets)?,
+            parts: self.parts(sets)?,
+        })
+    }
+
+    /// What the table in the kernel is made of; `None`: of more than chains and sets, or it
+    /// differs itself, so that what would be left of it would not be ours.
+    pub(super) fn parts(&mut self, sets: Vec<KernelSet>) -> Result<Option<Parts>, Refusal> {
+        let old = self.channel.table().map_err(unread)?;
+        let chains = self.channel.chains().map_err(unread)?;
+        let annotated = chains
+            .iter()
+            .any(|chain| chain.name == INPUT && chain.annotated);
+        let whole = old.things == chains.len() + sets.len();
+        Ok((old.plain && whole && !annotated).then(|| Parts {
+            chains: chains.into_iter().map(|chain| chain.name).collect(),
+            sets: sets.into_iter().map(|set| set.name).collect(),
+        }))
+    }
+
+    /// What the sets of this table shall have again: a set is the same if its name and comment are.
+    fn kept(&mut self, table: &Table, old: &[KernelSet]) -> Result<Vec<Kept>, Refusal> {
+        let mut kept = Vec::new();
+        for (index, set) in table
+            .sets
+            .iter()
+            .enumerate()
+            .filter(|(_, set)| set.content.is_timed())
+        {
+            if !old
+                .iter()
+                .any(|old| old.name == set.name && old.comment == set.comment)
+            {
+                continue;
+            }
+            let elements = self.elements(&set.name)?;
+            let room = MAX_KEPT.saturating_sub(kept.len());
+            let most = set.size.map_or(room, |size| room.min(size as usize));
+            let fits = |element: &KernelElement| element.key.len() == set.content.key_length();
+            kept.extend(
+                elements
+                    .into_iter()
+                    .filter(fits)
+                    .take(most)
+                    .map(|element| Kept {
+                        set: index,
+                        key: element.key,
+                        lasting: element.lasting,
+                    }),
+            );
+        }
+        Ok(kept)
+    }
+}
+
+/// Whether the transaction was for rules that have changed since.
+fn is_outdated(failure: &Failure) -> bool {
+    failure.number() == Some(libc::ERESTART)
+}
