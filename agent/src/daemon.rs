@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use postern_core::config::{Config, Global};
 use postern_core::door::Door;
-use postern_core::engine::{Decision, Engine};
+use postern_core::engine::{Decision, Engine, failing_network};
 use postern_core::knock::{Knock, Port};
 use postern_core::packet;
 use postern_core::ports::TooManyPorts;
@@ -19,6 +19,7 @@ use crate::firewall::{Firewall, LONGEST_SNAPLEN, Refusal};
 use crate::journal::Journal;
 use crate::onetime::{OneTime, Progress};
 use crate::output::{self, Failure};
+use crate::patience::{Patience, Subject};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
 use crate::source::nflog::Nflog;
 use crate::sys::clock::boottime;
@@ -72,6 +73,7 @@ struct Agent<'e> {
     journal: Journal,
     started_at: Instant,
     refused_packets: u64,
+    patience: Patience,
 }
 
 impl<'e> Agent<'e> {
@@ -91,6 +93,7 @@ impl<'e> Agent<'e> {
             journal: Journal::new(boottime()),
             started_at: boottime(),
             refused_packets: 0,
+            patience: Patience::default(),
             global: global.clone(),
             engine,
         };
@@ -174,11 +177,12 @@ impl<'e> Agent<'e> {
             one_time,
             journal,
             refused_packets,
+            patience,
             ..
         } = self;
         let now = boottime();
         let heard = source.for_each(|packet| match packet::parse(packet) {
-            Ok(knock) => act(engine, firewall, one_time, journal, now, &knock),
+            Ok(knock) => act(engine, firewall, one_time, journal, patience, now, &knock),
             Err(_) => *refused_packets += 1,
         });
         if let Err(error) = heard {
@@ -367,6 +371,7 @@ fn act(
     firewall: &mut Firewall,
     one_time: &mut OneTime,
     journal: &mut Journal,
+    patience: &mut Patience,
     now: Instant,
     knock: &Knock<'_>,
 ) {
@@ -391,7 +396,7 @@ fn act(
             continue;
         };
         match may_open(index, door, remembered.as_ref()) {
-            Ok(()) => admit(firewall, journal, now, door, source),
+            Ok(()) => admit((firewall, journal), patience, now, (index, door), source),
             Err(Withheld::NotRemembered(why)) => journal.say(now, || {
                 let name = &door.name;
                 format!("door {name}: not opened for {source}: its use cannot be saved: {why}")
@@ -405,21 +410,17 @@ fn act(
             }
         }
     }
-    for door in toggle.filter_map(|index| engine.doors().get(index)) {
+    for index in toggle {
+        let Some(door) = engine.doors().get(index) else {
+            continue;
+        };
         // The kernel alone knows whether a grant has expired.
         if !shut(firewall, journal, now, door, source) {
-            admit(firewall, journal, now, door, source);
+            admit((firewall, journal), patience, now, (index, door), source);
         }
     }
     if let Some(lasting) = cut_off {
-        let outcome = firewall.cut_off(source, lasting);
-        journal.say(now, || match outcome {
-            Ok(()) => format!("{source}: cut off for {}", span(lasting)),
-            Err(refusal) => format!(
-                "{source}: cut off for {}, not by the kernel: {refusal}",
-                span(lasting)
-            ),
-        });
+        cut_off_source(firewall, journal, patience, now, source, lasting);
     }
 }
 
@@ -455,15 +456,22 @@ fn tell_missing_interfaces(global: &Global) {
     }
 }
 
-/// Opens a door for a source.
+/// Opens a door for a source, unless its set was full just now.
 fn admit(
-    firewall: &mut Firewall,
-    journal: &mut Journal,
+    (firewall, journal): (&mut Firewall, &mut Journal),
+    patience: &mut Patience,
     now: Instant,
-    door: &Door,
+    (index, door): (usize, &Door),
     source: IpAddr,
 ) {
+    let grants = Subject::Grants(index);
+    if patience.spares(grants, now) {
+        return;
+    }
     let outcome = firewall.grant_at_least(door, source, door.grant);
+    if matches!(outcome, Err(Refusal::Full(_))) {
+        patience.leave_alone(grants, now);
+    }
     journal.say(now, || match outcome {
         Ok(()) => format!(
             "door {}: open for {source} for {}",
@@ -471,6 +479,33 @@ fn admit(
             span(door.grant)
         ),
         Err(refusal) => format!("door {}: not opened for {source}: {refusal}", door.name),
+    });
+}
+
+/// Has the kernel ignore a source's knocks, unless the set of cut-offs was full just now: the
+/// engine ignores them by itself.
+fn cut_off_source(
+    firewall: &mut Firewall,
+    journal: &mut Journal,
+    patience: &mut Patience,
+    now: Instant,
+    source: IpAddr,
+    lasting: Duration,
+) {
+    if patience.spares(Subject::Cutoffs, now) {
+        return;
+    }
+    let source = failing_network(source);
+    let outcome = firewall.cut_off(source, lasting);
+    if matches!(outcome, Err(Refusal::Full(_))) {
+        patience.leave_alone(Subject::Cutoffs, now);
+    }
+    journal.say(now, || match outcome {
+        Ok(()) => format!("{source}: cut off for {}", span(lasting)),
+        Err(refusal) => format!(
+            "{source}: cut off for {}, not by the kernel: {refusal}",
+            span(lasting)
+        ),
     });
 }
 

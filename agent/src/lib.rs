@@ -18,6 +18,7 @@ mod manual;
 mod onetime;
 mod otp;
 mod output;
+mod patience;
 mod private_file;
 mod qr;
 mod report;

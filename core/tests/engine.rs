@@ -213,7 +213,7 @@ fn who_fails_too_often_is_not_heard_for_a_while() {
     let mut lab = Lab::new(&[guarded]);
     let mut source_port = 40_000;
     let cuts = [0; 3].map(|_| {
-        source_port += 2;
+        source_port += 1;
         lab.knock_from(source_port, host(1), OPEN[1]).cut_off
     });
     assert_eq!(cuts, [None, None, Some(Duration::from_secs(60))]);

@@ -196,10 +196,16 @@ fn who_knocks_wrong_too_often_is_not_heard_for_a_while() {
         let client = &stage.net.client;
         let (source, ssh) = (client.address(family), stage.net.router.port(family, 22));
         stage.knock_all(source, &[9002; 3]);
-        let cut_off = || nft::expiry(&stage.net.router.namespace, "inet postern", source).is_some();
+        // Whoever has an IPv6 address has all of its /64.
+        let network = match family {
+            Family::V4 => source,
+            Family::V6 => "2001:db8::".parse().expect("an address"),
+        };
+        let router = &stage.net.router.namespace;
+        let cut_off = || nft::expiry(router, "inet postern", network).is_some();
         poll_until(SOON, "the kernel ignores the client", cut_off);
         stage.knock_all(source, &OPEN);
-        let stranger = stage.net.stranger.address(family);
+        let stranger = stage.net.stranger.v4.into();
         stage.knock_all(stranger, &OPEN);
         stage.expect_grant(stranger);
         assert_eq!(probe::tcp(&client.namespace, ssh), Answer::Silent);

@@ -33,6 +33,7 @@ use core::net::IpAddr;
 use std::io;
 
 use postern_core::config::Config;
+use postern_core::engine::failing_network;
 use postern_core::knock::Port;
 use postern_core::time::Duration;
 
@@ -50,8 +51,8 @@ pub use ruleset::{
     Table, Verdict,
 };
 
-/// The most grants and cut-offs that outlive a reinstallation, grants first: it bounds the
-/// memory that one transaction takes. Those beyond it have to knock again.
+/// The most grants that outlive a reinstallation: it bounds the memory that one transaction
+/// takes. Those beyond it have to knock again.
 pub const MAX_KEPT: usize = 4096;
 /// The most grants that are listed.
 pub const MAX_LISTED: usize = 8192;
@@ -76,7 +77,8 @@ impl Firewall {
 
     /// Puts the table of this configuration in place, in one transaction: of any older one
     /// the kernel keeps all, or nothing but the grants of doors whose name and ports are the
-    /// same, and the cut-offs, with the time that they had left ([`MAX_KEPT`]).
+    /// same, with the time that they had left ([`MAX_KEPT`]). Cut-offs are lifted: the engine
+    /// ignores for itself whom it still ignores.
     ///
     /// `listed` are the knock ports that the configuration names by a file only.
     pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
@@ -101,9 +103,9 @@ impl Firewall {
         }
     }
 
-    /// Ignores a source's knocks from now on, for as long.
+    /// Ignores a source's knocks from now on, for as long; of an IPv6 source, those of its /64.
     pub fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
-        let source = source.to_canonical();
+        let source = failing_network(source.to_canonical());
         let set = [ruleset::cutoffs(family(source))];
         self.channel
             .renew(&set, Key::Address(source), Term::For(lasting))

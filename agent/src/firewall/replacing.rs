@@ -4,7 +4,7 @@ use super::channel::Failure;
 use super::objects::{Kept, Object, Parts, replacement};
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused_object;
-use super::ruleset::{INPUT, Table};
+use super::ruleset::{self, INPUT, Table};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -120,14 +120,14 @@ impl Firewall {
         }))
     }
 
-    /// What the sets of this table shall have again: a set is the same if its name and comment are.
+    /// What the sets of grants shall have again: a set is the same if its name and comment are.
     fn kept(&mut self, table: &Table, old: &[KernelSet]) -> Result<Vec<Kept>, Refusal> {
         let mut kept = Vec::new();
         for (index, set) in table
             .sets
             .iter()
             .enumerate()
-            .filter(|(_, set)| set.content.is_timed())
+            .filter(|(_, set)| ruleset::grant_kind(&set.name).is_some())
         {
             if !old
                 .iter()

@@ -429,13 +429,19 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
 }
 
 fn ignoring_cutoffs(verdict: &Verdict) -> Vec<Rule> {
-    let ignore = |family| {
-        vec![
-            Statement::SourceIn(family, cutoffs(family).to_owned()),
-            Statement::Verdict(verdict.clone()),
-        ]
-    };
+    let ignore = |family| vec![cut_off(family), Statement::Verdict(verdict.clone())];
     vec![ignore(Family::V4), ignore(Family::V6)]
+}
+
+/// As [`failing_network`] has it.
+///
+/// [`failing_network`]: postern_core::engine::failing_network
+fn cut_off(family: Family) -> Statement {
+    let set = cutoffs(family).to_owned();
+    match family {
+        Family::V4 => Statement::SourceIn(family, set),
+        Family::V6 => Statement::NetworkIn(family, 64, set),
+    }
 }
 
 fn log(config: &Config) -> Statement {

@@ -245,7 +245,7 @@ mod tests {
 
 	chain knock {
 		ip saddr @cutoff4 drop
-		ip6 saddr @cutoff6 drop
+		ip6 saddr & ffff:ffff:ffff:ffff:: == @cutoff6 drop
 		log group 5 snaplen 124 drop
 	}
 
