@@ -18,6 +18,9 @@ use crate::time::{Duration, Instant};
 const SOURCES: usize = 1024;
 /// Failed knocks that are known again when they are retransmitted.
 const RECENT: usize = 4;
+/// Retransmissions that are forgiven. TCP sends a SYN that is not answered about twice within
+/// the time that people wait; a scanner that always knocks from the same port does so for ever.
+const REPEATS: u8 = 2 * RECENT as u8;
 /// The number under which it is kept that a source is cut off; no door has it.
 const EVERY_DOOR: u8 = u8::MAX;
 /// What is over is looked for this often.
@@ -33,6 +36,8 @@ struct Failures {
     count: u16,
     /// What tells the last failed knocks from others.
     recent: [u16; RECENT],
+    /// How many knocks were taken for retransmissions of those.
+    repeats: u8,
 }
 
 impl Failures {
@@ -46,6 +51,7 @@ impl Failures {
             span: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
             count: 1,
             recent: [0; RECENT],
+            repeats: 0,
         }
     }
 }
@@ -56,6 +62,7 @@ impl Entry for Failures {
         span: 0,
         count: 0,
         recent: [0; RECENT],
+        repeats: 0,
     };
 
     fn is_vacant(&self) -> bool {
@@ -111,7 +118,9 @@ impl Cutoffs {
         let mut failures = self.failures.find(&key);
         if failures.is_vacant() || !failures.hold(stamp(now)) {
             failures = Failures::begun(now, cutoff.within);
-        } else if failures.recent.contains(&fingerprint(knock)) {
+        } else if failures.repeats < REPEATS && failures.recent.contains(&fingerprint(knock)) {
+            failures.repeats += 1;
+            self.store(&key, failures, now);
             return false;
         } else {
             failures.count = failures.count.saturating_add(1);
@@ -277,6 +286,14 @@ mod tests {
             assert!(!cutoffs.fail(&source(1), 0, &knock(40_000), TWICE, now));
         }
         assert!(cutoffs.fail(&source(1), 0, &knock(40_002), TWICE, after(4)));
+    }
+
+    #[test]
+    fn who_knocks_on_and_on_from_one_port_does_not_retransmit() {
+        let mut cutoffs = Cutoffs::new();
+        let mut knocks =
+            (0..20).map(|_| cutoffs.fail(&source(1), 0, &knock(40_000), TWICE, after(0)));
+        assert!(knocks.any(|cut_off| cut_off));
     }
 
     #[test]
