@@ -143,6 +143,8 @@ pub enum Problem {
     WidePrefix,
     /// Codes can be tried one after the other.
     NoCutoff,
+    /// Scans on end open the door.
+    Scannable,
     /// Two doors take their knocks from one file.
     FileShared,
     /// A folder that a reboot empties.
@@ -164,6 +166,7 @@ impl Problem {
             | Self::ShortGrant
             | Self::WidePrefix
             | Self::NoCutoff
+            | Self::Scannable
             | Self::FileShared
             | Self::Volatile => Severity::Warning,
             _ => Severity::Error,
@@ -276,6 +279,10 @@ impl Problem {
             }
             Self::NoCutoff => {
                 "a code of {number} digits can be guessed by trying, \
+                 expected option cutoff, such as 5 per 10m"
+            }
+            Self::Scannable => {
+                "port scans on end can open it by chance, \
                  expected option cutoff, such as 5 per 10m"
             }
             Self::FileShared => {

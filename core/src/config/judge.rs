@@ -37,6 +37,7 @@ pub(super) const WARNINGS: &[Check] = &[
     single_knock,
     ascending,
     no_cutoff,
+    scannable,
     short_grant,
     |_, door| wide_prefix("grant_prefix4", door.grant_prefix4, 24),
     |_, door| wide_prefix("grant_prefix6", door.grant_prefix6, 64),
@@ -147,6 +148,18 @@ fn no_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {
     let digits = door.method.code()?.digits.count();
     let problem = Problem::NoCutoff;
     (door.cutoff.is_none()).then(|| numbered("method", problem, digits))
+}
+
+/// Two knocks follow each other by chance in one scan of a few dozen, whatever the decoys; the
+/// sequences of a list, in any order, more often than that.
+fn scannable(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let short = match &door.method {
+        Method::Same { steps } => steps.len() == 2,
+        Method::Separate { open, .. } => open.len() == 2,
+        Method::List { .. } => true,
+        Method::Clock { .. } | Method::Seed { .. } => false,
+    };
+    (short && door.cutoff.is_none()).then(|| at("method", Problem::Scannable))
 }
 
 fn short_grant(_: &Draft<'_>, door: &Door) -> Option<Finding> {

@@ -20,7 +20,7 @@ const SEVEN: &[u8] = include_bytes!("../../../tests/golden/client/right/seven-me
 const HEAD: &str = "config postern global\nlist interface wan\nconfig door ssh\n\
                     option method sequence-separate\n";
 /// The rest of that door.
-const TAIL: &str = "list guard 22\nlist open 9\nlist open 7\n";
+const TAIL: &str = "list guard 22\nlist open 9\nlist open 7\nlist open 6\n";
 
 struct Text(String);
 
@@ -312,7 +312,7 @@ fn sections_of_one_name_merge() {
     let (config, said) = parse(&text);
     assert_eq!(config.unwrap().global.mark, 2);
     assert_eq!(said.len(), 1);
-    assert_eq!((said[0].0, said[0].1), (11, Problem::OptionTwice));
+    assert_eq!((said[0].0, said[0].1), (12, Problem::OptionTwice));
 }
 
 #[test]
