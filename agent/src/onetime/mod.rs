@@ -41,6 +41,9 @@ const TRUSTED: Duration = Duration::from_secs(30);
 /// The list runs out: it is time to say so.
 const FEW: u64 = 3;
 
+/// No time step is as late as this one.
+const NEVER: u64 = u64::MAX;
+
 /// The one-time doors of a configuration.
 #[derive(Default)]
 pub(crate) struct OneTime {
@@ -76,8 +79,10 @@ enum Material {
 enum Memory {
     /// All before this counter, time step or index.
     Next(u64),
-    /// All that was ever acceptable. Time steps only; becomes a number once the clock is believed.
-    Everything,
+    /// All time steps before this one may have been, as nothing was saved; [`NEVER`] as long as
+    /// the clock is not believed. A guess that is made anew when the clock goes back, because
+    /// then it was ahead.
+    Everything(u64),
     /// Nobody knows, for this reason. `is_missing`: there may never have been anything to know.
     Lost { why: String, is_missing: bool },
 }
@@ -207,7 +212,8 @@ impl OneTime {
         let keeper = self.keepers.iter().find(|keeper| keeper.index == index)?;
         let next = match keeper.memory {
             Memory::Next(next) => Some(next),
-            Memory::Everything | Memory::Lost { .. } => None,
+            Memory::Everything(next) => (next != NEVER).then_some(next),
+            Memory::Lost { .. } => None,
         };
         let unsaved = || {
             let why = keeper.unsaved.as_ref()?;
@@ -257,10 +263,11 @@ impl Keeper {
 
     /// What the same door's former keeper knew and the disk does not goes on to hold.
     fn after(mut self, former: &Self) -> Self {
-        if former.unsaved.is_some() || self.memory == Memory::Everything {
+        if former.unsaved.is_some() || matches!(self.memory, Memory::Everything(_)) {
             self.memory = match (&self.memory, &former.memory) {
                 (Memory::Next(saved), Memory::Next(known)) => Memory::Next(*saved.max(known)),
                 (_, Memory::Next(known)) => Memory::Next(*known),
+                (Memory::Everything(_), Memory::Everything(before)) => Memory::Everything(*before),
                 (found, _) => found.clone(),
             };
             self.unsaved.clone_from(&former.unsaved);
@@ -311,14 +318,13 @@ impl Keeper {
         notices: &mut Vec<String>,
     ) -> Result<Armed, String> {
         let material = self.material.as_ref().map_err(Clone::clone)?;
-        if let (Method::Clock { period, skew, .. }, Memory::Everything, None) =
-            (&door.method, &self.memory, clock.distrust)
+        if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
+            (&door.method, &mut self.memory, clock.distrust)
         {
-            self.memory = Memory::Next(after_all(clock, *period, *skew));
+            *before = after_all(clock, *period, *skew).min(*before);
         }
         let next = match &self.memory {
-            Memory::Next(next) => Ok(*next),
-            Memory::Everything => Err(clock.distrust.unwrap_or_default().to_owned()),
+            Memory::Next(next) | Memory::Everything(next) => Ok(*next),
             Memory::Lost { why, .. } => Err(why.clone()),
         };
         match (&door.method, material) {
@@ -402,7 +408,7 @@ impl Memory {
         let is_clock = matches!(door.method, Method::Clock { .. });
         match state::load(folder, door) {
             Ok(next) => Self::Next(next),
-            Err(Unfit::Missing(_)) if is_clock => Self::Everything,
+            Err(Unfit::Missing(_)) if is_clock => Self::Everything(NEVER),
             Err(why) => Self::Lost {
                 is_missing: matches!(why, Unfit::Missing(_)),
                 why: format!(
@@ -459,7 +465,7 @@ fn after_all(clock: &WallClock, period: u32, skew: u8) -> u64 {
 fn from_the_future(door: &Door, steps: u64, period: u32) -> String {
     let lead = Duration::from_secs(steps.saturating_mul(u64::from(period)));
     format!(
-        "a code of a time {} ahead of the clock was used; when the clock is right, 'postern resync {}' forgets it",
+        "all codes up to a time {} ahead of the clock are used; when the clock is right, 'postern resync {}' forgets them",
         crate::report::span(lead),
         door.name
     )

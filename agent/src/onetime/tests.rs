@@ -430,6 +430,25 @@ fn without_a_trusted_clock_a_clock_door_stays_shut() {
 }
 
 #[test]
+fn a_clock_ahead_at_boot_shuts_its_door_only_until_it_is_right() {
+    let mut lab = Lab::clock(1);
+    let step = NOON / 30_000;
+    lab.clock = clock(NOON + 7_200_000);
+    lab.restart();
+    lab.reload();
+    assert!(!lab.code(step + 240));
+    lab.set_clock(NOON);
+    assert_eq!((lab.shut(), lab.saved()), (None, None));
+    assert!((step - 1..=step + 1).all(|step| !lab.code(step)));
+    lab.set_clock(NOON + 60_000);
+    assert!(lab.code(step + 2));
+    assert_eq!(lab.saved(), Some(step + 3));
+    lab.set_clock(NOON - 60_000);
+    assert!(!lab.code(step - 1), "what was used stays used");
+    assert!(lab.shut().unwrap().contains("ahead of the clock are used"));
+}
+
+#[test]
 fn a_clock_door_is_armed_anew_when_its_step_ends() {
     let mut lab = Lab::clock(1);
     for (past, wait) in [(0, 30_000), (12_345, 17_655), (29_999, 1)] {
