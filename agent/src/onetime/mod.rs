@@ -61,7 +61,11 @@ struct Keeper {
     /// Its name and method, to know it by after the configuration changed.
     known_as: (String, &'static str),
     material: Result<Material, String>,
+    /// The secret that the memory is about, while the material has none.
+    former_secret: Option<Secret>,
     memory: Memory,
+    /// The memory is ahead of the disk, which was not told yet.
+    is_ahead: bool,
     /// The memory is ahead of the disk, because that failed: how.
     unsaved: Option<String>,
     /// Why nothing opens it at present.
@@ -131,8 +135,9 @@ impl OneTime {
             .copied()
     }
 
-    /// Has the engine watch the lists' ports, all of them from the beginning, and arms all
-    /// doors. The engine has just been given the doors.
+    /// Has the engine watch the lists' ports, all of them from the beginning, saves what only
+    /// the former configuration's memories knew, and arms all doors. The engine has just been
+    /// given the doors.
     pub(crate) fn begin<const SOURCES: usize>(
         &mut self,
         engine: &mut Engine<SOURCES>,
@@ -141,6 +146,7 @@ impl OneTime {
     ) {
         for keeper in &mut self.keepers {
             keeper.watch(engine);
+            keeper.catch_up(engine.doors(), &mut self.notices);
         }
         for keeper in &mut self.keepers {
             keeper.arm(engine, clock, &mut self.notices);
@@ -255,24 +261,55 @@ impl Keeper {
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
             material: Material::load(door, guarded),
+            former_secret: None,
             memory: Memory::load(door, folder),
+            is_ahead: false,
             unsaved: None,
             shut: None,
         }
     }
 
-    /// What the same door's former keeper knew and the disk does not goes on to hold.
+    /// Goes on to hold what the same door's former keeper knew, wherever that was saved and
+    /// whatever became of the file. Another secret begins with what is on the disk.
     fn after(mut self, former: &Self) -> Self {
-        if former.unsaved.is_some() || matches!(self.memory, Memory::Everything(_)) {
-            self.memory = match (&self.memory, &former.memory) {
-                (Memory::Next(saved), Memory::Next(known)) => Memory::Next(*saved.max(known)),
-                (_, Memory::Next(known)) => Memory::Next(*known),
-                (Memory::Everything(_), Memory::Everything(before)) => Memory::Everything(*before),
-                (found, _) => found.clone(),
-            };
-            self.unsaved.clone_from(&former.unsaved);
+        if self.secret().is_none() {
+            self.former_secret = former.secret().cloned();
         }
+        if self.has_other_secret_than(former) {
+            return self;
+        }
+        let memory = self.memory.after(&former.memory);
+        self.is_ahead = former.unsaved.is_some() || memory != self.memory;
+        self.memory = memory;
         self
+    }
+
+    /// What its codes are made from, or were made from until it became unusable.
+    const fn secret(&self) -> Option<&Secret> {
+        match &self.material {
+            Ok(Material::Secret(secret)) => Some(secret),
+            _ => self.former_secret.as_ref(),
+        }
+    }
+
+    fn has_other_secret_than(&self, former: &Self) -> bool {
+        match (self.secret(), former.secret()) {
+            (Some(secret), Some(former)) => !secret.makes_the_codes_of(former),
+            _ => false,
+        }
+    }
+
+    /// Tells the disk what it does not know. A failure is shown until the next use is saved.
+    fn catch_up(&mut self, doors: &[Door], notices: &mut Vec<String>) {
+        if let (true, Memory::Next(next), Some(door)) =
+            (self.is_ahead, &self.memory, doors.get(self.index))
+            && let Err(why) = self.remember(*next, door)
+        {
+            notices.push(format!(
+                "door {}: what was used cannot be saved: {why}",
+                door.name
+            ));
+        }
     }
 
     fn watch<const SOURCES: usize>(&mut self, engine: &mut Engine<SOURCES>) {
@@ -382,6 +419,7 @@ impl Keeper {
     /// Makes everything before `next` useless, in memory whatever the disk does.
     fn remember(&mut self, next: u64, door: &Door) -> Result<(), String> {
         self.memory = Memory::Next(next);
+        self.is_ahead = false;
         let saved = state::save(&self.folder, door, next).map_err(|failed| failed.to_string());
         self.unsaved = saved.as_ref().err().cloned();
         saved
@@ -404,6 +442,19 @@ impl Material {
 }
 
 impl Memory {
+    /// What was found on the disk, but nothing that was used before is new again.
+    fn after(&self, former: &Self) -> Self {
+        match (self, former) {
+            (Self::Next(saved), Self::Next(known)) => Self::Next(*saved.max(known)),
+            (_, Self::Next(known)) => Self::Next(*known),
+            (Self::Everything(_), Self::Everything(before)) => Self::Everything(*before),
+            (Self::Next(saved), Self::Everything(before)) if *before != NEVER => {
+                Self::Next(*saved.max(before))
+            }
+            (found, _) => found.clone(),
+        }
+    }
+
     fn load(door: &Door, folder: &Path) -> Self {
         let is_clock = matches!(door.method, Method::Clock { .. });
         match state::load(folder, door) {
