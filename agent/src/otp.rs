@@ -6,13 +6,14 @@ use hmac::{Hmac, KeyInit};
 use postern_core::code::Algorithm;
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest digest, SHA-512's, in bytes.
 const LONGEST: usize = 64;
 
-/// HMAC of a counter.
+/// HMAC of a counter. Wiped from memory when dropped: it is the code of a door.
 pub(crate) struct Digest {
-    octets: [u8; LONGEST],
+    octets: Zeroizing<[u8; LONGEST]>,
     length: usize,
 }
 
@@ -21,9 +22,9 @@ impl Digest {
     pub(crate) fn new(algorithm: Algorithm, secret: &[u8], counter: u64) -> Self {
         let counter = counter.to_be_bytes();
         match algorithm {
-            Algorithm::Sha1 => Self::of(mac::<Hmac<Sha1>>(secret, counter)),
-            Algorithm::Sha256 => Self::of(mac::<Hmac<Sha256>>(secret, counter)),
-            Algorithm::Sha512 => Self::of(mac::<Hmac<Sha512>>(secret, counter)),
+            Algorithm::Sha1 => Self::of(&mut mac::<Hmac<Sha1>>(secret, counter)),
+            Algorithm::Sha256 => Self::of(&mut mac::<Hmac<Sha256>>(secret, counter)),
+            Algorithm::Sha512 => Self::of(&mut mac::<Hmac<Sha512>>(secret, counter)),
         }
     }
 
@@ -32,13 +33,14 @@ impl Digest {
         self.octets.get(..self.length).unwrap_or_default()
     }
 
-    fn of(output: impl AsRef<[u8]>) -> Self {
-        let mut octets = [0; LONGEST];
-        let output = output.as_ref();
+    /// Leaves nothing of it where it comes from.
+    fn of(output: &mut [u8]) -> Self {
+        let mut octets = Zeroizing::new([0; LONGEST]);
         octets
             .iter_mut()
-            .zip(output)
+            .zip(&*output)
             .for_each(|(to, from)| *to = *from);
+        output.zeroize();
         let length = output.len().min(LONGEST);
         Self { octets, length }
     }
@@ -94,6 +96,15 @@ mod tests {
         knocks
             .map(|port| format!("{:0width$}", port.number - code.base))
             .concat()
+    }
+
+    #[test]
+    fn it_is_wiped_when_dropped_and_where_it_came_from() {
+        const fn wiped_when_dropped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let mut output = [7; 20];
+        let digest = Digest::of(&mut output);
+        assert_eq!((digest.as_bytes(), output), (&[7; 20][..], [0; 20]));
+        wiped_when_dropped(&digest.octets);
     }
 
     #[test]

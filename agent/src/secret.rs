@@ -7,6 +7,7 @@
 //! both (it happens to one random secret in millions of millions, and to made-up ones) is refused
 //! until it says which, because guessing wrong would be a door that opens for nobody.
 
+use core::hint::black_box;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -20,7 +21,7 @@ pub(crate) const MAX_FILE: usize = 4096;
 pub(crate) const SHORTEST: usize = 16;
 
 /// A shared secret, 16 bytes or more. Wiped from memory when dropped, and never printed.
-#[derive(PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -33,6 +34,17 @@ impl Secret {
     /// The secret itself.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether both make the same codes. Takes a time that tells no more than their lengths.
+    pub(crate) fn makes_the_codes_of(&self, other: &Self) -> bool {
+        let (one, other) = (self.bytes(), other.bytes());
+        // HMAC fills a key up with zeros (RFC 2104, section 2): those make no difference.
+        let octet = |bytes: &[u8], at: usize| bytes.get(at).copied().unwrap_or_default();
+        let differing = (0..one.len().max(other.len())).fold(0, |differing, at| {
+            black_box(differing | octet(one, at) ^ octet(other, at))
+        });
+        differing == 0
     }
 
     fn parse(text: &[u8]) -> Result<Self, &'static str> {
@@ -133,6 +145,24 @@ mod tests {
             .ok()
             .unwrap();
         assert_eq!(padded.bytes(), b"1234567890123456");
+    }
+
+    #[test]
+    fn secrets_are_the_same_if_their_codes_are() {
+        let secret = |hex: &str| Secret::parse(format!("hex:{hex}").as_bytes()).ok().unwrap();
+        let same = |one: &str, other: &str| {
+            let (one, other) = (secret(one), secret(other));
+            assert_eq!(
+                one.makes_the_codes_of(&other),
+                other.makes_the_codes_of(&one)
+            );
+            one.makes_the_codes_of(&other)
+        };
+        assert!(same(HEX, HEX));
+        assert!(same(HEX, &format!("{HEX}0000")));
+        assert!(!same(HEX, &format!("{HEX}0001")));
+        assert!(!same(HEX, &HEX.replace("39", "38")));
+        assert!(!same(HEX, &HEX[..32]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! after a step backwards, old codes would be new again.
 
 use std::fs;
+use std::path::Path;
 
 use crate::sys::clock;
 
@@ -46,15 +47,27 @@ impl WallClock {
 }
 
 /// A PC's kernel sets its clock from battery or hypervisor before any program runs, driver or not
-/// (`read_persistent_clock64` in arch/x86/kernel/rtc.c); elsewhere there is a driver or no clock.
+/// (`read_persistent_clock64` in arch/x86/kernel/rtc.c); elsewhere one of the drivers did, or none.
 fn keeps_time_without_power() -> bool {
     let is_pc = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
-    is_pc || fs::read_dir("/sys/class/rtc").is_ok_and(|mut clocks| clocks.next().is_some())
+    is_pc || set_the_clock_at_boot(Path::new("/sys/class/rtc"))
+}
+
+/// Whether the kernel took the time from one of these real-time clocks when it started. Many
+/// chips have such a clock and no battery for it, so that it is there says nothing
+/// (Documentation/ABI/testing/sysfs-class-rtc, `hctosys`).
+fn set_the_clock_at_boot(clocks: &Path) -> bool {
+    let Ok(clocks) = fs::read_dir(clocks) else {
+        return false;
+    };
+    let mut answers = clocks.flatten().map(|each| each.path().join("hctosys"));
+    answers.any(|answer| fs::read(answer).is_ok_and(|text| text.trim_ascii() == b"1"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_clock_is_believed_only_with_a_reason() {
@@ -70,6 +83,25 @@ mod tests {
                 .is_some()
         );
         assert_eq!(WallClock::judge(TOOLCHAIN_MADE_AT, true).distrust, None);
+    }
+
+    #[test]
+    fn only_a_clock_that_the_kernel_took_the_time_from_counts() {
+        let scratch = Scratch::new();
+        assert!(!set_the_clock_at_boot(&scratch.path("nowhere")));
+        assert!(!set_the_clock_at_boot(scratch.folder()));
+        for clock in ["rtc0", "rtc1", "rtc2"] {
+            fs::create_dir(scratch.path(clock)).unwrap();
+        }
+        for (answer, expected) in [("", false), ("0\n", false), ("10\n", false), ("1\n", true)] {
+            scratch.file("rtc0/hctosys", "0\n");
+            scratch.file("rtc1/hctosys", answer);
+            assert_eq!(
+                set_the_clock_at_boot(scratch.folder()),
+                expected,
+                "{answer}"
+            );
+        }
     }
 
     #[test]

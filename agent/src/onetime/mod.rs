@@ -41,6 +41,9 @@ const TRUSTED: Duration = Duration::from_secs(30);
 /// The list runs out: it is time to say so.
 const FEW: u64 = 3;
 
+/// No time step is as late as this one.
+const NEVER: u64 = u64::MAX;
+
 /// The one-time doors of a configuration.
 #[derive(Default)]
 pub(crate) struct OneTime {
@@ -58,7 +61,11 @@ struct Keeper {
     /// Its name and method, to know it by after the configuration changed.
     known_as: (String, &'static str),
     material: Result<Material, String>,
+    /// The secret that the memory is about, while the material has none.
+    former_secret: Option<Secret>,
     memory: Memory,
+    /// The memory is ahead of the disk, which was not told yet.
+    is_ahead: bool,
     /// The memory is ahead of the disk, because that failed: how.
     unsaved: Option<String>,
     /// Why nothing opens it at present.
@@ -76,8 +83,10 @@ enum Material {
 enum Memory {
     /// All before this counter, time step or index.
     Next(u64),
-    /// All that was ever acceptable. Time steps only; becomes a number once the clock is believed.
-    Everything,
+    /// All time steps before this one may have been, as nothing was saved; [`NEVER`] as long as
+    /// the clock is not believed. A guess that is made anew when the clock goes back, because
+    /// then it was ahead.
+    Everything(u64),
     /// Nobody knows, for this reason. `is_missing`: there may never have been anything to know.
     Lost { why: String, is_missing: bool },
 }
@@ -126,8 +135,9 @@ impl OneTime {
             .copied()
     }
 
-    /// Has the engine watch the lists' ports, all of them from the beginning, and arms all
-    /// doors. The engine has just been given the doors.
+    /// Has the engine watch the lists' ports, all of them from the beginning, saves what only
+    /// the former configuration's memories knew, and arms all doors. The engine has just been
+    /// given the doors.
     pub(crate) fn begin<const SOURCES: usize>(
         &mut self,
         engine: &mut Engine<SOURCES>,
@@ -136,6 +146,7 @@ impl OneTime {
     ) {
         for keeper in &mut self.keepers {
             keeper.watch(engine);
+            keeper.catch_up(engine.doors(), &mut self.notices);
         }
         for keeper in &mut self.keepers {
             keeper.arm(engine, clock, &mut self.notices);
@@ -207,7 +218,8 @@ impl OneTime {
         let keeper = self.keepers.iter().find(|keeper| keeper.index == index)?;
         let next = match keeper.memory {
             Memory::Next(next) => Some(next),
-            Memory::Everything | Memory::Lost { .. } => None,
+            Memory::Everything(next) => (next != NEVER).then_some(next),
+            Memory::Lost { .. } => None,
         };
         let unsaved = || {
             let why = keeper.unsaved.as_ref()?;
@@ -249,23 +261,55 @@ impl Keeper {
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
             material: Material::load(door, guarded),
+            former_secret: None,
             memory: Memory::load(door, folder),
+            is_ahead: false,
             unsaved: None,
             shut: None,
         }
     }
 
-    /// What the same door's former keeper knew and the disk does not goes on to hold.
+    /// Goes on to hold what the same door's former keeper knew, wherever that was saved and
+    /// whatever became of the file. Another secret begins with what is on the disk.
     fn after(mut self, former: &Self) -> Self {
-        if former.unsaved.is_some() || self.memory == Memory::Everything {
-            self.memory = match (&self.memory, &former.memory) {
-                (Memory::Next(saved), Memory::Next(known)) => Memory::Next(*saved.max(known)),
-                (_, Memory::Next(known)) => Memory::Next(*known),
-                (found, _) => found.clone(),
-            };
-            self.unsaved.clone_from(&former.unsaved);
+        if self.secret().is_none() {
+            self.former_secret = former.secret().cloned();
         }
+        if self.has_other_secret_than(former) {
+            return self;
+        }
+        let memory = self.memory.after(&former.memory);
+        self.is_ahead = former.unsaved.is_some() || memory != self.memory;
+        self.memory = memory;
         self
+    }
+
+    /// What its codes are made from, or were made from until it became unusable.
+    const fn secret(&self) -> Option<&Secret> {
+        match &self.material {
+            Ok(Material::Secret(secret)) => Some(secret),
+            _ => self.former_secret.as_ref(),
+        }
+    }
+
+    fn has_other_secret_than(&self, former: &Self) -> bool {
+        match (self.secret(), former.secret()) {
+            (Some(secret), Some(former)) => !secret.makes_the_codes_of(former),
+            _ => false,
+        }
+    }
+
+    /// Tells the disk what it does not know. A failure is shown until the next use is saved.
+    fn catch_up(&mut self, doors: &[Door], notices: &mut Vec<String>) {
+        if let (true, Memory::Next(next), Some(door)) =
+            (self.is_ahead, &self.memory, doors.get(self.index))
+            && let Err(why) = self.remember(*next, door)
+        {
+            notices.push(format!(
+                "door {}: what was used cannot be saved: {why}",
+                door.name
+            ));
+        }
     }
 
     fn watch<const SOURCES: usize>(&mut self, engine: &mut Engine<SOURCES>) {
@@ -311,14 +355,13 @@ impl Keeper {
         notices: &mut Vec<String>,
     ) -> Result<Armed, String> {
         let material = self.material.as_ref().map_err(Clone::clone)?;
-        if let (Method::Clock { period, skew, .. }, Memory::Everything, None) =
-            (&door.method, &self.memory, clock.distrust)
+        if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
+            (&door.method, &mut self.memory, clock.distrust)
         {
-            self.memory = Memory::Next(after_all(clock, *period, *skew));
+            *before = after_all(clock, *period, *skew).min(*before);
         }
         let next = match &self.memory {
-            Memory::Next(next) => Ok(*next),
-            Memory::Everything => Err(clock.distrust.unwrap_or_default().to_owned()),
+            Memory::Next(next) | Memory::Everything(next) => Ok(*next),
             Memory::Lost { why, .. } => Err(why.clone()),
         };
         match (&door.method, material) {
@@ -376,6 +419,7 @@ impl Keeper {
     /// Makes everything before `next` useless, in memory whatever the disk does.
     fn remember(&mut self, next: u64, door: &Door) -> Result<(), String> {
         self.memory = Memory::Next(next);
+        self.is_ahead = false;
         let saved = state::save(&self.folder, door, next).map_err(|failed| failed.to_string());
         self.unsaved = saved.as_ref().err().cloned();
         saved
@@ -398,11 +442,24 @@ impl Material {
 }
 
 impl Memory {
+    /// What was found on the disk, but nothing that was used before is new again.
+    fn after(&self, former: &Self) -> Self {
+        match (self, former) {
+            (Self::Next(saved), Self::Next(known)) => Self::Next(*saved.max(known)),
+            (_, Self::Next(known)) => Self::Next(*known),
+            (Self::Everything(_), Self::Everything(before)) => Self::Everything(*before),
+            (Self::Next(saved), Self::Everything(before)) if *before != NEVER => {
+                Self::Next(*saved.max(before))
+            }
+            (found, _) => found.clone(),
+        }
+    }
+
     fn load(door: &Door, folder: &Path) -> Self {
         let is_clock = matches!(door.method, Method::Clock { .. });
         match state::load(folder, door) {
             Ok(next) => Self::Next(next),
-            Err(Unfit::Missing(_)) if is_clock => Self::Everything,
+            Err(Unfit::Missing(_)) if is_clock => Self::Everything(NEVER),
             Err(why) => Self::Lost {
                 is_missing: matches!(why, Unfit::Missing(_)),
                 why: format!(
@@ -459,7 +516,7 @@ fn after_all(clock: &WallClock, period: u32, skew: u8) -> u64 {
 fn from_the_future(door: &Door, steps: u64, period: u32) -> String {
     let lead = Duration::from_secs(steps.saturating_mul(u64::from(period)));
     format!(
-        "a code of a time {} ahead of the clock was used; when the clock is right, 'postern resync {}' forgets it",
+        "all codes up to a time {} ahead of the clock are used; when the clock is right, 'postern resync {}' forgets them",
         crate::report::span(lead),
         door.name
     )

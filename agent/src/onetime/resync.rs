@@ -141,7 +141,7 @@ impl Keeper {
                 };
                 let from = match self.memory {
                     Memory::Next(next) => next,
-                    Memory::Everything | Memory::Lost { .. } => 0,
+                    Memory::Everything(_) | Memory::Lost { .. } => 0,
                 };
                 search(code, secret, from, first, second.as_deref())
             }
@@ -151,7 +151,7 @@ impl Keeper {
             (Method::List { .. }, Resync::To(next)) => Ok(*next),
             (Method::List { .. }, Resync::Usual) => match &self.memory {
                 Memory::Next(next) => Ok(*next),
-                Memory::Everything
+                Memory::Everything(_)
                 | Memory::Lost {
                     is_missing: true, ..
                 } => Ok(0),

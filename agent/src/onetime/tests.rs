@@ -73,7 +73,12 @@ impl Lab {
 
     /// What SIGHUP does.
     fn reload(&mut self) {
-        let folder = self.scratch.folder();
+        let folder = self.scratch.folder().to_owned();
+        self.adopt(&folder);
+    }
+
+    /// What a configuration with another `state_dir` does.
+    fn adopt(&mut self, folder: &Path) {
         let one_time = OneTime::load(&self.doors, folder, &self.one_time);
         self.engine
             .configure(self.doors.iter().cloned().collect())
@@ -338,6 +343,81 @@ fn an_agent_and_none_resync_alike() {
 }
 
 #[test]
+fn another_state_dir_and_back_makes_nothing_new() {
+    let mut lab = Lab::seed();
+    let (first, other) = (lab.scratch.folder().to_owned(), Scratch::new());
+    state::save(other.folder(), &lab.doors[0], 0).unwrap();
+    assert!(lab.code(0));
+    lab.adopt(other.folder());
+    assert!(!lab.code(0) && lab.code(1));
+    lab.adopt(&first);
+    assert!(!lab.code(0) && !lab.code(1));
+    assert_eq!(lab.saved(), Some(2), "a crash must not forget it either");
+    lab.restart();
+    assert!(!lab.code(1) && lab.code(2));
+    let fresh = Scratch::new();
+    lab.adopt(fresh.folder());
+    assert_eq!(state::load(fresh.folder(), &lab.doors[0]), Ok(3));
+    lab.adopt(&fresh.path("not made"));
+    assert!(!lab.code(2));
+    assert!(lab.shut().unwrap().contains("cannot be saved"));
+}
+
+#[test]
+fn an_older_memory_is_not_believed_by_an_agent_that_knows_better() {
+    let mut lab = Lab::seed();
+    assert!(lab.code(0) && lab.code(1));
+    for restored in [0, 1] {
+        state::save(lab.scratch.folder(), &lab.doors[0], restored).unwrap();
+        lab.reload();
+        assert!(!lab.code(0) && !lab.code(1));
+        assert_eq!(lab.saved(), Some(2));
+    }
+    lab.scratch.file("ssh", "torn");
+    lab.reload();
+    assert_eq!((lab.shut(), lab.saved()), (None, Some(2)));
+    // Not even if the secret was away meanwhile.
+    fs::remove_file(lab.scratch.path("secret")).unwrap();
+    lab.reload();
+    lab.reload();
+    state::save(lab.scratch.folder(), &lab.doors[0], 0).unwrap();
+    lab.scratch.file("secret", SECRET);
+    lab.reload();
+    assert!(!lab.code(0) && !lab.code(1) && lab.code(2));
+    state::save(lab.scratch.folder(), &lab.doors[0], 9).unwrap();
+    lab.reload();
+    assert!(!lab.code(8) && lab.code(9), "a newer one is");
+}
+
+#[test]
+fn another_secret_begins_with_the_memory_that_is_there() {
+    let mut lab = Lab::seed();
+    assert!(lab.code(0) && lab.code(1));
+    // What `postern keygen` does when it cannot reach the agent.
+    lab.scratch
+        .file("secret", "hex:000102030405060708090a0b0c0d0e0f");
+    state::save(lab.scratch.folder(), &lab.doors[0], 0).unwrap();
+    lab.reload();
+    assert_eq!(lab.one_time.progress(0).unwrap().next, Some(0));
+    assert_eq!(lab.saved(), Some(0));
+}
+
+#[test]
+fn an_older_memory_of_a_list_is_not_believed_either() {
+    let mut lab = Lab::list(AtEnd::Stop);
+    assert!(lab.knocks(&[tcp(1001), tcp(1002)]));
+    state::save(lab.scratch.folder(), &lab.doors[0], 0).unwrap();
+    lab.reload();
+    assert!(!lab.knocks(&[tcp(1001), tcp(1002)]));
+    lab.resync(&Resync::To(0)).unwrap();
+    lab.reload();
+    assert!(
+        lab.knocks(&[tcp(1001), tcp(1002)]),
+        "whoever says it means it"
+    );
+}
+
+#[test]
 fn secrets_are_read_again() {
     let mut lab = Lab::seed();
     let other = "hex:000102030405060708090a0b0c0d0e0f";
@@ -430,6 +510,25 @@ fn without_a_trusted_clock_a_clock_door_stays_shut() {
 }
 
 #[test]
+fn a_clock_ahead_at_boot_shuts_its_door_only_until_it_is_right() {
+    let mut lab = Lab::clock(1);
+    let step = NOON / 30_000;
+    lab.clock = clock(NOON + 7_200_000);
+    lab.restart();
+    lab.reload();
+    assert!(!lab.code(step + 240));
+    lab.set_clock(NOON);
+    assert_eq!((lab.shut(), lab.saved()), (None, None));
+    assert!((step - 1..=step + 1).all(|step| !lab.code(step)));
+    lab.set_clock(NOON + 60_000);
+    assert!(lab.code(step + 2));
+    assert_eq!(lab.saved(), Some(step + 3));
+    lab.set_clock(NOON - 60_000);
+    assert!(!lab.code(step - 1), "what was used stays used");
+    assert!(lab.shut().unwrap().contains("ahead of the clock are used"));
+}
+
+#[test]
 fn a_clock_door_is_armed_anew_when_its_step_ends() {
     let mut lab = Lab::clock(1);
     for (past, wait) in [(0, 30_000), (12_345, 17_655), (29_999, 1)] {
@@ -455,6 +554,17 @@ fn a_reload_does_not_make_the_owner_of_a_clock_door_wait() {
     lab.set_clock(NOON + 30_000);
     lab.reload();
     assert!(lab.code(step + 1));
+}
+
+#[test]
+fn what_a_clock_door_took_for_used_is_not_new_by_an_older_memory() {
+    let mut lab = Lab::clock(1);
+    let step = NOON / 30_000;
+    state::save(lab.scratch.folder(), &lab.doors[0], step).unwrap();
+    lab.reload();
+    assert!((step - 1..=step + 1).all(|step| !lab.code(step)));
+    lab.set_clock(NOON + 30_000);
+    assert!(lab.code(step + 2));
 }
 
 #[test]
