@@ -1,6 +1,6 @@
 //! The control socket: how the verbs reach a running agent.
 //!
-//! One request line, one answer: `ok` or `failed` on the first line, then text. Only the
+//! One request line, one answer: `ok` and a length or `failed` on the first line, then text. Only the
 //! owner of the agent (root) may connect. A request is at most [`MAX_REQUEST`] bytes, at
 //! most [`MAX_CLIENTS`] wait at a time; one more is turned away, and one that says nothing
 //! for [`PATIENCE`] is hung up on.
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use postern_core::time::{Duration, Instant};
 
 use crate::onetime::Resync;
-use crate::sys::unix::Listener;
+use crate::sys::unix::{self, Listener};
 
 pub(crate) const MAX_CLIENTS: usize = 8;
 const MAX_REQUEST: usize = 4096;
@@ -125,7 +125,7 @@ fn unless_dash<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<O
 
 /// Asks the agent behind `socket`; `None` where no agent listens.
 pub(crate) fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>> {
-    let mut stream = match UnixStream::connect(socket) {
+    let mut stream = match unix::connect(socket) {
         Ok(stream) => stream,
         Err(error)
             if matches!(
@@ -138,15 +138,26 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>
         Err(error) => return Err(error),
     };
     // Longer than the agent needs for anything it does; it may also be stopped.
-    let patience = core::time::Duration::from_secs(5);
+    let patience = core::time::Duration::from_secs(3);
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.write_all(format!("{}\n", request.encode()).as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    match answer.split_once('\n') {
-        Some(("ok", text)) => Ok(Some(Ok(text.into()))),
-        Some(("failed", text)) => Ok(Some(Err(text.trim_end().into()))),
+    understand(&answer).map(Some)
+}
+
+/// An answer says how long it is, so that one that broke off is known.
+fn understand(answer: &str) -> io::Result<Answer> {
+    let (first, text) = answer.split_once('\n').unwrap_or((answer, ""));
+    if first == "failed" {
+        return Ok(Err(text.trim_end().into()));
+    }
+    let length = first
+        .strip_prefix("ok ")
+        .and_then(|length| length.parse().ok());
+    match length {
+        Some(length) if text.len() == length => Ok(Ok(text.into())),
         _ => Err(ErrorKind::UnexpectedEof.into()),
     }
 }
@@ -230,7 +241,7 @@ impl Caller {
     /// verb reports that the answer broke off.
     pub(crate) fn answer(mut self, answer: &Answer) {
         let text = match answer {
-            Ok(text) => format!("ok\n{text}"),
+            Ok(text) => format!("ok {}\n{text}", text.len()),
             Err(why) => format!("failed\n{why}\n"),
         };
         _ = self.stream.write_all(text.as_bytes());
@@ -317,6 +328,15 @@ mod tests {
         Request::Resync {
             door: "ssh".into(),
             how,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_known() {
+        assert_eq!(understand("ok 5\nhello").unwrap(), Ok("hello".into()));
+        assert_eq!(understand("failed\nno\n").unwrap(), Err("no".into()));
+        for broken in ["", "ok", "ok 5\nhell", "ok 5\nhello!", "ok x\n", "okay"] {
+            assert!(understand(broken).is_err(), "{broken}");
         }
     }
 

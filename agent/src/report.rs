@@ -11,8 +11,11 @@ use crate::firewall::{Firewall, Grant, Refusal, Who};
 use crate::onetime::Progress;
 use crate::source::nflog::Losses;
 
-/// Attempts that are listed one by one; a flood has more, and those are only counted.
-const LISTED: usize = 100;
+/// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
+const LISTED: usize = 20;
+/// Grants that are listed one by one for a door. With [`LISTED`], it keeps the report of as many
+/// doors as there can be within what a socket's buffer takes.
+const LISTED_GRANTS: usize = 20;
 
 /// The state of everything, at one moment.
 pub(crate) struct Report {
@@ -93,11 +96,15 @@ impl Report {
         for door in &self.doors {
             door.text(&mut text);
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
-            for grant in grants {
+            for grant in grants.clone().take(LISTED_GRANTS) {
                 let left = grant
                     .remaining
                     .map_or("no end".into(), |left| format!("{} left", span(left)));
                 _ = writeln!(text, "  open for {}, {left}", whom(&grant.who));
+            }
+            let more = grants.count().saturating_sub(LISTED_GRANTS);
+            if more > 0 {
+                _ = writeln!(text, "  open for {more} more");
             }
             if let Some(agent) = &self.agent {
                 agent.underway_text(&door.name, &self.doors, &mut text);
@@ -115,7 +122,8 @@ impl Report {
         }
         let doors = self.doors.iter().map(|door| {
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
-            let grants = list(grants.map(|grant| {
+            let total = grants.clone().count();
+            let grants = list(grants.take(LISTED_GRANTS).map(|grant| {
                 let (kind, whom) = match &grant.who {
                     Who::Network(network) => ("source", network.to_string()),
                     Who::Anyone { interface } => ("interface", interface.clone()),
@@ -129,7 +137,7 @@ impl Report {
                 )
             }));
             format!(
-                "{{\"name\":{}{},\"grants\":{grants}}}",
+                "{{\"name\":{}{},\"grants_total\":{total},\"grants\":{grants}}}",
                 quoted(&door.name),
                 door.json()
             )

@@ -1,5 +1,6 @@
 //! The ways back in for someone at the console, with the agent alive and with the agent dead.
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,21 +27,35 @@ fn main() -> ExitCode {
 enum State {
     Alive,
     Dead,
+    /// Stopped, with as many callers before the verbs as its queue takes.
+    Hanging,
 }
 
-/// Runs `body` on a router whose agent lives or was killed, under the guards that it asks for.
+const STATES: [State; 3] = [State::Alive, State::Dead, State::Hanging];
+/// The queue of the control socket holds one more than it was asked for.
+const QUEUE: usize = 17;
+
+/// Runs `body` on a router whose agent lives, was killed or hangs, under the guards that it asks
+/// for.
 fn with_agent(guards: &[Guard], body: impl Fn(&Topology, &Setup)) {
     for (guard, state) in guards
         .iter()
-        .flat_map(|guard| [(*guard, State::Alive), (*guard, State::Dead)])
+        .flat_map(|guard| STATES.map(|state| (*guard, state)))
     {
         in_case_of((guard, state), || {
             let net = Topology::new();
             let _ssh = Service::tcp(&net.router.namespace, 22);
             let setup = Setup::new(&net.router, guard, SSH_DOOR);
             let agent = Some(setup.start(&net.router));
+            let mut callers = Vec::new();
             let _alive = agent.and_then(|agent| match state {
                 State::Alive => Some(agent),
+                State::Hanging => {
+                    agent.hang();
+                    let call = || UnixStream::connect(setup.path("control")).expect("a queue");
+                    callers.extend((0..QUEUE).map(|_| call()));
+                    Some(agent)
+                }
                 State::Dead => {
                     Agent::kill(agent);
                     None

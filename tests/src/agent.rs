@@ -258,6 +258,11 @@ impl<'t> Agent<'t> {
         self.process.wait(SOON)
     }
 
+    /// Has it hang (SIGSTOP) until it is killed.
+    pub fn hang(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
     /// Kills it (SIGKILL), and waits until it is gone.
     pub fn kill(mut self) {
         self.process.signal(Signal::SIGKILL);

@@ -155,6 +155,18 @@ fn is_answered(address: &Address) -> io::Result<bool> {
     }
 }
 
+/// Connects to a listener, without waiting for it: one whose queue is full, because it hangs,
+/// is `WouldBlock` (connect(2), EAGAIN).
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let address = Address::new(path)?;
+    let socket = socket()?;
+    // SAFETY: the address is valid for its length, and `socket` is open.
+    check(unsafe { libc::connect(socket.as_raw_fd(), address.pointer(), address.length) })?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 fn socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes numbers only.
