@@ -397,11 +397,16 @@ fn act(
                 format!("door {name}: not opened for {source}: its use cannot be saved: {why}")
             }),
             Err(Withheld::OtherDoor) => {
-                let why = "the same knocks opened another one-time door; these can be repeated";
+                let why = "the same knocks opened another one-time door";
                 journal.say(now, || {
                     format!("door {}: not opened for {source}: {why}", door.name)
                 });
-                one_time.spare(engine, index, &WallClock::now());
+                let name = door.name.clone();
+                if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
+                    journal.say(now, || {
+                        format!("door {name}: its use cannot be saved: {why}")
+                    });
+                }
             }
         }
     }

@@ -64,6 +64,8 @@ struct Keeper {
     /// The secret that the memory is about, while the material has none.
     former_secret: Option<Secret>,
     memory: Memory,
+    /// The first counter or index beyond those that the engine was told.
+    armed_until: u64,
     /// The memory is ahead of the disk, which was not told yet.
     is_ahead: bool,
     /// The memory is ahead of the disk, because that failed: how.
@@ -201,16 +203,21 @@ impl OneTime {
         saved
     }
 
-    /// Arms a door anew whose code the engine took and nobody remembered: it did not open.
-    pub(crate) fn spare<const SOURCES: usize>(
+    /// Remembers that the door's code was used although the door does not open: it was shown
+    /// to whoever listens.
+    pub(crate) fn waste<const SOURCES: usize>(
         &mut self,
         engine: &mut Engine<SOURCES>,
         index: usize,
         clock: &WallClock,
-    ) {
-        if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.index == index) {
-            keeper.arm(engine, clock, &mut self.notices);
-        }
+    ) -> Result<(), String> {
+        let keeper = self.keepers.iter().find(|keeper| keeper.index == index);
+        let next = keeper.map(|keeper| keeper.next_of(engine.armed(index)));
+        let spent = Spent {
+            door: index,
+            counter: next.unwrap_or_default().saturating_sub(1),
+        };
+        self.spend(engine, spent, clock)
     }
 
     /// How far the door is; `None` where its method is not a one-time method.
@@ -263,6 +270,7 @@ impl Keeper {
             material: Material::load(door, guarded),
             former_secret: None,
             memory: Memory::load(door, folder),
+            armed_until: 0,
             is_ahead: false,
             unsaved: None,
             shut: None,
@@ -337,6 +345,7 @@ impl Keeper {
             Ok(armed) => (armed, None),
             Err(why) => (Armed::Shut, Some(why)),
         };
+        self.armed_until = end_of(&armed).unwrap_or(self.armed_until);
         engine.arm(self.index, armed);
         if shut != self.shut {
             notices.push(match &shut {
@@ -397,6 +406,16 @@ impl Keeper {
                 Ok(sequence.map_or(Armed::Shut, |sequence| Armed::Sequence(next, sequence)))
             }
             _ => Err("it was loaded for another method".into()),
+        }
+    }
+
+    /// What is next once the engine has taken a code, and this is what it left.
+    fn next_of(&self, left: &Armed) -> u64 {
+        match left {
+            Armed::Codes(codes) => codes
+                .first()
+                .map_or(self.armed_until, |first| first.counter),
+            Armed::Sequence(..) | Armed::Shut => self.armed_until,
         }
     }
 
@@ -497,6 +516,16 @@ fn codes(code: &Code, secret: &Secret, counters: Range<u64>) -> Armed {
         }
     }
     Armed::Codes(codes)
+}
+
+/// The first counter or index beyond.
+fn end_of(armed: &Armed) -> Option<u64> {
+    let last = match armed {
+        Armed::Shut => None,
+        Armed::Codes(codes) => codes.last().map(|last| last.counter),
+        Armed::Sequence(index, _) => Some(*index),
+    };
+    last.map(|last| last.saturating_add(1))
 }
 
 /// The time steps whose codes are acceptable, as far as time goes.

@@ -111,6 +111,9 @@ impl Lab {
                     .one_time
                     .spend(&mut self.engine, spent, &self.clock)
                     .is_ok();
+                for index in decision.open.filter(|index| *index != spent.door) {
+                    _ = self.one_time.waste(&mut self.engine, index, &self.clock);
+                }
             }
         }
         // Whatever was begun is forgotten, so that every call is an attempt of its own.
@@ -658,6 +661,58 @@ fn a_bad_list_shuts_its_door_alone() {
     assert!(lab.shut().unwrap().contains("bad:1:6: tcp:22 is guarded"));
     let knocks = knocks_of(&lab.doors[1], 0);
     assert!(lab.knocks(&knocks));
+}
+
+#[test]
+fn knocks_that_open_two_doors_are_used_at_both() {
+    let code = |scratch: &Scratch| seed_door_with("code", &text(scratch.path("secret")));
+    let list = |scratch: &Scratch, name: &str, content: &str| {
+        list_door_with(
+            name,
+            &text(scratch.file(&format!("{name}.list"), content)),
+            AtEnd::Stop,
+        )
+    };
+    // What the third code asks for.
+    let content = "10359 udp:10152\n1003 1004\n";
+    let pairs: [fn(Door, Door) -> Vec<Door>; 2] =
+        [|code, list| vec![code, list], |code, list| vec![list, code]];
+    for pair in pairs {
+        let mut lab = Lab::new(|scratch| pair(code(scratch), list(scratch, "list", content)));
+        for door in &lab.doors {
+            state::save(lab.scratch.folder(), door, 0).unwrap();
+        }
+        lab.restart();
+        let knocks = [tcp(10_359), udp(10_152)];
+        assert!(lab.knocks(&knocks));
+        let saved = |lab: &Lab, name: &str| {
+            let door = lab.doors.iter().find(|door| door.name == name).unwrap();
+            state::load(lab.scratch.folder(), door)
+        };
+        assert_eq!((saved(&lab, "code"), saved(&lab, "list")), (Ok(3), Ok(1)));
+        assert!(!lab.knocks(&knocks));
+        lab.restart();
+        assert!(!lab.knocks(&knocks));
+        assert!(lab.knocks(&[tcp(1003), tcp(1004)]), "the next goes on");
+    }
+}
+
+#[test]
+fn the_last_acceptable_code_can_be_used_at_two_doors() {
+    let mut lab = Lab::new(|scratch| {
+        let list = scratch.file("last.list", "10338 udp:10314\n");
+        vec![
+            seed_door_with("ssh", &text(scratch.path("secret"))),
+            list_door_with("list", &text(list), AtEnd::Stop),
+        ]
+    });
+    for door in &lab.doors {
+        state::save(lab.scratch.folder(), door, 0).unwrap();
+    }
+    lab.restart();
+    assert!(lab.knocks(&[tcp(10_338), udp(10_314)]));
+    assert_eq!(lab.saved(), Some(5));
+    assert!(!lab.code(4) && lab.code(5));
 }
 
 #[test]
