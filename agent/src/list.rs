@@ -20,6 +20,7 @@ pub(crate) const MAX_FILE: usize = 64 << 10;
 const MAX_MISTAKES: usize = 20;
 
 /// Sequences to be used in turn; at least one.
+#[derive(PartialEq, Eq)]
 pub(crate) struct List {
     /// One behind the other.
     knocks: Vec<Port>,

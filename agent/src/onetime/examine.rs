@@ -6,7 +6,7 @@ use postern_core::config::Config;
 use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 
-use super::secret_of;
+use super::{OneTime, secret_of};
 use crate::list::{List, Unusable};
 use crate::private_file::Unfit;
 use crate::state;
@@ -25,13 +25,25 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let folder = Path::new(config.global.state_dir.as_str());
     let guarded = super::guarded(&config.doors);
     let one_time = config.doors.iter().filter(|door| door.method.is_one_time());
-    one_time
-        .flat_map(|door| {
-            let mut findings = material(door, &guarded);
-            findings.extend(memory(door, folder));
-            findings
+    let of_one = one_time.flat_map(|door| {
+        let mut findings = material(door, &guarded);
+        findings.extend(memory(door, folder));
+        findings
+    });
+    of_one.chain(shared(&config.doors, folder)).collect()
+}
+
+fn shared(doors: &[Door], folder: &Path) -> Vec<Finding> {
+    let loaded = OneTime::load(doors, folder, &OneTime::default());
+    let shared = loaded.keepers.into_iter().filter_map(|keeper| {
+        let (name, _) = keeper.known_as;
+        let why = keeper.shared?;
+        Some(Finding {
+            is_mistake: true,
+            text: format!("door {name}: {why}"),
         })
-        .collect()
+    });
+    shared.collect()
 }
 
 fn material(door: &Door, guarded: &[Port]) -> Vec<Finding> {

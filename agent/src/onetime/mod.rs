@@ -61,6 +61,8 @@ struct Keeper {
     /// Its name and method, to know it by after the configuration changed.
     known_as: (String, &'static str),
     material: Result<Material, String>,
+    /// Why the material is of no use: it is another door's too.
+    shared: Option<String>,
     /// The secret that the memory is about, while the material has none.
     former_secret: Option<Secret>,
     memory: Memory,
@@ -120,10 +122,31 @@ impl OneTime {
                 None => keeper,
             }
         });
-        Self {
+        let mut one_time = Self {
             keepers: keepers.collect(),
             ..Self::default()
+        };
+        one_time.find_shared();
+        one_time
+    }
+
+    /// Of the doors with one material, whatever their files are called, the first alone uses it:
+    /// each has a memory of its own, and knocks that opened one would open the next. Returns
+    /// the doors for which this changed.
+    fn find_shared(&mut self) -> Vec<usize> {
+        let mut changed = Vec::new();
+        for position in 0..self.keepers.len() {
+            let (before, rest) = self.keepers.split_at_mut(position);
+            let Some(keeper) = rest.first_mut() else {
+                continue;
+            };
+            let shared = before.iter().find_map(|other| keeper.shares_with(other));
+            if shared != keeper.shared {
+                keeper.shared = shared;
+                changed.push(keeper.index);
+            }
         }
+        changed
     }
 
     /// Every port that a list names: the firewall has to show knocks on them to the agent.
@@ -268,6 +291,7 @@ impl Keeper {
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
             material: Material::load(door, guarded),
+            shared: None,
             former_secret: None,
             memory: Memory::load(door, folder),
             armed_until: 0,
@@ -290,6 +314,27 @@ impl Keeper {
         self.is_ahead = former.unsaved.is_some() || memory != self.memory;
         self.memory = memory;
         self
+    }
+
+    /// Why it cannot be used beside the other.
+    fn shares_with(&self, other: &Self) -> Option<String> {
+        let ((name, _), (other_name, _)) = (&self.known_as, &other.known_as);
+        match (&self.material, &other.material) {
+            (Ok(Material::Secret(secret)), Ok(Material::Secret(others)))
+                if secret.makes_the_codes_of(others) =>
+            {
+                Some(format!(
+                    "its secret is that of door {other_name} too, so a code could open both; \
+                     give it a file of its own, in which 'postern keygen {name}' makes another"
+                ))
+            }
+            (Ok(Material::List(list)), Ok(Material::List(others))) if list == others => {
+                Some(format!(
+                    "its list is that of door {other_name} too, so a sequence could open both; give it one of its own"
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// What its codes are made from, or were made from until it became unusable.
@@ -364,6 +409,9 @@ impl Keeper {
         notices: &mut Vec<String>,
     ) -> Result<Armed, String> {
         let material = self.material.as_ref().map_err(Clone::clone)?;
+        if let Some(why) = &self.shared {
+            return Err(why.clone());
+        }
         if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
             (&door.method, &mut self.memory, clock.distrust)
         {

@@ -93,6 +93,9 @@ impl OneTime {
             shut: keeper.shut.take(),
             ..Keeper::load(index, door, &keeper.folder, &guarded)
         };
+        for other in self.find_shared() {
+            self.arm_again(engine, other, now, clock);
+        }
         self.arm_again(engine, index, now, clock)
             .map_or(Ok(()), Err)
     }

@@ -664,6 +664,92 @@ fn a_bad_list_shuts_its_door_alone() {
 }
 
 #[test]
+fn doors_that_share_a_secret_by_any_name_do_not_share_a_code() {
+    let others: [fn(&Scratch) -> PathBuf; 4] = [
+        |scratch| scratch.folder().join("./secret"),
+        |scratch| {
+            let link = scratch.path("symbolic");
+            std::os::unix::fs::symlink(scratch.path("secret"), &link).unwrap();
+            link
+        },
+        |scratch| {
+            fs::hard_link(scratch.path("secret"), scratch.path("hard")).unwrap();
+            scratch.path("hard")
+        },
+        |scratch| scratch.file("copy", "hex:3132333435363738393031323334353637383930"),
+    ];
+    for other in others {
+        let mut lab = Lab::new(|scratch| {
+            let file = text(other(scratch));
+            let secret = text(scratch.path("secret"));
+            vec![seed_door_with("ssh", &secret), seed_door_with("web", &file)]
+        });
+        for door in &lab.doors {
+            state::save(lab.scratch.folder(), door, 0).unwrap();
+        }
+        lab.restart();
+        assert_eq!(lab.shut(), None);
+        let why = lab.one_time.progress(1).unwrap().shut.unwrap();
+        assert!(
+            why.contains("that of door ssh") && why.contains("'postern keygen web' makes another"),
+            "{why}"
+        );
+        assert!(lab.code(0) && !lab.code(0));
+        lab.reload();
+        assert!(!lab.code(0) && lab.code(1));
+    }
+}
+
+#[test]
+fn a_secret_of_its_own_opens_a_door_that_shared_one() {
+    let mut lab = Lab::new(|scratch| {
+        let (secret, copy) = (scratch.path("secret"), scratch.file("copy", SECRET));
+        vec![
+            seed_door_with("ssh", &text(secret)),
+            seed_door_with("web", &text(copy)),
+        ]
+    });
+    for door in &lab.doors {
+        state::save(lab.scratch.folder(), door, 0).unwrap();
+    }
+    lab.restart();
+    let shut = |lab: &Lab| [0, 1].map(|door| lab.one_time.progress(door).unwrap().shut.is_some());
+    let mut replace = |file: &str, door: &str, secret: &str| {
+        lab.scratch.file(file, secret);
+        let (engine, now, clock) = (&mut lab.engine, lab.now, lab.clock);
+        _ = lab.one_time.reread(engine, door, now, &clock);
+        shut(&lab)
+    };
+    let other = "hex:000102030405060708090a0b0c0d0e0f";
+    assert_eq!(replace("secret", "ssh", SECRET), [false, true]);
+    assert_eq!(replace("secret", "ssh", other), [false, false]);
+    assert_eq!(replace("secret", "ssh", SECRET), [false, true]);
+    assert_eq!(replace("copy", "web", other), [false, false]);
+}
+
+#[test]
+fn doors_with_equal_lists_do_not_share_a_sequence() {
+    let mut lab = Lab::new(|scratch| {
+        let copy = scratch.file(
+            "copy",
+            "# Spelt otherwise\n1001:tcp,1002\n1003 1004\n1005 1006\n1007 1008",
+        );
+        vec![
+            list_door_with("ssh", &text(scratch.path("list")), AtEnd::Stop),
+            list_door_with("web", &text(copy), AtEnd::Stop),
+        ]
+    });
+    for door in &lab.doors {
+        state::save(lab.scratch.folder(), door, 0).unwrap();
+    }
+    lab.restart();
+    let why = lab.one_time.progress(1).unwrap().shut.unwrap();
+    assert!(why.contains("its list is that of door ssh"), "{why}");
+    let knocks = [tcp(1001), tcp(1002)];
+    assert!(lab.knocks(&knocks) && !lab.knocks(&knocks));
+}
+
+#[test]
 fn knocks_that_open_two_doors_are_used_at_both() {
     let code = |scratch: &Scratch| seed_door_with("code", &text(scratch.path("secret")));
     let list = |scratch: &Scratch, name: &str, content: &str| {
