@@ -163,7 +163,7 @@ struct Plan {
 }
 
 const BRIEF: Duration = Duration::from_secs(2);
-/// A knock that has not opened a door by then was lost.
+/// A knock of which the kernel has not heard by then was lost.
 const LOST: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(60);
 /// How many sequences a list has: more than are used.
@@ -390,7 +390,7 @@ impl Door {
 /// One network, one agent, all doors. Its parts are ended in this order.
 struct Stage {
     _agent: Process,
-    _services: (Vec<Listener>, Vec<Service>),
+    services: (Vec<Listener>, Vec<Service>),
     doors: Vec<Door>,
     setup: Setup,
     sender: Sender,
@@ -415,7 +415,7 @@ impl Stage {
         }
         Self {
             _agent: setup.start(&net.router).into_process(),
-            _services: serve(&net.router, &plans),
+            services: serve(&net.router, &plans),
             doors,
             setup,
             sender: Sender::new(&net.client.namespace),
@@ -658,8 +658,10 @@ impl Visit<'_> {
         };
         for _ in 1..tries {
             self.knock(knocks);
-            if try_poll(LOST, || self.expect(Answer::Open).ok()).is_some() {
-                return Ok(());
+            let router = &self.stage.net.router.namespace;
+            let granted = || nft::expiry(router, "inet postern", self.source());
+            if try_poll(LOST, granted).is_some() {
+                return self.await_answer(Answer::Open);
             }
         }
         self.knock(knocks);
@@ -668,6 +670,8 @@ impl Visit<'_> {
 
     /// What each of the guarded ports answers.
     fn answers(self, host: &Host, source: IpAddr) -> Vec<Answer> {
+        let (listeners, _) = &self.stage.services;
+        listeners.iter().for_each(Listener::hang_up);
         let guards = self.door.plan.guards();
         let answer = |guard: &Knock| {
             let to = self.stage.net.router.port(self.family, guard.port());
@@ -688,7 +692,7 @@ impl Visit<'_> {
     }
 
     fn await_answer(self, expected: Answer) -> Result<(), String> {
-        let found = try_poll(SOON, || self.expect(expected).ok());
+        let found = try_poll(SOON + BRIEF, || self.expect(expected).ok());
         found.ok_or_else(|| format!("it never was {expected:?}"))
     }
 }

@@ -102,15 +102,21 @@ impl Drop for Service {
 
 /// A TCP service that takes connections and says nothing; it needs no thread.
 #[derive(Debug)]
-pub struct Listener(
-    #[expect(dead_code, reason = "it listens for as long as it is there")] TcpListener,
-);
+pub struct Listener(TcpListener);
 
 impl Listener {
     /// Listens on both families.
     pub fn new(namespace: &Namespace, port: u16) -> Self {
         let bound = namespace.enter(|| TcpListener::bind(any(port)));
-        Self(bound.expect("bind a TCP port"))
+        let listener = bound.expect("bind a TCP port");
+        listener.set_nonblocking(true).expect("do not block");
+        Self(listener)
+    }
+
+    /// Takes the connections that were made, and hangs up: a full queue would look like a shut
+    /// port.
+    pub fn hang_up(&self) {
+        while self.0.accept().is_ok() {}
     }
 }
 
