@@ -395,6 +395,31 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_not_believed_is_named() {
+        let door = |shut: Option<&str>| DoorReport {
+            name: "ssh".into(),
+            details: None,
+            progress: Some(Progress {
+                next: None,
+                shut: shut.map(Into::into),
+            }),
+        };
+        let text = |door: &DoorReport| {
+            let mut text = String::new();
+            door.text(&mut text);
+            text
+        };
+        let (shut, open) = (door(Some("the clock is not set: so")), door(None));
+        assert_eq!(text(&shut), "door ssh\n  shut: the clock is not set: so\n");
+        assert_eq!(
+            shut.json(),
+            ",\"next\":null,\"shut\":\"the clock is not set: so\""
+        );
+        assert_eq!(text(&open), "door ssh\n");
+        assert_eq!(open.json(), ",\"next\":null,\"shut\":null");
+    }
+
+    #[test]
     fn strings_cannot_break_out_of_json() {
         assert_eq!(quoted("a\"b\\c\n\u{1b}"), "\"a\\\"b\\\\c\\u000a\\u001b\"");
     }

@@ -24,6 +24,9 @@ fn main() -> ExitCode {
         no_sequence_works_twice_whatever_call_was_the_last needs "strace",
         a_damaged_memory_shuts_its_door_and_no_other needs "oathtool",
         only_a_success_is_written needs "oathtool",
+        knocks_of_two_doors_are_used_at_both,
+        a_secret_under_two_names_opens_one_door needs "oathtool",
+        lists_are_guarded_without_an_agent_too,
     ])
 }
 
@@ -340,6 +343,77 @@ fn only_a_success_is_written() {
     assert_eq!(changed, ["", "seed"]);
     agent.kill();
     assert_eq!(traces(&stage), after);
+}
+
+fn knocks_of_two_doors_are_used_at_both() {
+    let other = LIST_DOOR
+        .replace("'list'", "'other'")
+        .replace("list.list", "other.list")
+        .replace("2203", "2204");
+    let stage = Stage::new(&format!("{LIST_DOOR}{other}"));
+    let common = "tcp:30000 tcp:30001\n";
+    let write = |name, own: &str| stage.setup.write_private(name, &format!("{common}{own}"));
+    write("list.list", "tcp:30002 tcp:30003\n");
+    write("other.list", "tcp:30004 tcp:30005\n");
+    for door in ["list", "other"] {
+        stage.verb("resync", &[door]);
+    }
+    let knocks = [30_000, 30_001].map(Knock::Tcp);
+    let mut agent = stage.setup.start(&stage.net.router);
+    stage.expect_open(&knocks);
+    assert!(!stage.opens(&knocks), "the other door's was not used");
+    for (door, memory) in ["list", "other"].map(|door| (door, format!("state/{door}"))) {
+        let memory = fs::read_to_string(stage.setup.path(&memory)).expect("a memory");
+        assert!(memory.contains("\nnext 1\n"), "{door}: {memory}");
+    }
+    agent.kill();
+    agent = stage.setup.start(&stage.net.router);
+    assert!(!stage.opens(&knocks));
+    for own in [30_002, 30_004] {
+        stage.expect_open(&[own, own + 1].map(Knock::Tcp));
+    }
+    agent.stop();
+}
+
+fn a_secret_under_two_names_opens_one_door() {
+    let other = SEED_DOOR
+        .replace("'seed'", "'other'")
+        .replace("@/seed.secret", "@/./seed.secret")
+        .replace("2201", "2204")
+        .replace("10000", "12000");
+    let stage = Stage::new(&format!("{SEED_DOOR}{other}"));
+    let app = App::scan(&stage.verb("keygen", &["seed"]));
+    stage.verb("resync", &["other", "--to", "0"]);
+    let _agent = stage.setup.start(&stage.net.router);
+    let status = stage.verb("status", &[]);
+    assert!(
+        status.contains("shut: its secret is that of door seed"),
+        "{status}"
+    );
+    let check = stage.setup.verb(&stage.net.router, "check", &[]);
+    assert!(
+        check.status == 1 && check.stderr.contains("door other: its secret"),
+        "{}",
+        check.stderr
+    );
+    stage.expect_open(&code(&app, 0, 10_000));
+    assert!(!stage.opens(&code(&app, 0, 12_000)));
+    stage.expect_open(&code(&app, 1, 10_000));
+}
+
+fn lists_are_guarded_without_an_agent_too() {
+    let stage = Stage::new(LIST_DOOR);
+    write_list(&stage);
+    stage.verb("resync", &["list"]);
+    stage.verb("apply", &[]);
+    let alone = nft::settled_table(&stage.net.router.namespace, "inet postern").expect("a guard");
+    for port in 30_000..30_000 + 3 * SEQUENCES {
+        assert!(alone.contains(&format!("{port} : goto knock")), "{alone}");
+    }
+    let agent = stage.setup.start(&stage.net.router);
+    let guided = nft::settled_table(&stage.net.router.namespace, "inet postern").expect("a guard");
+    assert_eq!(alone, guided);
+    agent.stop();
 }
 
 /// Half the code, numbers without a meaning, and the wrong sequence of the list.

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         a_counter_code_opens_once_and_spends_those_before_it needs "oathtool" "nc",
         a_counter_beyond_the_window_is_found_again needs "oathtool" "nc",
         a_new_secret_replaces_the_old_one needs "oathtool" "nc",
+        status_says_why_a_clock_door_is_shut,
     ])
 }
 
@@ -202,6 +203,42 @@ fn a_new_secret_replaces_the_old_one() {
     assert_ne!(old.secret(), new.secret());
     stage.expect_refusal(&old.code(1));
     stage.expect_open(&new.code(0));
+}
+
+fn status_says_why_a_clock_door_is_shut() {
+    let stage = Stage::clock(Family::V4, Knock::Tcp);
+    let agent = stage.setup.start(&stage.net.router);
+    let json = || {
+        stage
+            .setup
+            .verb(&stage.net.router, "status", &["--json"])
+            .ok()
+    };
+    let expect_shut = |why: &str| {
+        let (text, json) = (stage.status(), json());
+        let line = text.lines().find(|line| line.starts_with("  shut: "));
+        assert!(line.is_some_and(|line| line.contains(why)), "{text}");
+        let (_, shut) = json.split_once("\"shut\":\"").unwrap_or_default();
+        assert!(
+            shut.split('"')
+                .next()
+                .is_some_and(|shut| shut.contains(why)),
+            "{json}"
+        );
+    };
+    let expect_usable = || {
+        assert!(!stage.status().contains("shut: "), "{}", stage.status());
+        assert!(json().contains("\"shut\":null"), "{}", json());
+    };
+    expect_shut("ssh.secret: there is no such file; 'postern keygen ssh' makes a secret");
+    stage.keygen(&[]);
+    expect_usable();
+    agent.stop();
+    std::fs::write(stage.setup.path("state/ssh"), "torn").expect("damage the memory");
+    let _agent = stage.setup.start(&stage.net.router);
+    expect_shut("'postern resync ssh' takes everything up to now for used");
+    stage.setup.verb(&stage.net.router, "resync", &["ssh"]).ok();
+    expect_usable();
 }
 
 fn oathtool(arguments: &[&str]) -> String {
