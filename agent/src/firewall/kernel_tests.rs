@@ -104,7 +104,7 @@ fn networks_of_every_size_are_written_as_nft_writes_them() {
 
 /// What nft says about expressions and elements, without the order of elements, which is a
 /// hash table's, and without the handles of rules.
-fn comparable(debug: Option<String>) -> Vec<String> {
+pub(super) fn comparable(debug: Option<String>) -> Vec<String> {
     let mut lines: Vec<String> = debug
         .unwrap()
         .lines()

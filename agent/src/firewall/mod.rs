@@ -1,6 +1,7 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
-//! `ruleset` and `ports` say what the table looks like, `text` and `objects` render it,
+//! `ruleset` and `ports` say what the table looks like. `text` renders it as a script; for the
+//! kernel, `lowering` makes it `expression`s and `message`s, which `libnftnl` writes into one `transaction`.
 //! `channel` speaks `netlink` with the kernel, `replacing` swaps one table for another, `grants` are what doors are opened with. The
 //! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
@@ -8,6 +9,9 @@ mod channel;
 mod elements;
 #[cfg(test)]
 mod examples;
+mod expression;
+#[cfg(test)]
+mod expression_tests;
 #[cfg(test)]
 mod golden_tests;
 mod grants;
@@ -15,6 +19,9 @@ mod grants;
 mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
+mod libnftnl;
+mod lowering;
+mod message;
 mod netlink;
 mod network;
 mod objects;
@@ -28,6 +35,7 @@ mod replacing;
 mod replacing_tests;
 mod ruleset;
 mod text;
+mod transaction;
 
 use core::net::IpAddr;
 use std::io;

@@ -318,13 +318,22 @@ pub(super) fn as_u32(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
 }
 
+/// nft's `enum byteorder` (include/datatype.h) of a set's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyOrder {
+    /// Several fields are concatenated.
+    Mixed = 0,
+    /// A number of the host, for which nft also takes a name of an interface.
+    Host = 1,
+    /// As in packets.
+    Network = 2,
+}
+
 /// User data of a set, as nft writes and needs it: without the byte order of the keys it
 /// shows names of interfaces as nothing. `None` if the comment is too long.
-pub(super) fn user_data(host_order: bool, comment: Option<&str>) -> Option<Vec<u8>> {
-    // nft's `enum byteorder` (include/datatype.h).
-    let order: u32 = if host_order { 1 } else { 2 };
+pub(super) fn user_data(order: KeyOrder, comment: Option<&str>) -> Option<Vec<u8>> {
     let mut data = vec![nfta::KEY_BYTE_ORDER, 4];
-    data.extend_from_slice(&order.to_ne_bytes());
+    data.extend_from_slice(&(order as u32).to_ne_bytes());
     if let Some(comment) = comment {
         data.extend([nfta::COMMENT, u8::try_from(comment.len() + 1).ok()?]);
         data.extend_from_slice(comment.as_bytes());

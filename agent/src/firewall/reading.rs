@@ -3,9 +3,9 @@
 use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
+use super::message::Lasting;
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
 use super::ruleset::TABLE;
-use crate::sys::nftnl::Lasting;
 
 /// The most sets and chains of the table, and elements of one set, that are read: more than any table
 /// of ours has.

@@ -1,10 +1,13 @@
 //! One table in place of another: in one transaction, with no moment in which there is none.
 
 use super::channel::Failure;
-use super::objects::{Kept, Object, Parts, replacement};
+use super::libnftnl::Libnftnl;
+use super::lowering;
+use super::objects::Object;
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::ruleset::{self, INPUT, Table};
+use super::transaction::{Kept, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -66,17 +69,18 @@ impl Firewall {
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
         let first = self.channel.reserve(0);
-        let batch = replacement(table, kept, first, generation, parts).map_err(|object| {
-            let sentence = "it cannot be written as a message".to_owned();
-            (
-                object,
-                Failure::Refused {
-                    position: 0,
-                    number: libc::EINVAL,
-                    sentence,
-                },
-            )
-        })?;
+        let batch = replacement(&mut Libnftnl::new(), table, kept, first, generation, parts)
+            .map_err(|object| {
+                let sentence = "it cannot be written as a message".to_owned();
+                (
+                    object,
+                    Failure::Refused {
+                        position: 0,
+                        number: libc::EINVAL,
+                        sentence,
+                    },
+                )
+            })?;
         let count = batch.objects.len() as u32;
         self.channel.reserve(count.wrapping_add(1));
         self.channel
@@ -138,7 +142,8 @@ impl Firewall {
             let elements = self.elements(&set.name)?;
             let room = MAX_KEPT.saturating_sub(kept.len());
             let most = set.size.map_or(room, |size| room.min(size as usize));
-            let fits = |element: &KernelElement| element.key.len() == set.content.key_length();
+            let length = lowering::key_length(&set.content);
+            let fits = |element: &KernelElement| element.key.len() == length as usize;
             kept.extend(
                 elements
                     .into_iter()

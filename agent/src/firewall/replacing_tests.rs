@@ -16,7 +16,7 @@ use postern_core::time::Duration;
 
 use super::examples::{self, door, tcp, whole};
 use super::kernel_tests::{in_namespace, listing, nft, sources};
-use super::objects::Parts;
+use super::transaction::Parts;
 use super::{Firewall, Table, render};
 
 const GRANTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);

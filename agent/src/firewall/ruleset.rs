@@ -209,15 +209,6 @@ impl Content {
             _ => false,
         }
     }
-
-    /// The length of a key, in octets.
-    pub const fn key_length(&self) -> usize {
-        match self {
-            Self::Interfaces(_) | Self::TimedInterfaces | Self::TimedSources(Family::V6) => 16,
-            Self::TimedSources(Family::V4) => 4,
-            Self::Ports(_) | Self::PortChains(_) => 2,
-        }
-    }
 }
 
 /// What a set of grants holds.

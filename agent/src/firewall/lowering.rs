@@ -1,0 +1,330 @@
+//! From what the table says to what the kernel runs: the same expressions, sets and elements as
+//! nft makes of the same text.
+
+use core::ops::RangeInclusive;
+
+use postern_core::knock::Protocol;
+
+use super::expression::{Base, Expression, MetaKey, Register};
+use super::message::{Element, Entry, NewSet};
+use super::netlink::{self, KeyOrder};
+use super::network::Network;
+use super::ruleset::{Content, Family, Rule, Set, Statement, interface_key};
+
+/// `IPS_CONFIRMED` of nf_conntrack_common.h.
+const CONFIRMED: u32 = 1 << 3;
+
+/// The expressions of a rule.
+pub(super) fn expressions(rule: &Rule) -> Vec<Expression> {
+    rule.iter().flat_map(of_statement).collect()
+}
+
+fn of_statement(statement: &Statement) -> Vec<Expression> {
+    match statement {
+        Statement::ArrivedOn(set) => vec![load(MetaKey::InputInterface), lookup(set)],
+        Statement::Arrived(interface) => {
+            vec![
+                load(MetaKey::InputInterface),
+                equal(&interface_key(interface)),
+            ]
+        }
+        Statement::PortIn(protocol, set) => {
+            let [protocol, is, port] = load_port(*protocol);
+            vec![protocol, is, port, lookup(set)]
+        }
+        Statement::SourceIn(family, set) => source_in(*family, &[], set),
+        Statement::NetworkIn(Family::V4, prefix, set) => {
+            source_in(Family::V4, &Network::mask4(*prefix).octets(), set)
+        }
+        Statement::NetworkIn(Family::V6, prefix, set) => {
+            source_in(Family::V6, &Network::mask6(*prefix).octets(), set)
+        }
+        Statement::NotOpening => not_opening(),
+        Statement::PortVerdict(protocol, map) => {
+            let [protocol, is, port] = load_port(*protocol);
+            let (from, map) = (Register::FIRST, map.clone());
+            vec![protocol, is, port, Expression::VerdictLookup { from, map }]
+        }
+        Statement::UdpFlow => udp_flow(),
+        Statement::FirstFragment => first_fragment(),
+        Statement::PortsReadable => vec![load_transport(0, 4), unequal(&[0; 4])],
+        Statement::Log { group, length } => vec![Expression::Log {
+            group: *group,
+            length: (*length).into(),
+        }],
+        Statement::Limit { per_second, burst } => vec![Expression::Limit {
+            per_second: *per_second,
+            burst: *burst,
+        }],
+        Statement::Mark(bits) => mark(*bits),
+        Statement::Verdict(verdict) => vec![Expression::Verdict(verdict.clone())],
+    }
+}
+
+/// Loads the destination port of a packet of this protocol.
+fn load_port(protocol: Protocol) -> [Expression; 3] {
+    let [load, is] = of_protocol(protocol);
+    [load, is, load_transport(2, 2)]
+}
+
+fn of_protocol(protocol: Protocol) -> [Expression; 2] {
+    [load(MetaKey::Protocol), equal(&[protocol.number()])]
+}
+
+fn of_family(number: libc::c_int) -> [Expression; 2] {
+    [load(MetaKey::Family), equal(&[number as u8])]
+}
+
+/// An empty mask leaves the address as it is.
+fn source_in(family: Family, mask: &[u8], set: &str) -> Vec<Expression> {
+    let (number, offset, length) = match family {
+        Family::V4 => (libc::NFPROTO_IPV4, 12, 4),
+        Family::V6 => (libc::NFPROTO_IPV6, 8, 16),
+    };
+    let mut expressions = of_family(number).to_vec();
+    expressions.push(Expression::Payload {
+        base: Base::Network,
+        offset,
+        length,
+        to: Register::FIRST,
+    });
+    if !mask.is_empty() {
+        expressions.push(masked(mask));
+    }
+    expressions.push(lookup(set));
+    expressions
+}
+
+/// RFC 9293, section 3.1: the flags are the octet at 13.
+fn not_opening() -> Vec<Expression> {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let [protocol, is] = of_protocol(Protocol::Tcp);
+    let flags = load_transport(13, 1);
+    vec![protocol, is, flags, masked(&[SYN | ACK]), unequal(&[SYN])]
+}
+
+fn udp_flow() -> Vec<Expression> {
+    let [protocol, is] = of_protocol(Protocol::Udp);
+    let to = Register::FIRST;
+    vec![
+        protocol,
+        is,
+        Expression::ConntrackStatus { to },
+        masked(&CONFIRMED.to_ne_bytes()),
+        unequal(&[0; 4]),
+    ]
+}
+
+/// RFC 8200, section 4.5: the offset is the upper 13 bits of the two octets at 2.
+fn first_fragment() -> Vec<Expression> {
+    let [family, is] = of_family(libc::NFPROTO_IPV6);
+    let fragment = Expression::ExtensionHeader {
+        header: libc::IPPROTO_FRAGMENT as u8,
+        offset: 2,
+        length: 2,
+        to: Register::FIRST,
+    };
+    vec![family, is, fragment, masked(&[0xff, 0xf8]), equal(&[0, 0])]
+}
+
+fn mark(bits: u32) -> Vec<Expression> {
+    let (key, first) = (MetaKey::Mark, Register::FIRST);
+    vec![
+        load(key),
+        Expression::Bitwise {
+            from: first,
+            to: first,
+            mask: (!bits).to_ne_bytes().into(),
+            flip: bits.to_ne_bytes().into(),
+        },
+        Expression::SetMeta { key, from: first },
+    ]
+}
+
+const fn load(key: MetaKey) -> Expression {
+    let to = Register::FIRST;
+    Expression::Meta { key, to }
+}
+
+const fn load_transport(offset: u32, length: u32) -> Expression {
+    Expression::Payload {
+        base: Base::Transport,
+        offset,
+        length,
+        to: Register::FIRST,
+    }
+}
+
+fn equal(value: &[u8]) -> Expression {
+    compare(true, value)
+}
+
+fn unequal(value: &[u8]) -> Expression {
+    compare(false, value)
+}
+
+fn compare(equal: bool, value: &[u8]) -> Expression {
+    let (from, value) = (Register::FIRST, value.to_vec());
+    Expression::Compare { from, equal, value }
+}
+
+fn masked(mask: &[u8]) -> Expression {
+    Expression::Bitwise {
+        from: Register::FIRST,
+        to: Register::FIRST,
+        mask: mask.to_vec(),
+        flip: vec![0; mask.len()],
+    }
+}
+
+fn lookup(set: &str) -> Expression {
+    let (from, set) = (Register::FIRST, set.to_owned());
+    Expression::Lookup { from, set }
+}
+
+/// The set without its elements; `None`: its comment is too long.
+pub(super) fn new_set(set: &Set, id: u32) -> Option<NewSet<'_>> {
+    let fields = key_fields(&set.content);
+    Some(NewSet {
+        name: &set.name,
+        id,
+        flags: flags(&set.content),
+        key_type: key_type(fields),
+        key_length: octets(fields),
+        size: set.size,
+        user_data: netlink::user_data(key_order(fields), set.comment.as_deref())?,
+    })
+}
+
+fn flags(content: &Content) -> u32 {
+    let flag = |wanted, flag: libc::c_int| if wanted { flag as u32 } else { 0 };
+    flag(content.is_timed(), libc::NFT_SET_TIMEOUT)
+        | flag(matches!(content, Content::PortChains(_)), libc::NFT_SET_MAP)
+        | flag(content.is_of_ranges(), libc::NFT_SET_INTERVAL)
+}
+
+/// A field of a set's keys: nft's number for its type (src/datatype.c, `enum datatypes`), its
+/// octets, and whether nft takes it for a number of the host.
+#[derive(Clone, Copy)]
+struct Field {
+    number: u32,
+    length: u32,
+    order: KeyOrder,
+}
+
+impl Field {
+    const IPV4: Self = Self::new(7, 4, KeyOrder::Network);
+    const IPV6: Self = Self::new(8, 16, KeyOrder::Network);
+    const PORT: Self = Self::new(13, 2, KeyOrder::Network);
+    const INTERFACE: Self = Self::new(41, 16, KeyOrder::Host);
+
+    const fn new(number: u32, length: u32, order: KeyOrder) -> Self {
+        Self {
+            number,
+            length,
+            order,
+        }
+    }
+}
+
+/// One field, or several that are concatenated.
+const fn key_fields(content: &Content) -> &'static [Field] {
+    match content {
+        Content::Interfaces(_) | Content::TimedInterfaces => &[Field::INTERFACE],
+        Content::TimedSources(Family::V4) => &[Field::IPV4],
+        Content::TimedSources(Family::V6) => &[Field::IPV6],
+        Content::Ports(_) | Content::PortChains(_) => &[Field::PORT],
+    }
+}
+
+/// nft puts the types of concatenated fields together, 6 bits each (`concat_type_alloc`).
+fn key_type(fields: &[Field]) -> u32 {
+    fields
+        .iter()
+        .fold(0, |number, field| number << 6 | field.number)
+}
+
+/// The octets of a key.
+pub(super) fn key_length(content: &Content) -> u32 {
+    octets(key_fields(content))
+}
+
+/// Concatenated fields begin at registers, which are of four octets.
+fn octets(fields: &[Field]) -> u32 {
+    match fields {
+        [field] => field.length,
+        fields => fields
+            .iter()
+            .map(|field| field.length.next_multiple_of(4))
+            .sum(),
+    }
+}
+
+const fn key_order(fields: &[Field]) -> KeyOrder {
+    match fields {
+        [field] => field.order,
+        _ => KeyOrder::Mixed,
+    }
+}
+
+/// The elements that a set has from the start.
+pub(super) fn elements(content: &Content) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
+    let member = |key: &[u8]| Element {
+        key: key.to_vec(),
+        entry: Entry::Member(None),
+    };
+    match content {
+        Content::Interfaces(names) => {
+            Box::new(names.iter().map(move |name| member(&interface_key(name))))
+        }
+        Content::Ports(ports) => {
+            Box::new(ports.iter().map(move |port| member(&port.to_be_bytes())))
+        }
+        Content::PortChains(ports) => Box::new(port_elements(ports, content.is_of_ranges())),
+        Content::TimedInterfaces | Content::TimedSources(_) => Box::new(core::iter::empty()),
+    }
+}
+
+/// The elements that nft makes of the ports, in its order: where there are ranges, it says
+/// that nothing is decided below the first (src/segtree.c).
+fn port_elements(
+    ports: &[(RangeInclusive<u16>, String)],
+    of_ranges: bool,
+) -> impl Iterator<Item = Element<'_>> {
+    let begins_above = ports.first().is_some_and(|(ports, _)| *ports.start() > 0);
+    let below = (of_ranges && begins_above).then(|| end(0));
+    let elements = ports.iter().flat_map(move |(ports, chain)| {
+        let after = ports.end().checked_add(1).filter(|_| of_ranges);
+        let from = Element {
+            key: ports.start().to_be_bytes().into(),
+            entry: Entry::Goto {
+                chain,
+                endless: of_ranges && after.is_none(),
+            },
+        };
+        [Some(from), after.map(end)].into_iter().flatten()
+    });
+    below.into_iter().chain(elements)
+}
+
+fn end(port: u16) -> Element<'static> {
+    Element {
+        key: port.to_be_bytes().into(),
+        entry: Entry::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `nft --debug=mnl` sends for `type ipv6_addr . ifname . inet_service`.
+    #[test]
+    fn concatenated_keys_are_described_as_nft_describes_them() {
+        let fields = [Field::IPV6, Field::INTERFACE, Field::PORT];
+        assert_eq!(key_type(&fields), 0x8a4d);
+        assert_eq!(octets(&fields), 36);
+        assert_eq!(key_order(&fields), KeyOrder::Mixed);
+    }
+}

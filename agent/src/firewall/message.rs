@@ -1,0 +1,130 @@
+//! What a transaction asks of the kernel, as plain data: the same for every back-end.
+
+use super::expression::{Expression, is_name};
+use super::ruleset::{Chain, TABLE};
+
+/// The most elements in one message: with [`LONGEST_KEY`] and [`LONGEST_CHAIN`] an element takes at
+/// most 112 octets, and the attribute that holds them all counts its octets in 16 bits.
+pub(super) const MOST_ELEMENTS: usize = 500;
+const LONGEST_KEY: usize = 32;
+const LONGEST_CHAIN: usize = 31;
+
+/// Something that is to be made: what a back-end writes.
+#[derive(Debug)]
+pub(super) enum New<'t> {
+    /// The table.
+    Table,
+    /// A chain without its rules.
+    Chain(&'t Chain),
+    /// A set or map without its elements.
+    Set(NewSet<'t>),
+    /// Elements of the set of this name, no more than [`MOST_ELEMENTS`].
+    Elements(&'t str, Vec<Element<'t>>),
+    /// A rule at the end of the chain of this name.
+    Rule(&'t str, Vec<Expression>),
+    /// A counter of this name, at zero.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
+    Counter(&'t str),
+}
+
+/// Something that is to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gone<'t> {
+    /// The table and all that is in it.
+    Table,
+    /// A chain.
+    Chain(&'t str),
+    /// A set or map.
+    Set(&'t str),
+    /// All rules of the table.
+    Rules,
+}
+
+/// A named set or map, as the kernel has it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NewSet<'t> {
+    pub(super) name: &'t str,
+    /// Unlike any other of the transaction.
+    pub(super) id: u32,
+    /// `NFT_SET_*`; with NFT_SET_MAP, it maps to verdicts.
+    pub(super) flags: u32,
+    /// nft's number for the type of the keys.
+    pub(super) key_type: u32,
+    /// Octets of a key.
+    pub(super) key_length: u32,
+    /// The most elements.
+    pub(super) size: Option<u32>,
+    /// What the kernel hands back but does not read.
+    pub(super) user_data: Vec<u8>,
+}
+
+/// An element of a set or map.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Element<'t> {
+    pub(super) key: Vec<u8>,
+    pub(super) entry: Entry<'t>,
+}
+
+/// What a set or map says about a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Entry<'t> {
+    /// It is in the set; `None`: it stays there.
+    Member(Option<Lasting>),
+    /// From this key on, or in a map without ranges for this key, a chain decides.
+    Goto {
+        chain: &'t str,
+        /// No [`Entry::End`] follows: it goes up to the last key that there is.
+        endless: bool,
+    },
+    /// From this key on, nothing is said.
+    End,
+}
+
+/// How long an element lasts, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lasting {
+    /// From the beginning.
+    pub(super) timeout: u64,
+    /// From now.
+    pub(super) remaining: u64,
+}
+
+impl New<'_> {
+    /// `NFT_MSG_*`, and `NLM_F_*` beside NLM_F_REQUEST.
+    pub(super) const fn kind(&self) -> (i32, i32) {
+        const CREATE: i32 = libc::NLM_F_CREATE;
+        match self {
+            Self::Table => (libc::NFT_MSG_NEWTABLE, CREATE),
+            Self::Chain(_) => (libc::NFT_MSG_NEWCHAIN, CREATE),
+            Self::Set(_) => (libc::NFT_MSG_NEWSET, CREATE),
+            Self::Elements(..) => (libc::NFT_MSG_NEWSETELEM, CREATE),
+            Self::Rule(..) => (libc::NFT_MSG_NEWRULE, CREATE | libc::NLM_F_APPEND),
+            Self::Counter(_) => (libc::NFT_MSG_NEWOBJ, CREATE),
+        }
+    }
+
+    /// Whether nothing in it is longer than the kernel, or an attribute, takes.
+    pub(super) fn fits(&self) -> bool {
+        match self {
+            Self::Table => is_name(TABLE),
+            Self::Chain(chain) => is_name(&chain.name),
+            Self::Set(set) => is_name(set.name),
+            Self::Elements(set, elements) => {
+                let few = elements.len() <= MOST_ELEMENTS;
+                is_name(set) && few && elements.iter().all(Element::fits)
+            }
+            Self::Rule(chain, rule) => is_name(chain) && rule.iter().all(Expression::fits),
+            Self::Counter(name) => is_name(name),
+        }
+    }
+}
+
+impl Element<'_> {
+    fn fits(&self) -> bool {
+        let chain = match self.entry {
+            Entry::Goto { chain, .. } => chain,
+            _ => "",
+        };
+        self.key.len() <= LONGEST_KEY && chain.len() <= LONGEST_CHAIN && is_name(chain)
+    }
+}

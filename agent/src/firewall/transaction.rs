@@ -1,0 +1,246 @@
+//! One table in place of another, as one datagram: what it asks for, in which order.
+
+use super::lowering;
+use super::message::{Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
+use super::netlink::{self, Request, nfta};
+use super::objects::{Feature, Object};
+use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
+
+/// Writes the attributes of messages: the only thing in which the ways to make them differ.
+pub(super) trait Renderer {
+    /// Writes the attributes of a message that makes something, of which [`New::fits`] is true.
+    fn write(&mut self, new: &New<'_>, to: &mut Vec<u8>);
+}
+
+/// An element that a set had before, and shall have again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The index of the set in the table.
+    pub(super) set: usize,
+    /// The key, as the kernel has it.
+    pub(super) key: Vec<u8>,
+    /// How long it lasts; `None`: it stays.
+    pub(super) lasting: Option<Lasting>,
+}
+
+/// One transaction, in one datagram.
+pub(super) struct Batch {
+    /// The messages; only the last object asks for an acknowledgement.
+    pub(super) octets: Vec<u8>,
+    /// What each message is about, by its distance from the first sequence number.
+    pub(super) objects: Vec<Object>,
+}
+
+/// What an older table is made of, if it can be taken apart: chains and sets, nothing else.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// Its chains, the one that packets enter among them.
+    pub(super) chains: Vec<String>,
+    /// Its sets and maps.
+    pub(super) sets: Vec<String>,
+}
+
+/// The transaction that puts this table in place of any older one, or what cannot be written.
+///
+/// Without the parts of the older one it deletes that as a whole, which lets packets pass for
+/// a moment. It is void if the rules of the namespace are no longer of this generation.
+pub(super) fn replacement(
+    renderer: &mut dyn Renderer,
+    table: &Table,
+    kept: &[Kept],
+    sequence: u32,
+    generation: Option<u32>,
+    old: Option<&Parts>,
+) -> Result<Batch, Object> {
+    let mut writer = Writer::new(renderer, sequence, generation);
+    writer.make(&New::Table, Object::Table)?;
+    match old {
+        Some(old) => writer.take_apart(old),
+        // Deleting what is not there fails, adding what is there does not.
+        None => {
+            writer.delete(Gone::Table, Object::Table);
+            writer.make(&New::Table, Object::Table)?;
+        }
+    }
+    for chain in &table.chains {
+        writer.make(&New::Chain(chain), Object::Chain(chain.name.clone()))?;
+    }
+    for (id, set) in (1..).zip(&table.sets) {
+        let object = Object::Set(set.name.clone());
+        let set = lowering::new_set(set, id).ok_or_else(|| object.clone())?;
+        writer.make(&New::Set(set), object)?;
+    }
+    for (index, set) in table.sets.iter().enumerate() {
+        writer.fill(set, lowering::elements(&set.content))?;
+        let kept = kept.iter().filter(|kept| kept.set == index);
+        writer.fill(set, kept.map(Kept::element))?;
+    }
+    // Where packets enter comes last: the kernel follows every way from there.
+    let (entrances, others): (Vec<_>, Vec<_>) = table.chains.iter().partition(|chain| chain.hooked);
+    for chain in others.into_iter().chain(entrances) {
+        writer.rules(chain)?;
+    }
+    Ok(writer.finish())
+}
+
+/// The transaction that makes these, one after another.
+#[cfg(test)]
+pub(super) fn making(renderer: &mut dyn Renderer, sequence: u32, news: &[New<'_>]) -> Batch {
+    let mut writer = Writer::new(renderer, sequence, None);
+    for new in news {
+        writer.make(new, Object::Table).unwrap();
+    }
+    writer.finish()
+}
+
+impl Kept {
+    fn element(&self) -> Element<'static> {
+        Element {
+            key: self.key.clone(),
+            entry: Entry::Member(self.lasting),
+        }
+    }
+}
+
+struct Writer<'r> {
+    renderer: &'r mut dyn Renderer,
+    batch: Batch,
+    sequence: u32,
+    last: usize,
+}
+
+impl<'r> Writer<'r> {
+    fn new(renderer: &'r mut dyn Renderer, sequence: u32, generation: Option<u32>) -> Self {
+        let mut octets = Vec::new();
+        netlink::begin(&mut octets, sequence, generation);
+        let batch = Batch {
+            octets,
+            objects: vec![Object::Batch],
+        };
+        Self {
+            renderer,
+            batch,
+            sequence,
+            last: 0,
+        }
+    }
+
+    fn make(&mut self, new: &New<'_>, object: Object) -> Result<(), Object> {
+        if !new.fits() {
+            return Err(object);
+        }
+        let (kind, flags) = new.kind();
+        let sequence = self.next(object);
+        netlink::request(
+            &mut self.batch.octets,
+            Request { kind, flags },
+            sequence,
+            |to| self.renderer.write(new, to),
+        );
+        Ok(())
+    }
+
+    fn delete(&mut self, gone: Gone<'_>, object: Object) {
+        let ask = Request {
+            kind: gone.kind(),
+            flags: 0,
+        };
+        let sequence = self.next(object);
+        netlink::request(&mut self.batch.octets, ask, sequence, |to| gone.write(to));
+    }
+
+    /// Begins a message about an object: its sequence number.
+    fn next(&mut self, object: Object) -> u32 {
+        self.last = self.batch.octets.len();
+        let sequence = self.sequence.wrapping_add(self.batch.objects.len() as u32);
+        self.batch.objects.push(object);
+        sequence
+    }
+
+    /// Deletes everything but the table and the chain that packets enter.
+    ///
+    /// A packet that found that chain before the commit, and looks at its rules after it,
+    /// follows the rules of the new generation (`nft_do_chain`): a deleted chain has none, and
+    /// would let the packet pass.
+    fn take_apart(&mut self, old: &Parts) {
+        self.delete(Gone::Rules, Object::Table);
+        for set in &old.sets {
+            self.delete(Gone::Set(set), Object::Set(set.clone()));
+        }
+        for chain in old.chains.iter().filter(|chain| *chain != INPUT) {
+            self.delete(Gone::Chain(chain), Object::Chain(chain.clone()));
+        }
+    }
+
+    fn fill<'t>(
+        &mut self,
+        set: &Set,
+        elements: impl Iterator<Item = Element<'t>>,
+    ) -> Result<(), Object> {
+        let mut elements = elements.peekable();
+        while elements.peek().is_some() {
+            let some = elements.by_ref().take(MOST_ELEMENTS).collect();
+            let object = Object::Elements(set.name.clone());
+            self.make(&New::Elements(&set.name, some), object)?;
+        }
+        Ok(())
+    }
+
+    fn rules(&mut self, chain: &Chain) -> Result<(), Object> {
+        for (number, rule) in (1..).zip(&chain.rules) {
+            let expressions = lowering::expressions(rule);
+            let object = Object::Rule {
+                number,
+                chain: chain.name.clone(),
+                needs: Feature::of(&expressions),
+            };
+            self.make(&New::Rule(&chain.name, expressions), object)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Batch {
+        self.acknowledge_last();
+        let sequence = self.sequence.wrapping_add(self.batch.objects.len() as u32);
+        netlink::end(&mut self.batch.octets, sequence);
+        self.batch
+    }
+
+    /// Hundreds of acknowledgements would overrun the socket; errors arrive without asking.
+    fn acknowledge_last(&mut self) {
+        let flags = self
+            .batch
+            .octets
+            .get_mut(self.last + 6..)
+            .and_then(|rest| rest.first_chunk_mut());
+        if let Some(flags) = flags {
+            *flags = (u16::from_ne_bytes(*flags) | libc::NLM_F_ACK as u16).to_ne_bytes();
+        }
+    }
+}
+
+impl Gone<'_> {
+    const fn kind(self) -> i32 {
+        match self {
+            Self::Table => libc::NFT_MSG_DELTABLE,
+            Self::Chain(_) => libc::NFT_MSG_DELCHAIN,
+            Self::Set(_) => libc::NFT_MSG_DELSET,
+            Self::Rules => libc::NFT_MSG_DELRULE,
+        }
+    }
+
+    fn write(self, to: &mut Vec<u8>) {
+        match self {
+            Self::Table => netlink::text(to, nfta::TABLE_NAME, &[TABLE]),
+            Self::Chain(chain) => {
+                netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
+                netlink::text(to, nfta::CHAIN_NAME, &[chain]);
+            }
+            Self::Set(set) => {
+                netlink::text(to, nfta::SET_TABLE, &[TABLE]);
+                netlink::text(to, nfta::SET_NAME, &[set]);
+            }
+            Self::Rules => netlink::text(to, nfta::RULE_TABLE, &[TABLE]),
+        }
+    }
+}
