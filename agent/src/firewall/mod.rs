@@ -11,6 +11,7 @@ mod examples;
 #[cfg(test)]
 mod golden_tests;
 mod grants;
+mod hearing;
 #[cfg(test)]
 mod kernel_tests;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use postern_core::time::Duration;
 
 use channel::{Channel, Failure, Term};
 pub use grants::{Entrance, Grant, Who};
+pub use hearing::{Hearing, LOG_PREFIX};
 use netlink::Key;
 pub use network::Network;
 use network::family;

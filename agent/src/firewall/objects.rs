@@ -408,7 +408,7 @@ const fn key_type(content: &Content) -> (u32, u32) {
 
 fn feature(rule: &Rule) -> Option<Feature> {
     rule.iter().find_map(|statement| match statement {
-        Statement::Log { .. } => Some(Feature::Log),
+        Statement::Log { .. } | Statement::LogLine(_) => Some(Feature::Log),
         Statement::Limit { .. } => Some(Feature::Limit),
         Statement::UdpFlow => Some(Feature::Conntrack),
         _ => None,
@@ -459,6 +459,7 @@ fn add_statement(rule: &mut nftnl::Rule<'_>, statement: &Statement) -> Option<()
         Statement::Log { group, length } => {
             rule.add_expr(&Recipe::log(*group, (*length).into()));
         }
+        Statement::LogLine(prefix) => rule.add_expr(&Recipe::log_line(&c_name(prefix)?)),
         Statement::Limit { per_second, burst } => {
             rule.add_expr(&Recipe::limit(*per_second, *burst));
         }

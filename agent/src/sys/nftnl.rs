@@ -72,6 +72,14 @@ impl<'t> Recipe<'t> {
         }
     }
 
+    /// Has the kernel's log say that the packet came, in a line that begins so.
+    pub(crate) fn log_line(prefix: &'t CStr) -> Self {
+        Self {
+            name: c"log",
+            attributes: vec![(c::NFTNL_EXPR_LOG_PREFIX, Value::Text(prefix))],
+        }
+    }
+
     /// Matches this many packets a second, and as many more at once.
     pub(crate) fn limit(per_second: u32, burst: u32) -> Self {
         Self {
