@@ -10,18 +10,17 @@ use postern_core::config::{Config, Global};
 use postern_core::door::Door;
 use postern_core::engine::{Decision, Engine, failing_network};
 use postern_core::knock::{Knock, Port};
-use postern_core::packet;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Firewall, LONGEST_SNAPLEN, Refusal};
+use crate::firewall::{Firewall, Refusal};
 use crate::journal::Journal;
-use crate::onetime::{OneTime, Progress};
+use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
-use crate::source::nflog::Nflog;
+use crate::source::Source;
 use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
@@ -35,9 +34,6 @@ const SOURCES: usize = 4096;
 
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
-
-/// Room for the packets that arrive while the agent is busy: 0.1 s of a flood.
-const RECEIVE_BUFFER: u32 = 4 << 20;
 
 /// Signals, knocks, the control socket and its callers.
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
@@ -68,7 +64,7 @@ struct Agent<'e> {
     path: PathBuf,
     global: Global,
     firewall: Firewall,
-    source: Nflog,
+    source: Source,
     control: Control,
     one_time: OneTime,
     journal: Journal,
@@ -87,7 +83,7 @@ impl<'e> Agent<'e> {
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen(global).map_err(Failure::Failed)?,
-            source: hear(global).map_err(Failure::Failed)?,
+            source: Source::open(&config, &list_ports(&config.doors)).map_err(Failure::Failed)?,
             firewall: Firewall::open()
                 .map_err(|error| failed("netlink socket of nf_tables", &error))?,
             one_time: OneTime::default(),
@@ -112,6 +108,7 @@ impl<'e> Agent<'e> {
             }
             let now = boottime();
             self.engine.poll(now);
+            self.source.poll(now);
             self.keep_time(now);
             if ready.source {
                 self.hear_knocks();
@@ -126,6 +123,7 @@ impl<'e> Agent<'e> {
     fn wait(&self, signals: &Signals) -> io::Result<Ready> {
         let deadlines = [
             self.engine.poll_at(),
+            self.source.poll_at(),
             self.control.poll_at(),
             self.one_time.keep_time_at(),
         ];
@@ -182,9 +180,9 @@ impl<'e> Agent<'e> {
             ..
         } = self;
         let now = boottime();
-        let heard = source.for_each(|packet| match packet::parse(packet) {
-            Ok(knock) => act(engine, firewall, one_time, journal, patience, now, &knock),
-            Err(_) => *refused_packets += 1,
+        let heard = source.for_each(|knock| match knock {
+            Some(knock) => act(engine, firewall, one_time, journal, patience, now, knock),
+            None => *refused_packets += 1,
         });
         if let Err(error) = heard {
             journal.say(now, || format!("knocks cannot be read: {error}"));
@@ -288,12 +286,10 @@ impl<'e> Agent<'e> {
         let control = (new.control != self.global.control)
             .then(|| listen(new))
             .transpose()?;
-        let source = (new.nflog_group != self.global.nflog_group)
-            .then(|| hear(new))
-            .transpose()?;
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
+        let source = self.source.prepare(&config, &listed)?;
         self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;
@@ -303,9 +299,7 @@ impl<'e> Agent<'e> {
         if let Some(control) = control {
             self.control = control;
         }
-        if let Some(source) = source {
-            self.source = source;
-        }
+        self.source.adopt(source);
         self.global = global;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
@@ -542,11 +536,6 @@ fn shut(
 fn listen(global: &Global) -> Result<Control, String> {
     let path = global.control.as_str();
     Control::listen(Path::new(path)).map_err(|error| format!("control socket: {error}"))
-}
-
-fn hear(global: &Global) -> Result<Nflog, String> {
-    Nflog::open(global.nflog_group, LONGEST_SNAPLEN, RECEIVE_BUFFER)
-        .map_err(|error| error.to_string())
 }
 
 fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {

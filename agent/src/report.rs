@@ -9,7 +9,7 @@ use postern_core::time::Duration;
 
 use crate::firewall::{Firewall, Grant, Refusal, Who};
 use crate::onetime::Progress;
-use crate::source::nflog::Losses;
+use crate::source::Losses;
 
 /// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
 const LISTED: usize = 20;

@@ -185,6 +185,13 @@ fn with_door(guard: Guard, change: impl FnOnce(&mut Door)) -> Config {
     config
 }
 
+/// The ssh door with decoys, its knocks heard by this source.
+fn heard_by(guard: Guard, source: Source) -> Config {
+    let mut config = with_door(guard, |door| door.decoys = 16);
+    config.global.source = source;
+    config
+}
+
 /// The ssh door, granting these parts of an address.
 pub(super) fn networks(guard: Guard, prefix4: u8, prefix6: u8) -> Config {
     with_door(guard, |door| {
@@ -265,7 +272,7 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 28] = [
+    let with_doors: [(&'static str, Make); 34] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -304,6 +311,12 @@ pub(super) fn all() -> std::vec::Vec<Example> {
             config.doors.push(ssh.doors[0].clone()).unwrap();
             config
         }),
+        ("packet-gate", || heard_by(Gate, Source::Packet)),
+        ("packet-mark", || heard_by(Mark, Source::Packet)),
+        ("sockets-gate", || heard_by(Gate, Source::Sockets)),
+        ("sockets-mark", || heard_by(Mark, Source::Sockets)),
+        ("log-gate", || heard_by(Gate, Source::Log)),
+        ("log-mark", || heard_by(Mark, Source::Log)),
         ("networks-gate", || networks(Gate, 24, 64)),
         ("networks-mark", || networks(Mark, 24, 64)),
         ("networks-of-ipv4-only", || networks(Gate, 23, 128)),

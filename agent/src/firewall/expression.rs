@@ -110,6 +110,8 @@ pub(super) enum Expression {
         group: u16,
         length: u32,
     },
+    /// Writes a line about the packet into the kernel's log, beginning with this.
+    LogLine(&'static str),
     /// Matches so many packets a second, and as many more at once.
     Limit {
         per_second: u32,

@@ -125,6 +125,7 @@ fn add(rule: &mut nftnl::Rule<'_>, expression: &Expression) {
         } => Recipe::dynamic(change.number(), c_name(set), key.0, *timeout),
         Expression::Count { counter } => Recipe::count(c_name(counter)),
         Expression::Log { group, length } => Recipe::log(*group, *length),
+        Expression::LogLine(prefix) => Recipe::log_line(c_name(prefix)),
         Expression::Limit { per_second, burst } => Recipe::limit(*per_second, *burst),
         Expression::Verdict(verdict) => return rule.add_expr(&finish(verdict)),
     });

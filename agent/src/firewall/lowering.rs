@@ -52,6 +52,7 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             group: *group,
             length: (*length).into(),
         }],
+        Statement::LogLine(prefix) => vec![Expression::LogLine(prefix)],
         Statement::Limit { per_second, burst } => vec![Expression::Limit {
             per_second: *per_second,
             burst: *burst,

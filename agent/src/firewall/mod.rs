@@ -15,6 +15,7 @@ mod expression_tests;
 #[cfg(test)]
 mod golden_tests;
 mod grants;
+mod hearing;
 #[cfg(test)]
 mod kernel_tests;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use postern_core::time::Duration;
 
 use channel::{Channel, Failure, Term};
 pub use grants::{Entrance, Grant, Who};
+pub use hearing::{Hearing, LOG_PREFIX};
 use netlink::Key;
 pub use network::Network;
 use network::family;

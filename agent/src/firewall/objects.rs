@@ -67,7 +67,7 @@ impl Feature {
     /// What a rule asks of the kernel beside nf_tables itself.
     pub(super) fn of(rule: &[Expression]) -> Option<Self> {
         rule.iter().find_map(|expression| match expression {
-            Expression::Log { .. } => Some(Self::Log),
+            Expression::Log { .. } | Expression::LogLine(_) => Some(Self::Log),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
             _ => None,

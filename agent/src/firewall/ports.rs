@@ -8,6 +8,7 @@ use postern_core::decoy;
 use postern_core::knock::{Port, Protocol};
 use postern_core::method;
 
+use super::hearing::Hearing;
 use super::ruleset::{Content, DECOY, KNOCK, Set, door_chain_name, map_name};
 
 /// Where a packet to each port goes; `None` where no door has a port of this protocol.
@@ -30,7 +31,9 @@ pub(super) fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> 
         .flat_map(|knocks| between(knocks, &guards))
         .map(|ports| (ports, KNOCK.to_owned()))
         .collect();
-    ports.extend(decoys(config, protocol, &ports));
+    if Hearing::of(&config.global).tell(config).is_some() {
+        ports.extend(decoys(config, protocol, &ports));
+    }
     ports.extend(guards.into_iter().map(|(port, chain)| (port..=port, chain)));
     ports.sort_by_key(|(ports, _)| *ports.start());
     // Single ports stay single, because a hash table is quicker than a tree; where there

@@ -12,6 +12,7 @@ use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload;
 
+use super::hearing::Hearing;
 use super::ports::port_map;
 
 /// The name of the table, of family `inet`.
@@ -154,6 +155,8 @@ pub enum Statement {
         /// How many octets of it.
         length: u16,
     },
+    /// Has the kernel's log say that the packet came, in a line with this prefix.
+    LogLine(&'static str),
     /// Sets these bits of the packet's mark.
     Mark(u32),
     /// Ends the rule.
@@ -392,7 +395,7 @@ fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
 
 fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
-    rules.push(vec![log(config), Statement::Verdict(Verdict::Drop)]);
+    rules.push(Hearing::of(&config.global).knock(config));
     Chain {
         name: KNOCK.to_owned(),
         hooked: false,
@@ -402,6 +405,7 @@ fn knock_chain(config: &Config) -> Chain {
 
 /// Listens, and leaves the packet to whoever it is for.
 fn decoy_chain(config: &Config) -> Option<Chain> {
+    let tell = Hearing::of(&config.global).tell(config)?;
     let mut doors = config.doors.iter();
     if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
         return None;
@@ -411,7 +415,7 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
         burst: DECOY_HITS,
     };
     let mut rules = ignoring_cutoffs(&Verdict::Accept);
-    rules.push(vec![limit, log(config)]);
+    rules.push(vec![limit, tell]);
     Some(Chain {
         name: DECOY.to_owned(),
         hooked: false,
@@ -435,13 +439,6 @@ fn cut_off(family: Family) -> Statement {
     }
 }
 
-fn log(config: &Config) -> Statement {
-    Statement::Log {
-        group: config.global.nflog_group,
-        length: snaplen(&config.doors),
-    }
-}
-
 pub(super) fn door_chain_name(door: &Door) -> String {
     format!("door_{}", door.name)
 }
@@ -454,7 +451,7 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
     ];
     let mut rules: Vec<Rule> = granted
         .into_iter()
-        .map(|granted| admit(config.global.guard, config.global.mark, granted))
+        .map(|granted| admit(config, granted))
         .collect();
     if config.global.guard == Guard::Gate {
         // UDP has no SYN: only connection tracking knows that a flow was let in before.
@@ -485,11 +482,20 @@ fn granted_to(door: &Door, family: Family) -> Statement {
     }
 }
 
-fn admit(guard: Guard, mark: u32, granted: Statement) -> Rule {
+fn admit(config: &Config, granted: Statement) -> Rule {
     let accept = Statement::Verdict(Verdict::Accept);
-    match guard {
-        Guard::Gate => vec![granted, accept],
-        Guard::Mark => vec![granted, Statement::Mark(mark), accept],
+    [granted]
+        .into_iter()
+        .chain(mark(config))
+        .chain([accept])
+        .collect()
+}
+
+/// What the ordinary firewall knows a packet by that it is to let in, where it is asked.
+pub(super) fn mark(config: &Config) -> Option<Statement> {
+    match config.global.guard {
+        Guard::Gate => None,
+        Guard::Mark => Some(Statement::Mark(config.global.mark)),
     }
 }
 

@@ -158,6 +158,7 @@ impl Display for Statement {
                 write!(f, "limit rate {per_second}/second burst {burst} packets")
             }
             Self::Log { group, length } => write!(f, "log group {group} snaplen {length}"),
+            Self::LogLine(prefix) => write!(f, "log prefix \"{prefix}\""),
             Self::Mark(bits) => write!(f, "meta mark set meta mark | 0x{bits:08x}"),
             Self::Verdict(verdict) => verdict.fmt(f),
         }

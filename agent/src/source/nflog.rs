@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use self::wire::{Attribute, Message, Messages};
+use super::Losses;
 use crate::sys::netlink::NetlinkSocket;
 use crate::sys::process::{Capability, has};
 
@@ -35,15 +36,6 @@ pub struct Nflog {
     pace: Pace,
     expected: u32,
     losses: Losses,
-}
-
-/// Knocks that the kernel could not hand over, since the group was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Packets missing before one that came, by their sequence numbers.
-    pub packets: u64,
-    /// How often the receive buffer was full.
-    pub overruns: u64,
 }
 
 /// What one call of [`Nflog::for_each`] found.
@@ -145,7 +137,13 @@ impl Nflog {
         Ok(batch)
     }
 
-    /// What was lost since the group was opened.
+    /// The group that it holds.
+    pub(super) fn group(&self) -> u16 {
+        self.group
+    }
+
+    /// What was lost since the group was opened: packets missing before one that came, by
+    /// their sequence numbers.
     pub fn losses(&self) -> Losses {
         self.losses
     }

@@ -171,6 +171,12 @@ impl<'v> Recipe<'v> {
         Self::new(c"log", attributes)
     }
 
+    /// Has the kernel's log say that the packet came, in a line that begins so.
+    pub(crate) fn log_line(prefix: CString) -> Self {
+        let attributes = vec![(c::NFTNL_EXPR_LOG_PREFIX, Value::Text(prefix))];
+        Self::new(c"log", attributes)
+    }
+
     /// Matches this many packets a second, and as many more at once.
     pub(crate) fn limit(per_second: u32, burst: u32) -> Self {
         let attributes = vec![

@@ -87,6 +87,9 @@ impl Source {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nflog => "nflog",
+            Self::Packet => "packet",
+            Self::Sockets => "sockets",
+            Self::Log => "log",
         }
     }
 }
@@ -119,6 +122,12 @@ impl Global {
 pub enum Source {
     /// nftables' `log group`, read over NFNETLINK_LOG.
     Nflog,
+    /// AF_PACKET sockets with a filter in the kernel.
+    Packet,
+    /// A bound socket for each knock port.
+    Sockets,
+    /// Lines that nftables' `log` writes into the kernel's log.
+    Log,
 }
 
 /// The rules that keep a door shut.
