@@ -9,6 +9,7 @@ use postern_core::time::Duration;
 
 use crate::client::Family;
 use crate::command;
+use crate::firewall::RENDERER;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};
 
@@ -22,7 +23,9 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const NO_TIME: Duration = Duration::from_millis(0);
 
 /// What `--version` prints.
-const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl)\n");
+fn version() -> String {
+    format!("postern {} ({RENDERER})\n", env!("CARGO_PKG_VERSION"))
+}
 
 /// One thing that Postern can be told to do.
 struct Verb {
@@ -324,7 +327,7 @@ pub(crate) fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), F
             "a verb is missing; 'postern --help' lists them".into(),
         )),
         Some(Arg::Short('h') | Arg::Long("help")) => output::print(&overview()),
-        Some(Arg::Short('V') | Arg::Long("version")) => output::print(VERSION),
+        Some(Arg::Short('V') | Arg::Long("version")) => output::print(&version()),
         Some(Arg::Value(name)) => {
             let name = name.string().map_err(misused)?;
             match VERBS.iter().find(|verb| verb.name == name) {

@@ -1,17 +1,21 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
 //! `ruleset` and `ports` say what the table looks like. `text` renders it as a script; for the
-//! kernel, `lowering` makes it `expression`s and `message`s, which `libnftnl` writes into one `transaction`.
+//! kernel, `lowering` makes it `expression`s and `message`s, which the `renderer` (`libnftnl`, or our own `encoder`) writes into one `transaction`.
 //! `channel` speaks `netlink` with the kernel, `replacing` swaps one table for another, `grants` are what doors are opened with. The
 //! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
 mod channel;
 mod elements;
+#[cfg(any(test, not(feature = "libnftnl")))]
+mod encoder;
 #[cfg(test)]
 mod examples;
 mod expression;
 #[cfg(test)]
 mod expression_tests;
+#[cfg(test)]
+mod golden_messages;
 #[cfg(test)]
 mod golden_tests;
 mod grants;
@@ -20,6 +24,7 @@ mod hearing;
 mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
+#[cfg(feature = "libnftnl")]
 mod libnftnl;
 mod lowering;
 mod message;
@@ -31,6 +36,9 @@ mod packet_tests;
 mod ports;
 mod reading;
 mod refusal;
+mod renderer;
+#[cfg(test)]
+mod renderer_tests;
 mod replacing;
 #[cfg(test)]
 mod replacing_tests;
@@ -56,6 +64,7 @@ use objects::Object;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
+pub use renderer::RENDERER;
 pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
     Table, Verdict,

@@ -42,6 +42,12 @@ pub(super) mod nfta {
     pub(in super::super) const DATA_VALUE: u16 = 1;
     /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER.
     pub(in super::super) const KEY_BYTE_ORDER: u8 = 0;
+    /// libnftnl's NFTNL_UDATA_SET_DATABYTEORDER.
+    pub(in super::super) const DATA_BYTE_ORDER: u8 = 1;
+    /// libnftnl's NFTNL_UDATA_SET_KEY_TYPEOF.
+    pub(in super::super) const KEY_EXPRESSION: u8 = 3;
+    /// libnftnl's NFTNL_UDATA_SET_DATA_INTERVAL.
+    pub(in super::super) const DATA_INTERVAL: u8 = 6;
     /// libnftnl's NFTNL_UDATA_SET_COMMENT.
     pub(in super::super) const COMMENT: u8 = 7;
 }
@@ -159,7 +165,8 @@ pub(super) fn text(to: &mut Vec<u8>, kind: u16, parts: &[&str]) {
     to.resize(to.len().next_multiple_of(4), 0);
 }
 
-fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+/// Appends an attribute that holds attributes.
+pub(super) fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = to.len();
     to.extend_from_slice(&[0; 2]);
     to.extend_from_slice(&(kind | NESTED).to_ne_bytes());
@@ -329,18 +336,41 @@ pub(super) enum KeyOrder {
     Network = 2,
 }
 
-/// User data of a set, as nft writes and needs it: without the byte order of the keys it
+/// User data of a set or map, as nft writes and needs it: without the byte order of the keys it
 /// shows names of interfaces as nothing. `None` if the comment is too long.
-pub(super) fn user_data(order: KeyOrder, comment: Option<&str>) -> Option<Vec<u8>> {
-    let mut data = vec![nfta::KEY_BYTE_ORDER, 4];
-    data.extend_from_slice(&(order as u32).to_ne_bytes());
+pub(super) fn user_data(
+    order: KeyOrder,
+    of_verdicts: bool,
+    comment: Option<&str>,
+) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    let mut note = |kind, value: &[u8]| {
+        data.extend([kind, u8::try_from(value.len()).ok()?]);
+        data.extend_from_slice(value);
+        Some(())
+    };
+    note(nfta::KEY_BYTE_ORDER, &(order as u32).to_ne_bytes())?;
+    if of_verdicts {
+        note(nfta::DATA_BYTE_ORDER, &[0; 4])?;
+    }
+    if order == KeyOrder::Mixed {
+        note(nfta::KEY_EXPRESSION, &CONCATENATION)?;
+    }
+    if of_verdicts {
+        note(nfta::DATA_INTERVAL, &[0; 4])?;
+    }
     if let Some(comment) = comment {
-        data.extend([nfta::COMMENT, u8::try_from(comment.len() + 1).ok()?]);
-        data.extend_from_slice(comment.as_bytes());
-        data.push(0);
+        note(nfta::COMMENT, &[comment.as_bytes(), &[0]].concat())?;
     }
     Some(data)
 }
+
+/// What nft notes as the expression of keys that are concatenated: that it is one (EXPR_CONCAT,
+/// a u32 of the host), and nothing about it.
+const CONCATENATION: [u8; 8] = {
+    let [a, b, c, d] = 13_u32.to_ne_bytes();
+    [0, 4, a, b, c, d, 1, 0]
+};
 
 /// The comment among a set's user data: type, length, value (libnftnl, `src/udata.c`).
 pub(super) fn comment(mut data: &[u8]) -> Option<&str> {

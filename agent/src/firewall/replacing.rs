@@ -1,11 +1,11 @@
 //! One table in place of another: in one transaction, with no moment in which there is none.
 
 use super::channel::Failure;
-use super::libnftnl::Libnftnl;
 use super::lowering;
 use super::objects::Object;
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused_object;
+use super::renderer;
 use super::ruleset::{self, INPUT, Table};
 use super::transaction::{Kept, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
@@ -69,18 +69,25 @@ impl Firewall {
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
         let first = self.channel.reserve(0);
-        let batch = replacement(&mut Libnftnl::new(), table, kept, first, generation, parts)
-            .map_err(|object| {
-                let sentence = "it cannot be written as a message".to_owned();
-                (
-                    object,
-                    Failure::Refused {
-                        position: 0,
-                        number: libc::EINVAL,
-                        sentence,
-                    },
-                )
-            })?;
+        let batch = replacement(
+            &mut renderer::built_in(),
+            table,
+            kept,
+            first,
+            generation,
+            parts,
+        )
+        .map_err(|object| {
+            let sentence = "it cannot be written as a message".to_owned();
+            (
+                object,
+                Failure::Refused {
+                    position: 0,
+                    number: libc::EINVAL,
+                    sentence,
+                },
+            )
+        })?;
         let count = batch.objects.len() as u32;
         self.channel.reserve(count.wrapping_add(1));
         self.channel

@@ -6,6 +6,7 @@ pub mod clock;
 pub(crate) mod costs;
 pub(crate) mod link;
 pub mod netlink;
+#[cfg(feature = "libnftnl")]
 pub(crate) mod nftnl;
 pub mod poll;
 pub mod process;
