@@ -20,7 +20,7 @@ use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
-use crate::source::Source;
+use crate::source::{Reserve, Source};
 use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
@@ -65,6 +65,7 @@ struct Agent<'e> {
     global: Global,
     firewall: Firewall,
     source: Source,
+    reserve: Reserve,
     control: Control,
     one_time: OneTime,
     journal: Journal,
@@ -80,10 +81,13 @@ impl<'e> Agent<'e> {
         config: Config,
     ) -> Result<Self, Failure> {
         let global = &config.global;
+        let reserve = Reserve::open();
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen(global).map_err(Failure::Failed)?,
-            source: Source::open(&config, &list_ports(&config.doors)).map_err(Failure::Failed)?,
+            source: Source::open(&config, &list_ports(&config.doors), &reserve)
+                .map_err(Failure::Failed)?,
+            reserve,
             firewall: Firewall::open()
                 .map_err(|error| failed("netlink socket of nf_tables", &error))?,
             one_time: OneTime::default(),
@@ -180,7 +184,7 @@ impl<'e> Agent<'e> {
             ..
         } = self;
         let now = boottime();
-        let heard = source.for_each(|knock| match knock {
+        let heard = source.for_each(now, |knock| match knock {
             Some(knock) => act(engine, firewall, one_time, journal, patience, now, knock),
             None => *refused_packets += 1,
         });
@@ -282,6 +286,8 @@ impl<'e> Agent<'e> {
 
     /// Puts a configuration into force, as a whole or not at all.
     fn adopt(&mut self, config: Config) -> Result<(), String> {
+        // What was knocked before was knocked at the doors that are to go.
+        self.hear_knocks();
         let new = &config.global;
         let control = (new.control != self.global.control)
             .then(|| listen(new))
@@ -289,7 +295,7 @@ impl<'e> Agent<'e> {
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
-        let source = self.source.prepare(&config, &listed)?;
+        let source = self.source.prepare(&config, &listed, &self.reserve)?;
         self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;

@@ -13,6 +13,7 @@ mod daemon;
 mod durable;
 pub mod firewall;
 mod journal;
+mod knock_ports;
 mod list;
 mod manual;
 mod onetime;

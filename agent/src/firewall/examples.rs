@@ -52,6 +52,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
                 .iter()
                 .map(|name| String::try_from(*name).unwrap())
                 .collect(),
+            promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
             control: String::new(),

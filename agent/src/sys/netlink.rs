@@ -39,13 +39,6 @@ impl NetlinkSocket {
         Ok(socket)
     }
 
-    /// Asks for a receive buffer of this many bytes, above the system's limit if this process
-    /// may. The kernel doubles the number, and charges each datagram with its bookkeeping.
-    pub fn set_receive_buffer(&self, bytes: u32) -> io::Result<()> {
-        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-            .or_else(|_| self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
-    }
-
     /// Sends one datagram to the kernel, all or nothing.
     pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.make_room(datagram.len())?;

@@ -72,6 +72,8 @@ pub struct Global {
     pub guard: Guard,
     /// The interfaces that are guarded, and on which knocks are heard; at least one.
     pub interfaces: Vec<Interface, MAX_INTERFACES>,
+    /// Whether source `packet` hears packets for other machines too.
+    pub promiscuous: bool,
     /// The bits that guard `mark` sets on packets of granted sources; at least one.
     pub mark: u32,
     /// The NFLOG group, not 0.
@@ -110,6 +112,7 @@ impl Global {
         source: Source::Nflog,
         guard: Guard::Gate,
         interfaces: Vec::new(),
+        promiscuous: false,
         mark: 0,
         nflog_group: 0,
         control: String::new(),

@@ -116,9 +116,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog",
+        expected: "nflog or packet",
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
-                  group",
+                  group, packet sees them before any rule does, and what the router forwards \
+                  too",
         secret: false,
         kind: Kind::One(source),
     },
@@ -152,6 +153,21 @@ pub const OPTIONS: &[OptionSpec] = &[
             clear: |draft| draft.global.interfaces.clear(),
             limit: MAX_INTERFACES,
         },
+    },
+    OptionSpec {
+        name: "promiscuous",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("0"),
+        unit: "number",
+        expected: "0 or 1",
+        meaning: "whether source packet hears packets for other machines too, where the \
+                  interface can see them",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.global.promiscuous = choice(text, &[("0", false), ("1", true)])?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "mark",
@@ -593,7 +609,8 @@ pub(super) fn knocks_from(method: MethodName) -> Option<&'static OptionSpec> {
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     draft.global.source = match text {
         "nflog" => Source::Nflog,
-        "packet" | "sockets" | "log" => return Err(Problem::NotYet.into()),
+        "packet" => Source::Packet,
+        "sockets" | "log" => return Err(Problem::NotYet.into()),
         _ => return Err(Problem::UnknownWord.into()),
     };
     Ok(())

@@ -82,6 +82,7 @@ fn the_example_of_the_design() {
             source: Source::Nflog,
             guard: Guard::Mark,
             interfaces: ["wan".try_into().unwrap()].into_iter().collect(),
+            promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
             control: "/run/postern.sock".try_into().unwrap(),
@@ -262,7 +263,8 @@ fn values_that_are_refused() {
 fn global_values_that_are_refused() {
     use Problem::{BadValue, OutOfRange};
     for (option, values, problem) in [
-        ("option source", "packet sockets log", Problem::NotYet),
+        ("option source", "sockets log", Problem::NotYet),
+        ("option promiscuous", "yes 2 01", Problem::UnknownWord),
         ("option source", "pcap NFLOG", Problem::UnknownWord),
         ("option guard", "drop", Problem::UnknownWord),
         (
