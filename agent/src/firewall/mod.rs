@@ -15,14 +15,16 @@ mod grants;
 mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
-mod netlink;
+pub(crate) mod netlink;
 mod network;
 mod objects;
+mod others;
 #[cfg(test)]
 mod packet_tests;
 mod ports;
 mod reading;
 mod refusal;
+mod rehearsal;
 mod replacing;
 #[cfg(test)]
 mod replacing_tests;
@@ -43,9 +45,11 @@ use netlink::Key;
 pub use network::Network;
 use network::family;
 use objects::Object;
+pub(crate) use others::Others;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
+pub(crate) use rehearsal::Part;
 pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
     Table, Verdict,

@@ -1,7 +1,7 @@
 //! One table in place of another: in one transaction, with no moment in which there is none.
 
 use super::channel::Failure;
-use super::objects::{Kept, Object, Parts, replacement};
+use super::objects::{Batch, Kept, Object, Parts, replacement};
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::ruleset::{self, INPUT, Table};
@@ -65,6 +65,18 @@ impl Firewall {
         generation: Option<u32>,
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
+        let (batch, first) = self.write(table, kept, generation, parts)?;
+        self.hand_over(&batch, first)
+    }
+
+    /// The transaction, and its first sequence number.
+    pub(super) fn write(
+        &mut self,
+        table: &Table,
+        kept: &[Kept],
+        generation: Option<u32>,
+        parts: Option<&Parts>,
+    ) -> Result<(Batch, u32), (Object, Failure)> {
         let first = self.channel.reserve(0);
         let batch = replacement(table, kept, first, generation, parts).map_err(|object| {
             let sentence = "it cannot be written as a message".to_owned();
@@ -79,6 +91,12 @@ impl Firewall {
         })?;
         let count = batch.objects.len() as u32;
         self.channel.reserve(count.wrapping_add(1));
+        Ok((batch, first))
+    }
+
+    /// Sends a transaction, and says what of it the kernel refuses.
+    pub(super) fn hand_over(&mut self, batch: &Batch, first: u32) -> Result<(), (Object, Failure)> {
+        let count = batch.objects.len() as u32;
         self.channel
             .commit(&batch.octets, first, count.wrapping_sub(1))
             .map_err(|failure| {
