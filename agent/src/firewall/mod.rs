@@ -12,7 +12,7 @@ mod examples;
 mod golden_tests;
 mod grants;
 #[cfg(test)]
-mod kernel_tests;
+pub(crate) mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
 pub(crate) mod netlink;

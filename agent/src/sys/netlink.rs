@@ -13,17 +13,26 @@ use super::check;
 /// The longest datagram that is sent without asking for a larger buffer, in octets.
 const ORDINARY: usize = 64 * 1024;
 
-/// A bound socket on the Netfilter bus, closed on exec.
+/// A bound socket, closed on exec.
 pub struct NetlinkSocket {
     socket: Socket,
     sendable: usize,
 }
 
 impl NetlinkSocket {
-    /// Opens a socket with a port of its own. It takes no privilege.
+    /// Opens a socket to Netfilter with a port of its own. It takes no privilege.
     pub fn open() -> io::Result<Self> {
+        Self::open_to(Bus::Netfilter)
+    }
+
+    /// Opens a socket to where the kernel tells of its interfaces and their addresses.
+    pub fn open_to_interfaces() -> io::Result<Self> {
+        Self::open_to(Bus::Route)
+    }
+
+    fn open_to(bus: Bus) -> io::Result<Self> {
         let socket = Self {
-            socket: Socket::open(Bus::Netfilter)?,
+            socket: Socket::open(bus)?,
             sendable: ORDINARY,
         };
         socket.set_flag(libc::F_SETFD, libc::FD_CLOEXEC)?;
