@@ -507,7 +507,7 @@ fn ports_that_owners_come_in_by() {
         "proc/net/tcp",
         &(TCP.to_owned() + &socket(ANY, 4022, "0A", 77)),
     )]);
-    running.process(812, "dropbear", "/usr/sbin/dropbear\0-p\04022\0", 77);
+    running.process(812, "dropbear", "/usr/sbin/dropbear\x00-p\x004022\x00", 77);
     let activated = Machine::new(&[(
         "proc/net/tcp6",
         &(TCP.to_owned()
@@ -897,7 +897,7 @@ fn a_server_that_runs_is_judged_by_how_it_was_started() {
     for (name, command_line, found) in [
         (
             "dropbear",
-            "/usr/sbin/dropbear\0-F\0-p\022\0-K\0300\0",
+            "/usr/sbin/dropbear\x00-F\x00-p\x0022\x00-K\x00300\x00",
             true,
         ),
         ("dropbear", "/usr/sbin/dropbear\0-F\0-s\0", false),
