@@ -8,10 +8,10 @@ use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use crate::client::Family;
-use crate::command;
 use crate::firewall::RENDERER;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};
+use crate::{command, doctor};
 
 /// Where a configuration is looked for unless `--config` names another.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/config/postern";
@@ -88,6 +88,7 @@ enum Opt {
     Force,
     To,
     Code,
+    Strict,
 }
 
 impl Opt {
@@ -108,6 +109,7 @@ impl Opt {
             Self::Force => "--force",
             Self::To => "--to N",
             Self::Code => "--code CODE[,NEXT]",
+            Self::Strict => "--strict",
         }
     }
 
@@ -129,6 +131,7 @@ impl Opt {
             Self::Force => "replace the secret that is there: the old one is lost",
             Self::To => "the counter of the next code, or how many sequences of the list are used",
             Self::Code => "the code that your app shows, or two in a row, to find the counter by",
+            Self::Strict => "fail for warnings too",
         }
     }
 
@@ -163,6 +166,7 @@ impl Opt {
             Self::Force => options.force = true,
             Self::To => resync(options, Resync::To(count("--to", &text(parser)?)?))?,
             Self::Code => resync(options, codes(&text(parser)?)?)?,
+            Self::Strict => options.strict = true,
         }
         Ok(())
     }
@@ -191,6 +195,7 @@ pub(crate) struct Options {
     pub(crate) wait: Option<Duration>,
     pub(crate) next: Option<u64>,
     pub(crate) secret: bool,
+    pub(crate) strict: bool,
 }
 
 const VERBS: &[Verb] = &[
@@ -245,6 +250,16 @@ const VERBS: &[Verb] = &[
         details: "Works without a running agent too, as far as the kernel knows.",
         options: &[Opt::Json, Opt::Config],
         run: command::status,
+    },
+    Verb {
+        name: "doctor",
+        operands: &[],
+        summary: "look for what could lock you out, and for what this kernel lacks",
+        details: "Says of each finding what helps. Changes nothing and starts no program; run it as root, or\n\
+                  it sees less. 'run' and 'apply' refuse where the finding is fatal.\n\
+                  Exit status 1 when a finding is fatal, with --strict when one is a warning.",
+        options: &[Opt::Json, Opt::Strict, Opt::Config],
+        run: command::doctor,
     },
     Verb {
         name: "open",
@@ -535,6 +550,9 @@ fn page(verb: &Verb) -> String {
     );
     for option in verb.options {
         text += &format!("  {:18} {}\n", option.usage(), option.meaning());
+    }
+    if verb.name == "doctor" {
+        text += &doctor::catalogue();
     }
     text
 }

@@ -27,7 +27,7 @@ use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
 use crate::wall_clock::WallClock;
-use crate::{config_file, manual};
+use crate::{config_file, doctor, manual};
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -262,6 +262,7 @@ impl<'e> Agent<'e> {
             Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
         };
         let config = config_file::load(path).map_err(mistaken)?;
+        doctor::forbid_reload(&config)?;
         self.adopt(config)?;
         self.path = path.into();
         self.note(Ok(
@@ -272,7 +273,9 @@ impl<'e> Agent<'e> {
     /// Reads the configuration again; a wrong one changes nothing.
     fn reload(&mut self) {
         let adopted = match config_file::load(&self.path) {
-            Ok(config) => self.adopt(config).map_err(Failure::Failed),
+            Ok(config) => doctor::forbid_reload(&config)
+                .and_then(|()| self.adopt(config))
+                .map_err(Failure::Failed),
             Err(failure) => Err(failure),
         };
         match adopted {

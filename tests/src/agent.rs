@@ -111,11 +111,14 @@ impl Setup {
 
     /// Replaces the configuration's doors; a running agent learns of it by SIGHUP. A path
     /// that begins with `@/` is one in the setup's own folder.
+    ///
+    /// A router in a namespace has neither console nor, most of the time, another interface: it
+    /// says that it does without.
     pub fn rewrite(&self, doors: &str) {
         let (guard, source) = (self.guard.name(), self.source.borrow());
         let global = format!(
             "config postern 'global'\n{source}\toption guard '{guard}'\n\
-             \tlist interface '{WAN}'\n\toption control '@/control'\n"
+             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption fallback 'none'\n"
         );
         // Where nothing is remembered, there is no need for a warning that a reboot forgets it.
         let state = match doors.contains("one-time") {

@@ -273,6 +273,7 @@ fn attributes(expression: &Expression) -> (&'static str, Vec<(u16, Value<'_>)>) 
             "log",
             vec![(LOG_GROUP, U16(*group)), (LOG_SNAPLEN, U32(*length))],
         ),
+        Expression::LogLine(prefix) => ("log", vec![(LOG_PREFIX, Text(prefix))]),
         Expression::Limit { per_second, burst } => (
             "limit",
             vec![
@@ -361,6 +362,7 @@ const DYNSET_TIMEOUT: u16 = 6;
 const OBJREF_IMM_TYPE: u16 = 1;
 const OBJREF_IMM_NAME: u16 = 2;
 const LOG_GROUP: u16 = 1;
+const LOG_PREFIX: u16 = 2;
 const LOG_SNAPLEN: u16 = 3;
 const LIMIT_RATE: u16 = 1;
 const LIMIT_UNIT: u16 = 2;

@@ -21,21 +21,23 @@ mod golden_tests;
 mod grants;
 mod hearing;
 #[cfg(test)]
-mod kernel_tests;
+pub(crate) mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
 #[cfg(feature = "libnftnl")]
 mod libnftnl;
 mod lowering;
 mod message;
-mod netlink;
+pub(crate) mod netlink;
 mod network;
 mod objects;
+mod others;
 #[cfg(test)]
 mod packet_tests;
 mod ports;
 mod reading;
 mod refusal;
+mod rehearsal;
 mod renderer;
 #[cfg(test)]
 mod renderer_tests;
@@ -61,9 +63,11 @@ use netlink::Key;
 pub use network::Network;
 use network::family;
 use objects::Object;
+pub(crate) use others::Others;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
+pub(crate) use rehearsal::Part;
 pub use renderer::RENDERER;
 pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,

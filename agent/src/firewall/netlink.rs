@@ -16,7 +16,9 @@ const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
-const INET: u8 = libc::NFPROTO_INET as u8;
+pub(super) const INET: u8 = libc::NFPROTO_INET as u8;
+/// To a dump, tables of every family.
+pub(super) const EVERY_FAMILY: u8 = libc::NFPROTO_UNSPEC as u8;
 
 /// Numbers of include/uapi/linux/netfilter/nf_tables.h that libc lacks.
 pub(super) mod nfta {
@@ -26,8 +28,20 @@ pub(super) mod nfta {
     pub(in super::super) const TABLE_USERDATA: u16 = 6;
     pub(in super::super) const CHAIN_TABLE: u16 = 1;
     pub(in super::super) const CHAIN_NAME: u16 = 3;
+    pub(in super::super) const CHAIN_HOOK: u16 = 4;
+    pub(in super::super) const CHAIN_POLICY: u16 = 5;
     pub(in super::super) const CHAIN_USERDATA: u16 = 12;
+    pub(in super::super) const HOOK_NUMBER: u16 = 1;
     pub(in super::super) const RULE_TABLE: u16 = 1;
+    pub(in super::super) const RULE_EXPRESSIONS: u16 = 4;
+    pub(in super::super) const EXPR_NAME: u16 = 1;
+    pub(in super::super) const EXPR_DATA: u16 = 2;
+    pub(in super::super) const META_REGISTER: u16 = 1;
+    pub(in super::super) const META_KEY: u16 = 2;
+    pub(in super::super) const BITWISE_MASK: u16 = 4;
+    pub(in super::super) const CMP_DATA: u16 = 3;
+    pub(in super::super) const IMMEDIATE_DATA: u16 = 2;
+    pub(in super::super) const EXTENSION_NAME: u16 = 1;
     pub(in super::super) const SET_TABLE: u16 = 1;
     pub(in super::super) const SET_NAME: u16 = 2;
     pub(in super::super) const SET_USERDATA: u16 = 13;
@@ -40,6 +54,8 @@ pub(super) mod nfta {
     pub(in super::super) const ELEM_TIMEOUT: u16 = 4;
     pub(in super::super) const ELEM_EXPIRATION: u16 = 5;
     pub(in super::super) const DATA_VALUE: u16 = 1;
+    pub(in super::super) const DATA_VERDICT: u16 = 2;
+    pub(in super::super) const VERDICT_CODE: u16 = 1;
     /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER.
     pub(in super::super) const KEY_BYTE_ORDER: u8 = 0;
     /// libnftnl's NFTNL_UDATA_SET_DATABYTEORDER.
@@ -77,8 +93,19 @@ pub(super) enum Key<'n> {
     Interface(&'n str),
 }
 
-/// Appends a request; `fill` writes its attributes.
+/// Appends a request about our table; `fill` writes its attributes.
 pub(super) fn request(
+    to: &mut Vec<u8>,
+    request: Request,
+    sequence: u32,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    request_of(INET, to, request, sequence, fill);
+}
+
+/// Appends a request about tables of a family, or of all of them ([`EVERY_FAMILY`]).
+pub(super) fn request_of(
+    family: u8,
     to: &mut Vec<u8>,
     request: Request,
     sequence: u32,
@@ -89,7 +116,7 @@ pub(super) fn request(
         SUBSYSTEM | request.kind as u16,
         request.flags,
         sequence,
-        (INET, 0),
+        (family, 0),
         fill,
     );
 }
@@ -102,6 +129,9 @@ pub(super) fn begin(to: &mut Vec<u8>, sequence: u32, generation: Option<u32>) {
         }
     });
 }
+
+/// The length of the message that ends a transaction.
+pub(super) const END: usize = HEADER + GENERAL;
 
 /// Appends the message that ends a transaction.
 pub(super) fn end(to: &mut Vec<u8>, sequence: u32) {
@@ -120,7 +150,8 @@ fn bracket(to: &mut Vec<u8>, kind: i32, sequence: u32, fill: impl FnOnce(&mut Ve
     );
 }
 
-fn message(
+/// Appends a message of Netfilter, of this family and about this resource.
+pub(crate) fn message(
     to: &mut Vec<u8>,
     kind: u16,
     flags: i32,
@@ -145,7 +176,7 @@ fn message(
 }
 
 /// Appends an attribute and its padding.
-pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = (ATTRIBUTE + value.len()) as u16;
     to.extend_from_slice(&length.to_ne_bytes());
     to.extend_from_slice(&kind.to_ne_bytes());
@@ -211,14 +242,15 @@ pub(super) fn element(to: &mut Vec<u8>, set: &[&str], key: Key<'_>, timeout: Opt
 }
 
 /// The messages of a datagram, as far as their lengths hold.
-pub(super) struct Messages<'d>(pub(super) &'d [u8]);
+pub(crate) struct Messages<'d>(pub(crate) &'d [u8]);
 
 /// A message from the kernel.
-pub(super) struct Message<'d> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    body: &'d [u8],
+pub(crate) struct Message<'d> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    /// What follows the header.
+    pub(crate) body: &'d [u8],
 }
 
 impl<'d> Iterator for Messages<'d> {
@@ -244,7 +276,7 @@ impl<'d> Message<'d> {
     }
 
     /// The error number of an answer (0: done), and the kernel's sentence about it, if any.
-    pub(super) fn outcome(&self) -> Option<(i32, &'d str)> {
+    pub(crate) fn outcome(&self) -> Option<(i32, &'d str)> {
         const ERROR: u16 = libc::NLMSG_ERROR as u16;
         const DONE: u16 = libc::NLMSG_DONE as u16;
         match self.kind {
@@ -280,16 +312,16 @@ fn error_number(body: &[u8]) -> Option<i32> {
 
 /// Attributes, as far as their lengths hold.
 #[derive(Clone, Copy)]
-pub(super) struct Attributes<'d>(pub(super) &'d [u8]);
+pub(crate) struct Attributes<'d>(pub(crate) &'d [u8]);
 
 impl<'d> Attributes<'d> {
     /// The value of the first attribute of this kind.
-    pub(super) fn find(mut self, kind: u16) -> Option<&'d [u8]> {
+    pub(crate) fn find(mut self, kind: u16) -> Option<&'d [u8]> {
         self.find_map(|(found, value)| (found == kind).then_some(value))
     }
 
     /// The attributes inside the first attribute of this kind.
-    pub(super) fn inside(self, kind: u16) -> Option<Self> {
+    pub(crate) fn inside(self, kind: u16) -> Option<Self> {
         self.find(kind).map(Self)
     }
 }
@@ -307,7 +339,7 @@ impl<'d> Iterator for Attributes<'d> {
 }
 
 /// A name: the octets before the first zero, if they are UTF-8.
-pub(super) fn as_text(value: &[u8]) -> Option<&str> {
+pub(crate) fn as_text(value: &[u8]) -> Option<&str> {
     let end = value
         .iter()
         .position(|&octet| octet == 0)

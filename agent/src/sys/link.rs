@@ -9,6 +9,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::check;
 use super::datagram::forget_all;
 
+/// Opens a socket that sees packets of every protocol, and of none until it is told which
+/// (packet(7)).
+pub(crate) fn open_packet_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes numbers only.
+    let socket = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+    // SAFETY: the socket was just made, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
 /// Whether there is an interface of this name just now.
 pub(crate) fn interface_exists(name: &str) -> bool {
     interface_number(name).is_some()

@@ -14,20 +14,37 @@ type Socket = mnl::Socket;
 #[cfg(not(feature = "libnftnl"))]
 type Socket = std::os::fd::OwnedFd;
 
+/// A part of the kernel that speaks netlink.
+#[derive(Clone, Copy)]
+enum Bus {
+    Netfilter,
+    /// Interfaces and their addresses.
+    Route,
+}
+
 /// The longest datagram that is sent without asking for a larger buffer, in octets.
 const ORDINARY: usize = 64 * 1024;
 
-/// A bound socket on the Netfilter bus, closed on exec.
+/// A bound socket, closed on exec.
 pub struct NetlinkSocket {
     socket: Socket,
     sendable: usize,
 }
 
 impl NetlinkSocket {
-    /// Opens a socket with a port of its own. It takes no privilege.
+    /// Opens a socket to Netfilter with a port of its own. It takes no privilege.
     pub fn open() -> io::Result<Self> {
+        Self::open_to(Bus::Netfilter)
+    }
+
+    /// Opens a socket to where the kernel tells of its interfaces and their addresses.
+    pub fn open_to_interfaces() -> io::Result<Self> {
+        Self::open_to(Bus::Route)
+    }
+
+    fn open_to(bus: Bus) -> io::Result<Self> {
         let socket = Self {
-            socket: open_bound()?,
+            socket: open_bound(bus)?,
             sendable: ORDINARY,
         };
         socket.set_flag(libc::F_SETFD, libc::FD_CLOEXEC)?;
@@ -139,21 +156,28 @@ impl NetlinkSocket {
     }
 }
 
-/// Opens a socket on the Netfilter bus, and lets the kernel choose its port.
+/// Opens a socket, and lets the kernel choose its port.
 #[cfg(feature = "libnftnl")]
-fn open_bound() -> io::Result<Socket> {
-    let socket = Socket::open(mnl::Bus::Netfilter)?;
+fn open_bound(bus: Bus) -> io::Result<Socket> {
+    let socket = Socket::open(match bus {
+        Bus::Netfilter => mnl::Bus::Netfilter,
+        Bus::Route => mnl::Bus::Route,
+    })?;
     socket.bind(0, 0)?;
     Ok(socket)
 }
 
-/// Opens a socket on the Netfilter bus, and lets the kernel choose its port.
+/// Opens a socket, and lets the kernel choose its port.
 #[cfg(not(feature = "libnftnl"))]
-fn open_bound() -> io::Result<Socket> {
+fn open_bound(bus: Bus) -> io::Result<Socket> {
     use std::os::fd::FromRawFd;
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    let protocol = match bus {
+        Bus::Netfilter => libc::NETLINK_NETFILTER,
+        Bus::Route => libc::NETLINK_ROUTE,
+    };
     // SAFETY: no pointer is passed.
-    let file = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER) })?;
+    let file = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
     // SAFETY: the file was just opened, and nobody else has it.
     let socket = unsafe { Socket::from_raw_fd(file) };
     // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.

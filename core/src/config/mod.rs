@@ -82,6 +82,8 @@ pub struct Global {
     pub control: String<MAX_PATH>,
     /// The folder of what one-time methods remember: an absolute path.
     pub state_dir: String<MAX_PATH>,
+    /// The way in that stays when no door opens.
+    pub fallback: Fallback,
 }
 
 impl Source {
@@ -117,6 +119,7 @@ impl Global {
         nflog_group: 0,
         control: String::new(),
         state_dir: String::new(),
+        fallback: Fallback::Auto,
     };
 }
 
@@ -140,6 +143,17 @@ pub enum Guard {
     Gate,
     /// Mark packets of granted sources; an accepting rule of the firewall asks for the mark.
     Mark,
+}
+
+/// What the owner says of the way in that stays when no door opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// It has to be found.
+    Auto,
+    /// There is one that this machine cannot see, such as a provider's console.
+    Other,
+    /// There is none, and the owner does without.
+    None,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::values::{
     choice, cutoff, is_volatile, mark, number, path, payload, period, port, small_number, time,
     time_within,
 };
-use super::{DEFAULT_CONTROL, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use super::{DEFAULT_CONTROL, Fallback, Guard, Interface, MAX_INTERFACES, Problem, Source};
 use crate::code::{Algorithm, Digits};
 use crate::door::{AtEnd, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
 use crate::knock::Protocol::{Tcp, Udp};
@@ -221,6 +221,30 @@ pub const OPTIONS: &[OptionSpec] = &[
         meaning: "the folder of what one-time methods remember",
         secret: false,
         kind: Kind::One(state_dir),
+    },
+    OptionSpec {
+        name: "fallback",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("auto"),
+        unit: "word",
+        expected: "auto, other or none",
+        meaning: "the way in that stays when no door opens: auto guards no port that its \
+                  owner comes in by unless a console, a serial line or an interface that is \
+                  not guarded is found, other says that there is one that cannot be seen \
+                  from here, none does without",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.global.fallback = choice(
+                text,
+                &[
+                    ("auto", Fallback::Auto),
+                    ("other", Fallback::Other),
+                    ("none", Fallback::None),
+                ],
+            )?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "address",
