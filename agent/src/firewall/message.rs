@@ -43,6 +43,10 @@ pub(super) enum Gone<'t> {
     Rules,
 }
 
+/// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
+#[cfg(any(test, not(feature = "libnftnl")))]
+pub(super) const COUNTER: u32 = 1;
+
 /// A named set or map, as the kernel has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NewSet<'t> {
