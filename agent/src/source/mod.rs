@@ -6,6 +6,7 @@
 //! [`Hearing`]: crate::firewall::Hearing
 
 mod interfaces;
+pub mod log;
 pub mod nflog;
 mod packet;
 mod reserve;
