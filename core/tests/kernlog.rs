@@ -26,18 +26,12 @@ fn lines_of_running_kernels() -> io::Result<()> {
 
 fn said(log: &str) -> String {
     match line(log.as_bytes()) {
-        Line::Packet {
-            interface: b"wan",
-            knock: Ok(knock),
-        } => {
+        Line::Packet(Ok(knock)) => {
             let (protocol, number) = (knock.port.protocol.name(), knock.port.number);
             let (source, source_port) = (knock.source, knock.source_port);
             format!("{source} {source_port} {protocol}:{number}")
         }
-        Line::Packet {
-            knock: Err(refusal),
-            ..
-        } => refusal.reason().to_owned(),
+        Line::Packet(Err(refusal)) => refusal.reason().to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -1,11 +1,9 @@
 //! What the table does so that the source of knocks sees one.
 
 use postern_core::config::{Config, Global, Source};
+use postern_core::kernlog;
 
 use super::ruleset::{Rule, Statement, Verdict, snaplen};
-
-/// What a line in the kernel's log about a knock begins with.
-pub const LOG_PREFIX: &str = "postern: ";
 
 /// How the table helps the source to see a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl Hearing {
                 group,
                 length: snaplen(&config.doors),
             }),
-            Self::Line => Some(Statement::LogLine(LOG_PREFIX)),
+            Self::Line => Some(Statement::LogLine(kernlog::PREFIX)),
             Self::Before | Self::Through => None,
         }
     }

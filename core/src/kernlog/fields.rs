@@ -12,23 +12,13 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use super::Line;
 use crate::knock::{Knock, Port, Protocol};
 use crate::packet::{self, Refusal};
 
 /// Reads what stands behind the prefix.
-pub(super) fn packet(text: &[u8]) -> Line<'_> {
+pub(super) fn knock(text: &[u8]) -> Result<Knock<'_>, Refusal> {
     let mut words = Words(text);
-    match words.value("IN=") {
-        Some(interface) => Line::Packet {
-            interface,
-            knock: knock(words),
-        },
-        None => Line::Foreign,
-    }
-}
-
-fn knock<'l>(mut words: Words<'l>) -> Result<Knock<'l>, Refusal> {
+    words.value("IN=").ok_or(Refusal::Malformed)?;
     words.value("OUT=").ok_or(Refusal::Malformed)?;
     let source = source(&mut words)?;
     words.value("DST=").ok_or(Refusal::Malformed)?;

@@ -23,13 +23,8 @@ const OURS: &[u8] = b"postern: IN=";
 /// What a line amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'l> {
-    /// A packet that our rule had the kernel log.
-    Packet {
-        /// The interface that it came in on.
-        interface: &'l [u8],
-        /// What it knocks on, or why it is no knock.
-        knock: Result<Knock<'l>, Refusal>,
-    },
+    /// A packet that our rule had the kernel log: what it knocks on, or why it is no knock.
+    Packet(Result<Knock<'l>, Refusal>),
     /// It reads as if the kernel had described a packet to us, but the log says that somebody
     /// else wrote it, or does not say who in a way that is known here.
     Forged,
@@ -69,7 +64,7 @@ fn of_message<'l>(message: Message<'l>, line: &'l [u8]) -> Line<'l> {
         _ => None,
     };
     match text {
-        Some(text) => fields::packet(text),
+        Some(text) => Line::Packet(fields::knock(text)),
         None if contains_ours(line) => Line::Forged,
         None => Line::Foreign,
     }

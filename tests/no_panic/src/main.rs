@@ -34,10 +34,7 @@ extern "C" fn _start(now: u64) {
         _ = black_box(engine.handle(now, &knock));
     }
     for line in [kernlog::line(bytes), logged(bytes)] {
-        if let Line::Packet {
-            knock: Ok(knock), ..
-        } = line
-        {
+        if let Line::Packet(Ok(knock)) = line {
             _ = black_box(engine.handle(now, &knock));
         }
     }

@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::rc::Rc;
 
 use postern_core::kernlog::{self, Line};
+
+use crate::sys::process::{Capability, has};
 
 /// The longest record that the kernel makes of a message, with all that is known of it
 /// (`CONSOLE_EXT_LOG_MAX`, later `PRINTK_MESSAGE_MAX`, of kernel/printk).
@@ -15,9 +17,33 @@ const LONGEST_RECORD: usize = 8192;
 /// everything else.
 const RECORDS_PER_CALL: usize = 256;
 
+/// Where it lies.
+const KMSG: &str = "/dev/kmsg";
+
+/// Opens the kernel's log. That takes a capability in many places (`kernel.dmesg_restrict`), and
+/// reading takes none.
+pub(in crate::source) fn open() -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK).open(KMSG)
+}
+
+/// Says in words why it cannot be opened.
+pub(in crate::source) fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) if !has(Capability::Syslog) => {
+            format!("{KMSG} takes the capability CAP_SYSLOG")
+        }
+        Some(libc::ENOENT) => {
+            format!("{KMSG} is not there, as in many containers: choose with option log_from")
+        }
+        _ => format!("{KMSG}: {error}"),
+    }
+}
+
 /// The kernel's log, from its end on.
 pub(super) struct Kmsg {
-    file: File,
+    /// Only one at a time reads it, for there is one place in it.
+    file: Rc<File>,
     record: Box<[u8]>,
     /// The number of the record that comes next; unknown before the first.
     expected: Option<u64>,
@@ -26,12 +52,9 @@ pub(super) struct Kmsg {
 }
 
 impl Kmsg {
-    /// Opens it, to be read from its end on.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(libc::O_NONBLOCK);
-        let mut file = options.open(path)?;
-        file.seek(SeekFrom::End(0))?;
+    /// Reads it from its end on.
+    pub(super) fn read(file: Rc<File>) -> io::Result<Self> {
+        (&*file).seek(SeekFrom::End(0))?;
         Ok(Self {
             file,
             record: vec![0; LONGEST_RECORD].into(),
@@ -44,7 +67,7 @@ impl Kmsg {
     /// Hands the line of each record that waits to the visitor. Never blocks.
     pub(super) fn for_each(&mut self, mut visitor: impl FnMut(Line<'_>)) -> io::Result<()> {
         for _ in 0..RECORDS_PER_CALL {
-            let length = match self.file.read(&mut self.record) {
+            let length = match (&*self.file).read(&mut self.record) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
