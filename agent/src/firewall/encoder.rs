@@ -160,6 +160,8 @@ fn write_value(to: &mut Vec<u8>, kind: u16, value: &Value<'_>) {
         Value::Verdict(Verdict::Accept) => verdict(to, kind, libc::NF_ACCEPT, None),
         Value::Verdict(Verdict::Drop) => verdict(to, kind, libc::NF_DROP, None),
         Value::Verdict(Verdict::Goto(chain)) => verdict(to, kind, libc::NFT_GOTO, Some(chain)),
+        Value::Verdict(Verdict::Jump(chain)) => verdict(to, kind, libc::NFT_JUMP, Some(chain)),
+        Value::Verdict(Verdict::Return) => verdict(to, kind, libc::NFT_RETURN, None),
     }
 }
 

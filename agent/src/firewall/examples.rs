@@ -2,7 +2,7 @@
 
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::config::{Config, Fallback, Global, Guard, Source};
+use postern_core::config::{Config, Fallback, Global, Guard, LogFrom, Source};
 use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
@@ -55,6 +55,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
+            log_from: LogFrom::Kernel,
             control: String::new(),
             state_dir: String::new(),
             fallback: Fallback::Auto,

@@ -199,7 +199,7 @@ impl Expression {
             | Self::VerdictLookup { map: name, .. }
             | Self::Dynamic { set: name, .. }
             | Self::Count { counter: name }
-            | Self::Verdict(Verdict::Goto(name)) => is_name(name),
+            | Self::Verdict(Verdict::Goto(name) | Verdict::Jump(name)) => is_name(name),
             _ => true,
         }
     }

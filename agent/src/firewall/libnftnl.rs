@@ -141,5 +141,9 @@ fn finish(verdict: &Verdict) -> nftnl::expr::Verdict {
         Verdict::Goto(chain) => nftnl::expr::Verdict::Goto {
             chain: c_name(chain),
         },
+        Verdict::Jump(chain) => nftnl::expr::Verdict::Jump {
+            chain: c_name(chain),
+        },
+        Verdict::Return => nftnl::expr::Verdict::Return,
     }
 }

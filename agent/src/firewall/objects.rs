@@ -32,8 +32,10 @@ pub(super) enum Object {
 /// A part of the kernel that can be missing where nf_tables is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Feature {
-    /// `log`.
+    /// `log` to a group.
     Log,
+    /// `log` to the kernel's log.
+    LogLine,
     /// `limit`.
     Limit,
     /// `ct`.
@@ -57,6 +59,9 @@ impl Display for Feature {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Log => "log (CONFIG_NFT_LOG, module nft_log)",
+            Self::LogLine => {
+                "log lines (CONFIG_NFT_LOG and CONFIG_NF_LOG_SYSLOG, modules nft_log and nf_log_syslog)"
+            }
             Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
         })
@@ -67,7 +72,8 @@ impl Feature {
     /// What a rule asks of the kernel beside nf_tables itself.
     pub(super) fn of(rule: &[Expression]) -> Option<Self> {
         rule.iter().find_map(|expression| match expression {
-            Expression::Log { .. } | Expression::LogLine(_) => Some(Self::Log),
+            Expression::Log { .. } => Some(Self::Log),
+            Expression::LogLine(_) => Some(Self::LogLine),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
             _ => None,

@@ -38,9 +38,6 @@ pub(super) const INPUT: &str = "input";
 const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
-/// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
-/// answers on such a port its packets must not keep the agent busy.
-const DECOY_HITS: u32 = 100;
 const FRAGMENT: &str = "fragment";
 
 /// The whole table.
@@ -172,6 +169,10 @@ pub enum Verdict {
     Drop,
     /// This chain decides.
     Goto(String),
+    /// This chain decides, unless it comes to its end or returns.
+    Jump(String),
+    /// The chain that jumped here decides.
+    Return,
 }
 
 impl Table {
@@ -385,6 +386,7 @@ fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
     // It is never deleted, and the kernel lists what is made after it behind it.
     let mut chains = vec![input_chain(config), knock_chain(config)];
     chains.extend(decoy_chain(config));
+    chains.extend(Hearing::of(&config.global).chain());
     chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
     if guards_fragments(config) {
         chains.push(fragment_chain());
@@ -395,7 +397,7 @@ fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
 
 fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
-    rules.push(Hearing::of(&config.global).knock(config));
+    rules.extend(Hearing::of(&config.global).knock(config));
     Chain {
         name: KNOCK.to_owned(),
         hooked: false,
@@ -405,17 +407,13 @@ fn knock_chain(config: &Config) -> Chain {
 
 /// Listens, and leaves the packet to whoever it is for.
 fn decoy_chain(config: &Config) -> Option<Chain> {
-    let tell = Hearing::of(&config.global).tell(config)?;
+    let tell = Hearing::of(&config.global).decoy(config)?;
     let mut doors = config.doors.iter();
     if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
         return None;
     }
-    let limit = Statement::Limit {
-        per_second: DECOY_HITS,
-        burst: DECOY_HITS,
-    };
     let mut rules = ignoring_cutoffs(&Verdict::Accept);
-    rules.push(vec![limit, tell]);
+    rules.push(tell);
     Some(Chain {
         name: DECOY.to_owned(),
         hooked: false,

@@ -171,6 +171,8 @@ impl Display for Verdict {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Return => f.write_str("return"),
         }
     }
 }

@@ -4,7 +4,7 @@ use heapless::{String, Vec};
 
 use super::methods::MethodName;
 use super::options::Setter;
-use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section};
+use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
     AtEnd, Cutoff, Door, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
@@ -19,6 +19,8 @@ pub(super) struct Draft<'c> {
     pub(super) global: &'c mut Global,
     pub(super) address: &'c mut String<MAX_ADDRESS>,
     pub(super) doors: &'c mut Vec<Door, MAX_DOORS>,
+    /// Where knocks are seen, also where the file says so further down.
+    pub(super) source: Source,
     pub(super) door: DoorDraft,
 }
 
@@ -74,6 +76,7 @@ impl<'c> Draft<'c> {
             global,
             address,
             doors,
+            source: Source::Nflog,
             door: DoorDraft::new(Name::new()),
         };
         draft.set_defaults(section);

@@ -6,7 +6,7 @@ use super::diagnostic::Details;
 use super::draft::Draft;
 use super::judge::{self, Check};
 use super::methods::Methods;
-use super::options::{Kind, OptionSpec, Setter, find, knocks_from};
+use super::options::{Kind, OptionSpec, Setter, find, knocks_from, known_source};
 use super::{
     Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section, Severity,
 };
@@ -20,7 +20,9 @@ type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 
 /// Reads `text`, whose global section is of this type, into an empty draft; whether there
 /// was no error.
-pub(super) fn read(text: &[u8], global: Section, draft: Draft<'_>, report: Report<'_>) -> bool {
+pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: Report<'_>) -> bool {
+    draft.source =
+        foretold(text, global, "source", |text| known_source(text).ok()).unwrap_or(draft.source);
     let reader = Reader {
         file: Statements::new(text),
         draft,
@@ -37,6 +39,26 @@ pub(super) fn read(text: &[u8], global: Section, draft: Draft<'_>, report: Repor
         report,
     };
     reader.read()
+}
+
+/// A global option, which doors depend on that can stand before it.
+fn foretold<T>(
+    text: &[u8],
+    global: Section,
+    option: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let (mut within, mut found) = (false, None);
+    for statement in Statements::new(text) {
+        match statement {
+            Ok(Statement::Config { section, .. }) => within = section.text == global.name(),
+            Ok(Statement::Option { name, value }) if within && name.text == option => {
+                found = read(&value.text).or(found);
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 struct Reader<'t, 'c, 'r> {
