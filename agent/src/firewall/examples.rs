@@ -3,7 +3,7 @@
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
 use postern_core::config::{Config, Fallback, Global, Guard, Source};
-use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
+use postern_core::door::{AtEnd, Door, EngineName, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
@@ -28,6 +28,7 @@ pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -
     Door {
         name: String::try_from(name).unwrap(),
         guards: Vec::from_slice(guards).unwrap(),
+        engine: EngineName::Daemon,
         method: Method::Separate {
             open: Sequence::from_slice(open).unwrap(),
             close: Sequence::from_slice(close).unwrap(),
