@@ -12,7 +12,7 @@ use postern_core::knock::Protocol;
 use super::encoder::Encoder;
 use super::expression::DynamicChange;
 use super::kernel_tests::{in_namespace, nft};
-use super::message::{Element, Entry, Lasting, New, NewSet};
+use super::message::{Counted, Element, Entry, Lasting, New, NewSet};
 use super::netlink::Attributes;
 use super::renderer::Renderer;
 use super::ruleset::{Chain, Content, Family, Set, Statement, Verdict};
@@ -186,7 +186,7 @@ fn goldens() -> Vec<Golden> {
         golden(
             "counter",
             "add counter inet postern hits",
-            New::Counter("hits"),
+            New::Counter("hits", Counted::default()),
             &[],
         ),
         golden(

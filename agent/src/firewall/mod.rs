@@ -9,6 +9,7 @@ mod channel;
 mod elements;
 #[cfg(any(test, not(feature = "libnftnl")))]
 mod encoder;
+mod engines;
 #[cfg(test)]
 mod examples;
 mod expression;

@@ -16,6 +16,8 @@ pub(super) enum Object {
     Set(String),
     /// Elements of a set or map.
     Elements(String),
+    /// A counter.
+    Counter(String),
     /// A chain.
     Chain(String),
     /// A rule.
@@ -38,6 +40,8 @@ pub(super) enum Feature {
     Limit,
     /// `ct`.
     Conntrack,
+    /// `counter name`.
+    Counter,
 }
 
 impl Display for Object {
@@ -47,6 +51,7 @@ impl Display for Object {
             Self::Table => write!(f, "table {TABLE}"),
             Self::Set(name) => write!(f, "set {name}"),
             Self::Elements(set) => write!(f, "elements of set {set}"),
+            Self::Counter(name) => write!(f, "counter {name}"),
             Self::Chain(name) => write!(f, "chain {name}"),
             Self::Rule { number, chain, .. } => write!(f, "rule {number} of chain {chain}"),
         }
@@ -59,6 +64,7 @@ impl Display for Feature {
             Self::Log => "log (CONFIG_NFT_LOG, module nft_log)",
             Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
+            Self::Counter => "counters with names (CONFIG_NFT_OBJREF, module nft_objref)",
         })
     }
 }
@@ -70,6 +76,7 @@ impl Feature {
             Expression::Log { .. } | Expression::LogLine(_) => Some(Self::Log),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
+            Expression::Count { .. } => Some(Self::Counter),
             _ => None,
         })
     }
