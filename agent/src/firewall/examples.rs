@@ -461,5 +461,6 @@ pub(super) const fn whole(door: &str) -> Entrance<'_> {
         door,
         prefix4: 32,
         prefix6: 128,
+        in_kernel: false,
     }
 }

@@ -58,6 +58,7 @@ use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use channel::{Channel, Failure, Term};
+pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
 pub use hearing::{Hearing, LOG_PREFIX};
 use netlink::Key;

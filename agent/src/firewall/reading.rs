@@ -1,12 +1,14 @@
 //! What is read back from the kernel: sets and their elements, however odd.
 
+use core::net::IpAddr;
+
 use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
 use super::expression::COUNTER;
 use super::message::{Counted, Lasting};
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
-use super::ruleset::TABLE;
+use super::ruleset::{Family, TABLE};
 
 /// The most sets, chains and counters of the table, and elements of one set, that are read: more than any table
 /// of ours has.
@@ -43,6 +45,17 @@ pub(super) struct KernelCounter {
 pub(super) struct KernelElement {
     pub(super) key: Vec<u8>,
     pub(super) lasting: Option<Lasting>,
+}
+
+impl KernelElement {
+    /// The address that its key is.
+    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
+        let key = self.key.as_slice();
+        Some(match family {
+            Family::V4 => <[u8; 4]>::try_from(key).ok()?.into(),
+            Family::V6 => <[u8; 16]>::try_from(key).ok()?.into(),
+        })
+    }
 }
 
 impl Channel {

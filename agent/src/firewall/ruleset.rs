@@ -377,7 +377,7 @@ fn sets(config: &Config) -> Vec<Set> {
         sets.extend(door_sets(door));
         sets.extend(engines::sets(door));
     }
-    let cut_offs = needs_agent(config).then_some(Family::BOTH);
+    let cut_offs = engines::needs_agent(config).then_some(Family::BOTH);
     sets.extend(cut_offs.into_iter().flatten().map(|family| Set {
         name: cutoffs(family).to_owned(),
         content: Content::TimedSources(family),
@@ -385,11 +385,6 @@ fn sets(config: &Config) -> Vec<Set> {
         comment: None,
     }));
     sets
-}
-
-/// Whether there is a door that the agent serves.
-pub(super) fn needs_agent(config: &Config) -> bool {
-    config.doors.iter().any(|door| !door.engine.is_in_kernel())
 }
 
 fn interfaces(config: &Config) -> Set {
@@ -455,7 +450,7 @@ pub(super) fn map_name(protocol: Protocol) -> String {
 fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
     // It is never deleted, and the kernel lists what is made after it behind it.
     let mut chains = vec![input_chain(config)];
-    chains.extend(needs_agent(config).then(|| knock_chain(config)));
+    chains.extend(engines::needs_agent(config).then(|| knock_chain(config)));
     chains.extend(decoy_chain(config));
     for door in &config.doors {
         chains.extend(engines::chains(door));

@@ -45,6 +45,10 @@ impl Marks for Chain {
     fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement> {
         Some(add(line, step + 1, family))
     }
+
+    fn mark(&self, line: &Line<'_>, made: usize, family: Family) -> (String, Option<u16>) {
+        (set(line, made, family), None)
+    }
 }
 
 /// The set of those who have made so many knocks.

@@ -9,19 +9,19 @@ use crate::firewall::ruleset::{Chain, Family, Key, Rule, Set, Statement, Verdict
 
 /// A line of a door.
 #[derive(Clone, Copy)]
-pub(in crate::firewall) struct Line<'d> {
+pub(super) struct Line<'d> {
     pub(super) door: &'d Door,
     /// What the names of its sets and chains begin with.
     pub(super) verb: &'static str,
     /// What a finished attempt does.
-    pub(in crate::firewall) effect: Effect,
+    pub(super) effect: Effect,
     /// The knocks, at least one.
-    pub(in crate::firewall) steps: &'d [Port],
+    pub(super) steps: &'d [Port],
 }
 
 /// The lines of a door that is not one-time. Where a knock ends two of them, what opens comes
 /// last and counts, as with the agent.
-pub(in crate::firewall) fn lines(door: &Door) -> impl Iterator<Item = Line<'_>> {
+pub(super) fn lines(door: &Door) -> impl Iterator<Item = Line<'_>> {
     let opening = match &door.method {
         Method::Same { steps } => Some((Effect::Toggle, steps.as_slice())),
         Method::Separate { open, .. } => Some((Effect::Open, open.as_slice())),

@@ -7,9 +7,13 @@
 
 mod chain;
 mod line;
+mod progress;
 mod spots;
+#[cfg(test)]
+mod tests;
 mod track;
 
+use postern_core::config::Config;
 use postern_core::door::{Door, EngineName, Method};
 use postern_core::method::Effect;
 use postern_core::time::Duration;
@@ -20,7 +24,8 @@ use super::ruleset::{
     Chain, Content, Family, Key, Rule, Set, Statement, Verdict, granted_to, grants,
     grants_identity, prefix,
 };
-pub(super) use line::{Line, lines};
+use line::{Line, lines};
+pub use progress::{Attempt, Counts};
 pub(super) use spots::{Spot, decoy_chain, spots};
 
 /// The most attempts under way that a line keeps count of, for each address family.
@@ -97,6 +102,9 @@ trait Marks {
     fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement>;
     /// What marks that this one was made too; it is neither the first nor the last.
     fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement>;
+    /// The set that says that so many knocks were made, two or more but not all; and the port
+    /// that follows the source in its elements.
+    fn mark(&self, line: &Line<'_>, made: usize, family: Family) -> (String, Option<u16>);
 }
 
 fn marks(door: &Door) -> &'static dyn Marks {
@@ -104,6 +112,11 @@ fn marks(door: &Door) -> &'static dyn Marks {
         EngineName::Track => &track::Track,
         EngineName::Chain | EngineName::Daemon => &chain::Chain,
     }
+}
+
+/// Whether there is a door that the agent serves.
+pub fn needs_agent(config: &Config) -> bool {
+    config.doors.iter().any(|door| !door.engine.is_in_kernel())
 }
 
 /// The names of the counters of a door; none of the agent's doors has any.
@@ -122,6 +135,12 @@ pub(super) const fn knocked_prefix(family: Family) -> &'static str {
         Family::V4 => "knocked4_",
         Family::V6 => "knocked6_",
     }
+}
+
+/// Whether this is a set of sources that the door's knocks let in.
+pub(super) fn is_knocked(set: &str, door: &str) -> bool {
+    let mut prefixes = Family::BOTH.map(knocked_prefix).into_iter();
+    prefixes.any(|prefix| set.strip_prefix(prefix) == Some(door))
 }
 
 fn knocked(door: &Door, family: Family) -> String {

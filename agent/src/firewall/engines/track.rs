@@ -76,6 +76,15 @@ impl Marks for Track {
     fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement> {
         expect(line, DynamicChange::Add, step + 1, family)
     }
+
+    fn mark(&self, line: &Line<'_>, made: usize, family: Family) -> (String, Option<u16>) {
+        // Whoever made so many is expected at the port behind them.
+        let (protocol, port) = match line.steps.get(made) {
+            Some(port) => (port.protocol, Some(port.number)),
+            None => (Protocol::Tcp, None),
+        };
+        (next(line, protocol, family), port)
+    }
 }
 
 /// The knocks behind the first.
