@@ -13,7 +13,7 @@ use super::encoder::Encoder;
 use super::expression::DynamicChange;
 use super::golden_tests::assert_golden;
 use super::kernel_tests::{in_namespace, nft};
-use super::message::{Element, Entry, Lasting, New, NewSet};
+use super::message::{Counted, Element, Entry, Lasting, New, NewSet};
 use super::netlink::Attributes;
 use super::renderer::Renderer;
 use super::ruleset::{Chain, Content, Family, Set, Statement, Verdict};
@@ -188,7 +188,7 @@ fn goldens() -> Vec<Golden> {
         golden(
             "counter",
             "add counter inet postern hits",
-            New::Counter("hits"),
+            New::Counter("hits", Counted::default()),
             &[],
         ),
         golden(

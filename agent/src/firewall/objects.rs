@@ -16,6 +16,8 @@ pub(super) enum Object {
     Set(String),
     /// Elements of a set or map.
     Elements(String),
+    /// A counter.
+    Counter(String),
     /// A chain.
     Chain(String),
     /// A rule.
@@ -40,6 +42,8 @@ pub(super) enum Feature {
     Limit,
     /// `ct`.
     Conntrack,
+    /// `counter name`.
+    Counter,
 }
 
 impl Display for Object {
@@ -49,6 +53,7 @@ impl Display for Object {
             Self::Table => write!(f, "table {TABLE}"),
             Self::Set(name) => write!(f, "set {name}"),
             Self::Elements(set) => write!(f, "elements of set {set}"),
+            Self::Counter(name) => write!(f, "counter {name}"),
             Self::Chain(name) => write!(f, "chain {name}"),
             Self::Rule { number, chain, .. } => write!(f, "rule {number} of chain {chain}"),
         }
@@ -64,6 +69,7 @@ impl Display for Feature {
             }
             Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
+            Self::Counter => "counters with names (CONFIG_NFT_OBJREF, module nft_objref)",
         })
     }
 }
@@ -76,6 +82,7 @@ impl Feature {
             Expression::LogLine(_) => Some(Self::LogLine),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
+            Expression::Count { .. } => Some(Self::Counter),
             _ => None,
         })
     }

@@ -33,7 +33,7 @@ const RECEIVE_BUFFER: u32 = 4 << 20;
 pub(crate) enum Source {
     Nflog(Nflog),
     Packet(Box<PacketSource>),
-    Log(LogSource),
+    Log(Box<LogSource>),
 }
 
 /// What another configuration takes.
@@ -72,7 +72,9 @@ impl Source {
             config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
                 .map(|packet| Self::Packet(Box::new(packet)))
                 .map_err(|error| format!("source packet: {error}")),
-            config::Source::Log => LogSource::open(&global.log_from, reserve, now).map(Self::Log),
+            config::Source::Log => {
+                LogSource::open(&global.log_from, reserve, now).map(|log| Self::Log(Box::new(log)))
+            }
             other => Err(format!("source {} is not in this version", other.name())),
         }
     }

@@ -105,6 +105,12 @@ pub enum Problem {
     NotOfMethod,
     /// An option in place of that which says where the method's knocks come from.
     OtherOption,
+    /// A one-time method with an engine inside the kernel.
+    MethodNeedsDaemon,
+    /// An option that engines inside the kernel do not have.
+    NeedsDaemon,
+    /// More knocks for the kernel to count than [`super::MAX_KERNEL_KNOCKS`].
+    TooManyKernelKnocks,
     /// More knocks than the one of a method that begins with `single`.
     NotSingle,
     /// One knock with a method that begins with `sequence`.
@@ -147,6 +153,8 @@ pub enum Problem {
     NoCutoff,
     /// Scans on end open the door.
     Scannable,
+    /// Scans on end open the door, and there can be no cut-off.
+    ScannableInKernel,
     /// Two doors take their knocks from one file.
     FileShared,
     /// A folder that a reboot empties.
@@ -171,6 +179,7 @@ impl Problem {
             | Self::WidePrefix
             | Self::NoCutoff
             | Self::Scannable
+            | Self::ScannableInKernel
             | Self::FileShared
             | Self::Volatile
             | Self::Forgeable => Severity::Warning,
@@ -233,6 +242,15 @@ impl Problem {
             Self::OtherOption => {
                 "{option} belongs to method {methods}, expected {word} with method {value}"
             }
+            Self::MethodNeedsDaemon => {
+                "{option} {value} needs engine daemon, \
+                 expected one that begins with single or sequence with engine {word}"
+            }
+            Self::NeedsDaemon => "{option} needs engine daemon, expected none with engine {word}",
+            Self::TooManyKernelKnocks => {
+                "too many knocks in all doors of engines chain and track together, \
+                 expected at most {number}"
+            }
             Self::NotSingle => {
                 "more than one port to {option}, expected one, or a method that begins with sequence"
             }
@@ -292,6 +310,10 @@ impl Problem {
             Self::Scannable => {
                 "port scans on end can open it by chance, \
                  expected option cutoff, such as 5 per 10m"
+            }
+            Self::ScannableInKernel => {
+                "port scans on end can open it by chance, \
+                 expected three ports to open, or engine daemon and option cutoff"
             }
             Self::FileShared => {
                 "{option} {value} is that of door {other} too, \

@@ -7,7 +7,7 @@ use super::options::Setter;
 use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
-    AtEnd, Cutoff, Door, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
+    AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
 };
 use crate::knock::{Port, Protocol};
 use crate::method;
@@ -21,6 +21,8 @@ pub(super) struct Draft<'c> {
     pub(super) doors: &'c mut Vec<Door, MAX_DOORS>,
     /// Where knocks are seen, also where the file says so further down.
     pub(super) source: Source,
+    /// What serves doors that do not say.
+    pub(super) engine: EngineName,
     pub(super) door: DoorDraft,
 }
 
@@ -28,6 +30,7 @@ pub(super) struct Draft<'c> {
 pub(super) struct DoorDraft {
     pub(super) name: Name,
     pub(super) guards: Vec<Port, MAX_GUARDS>,
+    pub(super) engine: EngineName,
     /// `None` if it is missing or unknown.
     pub(super) method: Option<MethodName>,
     pub(super) open: Sequence,
@@ -77,6 +80,7 @@ impl<'c> Draft<'c> {
             address,
             doors,
             source: Source::Nflog,
+            engine: EngineName::Daemon,
             door: DoorDraft::new(Name::new()),
         };
         draft.set_defaults(section);
@@ -85,7 +89,10 @@ impl<'c> Draft<'c> {
 
     /// Begins another door, all of it at its defaults.
     pub(super) fn begin(&mut self, name: Name) {
-        self.door = DoorDraft::new(name);
+        self.door = DoorDraft {
+            engine: self.engine,
+            ..DoorDraft::new(name)
+        };
         self.set_defaults(Section::Door);
     }
 
@@ -164,6 +171,7 @@ impl DoorDraft {
         Self {
             name,
             guards: Vec::new(),
+            engine: EngineName::Daemon,
             method: None,
             open: Sequence::new(),
             close: Sequence::new(),
@@ -197,6 +205,7 @@ impl DoorDraft {
         Door {
             name: self.name.clone(),
             guards: self.guards.clone(),
+            engine: self.engine,
             method: self.method(),
             payload: self.payload.clone(),
             window: self.window,

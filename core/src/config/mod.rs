@@ -29,6 +29,9 @@ pub use write::write;
 
 /// The most interfaces a configuration can name.
 pub const MAX_INTERFACES: usize = 16;
+/// The most knocks, in all doors together, of which the kernel keeps count: `chain` has two sets
+/// for nearly each of them.
+pub const MAX_KERNEL_KNOCKS: usize = 512;
 /// The longest interface name: the kernel's IFNAMSIZ less its terminator.
 pub const MAX_INTERFACE_NAME: usize = 15;
 /// Where the control socket lies unless the configuration says otherwise.

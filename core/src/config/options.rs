@@ -12,7 +12,7 @@ use super::{
     DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, Problem, Source,
 };
 use crate::code::{Algorithm, Digits};
-use crate::door::{AtEnd, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
+use crate::door::{AtEnd, EngineName, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
 use crate::knock::Protocol::{Tcp, Udp};
 use crate::time::Duration;
 
@@ -70,6 +70,11 @@ impl OptionSpec {
         }
     }
 
+    /// Whether it asks for what only engine `daemon` can do.
+    pub fn needs_daemon(&self) -> bool {
+        self.section == Section::Door && matches!(self.name, "payload" | "jitter" | "cutoff")
+    }
+
     /// Reads the value, where there is one.
     pub(super) const fn one(&self) -> Option<Setter> {
         match self.kind {
@@ -108,6 +113,7 @@ pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
 const LONGEST_JITTER: Duration = Duration::from_secs(10);
 const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
+const ENGINES: &str = "daemon, chain or track";
 const PATH: &str = "an absolute path of at most 107 bytes";
 
 /// Every option of every section.
@@ -124,6 +130,18 @@ pub const OPTIONS: &[OptionSpec] = &[
                   too, log is a rule that has the kernel's log tell of them, a few a second",
         secret: false,
         kind: Kind::One(source),
+    },
+    OptionSpec {
+        name: "engine",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("daemon"),
+        unit: "word",
+        expected: ENGINES,
+        meaning: "what serves doors that have no engine of their own",
+        secret: false,
+        // The reader looked for it before, because doors can stand before it.
+        kind: Kind::One(|_, text| engine(text).map(drop)),
     },
     OptionSpec {
         name: "guard",
@@ -301,6 +319,23 @@ pub const OPTIONS: &[OptionSpec] = &[
             clear: |draft| draft.door.guards.clear(),
             limit: MAX_GUARDS,
         },
+    },
+    OptionSpec {
+        name: "engine",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "word",
+        expected: ENGINES,
+        meaning: "who keeps count of knocks: daemon is the agent; chain and track are nftables \
+                  itself, which needs no agent, and serve the methods that begin with single \
+                  or sequence: chain by a set for each knock, track by a set of the ports \
+                  that are expected next",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.engine = engine(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "method",
@@ -695,6 +730,10 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
         return Err(Problem::InterfaceTwice.into());
     }
     push(&mut draft.global.interfaces, name)
+}
+
+fn engine(text: &str) -> Result<EngineName, Fault> {
+    EngineName::parse(text).ok_or(Problem::UnknownWord.into())
 }
 
 fn state_dir(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

@@ -6,7 +6,7 @@ use ufmt::{uWrite, uwrite};
 
 use super::draft::defaults;
 use super::*;
-use crate::door::{Cutoff, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
+use crate::door::{Cutoff, EngineName, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
 use crate::knock::{Port, Protocol};
 use crate::time::Duration;
 
@@ -93,6 +93,7 @@ fn the_example_of_the_design() {
         doors: [Door {
             name: "ssh".try_into().unwrap(),
             guards: [port(Tcp, 22)].into_iter().collect(),
+            engine: EngineName::Daemon,
             method: Method::Separate {
                 open: [port(Tcp, 7000), port(Udp, 8001), port(Tcp, 9002)]
                     .into_iter()
