@@ -1,8 +1,10 @@
 //! Source `log`, fed with lines that the running kernel writes in the very test: so a kernel that
 //! words them otherwise fails here, and not at somebody's login.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,12 @@ impl Stage {
             _ssh: Service::tcp(&net.router.namespace, 22),
             net,
         }
+    }
+
+    /// Names another source, for the next start or reload.
+    fn hear_by(&self, source: &str) {
+        self.setup.hear_by(source);
+        self.setup.rewrite(&format!("{SSH_DOOR}{FENCE}"));
     }
 
     fn start(&self) -> Agent<'_> {
@@ -144,16 +152,24 @@ fn a_file_that_is_rotated() {
     }
 }
 
+/// The user `nobody`, by number.
+const NOBODY: u32 = 65_534;
+
 fn rotate(log: &KernelLog, family: Family) {
-    let stage = Stage::new(Guard::Gate, "", "");
+    let stage = Stage::new(Guard::Gate, KERNEL, SSH_DOOR);
     let (path, old) = (stage.setup.path("kern.log"), stage.setup.path("kern.log.1"));
-    fs::write(&path, "Nov 27 05:59:59 router kernel: Linux\n").expect("a log");
+    // Another user's, as rsyslog's files often are.
+    let make = |path: &Path, text: &str| {
+        fs::write(path, text).expect("make a log");
+        fs::set_permissions(path, Permissions::from_mode(0o600)).expect("make it private");
+        chown(path, Some(NOBODY), None).expect("give it away");
+    };
+    make(&path, "Nov 27 05:59:59 router kernel: Linux\n");
     let source = format!(
         "\toption source 'log'\n\toption log_from '{}'\n",
         path.display()
     );
-    stage.setup.hear_by(&source);
-    stage.setup.rewrite(&format!("{SSH_DOOR}{FENCE}"));
+    stage.hear_by(&source);
     let daemon = Copyist::start(log, Record::in_syslog, appended(&path));
     let mut agent = stage.start();
 
@@ -163,6 +179,7 @@ fn rotate(log: &KernelLog, family: Family) {
     fs::rename(&path, &old).expect("rename a log");
     stage.knock(family, &OPEN[1..2]);
     wait_for(&old, "DPT=8001");
+    make(&path, "");
     daemon.redirect(appended(&path));
     stage.knock(family, &OPEN[2..]);
     stage.awaits(family, Answer::Open);
@@ -181,6 +198,7 @@ fn rotate(log: &KernelLog, family: Family) {
     // Gone, and back.
     fs::remove_file(&path).expect("remove a log");
     agent.wait_for_line(&format!("postern: {}: No such file", path.display()));
+    make(&path, "");
     daemon.redirect(appended(&path));
     stage.knock(family, &OPEN);
     stage.awaits(family, Answer::Open);
@@ -209,10 +227,26 @@ fn rotate(log: &KernelLog, family: Family) {
 fn standard_input() {
     let log = KernelLog::new();
     let source = "\toption source 'log'\n\toption log_from 'stdin'\n";
-    let stage = Stage::new(Guard::Gate, source, SSH_DOOR);
-    let (reader, writer) = io::pipe().expect("a pipe");
+    let stage = Stage::new(Guard::Gate, KERNEL, SSH_DOOR);
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    // A program that prints a log as it grows begins with what it holds.
+    let old = log.lines_of(|| {
+        let agent = stage.start();
+        stage.knock(Family::V4, &OPEN);
+        stage.awaits(Family::V4, Answer::Open);
+        stage.knock(Family::V4, &CLOSE);
+        stage.awaits(Family::V4, Answer::Silent);
+        agent.stop();
+    });
+    assert_eq!(old.len(), OPEN.len() + CLOSE.len());
+    for record in &old[..OPEN.len()] {
+        let line = record.in_logread();
+        io::Write::write_all(&mut writer, line.as_bytes()).expect("write to a pipe");
+    }
+    stage.hear_by(source);
     let logread = Copyist::start(&log, Record::in_logread, writer);
     let mut agent = stage.setup.start_reading(&stage.net.router, reader.into());
+    assert_eq!(stage.counter("seen"), 0);
     for family in Family::BOTH {
         in_case_of(family, || open_and_close(&stage, family));
     }
@@ -336,32 +370,28 @@ fn forged_lines() {
 fn forge(log: &KernelLog, family: Family) {
     let stage = Stage::new(Guard::Gate, KERNEL, SSH_DOOR);
     let mut agent = stage.start();
-    let mut records = log.follow();
-    stage.knock(family, &OPEN);
-    stage.awaits(family, Answer::Open);
-    let said = records.take();
+    let said = log.lines_of(|| {
+        stage.knock(family, &OPEN);
+        stage.awaits(family, Answer::Open);
+    });
     assert_eq!(said.len(), OPEN.len(), "{said:?}");
     stage.knock(family, &CLOSE);
     stage.awaits(family, Answer::Silent);
 
-    for level in ["", "<4>", "<0>", "<12>", "<2048>", "<4294967300>"] {
-        for record in &said {
-            log.write(&format!("{level}{}", record.text));
+    let written = log.lines_of(|| {
+        for level in ["", "<4>", "<0>", "<12>", "<2048>", "<4294967300>"] {
+            for record in &said {
+                log.write(&format!("{level}{}", record.text));
+            }
         }
-    }
-    // A program's record can end anywhere; the next one ends it for good.
-    stage.fence();
+        stage.fence();
+    });
+    let kernels = written.iter().filter(|record| record.is_kernels());
+    // The fence's.
+    assert_eq!(kernels.count(), 1, "{written:?}");
     stage.awaits_counter("no_knock", 18);
     stage.expect(family, Answer::Silent);
     agent.wait_for_line("postern: lines of the log that read as if the kernel told of a knock");
-    assert_eq!(
-        records
-            .take()
-            .iter()
-            .filter(|record| record.is_kernels())
-            .count(),
-        3
-    );
 
     let path = stage.setup.path("syslog");
     fs::write(&path, "").expect("make a log");
@@ -369,8 +399,7 @@ fn forge(log: &KernelLog, family: Family) {
         "\toption source 'log'\n\toption log_from '{}'\n",
         path.display()
     );
-    stage.setup.hear_by(&source);
-    stage.setup.rewrite(&format!("{SSH_DOOR}{FENCE}"));
+    stage.hear_by(&source);
     agent.reload();
     agent.wait_for_line("postern: configuration read again");
     let daemon = Copyist::start(log, Record::in_syslog, appended(&path));
@@ -460,8 +489,7 @@ fn another_source_after_a_reload() {
     let stage = Stage::new(Guard::Gate, "\toption source 'nflog'\n", SSH_DOOR);
     let mut agent = stage.start();
     for (round, source) in [(1, KERNEL), (2, "\toption source 'nflog'\n"), (3, KERNEL)] {
-        stage.setup.hear_by(source);
-        stage.setup.rewrite(&format!("{SSH_DOOR}{FENCE}"));
+        stage.hear_by(source);
         agent.reload();
         poll_until(SOON, "the agent reads its configuration again", || {
             agent.log().matches("configuration read again").count() == round

@@ -49,6 +49,13 @@ impl KernelLog {
         Records::new()
     }
 
+    /// What is logged meanwhile, of what Postern's rule has the kernel say and of what reads so.
+    pub fn lines_of(&self, body: impl FnOnce()) -> Vec<Record> {
+        let mut records = self.follow();
+        body();
+        records.take()
+    }
+
     /// Writes to the log until what was logged before is overwritten: as much as some MB.
     ///
     /// # Panics

@@ -49,12 +49,14 @@ impl LogSource {
             LogFrom::File(path) => Reader::File(Follower::open(Path::new(path.as_str()), now)),
             LogFrom::Input => Reader::Input(Input::standard().map_err(failed)?),
         };
-        Ok(Self {
+        let mut source = Self {
             from: from.clone(),
             reader,
             nothing: io::pipe().map_err(failed)?,
             notices: namespace_notice().into_iter().collect(),
-        })
+        };
+        source.tell_end();
+        Ok(source)
     }
 
     /// Where it reads.
@@ -82,13 +84,12 @@ impl LogSource {
             Reader::Kernel(kmsg) => kmsg.for_each(hear)?,
             Reader::File(follower) => follower.for_each(now, |text| hear(line(text))),
             Reader::Input(input) => {
-                let open = input.fd().is_some();
-                let goes_on = input.for_each(|text| hear(line(text)));
-                if open && !matches!(goes_on, Ok(true)) {
-                    let end = "standard input has ended: nobody is heard any more";
-                    self.notices.push(end.to_owned());
+                let was_open = input.fd().is_some();
+                let read = input.for_each(|text| hear(line(text)));
+                if was_open {
+                    self.tell_end();
                 }
-                goes_on.map(drop)?;
+                read?;
             }
         }
         if forged > 0 {
@@ -98,6 +99,14 @@ impl LogSource {
             ));
         }
         Ok(())
+    }
+
+    /// The stream may have ended, which is told once, for it is read no more.
+    fn tell_end(&mut self) {
+        if matches!(&self.reader, Reader::Input(input) if input.fd().is_none()) {
+            let end = "standard input has ended: nobody is heard any more";
+            self.notices.push(end.to_owned());
+        }
     }
 
     /// When to look at a file that may have changed without a word.

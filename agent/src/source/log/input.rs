@@ -1,17 +1,26 @@
 //! Standard input, such as a pipe from `logread -f`.
+//!
+//! Programs that print a log as it grows often begin with what it holds: `dmesg --follow` with all
+//! of it. Those knocks were heard long ago, so that nothing counts until the stream has rested.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use postern_core::time::Duration;
+use postern_core::time::{Duration, Instant};
 
 use super::lines::Lines;
+use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
 
 /// The most that is read at once, and how often in one call.
 const PIECE: usize = 8192;
 const PIECES_PER_CALL: usize = 64;
+/// A stream that has rested for so long has nothing old left, if the other program was quick to
+/// start.
+const REST: Duration = Duration::from_secs(1);
+/// One that does not rest is waited for no longer than this.
+const UNREST: Duration = Duration::from_secs(5);
 
 /// A stream, until it ends.
 pub(super) struct Input {
@@ -22,10 +31,12 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Reads this program's standard input from now on.
+    /// Reads this program's standard input, once it has rested: this takes a second or more.
     pub(super) fn standard() -> io::Result<Self> {
         let file = io::stdin().as_fd().try_clone_to_owned()?;
-        Ok(Self::new(file.into()))
+        let mut input = Self::new(file.into());
+        input.leave_out_what_is_old(REST, boottime() + UNREST)?;
+        Ok(input)
     }
 
     fn new(file: File) -> Self {
@@ -69,6 +80,17 @@ impl Input {
         (!self.ended).then(|| self.file.as_fd())
     }
 
+    fn leave_out_what_is_old(&mut self, rest: Duration, until: Instant) -> io::Result<()> {
+        while self.for_each(|_| {})? {
+            let left = until.since(boottime()).min(rest);
+            let mut files = [PollFd::readable(self.file.as_fd())];
+            if left == Duration::default() || poll(&mut files, Some(left))? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// How many lines were too long.
     pub(super) fn too_long(&self) -> u64 {
         self.lines.too_long()
@@ -106,6 +128,35 @@ mod tests {
         assert_eq!(read(&mut input), (vec!["two".into()], false));
         assert!(input.fd().is_none());
         assert_eq!(read(&mut input), (vec![], false));
+    }
+
+    #[test]
+    fn what_comes_before_a_rest_is_old() {
+        let (mut input, mut writer) = pipe();
+        writer.write_all(b"old\nold too\nbeg").unwrap();
+        let rest = Duration::from_millis(1);
+        let until = boottime() + UNREST;
+        input.leave_out_what_is_old(rest, until).unwrap();
+        writer.write_all(b"un\nnew\n").unwrap();
+        assert_eq!(read(&mut input), (vec!["begun".into(), "new".into()], true));
+    }
+
+    #[test]
+    fn a_stream_that_does_not_rest_is_believed_after_a_while() {
+        let mut input = Input::new(File::open("/dev/zero").unwrap());
+        let until = boottime() + Duration::from_millis(50);
+        input.leave_out_what_is_old(REST, until).unwrap();
+        assert!(boottime() >= until);
+    }
+
+    #[test]
+    fn a_stream_may_end_before_it_rests() {
+        let (mut input, writer) = pipe();
+        drop(writer);
+        input
+            .leave_out_what_is_old(REST, boottime() + UNREST)
+            .unwrap();
+        assert!(input.fd().is_none());
     }
 
     #[test]

@@ -107,3 +107,36 @@ impl AsFd for Kmsg {
         self.file.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Writes a record, as any program that may.
+    fn write(text: &str) -> io::Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .open(KMSG)?
+            .write_all(text.as_bytes())
+    }
+
+    #[test]
+    fn records_of_programs_are_read_in_turn_and_are_not_the_kernels() {
+        let Ok(file) = open() else {
+            return eprintln!("SKIPPED: {KMSG} cannot be read here");
+        };
+        let mut kmsg = Kmsg::read(Rc::new(file)).unwrap();
+        let forged = "<4>postern: IN=eth0 OUT= SRC=192.0.2.1 DST=192.0.2.2\n";
+        if write(forged).is_err() {
+            return eprintln!("SKIPPED: {KMSG} cannot be written to here");
+        }
+        write("postern's tests: another record\n").unwrap();
+        let mut lines = Vec::new();
+        kmsg.for_each(|line| lines.push(format!("{line:?}")))
+            .unwrap();
+        assert!(lines.contains(&"Forged".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"Foreign".to_owned()), "{lines:?}");
+    }
+}
