@@ -1,8 +1,10 @@
-//! What is read out of the lines that running kernels wrote, under tests/golden/kernlog.
+//! What is read out of the lines that running kernels and log daemons wrote, under
+//! tests/golden/kernlog.
 //!
-//! Each was made by a packet that a raw socket sent: with and without options, in pieces, cut
-//! short, with every flag and extension header. In the second half of a file, the rule had
-//! `flags all`.
+//! Those of kernels were each made by a packet that a raw socket sent: with and without options,
+//! in pieces, cut short, with every flag and extension header; in the second half of a file, the
+//! rule had `flags all`. Those of daemons were written by rsyslog 8.2302 in two formats, BusyBox
+//! 1.35 and dmesg 2.38; some of them were users' lines.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::path::Path;
 use postern_core::kernlog::{Line, line};
 
 #[test]
-fn lines_of_running_kernels() -> io::Result<()> {
+fn lines_of_kernels_and_log_daemons() -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/kernlog");
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -19,7 +21,7 @@ fn lines_of_running_kernels() -> io::Result<()> {
             let (expected, log) = pair.split_once('\t').unwrap_or_default();
             assert_eq!(said(log), expected, "{}:{number}", path.display());
         }
-        assert!(text.lines().count() > 50, "{}", path.display());
+        assert!(text.lines().count() > 10, "{}", path.display());
     }
     Ok(())
 }

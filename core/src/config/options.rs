@@ -225,11 +225,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: "path or word",
         expected: "/dev/kmsg, stdin, or another absolute path of at most 107 bytes, not below \
                    /dev, /proc or /sys",
-        meaning: "where source log reads: /dev/kmsg is the kernel itself, whose lines nobody \
-                  can forge; stdin is standard input, such as logread -f; another path is the \
-                  file of a log daemon, which may be rotated. Whoever can have a log daemon \
-                  write a line with the kernel's name, and most let everybody, can forge \
-                  knocks there",
+        meaning: "where source log reads: /dev/kmsg is the kernel itself, which says of each line \
+                  whether it wrote it; stdin is standard input, such as logread -f, believed \
+                  once it has rested for a second; another path is the file of a log daemon, \
+                  which may be rotated. In stdin and files, whoever can have a line written in \
+                  the kernel's name, which most log daemons let everybody, can forge knocks",
         secret: false,
         kind: Kind::One(log_from),
     },
