@@ -162,7 +162,7 @@ impl Source {
     }
 
     /// What hearing on takes, beside what every agent needs.
-    pub(crate) const fn needs(&self) -> Option<Capability> {
+    pub(crate) fn needs(&self) -> Option<Capability> {
         match self {
             Self::Nflog(_) | Self::Packet(_) => None,
             Self::Log(log) => log.needs(),
