@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
-use postern_tests::cases;
 use postern_tests::kernel_log::{Copyist, KernelLog, Record, appended, wait_for};
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence, list};
 use postern_tests::otp::{self, App};
@@ -20,7 +19,8 @@ use postern_tests::sender::Sender;
 use postern_tests::server::Service;
 use postern_tests::suite::{self, in_case_of};
 use postern_tests::topology::{Family, Host, Topology};
-use postern_tests::wait::{SOON, poll_until};
+use postern_tests::wait::{SOON, poll_until, until_aged};
+use postern_tests::{cases, nft};
 
 fn main() -> ExitCode {
     suite::run(cases![
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         every_method needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns" "oathtool",
         forged_lines needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         a_flood_of_knocks needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
+        a_scan_that_drowns_the_decoys needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         overwritten_records needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         what_was_logged_before needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         another_source_after_a_reload needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
@@ -447,6 +448,39 @@ fn a_flood_of_knocks() {
         stage.knock(Family::V4, &OPEN);
         stage.answer(&stage.net.client, Family::V4) == Answer::Open
     });
+}
+
+/// Doors that a scan in the order of ports would open, with more decoys than are logged.
+fn a_scan_that_drowns_the_decoys() {
+    let log = KernelLog::new();
+    let doors = (0..8).map(|number| {
+        let first = 10_000 + number * 5_000;
+        let open = [first, first + 100, first + 200].map(Knock::Tcp);
+        let open = list("open", &open);
+        let guard = 2400 + number;
+        format!(
+            "config door 'd{number}'\n\tlist guard 'tcp:{guard}'\n\
+             \toption method 'sequence-separate'\n{open}\toption decoys '32'\n"
+        )
+    });
+    let stage = Stage::new(Guard::Gate, KERNEL, &doors.collect::<String>());
+    let _agent = stage.start();
+    let router = &stage.net.router.namespace;
+    let knocker = stage.knocker(&stage.net.client, Family::V4);
+    for _ in 0..3 {
+        let logged = log.lines_of(|| {
+            for port in 9_000..=u16::MAX {
+                knocker.send(&[Knock::Tcp(port)]);
+            }
+        });
+        let ended = Instant::now();
+        assert!(logged.len() < 8 * (32 + 3), "{}", logged.len());
+        // For the kernel to log the fence's knock again.
+        until_aged(ended, Duration::from_secs(1));
+        stage.fence();
+        let client = stage.net.client.v4.into();
+        assert_eq!(nft::expiry(router, "inet postern", client), None);
+    }
 }
 
 /// The agent is too slow: what it misses is counted, and it hears what comes after.
