@@ -28,6 +28,8 @@ mod secret;
 pub mod source;
 mod state;
 pub mod sys;
+#[cfg(test)]
+mod trial;
 mod wall_clock;
 
 use std::process::ExitCode;
