@@ -8,9 +8,10 @@ use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use crate::client::Family;
-use crate::command;
+use crate::firewall::RENDERER;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};
+use crate::{command, doctor};
 
 /// Where a configuration is looked for unless `--config` names another.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/config/postern";
@@ -22,7 +23,9 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 const NO_TIME: Duration = Duration::from_millis(0);
 
 /// What `--version` prints.
-const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl)\n");
+fn version() -> String {
+    format!("postern {} ({RENDERER})\n", env!("CARGO_PKG_VERSION"))
+}
 
 /// One thing that Postern can be told to do.
 struct Verb {
@@ -85,6 +88,7 @@ enum Opt {
     Force,
     To,
     Code,
+    Strict,
 }
 
 impl Opt {
@@ -105,6 +109,7 @@ impl Opt {
             Self::Force => "--force",
             Self::To => "--to N",
             Self::Code => "--code CODE[,NEXT]",
+            Self::Strict => "--strict",
         }
     }
 
@@ -126,6 +131,7 @@ impl Opt {
             Self::Force => "replace the secret that is there: the old one is lost",
             Self::To => "the counter of the next code, or how many sequences of the list are used",
             Self::Code => "the code that your app shows, or two in a row, to find the counter by",
+            Self::Strict => "fail for warnings too",
         }
     }
 
@@ -160,6 +166,7 @@ impl Opt {
             Self::Force => options.force = true,
             Self::To => resync(options, Resync::To(count("--to", &text(parser)?)?))?,
             Self::Code => resync(options, codes(&text(parser)?)?)?,
+            Self::Strict => options.strict = true,
         }
         Ok(())
     }
@@ -188,6 +195,7 @@ pub(crate) struct Options {
     pub(crate) wait: Option<Duration>,
     pub(crate) next: Option<u64>,
     pub(crate) secret: bool,
+    pub(crate) strict: bool,
 }
 
 const VERBS: &[Verb] = &[
@@ -242,6 +250,16 @@ const VERBS: &[Verb] = &[
         details: "Works without a running agent too, as far as the kernel knows.",
         options: &[Opt::Json, Opt::Config],
         run: command::status,
+    },
+    Verb {
+        name: "doctor",
+        operands: &[],
+        summary: "look for what could lock you out, and for what this kernel lacks",
+        details: "Says of each finding what helps. Changes nothing and starts no program; run it as root, or\n\
+                  it sees less. 'run' and 'apply' refuse where the finding is fatal.\n\
+                  Exit status 1 when a finding is fatal, with --strict when one is a warning.",
+        options: &[Opt::Json, Opt::Strict, Opt::Config],
+        run: command::doctor,
     },
     Verb {
         name: "open",
@@ -324,7 +342,7 @@ pub(crate) fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), F
             "a verb is missing; 'postern --help' lists them".into(),
         )),
         Some(Arg::Short('h') | Arg::Long("help")) => output::print(&overview()),
-        Some(Arg::Short('V') | Arg::Long("version")) => output::print(VERSION),
+        Some(Arg::Short('V') | Arg::Long("version")) => output::print(&version()),
         Some(Arg::Value(name)) => {
             let name = name.string().map_err(misused)?;
             match VERBS.iter().find(|verb| verb.name == name) {
@@ -532,6 +550,9 @@ fn page(verb: &Verb) -> String {
     );
     for option in verb.options {
         text += &format!("  {:18} {}\n", option.usage(), option.meaning());
+    }
+    if verb.name == "doctor" {
+        text += &doctor::catalogue();
     }
     text
 }

@@ -20,14 +20,14 @@ use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
-use crate::source::Source;
+use crate::source::{Reserve, Source};
 use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
 use crate::wall_clock::WallClock;
-use crate::{config_file, manual};
+use crate::{config_file, doctor, manual};
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -65,6 +65,7 @@ struct Agent<'e> {
     global: Global,
     firewall: Firewall,
     source: Source,
+    reserve: Reserve,
     control: Control,
     one_time: OneTime,
     journal: Journal,
@@ -80,10 +81,13 @@ impl<'e> Agent<'e> {
         config: Config,
     ) -> Result<Self, Failure> {
         let global = &config.global;
+        let reserve = Reserve::open();
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen(global).map_err(Failure::Failed)?,
-            source: Source::open(&config, &list_ports(&config.doors)).map_err(Failure::Failed)?,
+            source: Source::open(&config, &list_ports(&config.doors), &reserve)
+                .map_err(Failure::Failed)?,
+            reserve,
             firewall: Firewall::open()
                 .map_err(|error| failed("netlink socket of nf_tables", &error))?,
             one_time: OneTime::default(),
@@ -180,7 +184,7 @@ impl<'e> Agent<'e> {
             ..
         } = self;
         let now = boottime();
-        let heard = source.for_each(|knock| match knock {
+        let heard = source.for_each(now, |knock| match knock {
             Some(knock) => act(engine, firewall, one_time, journal, patience, now, knock),
             None => *refused_packets += 1,
         });
@@ -258,6 +262,7 @@ impl<'e> Agent<'e> {
             Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
         };
         let config = config_file::load(path).map_err(mistaken)?;
+        doctor::forbid_reload(&config)?;
         self.adopt(config)?;
         self.path = path.into();
         self.note(Ok(
@@ -268,7 +273,9 @@ impl<'e> Agent<'e> {
     /// Reads the configuration again; a wrong one changes nothing.
     fn reload(&mut self) {
         let adopted = match config_file::load(&self.path) {
-            Ok(config) => self.adopt(config).map_err(Failure::Failed),
+            Ok(config) => doctor::forbid_reload(&config)
+                .and_then(|()| self.adopt(config))
+                .map_err(Failure::Failed),
             Err(failure) => Err(failure),
         };
         match adopted {
@@ -282,6 +289,8 @@ impl<'e> Agent<'e> {
 
     /// Puts a configuration into force, as a whole or not at all.
     fn adopt(&mut self, config: Config) -> Result<(), String> {
+        // What was knocked before was knocked at the doors that are to go.
+        self.hear_knocks();
         let new = &config.global;
         let control = (new.control != self.global.control)
             .then(|| listen(new))
@@ -289,7 +298,7 @@ impl<'e> Agent<'e> {
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
-        let source = self.source.prepare(&config, &listed)?;
+        let source = self.source.prepare(&config, &listed, &self.reserve)?;
         self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;

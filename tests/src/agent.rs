@@ -1,5 +1,6 @@
 //! The agent under test.
 
+use std::cell::RefCell;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub fn program() -> PathBuf {
 pub struct Setup {
     scratch: Scratch,
     guard: Guard,
+    source: RefCell<String>,
 }
 
 /// The guard modes, as a configuration names them.
@@ -56,6 +58,9 @@ impl Guard {
         }
     }
 }
+
+/// How knocks are seen unless a test says otherwise.
+const NFLOG: &str = "\toption source 'nflog'\n";
 
 /// A firewall such as a router brings: what it does not know, it drops.
 pub const FIREWALL: &str = "
@@ -93,18 +98,27 @@ impl Setup {
         let setup = Self {
             scratch: Scratch::new(),
             guard,
+            source: RefCell::new(NFLOG.into()),
         };
         setup.rewrite(doors);
         setup
     }
 
+    /// Names another source in these lines, from the next [`Setup::rewrite`] on.
+    pub fn hear_by(&self, source: &str) {
+        self.source.replace(source.into());
+    }
+
     /// Replaces the configuration's doors; a running agent learns of it by SIGHUP. A path
     /// that begins with `@/` is one in the setup's own folder.
+    ///
+    /// A router in a namespace has neither console nor, most of the time, another interface: it
+    /// says that it does without.
     pub fn rewrite(&self, doors: &str) {
-        let guard = self.guard.name();
+        let (guard, source) = (self.guard.name(), self.source.borrow());
         let global = format!(
-            "config postern 'global'\n\toption source 'nflog'\n\toption guard '{guard}'\n\
-             \tlist interface '{WAN}'\n\toption control '@/control'\n"
+            "config postern 'global'\n{source}\toption guard '{guard}'\n\
+             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption fallback 'none'\n"
         );
         // Where nothing is remembered, there is no need for a warning that a reboot forgets it.
         let state = match doors.contains("one-time") {

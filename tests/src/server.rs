@@ -137,6 +137,11 @@ pub struct Sshd {
 impl Sshd {
     /// Starts the server inside the namespace; when this returns, it listens.
     pub fn start(namespace: &Namespace, port: u16) -> Self {
+        Self::start_with(namespace, port, false)
+    }
+
+    /// The same, and whether it takes passwords.
+    pub fn start_with(namespace: &Namespace, port: u16, passwords: bool) -> Self {
         let scratch = Scratch::new();
         for name in ["host_key", "client_key"] {
             let path = scratch.join(name);
@@ -149,7 +154,7 @@ impl Sshd {
             )
             .ok();
         }
-        let config = scratch.write("sshd_config", &configuration(&scratch, port));
+        let config = scratch.write("sshd_config", &configuration(&scratch, port, passwords));
         // Its privilege separation wants this directory, which Debian's unit makes (sshd(8)).
         fs::create_dir_all("/run/sshd").expect("make /run/sshd");
         let mut sshd = Command::new("/usr/sbin/sshd");
@@ -169,17 +174,23 @@ impl Sshd {
         }
     }
 
+    /// The file that it is configured by.
+    pub fn config(&self) -> PathBuf {
+        self.scratch.join("sshd_config")
+    }
+
     /// The private key that it lets in.
     pub fn key(&self) -> PathBuf {
         self.scratch.join("client_key")
     }
 }
 
-fn configuration(scratch: &Scratch, port: u16) -> String {
+fn configuration(scratch: &Scratch, port: u16, passwords: bool) -> String {
+    let passwords = if passwords { "yes" } else { "no" };
     let path = scratch.path().display();
     format!(
         "Port {port}\nHostKey {path}/host_key\nAuthorizedKeysFile {path}/client_key.pub\n\
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\nPrintMotd no\n"
+         PasswordAuthentication {passwords}\nPrintMotd no\n"
     )
 }

@@ -1,13 +1,14 @@
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};
+use crate::{config_file, doctor};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
+    doctor::forbid(&config).map_err(Failure::Failed)?;
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;
     match reach::agent(&options.config, &Request::Apply { config: path })? {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod doctor;
 mod export;
 mod keygen;
 mod knock;
@@ -15,6 +16,7 @@ mod switch;
 
 pub(crate) use apply::apply;
 pub(crate) use check::check;
+pub(crate) use doctor::doctor;
 pub(crate) use export::export;
 pub(crate) use keygen::keygen;
 pub(crate) use knock::knock;

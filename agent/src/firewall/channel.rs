@@ -205,7 +205,7 @@ impl Channel {
         fill: impl FnOnce(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
-        let sequence = self.request(Request { kind, flags: 0 }, fill)?;
+        let sequence = self.request(netlink::INET, Request { kind, flags: 0 }, fill)?;
         while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
             for message in Messages(datagram) {
                 if message.sequence != sequence {
@@ -236,8 +236,19 @@ impl Channel {
         fill: impl Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Failure> {
+        self.dump_of(netlink::INET, kind, fill, parse)
+    }
+
+    /// The same for tables of another family, or of all families.
+    pub(super) fn dump_of<T>(
+        &mut self,
+        family: u8,
+        kind: i32,
+        fill: impl Fn(&mut Vec<u8>),
+        parse: impl Fn(Attributes<'_>, &mut Vec<T>),
+    ) -> Result<Vec<T>, Failure> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(found) = self.dump_once(kind, &fill, &parse)? {
+            if let Some(found) = self.dump_once(family, kind, &fill, &parse)? {
                 return Ok(found);
             }
         }
@@ -246,11 +257,13 @@ impl Channel {
 
     fn dump_once<T>(
         &mut self,
+        family: u8,
         kind: i32,
         fill: impl Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Option<Vec<T>>, Failure> {
         let sequence = self.request(
+            family,
             Request {
                 kind,
                 flags: libc::NLM_F_DUMP,
@@ -282,10 +295,15 @@ impl Channel {
         Err(Failure::NoAnswer)
     }
 
-    fn request(&mut self, ask: Request, fill: impl FnOnce(&mut Vec<u8>)) -> Result<u32, Failure> {
+    fn request(
+        &mut self,
+        family: u8,
+        ask: Request,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u32, Failure> {
         let sequence = self.reserve(1);
         self.outbox.clear();
-        netlink::request(&mut self.outbox, ask, sequence, fill);
+        netlink::request_of(family, &mut self.outbox, ask, sequence, fill);
         self.socket.send(&self.outbox)?;
         Ok(sequence)
     }

@@ -2,7 +2,7 @@
 
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::config::{Config, Global, Guard, Source};
+use postern_core::config::{Config, Fallback, Global, Guard, Source};
 use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
@@ -52,10 +52,12 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
                 .iter()
                 .map(|name| String::try_from(*name).unwrap())
                 .collect(),
+            promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
             control: String::new(),
             state_dir: String::new(),
+            fallback: Fallback::Auto,
         },
         doors: Vec::from_slice(doors).unwrap(),
     }

@@ -1,17 +1,12 @@
-//! Every expression that there is, in the real kernel: the same as nft makes of the text.
+//! Expressions that engines in the kernel are made of, and no table of today.
 
-use super::Firewall;
 use super::expression::{Base, DynamicChange, Expression, MetaKey, Register};
-use super::kernel_tests::{comparable, in_namespace, listing, nft};
-use super::libnftnl::Libnftnl;
 use super::message::{New, NewSet};
 use super::netlink::{self, KeyOrder};
-use super::objects::Object;
 use super::ruleset::{Chain, Verdict};
-use super::transaction::{Renderer, making};
 
-/// What engines in the kernel are made of, and no table of today.
-const TEXT: &str = "table inet postern {
+/// What [`news`] makes, as a script.
+pub(super) const TEXT: &str = "table inet postern {
 	counter hits {
 		packets 0 bytes 0
 	}
@@ -23,40 +18,43 @@ const TEXT: &str = "table inet postern {
 	}
 
 	chain stages {
-		ip saddr . tcp dport @stage counter name \"hits\"
+		ip saddr . tcp dport @stage
 		add @stage { ip saddr . tcp dport timeout 10s }
 		update @stage { ip saddr . tcp dport }
 		delete @stage { ip saddr . tcp dport } drop
+		counter name \"hits\"
 		meta mark set 0x00000011
 		meta mark != 0x00000011 goto stages
 	}
 }
 ";
 
-fn add_everything(renderer: &mut dyn Renderer) {
-    let chain = Chain {
+pub(super) fn news() -> Vec<New<'static>> {
+    let chain = Box::leak(Box::new(Chain {
         name: "stages".to_owned(),
         hooked: false,
         rules: Vec::new(),
-    };
+    }));
+    let rules = [
+        looking_up(),
+        changing(DynamicChange::Add, Some(10_000)),
+        changing(DynamicChange::Update, None),
+        deleting(),
+        vec![counting()],
+        marking(),
+        going_unmarked(),
+    ];
     let mut news = vec![
         New::Table,
         New::Counter("hits"),
-        New::Chain(&chain),
+        New::Chain(chain),
         New::Set(stage()),
     ];
-    news.extend(rules().map(|rule| New::Rule("stages", rule)));
-    let mut firewall = Firewall::open().unwrap();
-    let first = firewall.channel.reserve(100);
-    let batch = making(renderer, first, &news);
-    assert_eq!(batch.objects.first(), Some(&Object::Batch));
-    firewall
-        .channel
-        .commit(&batch.octets, first, batch.objects.len() as u32 - 1)
-        .unwrap();
+    news.extend(rules.map(|rule| New::Rule("stages", rule)));
+    news
 }
 
-fn stage() -> NewSet<'static> {
+pub(super) fn stage() -> NewSet<'static> {
     NewSet {
         name: "stage",
         id: 1,
@@ -64,60 +62,57 @@ fn stage() -> NewSet<'static> {
         key_type: 7 << 6 | 13,
         key_length: 8,
         size: Some(1024),
-        user_data: netlink::user_data(KeyOrder::Mixed, None).unwrap(),
+        user_data: netlink::user_data(KeyOrder::Mixed, false, None).unwrap(),
     }
 }
 
-fn rules() -> impl Iterator<Item = Vec<Expression>> {
-    let (first, set) = (Register::FIRST, || "stage".to_owned());
-    let dynamic = |change, timeout| Expression::Dynamic {
+fn looking_up() -> Vec<Expression> {
+    let (from, set) = (Register::FIRST, "stage".to_owned());
+    with_key(Expression::Lookup { from, set })
+}
+
+pub(super) fn changing(change: DynamicChange, timeout: Option<u64>) -> Vec<Expression> {
+    with_key(Expression::Dynamic {
         change,
-        set: set(),
-        key: first,
+        set: "stage".to_owned(),
+        key: Register::FIRST,
         timeout,
-    };
-    let mark = || 0x11_u32.to_ne_bytes().to_vec();
-    let with_key = [
-        vec![
-            Expression::Lookup {
-                from: first,
-                set: set(),
-            },
-            Expression::Count {
-                counter: "hits".to_owned(),
-            },
-        ],
-        vec![dynamic(DynamicChange::Add, Some(10_000))],
-        vec![dynamic(DynamicChange::Update, None)],
-        vec![
-            dynamic(DynamicChange::Delete, None),
-            Expression::Verdict(Verdict::Drop),
-        ],
+    })
+}
+
+fn deleting() -> Vec<Expression> {
+    let mut rule = changing(DynamicChange::Delete, None);
+    rule.push(Expression::Verdict(Verdict::Drop));
+    rule
+}
+
+pub(super) fn counting() -> Expression {
+    Expression::Count {
+        counter: "hits".to_owned(),
+    }
+}
+
+fn marking() -> Vec<Expression> {
+    let value = 0x11_u32.to_ne_bytes().to_vec();
+    let (to, key) = (Register::FIRST, MetaKey::Mark);
+    vec![
+        Expression::Immediate { value, to },
+        Expression::SetMeta { key, from: to },
     ]
-    .map(|rest| [key(), rest].concat());
-    let marks = [
-        vec![
-            Expression::Immediate {
-                value: mark(),
-                to: first,
-            },
-            Expression::SetMeta {
-                key: MetaKey::Mark,
-                from: first,
-            },
-        ],
-        vec![
-            load(MetaKey::Mark),
-            compare(false, mark()),
-            Expression::Verdict(Verdict::Goto("stages".to_owned())),
-        ],
-    ];
-    with_key.into_iter().chain(marks)
+}
+
+fn going_unmarked() -> Vec<Expression> {
+    let goto = Verdict::Goto("stages".to_owned());
+    vec![
+        load(MetaKey::Mark),
+        compare(false, 0x11_u32.to_ne_bytes().to_vec()),
+        Expression::Verdict(goto),
+    ]
 }
 
 /// The source address, and in the word behind it the port that it asks for.
-fn key() -> Vec<Expression> {
-    let load_octets = |base, offset, length, to| Expression::Payload {
+fn with_key(last: Expression) -> Vec<Expression> {
+    let octets = |base, offset, length, to| Expression::Payload {
         base,
         offset,
         length,
@@ -128,8 +123,9 @@ fn key() -> Vec<Expression> {
         compare(true, vec![libc::NFPROTO_IPV4 as u8]),
         load(MetaKey::Protocol),
         compare(true, vec![libc::IPPROTO_TCP as u8]),
-        load_octets(Base::Network, 12, 4, Register::word(0)),
-        load_octets(Base::Transport, 2, 2, Register::word(1)),
+        octets(Base::Network, 12, 4, Register::word(0)),
+        octets(Base::Transport, 2, 2, Register::word(1)),
+        last,
     ]
 }
 
@@ -141,20 +137,6 @@ const fn load(key: MetaKey) -> Expression {
 const fn compare(equal: bool, value: Vec<u8>) -> Expression {
     let from = Register::FIRST;
     Expression::Compare { from, equal, value }
-}
-
-#[test]
-fn what_no_table_has_yet_is_what_nft_makes_of_it() {
-    in_namespace(|| {
-        let dump = || comparable(nft(&["--debug=netlink", "list", "ruleset"], ""));
-        // A chain that goes to itself is refused where packets would enter it only.
-        nft(&["-f", "-"], TEXT).unwrap();
-        let (text, scripted) = (listing(), dump());
-        nft(&["flush", "ruleset"], "").unwrap();
-        add_everything(&mut Libnftnl::new());
-        assert_eq!(listing(), text);
-        assert_eq!(dump(), scripted);
-    });
 }
 
 #[test]
@@ -173,5 +155,8 @@ fn what_is_too_long_is_not_written() {
     assert!(fits(goto(&"x".repeat(255))));
     assert!(!fits(goto(&"x".repeat(256))));
     assert!(!fits(goto("a\0b")));
+    let many = |count| New::Rule("stages", vec![counting(); count]);
+    assert!(many(128).fits());
+    assert!(!many(129).fits());
     assert!(!New::Counter(&"x".repeat(256)).fits());
 }

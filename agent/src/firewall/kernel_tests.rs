@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
-pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             println!("skipped: no network namespace: {error}");
@@ -35,7 +35,7 @@ pub(super) fn in_namespace(test: impl FnOnce() + Send + 'static) {
 }
 
 /// What nft prints; `None` where it fails.
-pub(super) fn nft(arguments: &[&str], input: &str) -> Option<String> {
+pub(crate) fn nft(arguments: &[&str], input: &str) -> Option<String> {
     let mut child = Command::new("nft")
         .args(arguments)
         .stdin(Stdio::piped())

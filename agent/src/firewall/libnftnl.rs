@@ -5,9 +5,9 @@ use std::ffi::CString;
 use nftnl::{ChainType, Hook, NlMsg, Policy, ProtoFamily};
 
 use super::expression::Expression;
-use super::message::{Element, Entry, New, NewSet};
+use super::message::{Element, Entry, New, NewSet, OPEN_RANGE};
+use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
-use super::transaction::Renderer;
 use crate::sys::nftnl::{Counter, Elements, Press, Recipe, Set};
 
 /// The library, and its memory for one message at a time.
@@ -75,7 +75,10 @@ fn new_elements(set: &str, elements: &[Element<'_>]) -> Elements {
             Entry::Member(Some(lasting)) => {
                 new.add_lasting(key, lasting.timeout, lasting.remaining);
             }
-            Entry::Goto { chain, endless } => new.add_goto(key, &c_name(chain), endless),
+            Entry::Goto { chain, endless } => {
+                let note = if endless { &OPEN_RANGE[..] } else { &[] };
+                new.add_goto(key, &c_name(chain), note);
+            }
             Entry::End => new.add_end(key),
         }
     }

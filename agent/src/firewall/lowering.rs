@@ -187,14 +187,16 @@ fn lookup(set: &str) -> Expression {
 /// The set without its elements; `None`: its comment is too long.
 pub(super) fn new_set(set: &Set, id: u32) -> Option<NewSet<'_>> {
     let fields = key_fields(&set.content);
+    let flags = flags(&set.content);
+    let of_verdicts = flags & libc::NFT_SET_MAP as u32 != 0;
     Some(NewSet {
         name: &set.name,
         id,
-        flags: flags(&set.content),
+        flags,
         key_type: key_type(fields),
         key_length: octets(fields),
         size: set.size,
-        user_data: netlink::user_data(key_order(fields), set.comment.as_deref())?,
+        user_data: netlink::user_data(key_order(fields), of_verdicts, set.comment.as_deref())?,
     })
 }
 

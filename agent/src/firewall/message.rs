@@ -9,6 +9,9 @@ pub(super) const MOST_ELEMENTS: usize = 500;
 const LONGEST_KEY: usize = 32;
 const LONGEST_CHAIN: usize = 31;
 
+/// The most expressions of a rule (NFT_RULE_MAXEXPRS); no expression takes more than 340 octets.
+const MOST_EXPRESSIONS: usize = 128;
+
 /// Something that is to be made: what a back-end writes.
 #[derive(Debug)]
 pub(super) enum New<'t> {
@@ -65,6 +68,14 @@ pub(super) struct Element<'t> {
     pub(super) entry: Entry<'t>,
 }
 
+/// What nft notes at an [`Entry::Goto`] that is endless, and needs to list it: libnftnl's
+/// NFTNL_UDATA_SET_ELEM_FLAGS with nft's SET_ELEM_F_INTERVAL_OPEN, a u32 of the host (include/rule.h).
+pub(super) const OPEN_RANGE: [u8; 6] = {
+    const FLAGS: u8 = 1;
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [FLAGS, 4, a, b, c, d]
+};
+
 /// What a set or map says about a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry<'t> {
@@ -113,7 +124,10 @@ impl New<'_> {
                 let few = elements.len() <= MOST_ELEMENTS;
                 is_name(set) && few && elements.iter().all(Element::fits)
             }
-            Self::Rule(chain, rule) => is_name(chain) && rule.iter().all(Expression::fits),
+            Self::Rule(chain, rule) => {
+                let few = rule.len() <= MOST_EXPRESSIONS;
+                is_name(chain) && few && rule.iter().all(Expression::fits)
+            }
             Self::Counter(name) => is_name(name),
         }
     }

@@ -1,36 +1,46 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
 //! `ruleset` and `ports` say what the table looks like. `text` renders it as a script; for the
-//! kernel, `lowering` makes it `expression`s and `message`s, which `libnftnl` writes into one `transaction`.
+//! kernel, `lowering` makes it `expression`s and `message`s, which the `renderer` (`libnftnl`, or our own `encoder`) writes into one `transaction`.
 //! `channel` speaks `netlink` with the kernel, `replacing` swaps one table for another, `grants` are what doors are opened with. The
 //! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
 mod channel;
 mod elements;
+#[cfg(any(test, not(feature = "libnftnl")))]
+mod encoder;
 #[cfg(test)]
 mod examples;
 mod expression;
 #[cfg(test)]
 mod expression_tests;
 #[cfg(test)]
+mod golden_messages;
+#[cfg(test)]
 mod golden_tests;
 mod grants;
 mod hearing;
 #[cfg(test)]
-mod kernel_tests;
+pub(crate) mod kernel_tests;
 #[cfg(test)]
 mod knock_tests;
+#[cfg(feature = "libnftnl")]
 mod libnftnl;
 mod lowering;
 mod message;
-mod netlink;
+pub(crate) mod netlink;
 mod network;
 mod objects;
+mod others;
 #[cfg(test)]
 mod packet_tests;
 mod ports;
 mod reading;
 mod refusal;
+mod rehearsal;
+mod renderer;
+#[cfg(test)]
+mod renderer_tests;
 mod replacing;
 #[cfg(test)]
 mod replacing_tests;
@@ -53,9 +63,12 @@ use netlink::Key;
 pub use network::Network;
 use network::family;
 use objects::Object;
+pub(crate) use others::Others;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
+pub(crate) use rehearsal::Part;
+pub use renderer::RENDERER;
 pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
     Table, Verdict,

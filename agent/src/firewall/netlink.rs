@@ -16,7 +16,9 @@ const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
-const INET: u8 = libc::NFPROTO_INET as u8;
+pub(super) const INET: u8 = libc::NFPROTO_INET as u8;
+/// To a dump, tables of every family.
+pub(super) const EVERY_FAMILY: u8 = libc::NFPROTO_UNSPEC as u8;
 
 /// Numbers of include/uapi/linux/netfilter/nf_tables.h that libc lacks.
 pub(super) mod nfta {
@@ -26,8 +28,20 @@ pub(super) mod nfta {
     pub(in super::super) const TABLE_USERDATA: u16 = 6;
     pub(in super::super) const CHAIN_TABLE: u16 = 1;
     pub(in super::super) const CHAIN_NAME: u16 = 3;
+    pub(in super::super) const CHAIN_HOOK: u16 = 4;
+    pub(in super::super) const CHAIN_POLICY: u16 = 5;
     pub(in super::super) const CHAIN_USERDATA: u16 = 12;
+    pub(in super::super) const HOOK_NUMBER: u16 = 1;
     pub(in super::super) const RULE_TABLE: u16 = 1;
+    pub(in super::super) const RULE_EXPRESSIONS: u16 = 4;
+    pub(in super::super) const EXPR_NAME: u16 = 1;
+    pub(in super::super) const EXPR_DATA: u16 = 2;
+    pub(in super::super) const META_REGISTER: u16 = 1;
+    pub(in super::super) const META_KEY: u16 = 2;
+    pub(in super::super) const BITWISE_MASK: u16 = 4;
+    pub(in super::super) const CMP_DATA: u16 = 3;
+    pub(in super::super) const IMMEDIATE_DATA: u16 = 2;
+    pub(in super::super) const EXTENSION_NAME: u16 = 1;
     pub(in super::super) const SET_TABLE: u16 = 1;
     pub(in super::super) const SET_NAME: u16 = 2;
     pub(in super::super) const SET_USERDATA: u16 = 13;
@@ -40,8 +54,16 @@ pub(super) mod nfta {
     pub(in super::super) const ELEM_TIMEOUT: u16 = 4;
     pub(in super::super) const ELEM_EXPIRATION: u16 = 5;
     pub(in super::super) const DATA_VALUE: u16 = 1;
+    pub(in super::super) const DATA_VERDICT: u16 = 2;
+    pub(in super::super) const VERDICT_CODE: u16 = 1;
     /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER.
     pub(in super::super) const KEY_BYTE_ORDER: u8 = 0;
+    /// libnftnl's NFTNL_UDATA_SET_DATABYTEORDER.
+    pub(in super::super) const DATA_BYTE_ORDER: u8 = 1;
+    /// libnftnl's NFTNL_UDATA_SET_KEY_TYPEOF.
+    pub(in super::super) const KEY_EXPRESSION: u8 = 3;
+    /// libnftnl's NFTNL_UDATA_SET_DATA_INTERVAL.
+    pub(in super::super) const DATA_INTERVAL: u8 = 6;
     /// libnftnl's NFTNL_UDATA_SET_COMMENT.
     pub(in super::super) const COMMENT: u8 = 7;
 }
@@ -71,8 +93,19 @@ pub(super) enum Key<'n> {
     Interface(&'n str),
 }
 
-/// Appends a request; `fill` writes its attributes.
+/// Appends a request about our table; `fill` writes its attributes.
 pub(super) fn request(
+    to: &mut Vec<u8>,
+    request: Request,
+    sequence: u32,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
+    request_of(INET, to, request, sequence, fill);
+}
+
+/// Appends a request about tables of a family, or of all of them ([`EVERY_FAMILY`]).
+pub(super) fn request_of(
+    family: u8,
     to: &mut Vec<u8>,
     request: Request,
     sequence: u32,
@@ -83,7 +116,7 @@ pub(super) fn request(
         SUBSYSTEM | request.kind as u16,
         request.flags,
         sequence,
-        (INET, 0),
+        (family, 0),
         fill,
     );
 }
@@ -96,6 +129,9 @@ pub(super) fn begin(to: &mut Vec<u8>, sequence: u32, generation: Option<u32>) {
         }
     });
 }
+
+/// The length of the message that ends a transaction.
+pub(super) const END: usize = HEADER + GENERAL;
 
 /// Appends the message that ends a transaction.
 pub(super) fn end(to: &mut Vec<u8>, sequence: u32) {
@@ -114,7 +150,8 @@ fn bracket(to: &mut Vec<u8>, kind: i32, sequence: u32, fill: impl FnOnce(&mut Ve
     );
 }
 
-fn message(
+/// Appends a message of Netfilter, of this family and about this resource.
+pub(crate) fn message(
     to: &mut Vec<u8>,
     kind: u16,
     flags: i32,
@@ -139,7 +176,7 @@ fn message(
 }
 
 /// Appends an attribute and its padding.
-pub(super) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = (ATTRIBUTE + value.len()) as u16;
     to.extend_from_slice(&length.to_ne_bytes());
     to.extend_from_slice(&kind.to_ne_bytes());
@@ -159,7 +196,8 @@ pub(super) fn text(to: &mut Vec<u8>, kind: u16, parts: &[&str]) {
     to.resize(to.len().next_multiple_of(4), 0);
 }
 
-fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+/// Appends an attribute that holds attributes.
+pub(super) fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = to.len();
     to.extend_from_slice(&[0; 2]);
     to.extend_from_slice(&(kind | NESTED).to_ne_bytes());
@@ -204,14 +242,15 @@ pub(super) fn element(to: &mut Vec<u8>, set: &[&str], key: Key<'_>, timeout: Opt
 }
 
 /// The messages of a datagram, as far as their lengths hold.
-pub(super) struct Messages<'d>(pub(super) &'d [u8]);
+pub(crate) struct Messages<'d>(pub(crate) &'d [u8]);
 
 /// A message from the kernel.
-pub(super) struct Message<'d> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    body: &'d [u8],
+pub(crate) struct Message<'d> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    /// What follows the header.
+    pub(crate) body: &'d [u8],
 }
 
 impl<'d> Iterator for Messages<'d> {
@@ -237,7 +276,7 @@ impl<'d> Message<'d> {
     }
 
     /// The error number of an answer (0: done), and the kernel's sentence about it, if any.
-    pub(super) fn outcome(&self) -> Option<(i32, &'d str)> {
+    pub(crate) fn outcome(&self) -> Option<(i32, &'d str)> {
         const ERROR: u16 = libc::NLMSG_ERROR as u16;
         const DONE: u16 = libc::NLMSG_DONE as u16;
         match self.kind {
@@ -273,16 +312,16 @@ fn error_number(body: &[u8]) -> Option<i32> {
 
 /// Attributes, as far as their lengths hold.
 #[derive(Clone, Copy)]
-pub(super) struct Attributes<'d>(pub(super) &'d [u8]);
+pub(crate) struct Attributes<'d>(pub(crate) &'d [u8]);
 
 impl<'d> Attributes<'d> {
     /// The value of the first attribute of this kind.
-    pub(super) fn find(mut self, kind: u16) -> Option<&'d [u8]> {
+    pub(crate) fn find(mut self, kind: u16) -> Option<&'d [u8]> {
         self.find_map(|(found, value)| (found == kind).then_some(value))
     }
 
     /// The attributes inside the first attribute of this kind.
-    pub(super) fn inside(self, kind: u16) -> Option<Self> {
+    pub(crate) fn inside(self, kind: u16) -> Option<Self> {
         self.find(kind).map(Self)
     }
 }
@@ -300,7 +339,7 @@ impl<'d> Iterator for Attributes<'d> {
 }
 
 /// A name: the octets before the first zero, if they are UTF-8.
-pub(super) fn as_text(value: &[u8]) -> Option<&str> {
+pub(crate) fn as_text(value: &[u8]) -> Option<&str> {
     let end = value
         .iter()
         .position(|&octet| octet == 0)
@@ -329,18 +368,41 @@ pub(super) enum KeyOrder {
     Network = 2,
 }
 
-/// User data of a set, as nft writes and needs it: without the byte order of the keys it
+/// User data of a set or map, as nft writes and needs it: without the byte order of the keys it
 /// shows names of interfaces as nothing. `None` if the comment is too long.
-pub(super) fn user_data(order: KeyOrder, comment: Option<&str>) -> Option<Vec<u8>> {
-    let mut data = vec![nfta::KEY_BYTE_ORDER, 4];
-    data.extend_from_slice(&(order as u32).to_ne_bytes());
+pub(super) fn user_data(
+    order: KeyOrder,
+    of_verdicts: bool,
+    comment: Option<&str>,
+) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    let mut note = |kind, value: &[u8]| {
+        data.extend([kind, u8::try_from(value.len()).ok()?]);
+        data.extend_from_slice(value);
+        Some(())
+    };
+    note(nfta::KEY_BYTE_ORDER, &(order as u32).to_ne_bytes())?;
+    if of_verdicts {
+        note(nfta::DATA_BYTE_ORDER, &[0; 4])?;
+    }
+    if order == KeyOrder::Mixed {
+        note(nfta::KEY_EXPRESSION, &CONCATENATION)?;
+    }
+    if of_verdicts {
+        note(nfta::DATA_INTERVAL, &[0; 4])?;
+    }
     if let Some(comment) = comment {
-        data.extend([nfta::COMMENT, u8::try_from(comment.len() + 1).ok()?]);
-        data.extend_from_slice(comment.as_bytes());
-        data.push(0);
+        note(nfta::COMMENT, &[comment.as_bytes(), &[0]].concat())?;
     }
     Some(data)
 }
+
+/// What nft notes as the expression of keys that are concatenated: that it is one (EXPR_CONCAT,
+/// a u32 of the host), and nothing about it.
+const CONCATENATION: [u8; 8] = {
+    let [a, b, c, d] = 13_u32.to_ne_bytes();
+    [0, 4, a, b, c, d, 1, 0]
+};
 
 /// The comment among a set's user data: type, length, value (libnftnl, `src/udata.c`).
 pub(super) fn comment(mut data: &[u8]) -> Option<&str> {

@@ -4,12 +4,11 @@ use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 
 use postern_core::config::Config;
-use postern_core::decoy;
 use postern_core::knock::{Port, Protocol};
-use postern_core::method;
 
 use super::hearing::Hearing;
 use super::ruleset::{Content, DECOY, KNOCK, Set, door_chain_name, map_name};
+use crate::knock_ports;
 
 /// Where a packet to each port goes; `None` where no door has a port of this protocol.
 ///
@@ -24,16 +23,14 @@ pub(super) fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> 
                 .or_insert_with(|| door_chain_name(door));
         }
     }
-    let knocks = disjoint(knocks(config, listed, protocol));
+    let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
-    let mut ports: Vec<(RangeInclusive<u16>, String)> = knocks
-        .into_iter()
-        .flat_map(|knocks| between(knocks, &guards))
-        .map(|ports| (ports, KNOCK.to_owned()))
-        .collect();
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     if Hearing::of(&config.global).tell(config).is_some() {
-        ports.extend(decoys(config, protocol, &ports));
+        let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
+        ports.extend(decoys.map(|number| (number..=number, DECOY.to_owned())));
     }
+    ports.extend(knocks.into_iter().map(|ports| (ports, KNOCK.to_owned())));
     ports.extend(guards.into_iter().map(|(port, chain)| (port..=port, chain)));
     ports.sort_by_key(|(ports, _)| *ports.start());
     // Single ports stay single, because a hash table is quicker than a tree; where there
@@ -47,69 +44,6 @@ pub(super) fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> 
         size: None,
         comment: None,
     })
-}
-
-/// The decoys of a protocol that no list knocks on. No other knock and no guard is a decoy.
-fn decoys(
-    config: &Config,
-    protocol: Protocol,
-    knocks: &[(RangeInclusive<u16>, String)],
-) -> Vec<(RangeInclusive<u16>, String)> {
-    let decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
-    let mut numbers: Vec<u16> = decoys
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .filter(|number| !knocks.iter().any(|(knocks, _)| knocks.contains(number)))
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let to_decoy = |number| (number..=number, DECOY.to_owned());
-    numbers.into_iter().map(to_decoy).collect()
-}
-
-/// The ports that knocks of a protocol hit, in any order.
-fn knocks(config: &Config, listed: &[Port], protocol: Protocol) -> Vec<RangeInclusive<u16>> {
-    let watched = config.doors.iter().flat_map(method::watched);
-    let listed = listed
-        .iter()
-        .map(|port| (port.protocol, port.number..=port.number));
-    watched
-        .chain(listed)
-        .filter(|(of, _)| *of == protocol)
-        .map(|(_, ports)| ports)
-        .collect()
-}
-
-/// The same ports in ascending order, none of them twice.
-fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
-    ranges.sort_unstable_by_key(|range| *range.start());
-    let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
-    for range in ranges {
-        match disjoint.last_mut() {
-            Some(last) if range.start() <= last.end() => {
-                *last = *last.start()..=*last.end().max(range.end());
-            }
-            _ => disjoint.push(range),
-        }
-    }
-    disjoint
-}
-
-/// What is left of a range when single ports are taken out of it.
-fn between<T>(range: RangeInclusive<u16>, taken: &BTreeMap<u16, T>) -> Vec<RangeInclusive<u16>> {
-    let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
-    let end = u32::from(*range.end());
-    let taken = taken.range(range).map(|(port, _)| u32::from(*port));
-    for stop in taken.chain([end + 1]) {
-        // Both are ports: no port is taken below the start, nor above the end.
-        if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
-            && first <= last
-        {
-            left.push(first..=last);
-        }
-        start = stop + 1;
-    }
-    left
 }
 
 /// The same, with neighbours that go to the same chain made one.
@@ -130,6 +64,9 @@ fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>
 
 #[cfg(test)]
 mod tests {
+    use postern_core::knock::Port;
+    use postern_core::method;
+
     use super::*;
     use crate::firewall::examples;
 
@@ -175,19 +112,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn what_is_taken_out_of_a_range_leaves_its_pieces() {
-        let left =
-            |range, taken: &[u16]| between(range, &taken.iter().map(|port| (*port, ())).collect());
-        assert_eq!(left(5..=9, &[]), [5..=9]);
-        assert_eq!(left(5..=9, &[4, 10]), [5..=9]);
-        assert_eq!(left(5..=9, &[5, 9]), [6..=8]);
-        assert_eq!(left(5..=9, &[6, 7]), [5..=5, 8..=9]);
-        assert_eq!(left(5..=6, &[5, 6]), []);
-        assert_eq!(left(0..=0, &[0]), []);
-        assert_eq!(left(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
-        assert_eq!(disjoint(vec![8..=9, 1..=7, 3..=4, 7..=7]), [1..=7, 8..=9]);
     }
 }

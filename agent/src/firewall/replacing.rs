@@ -1,13 +1,13 @@
 //! One table in place of another: in one transaction, with no moment in which there is none.
 
 use super::channel::Failure;
-use super::libnftnl::Libnftnl;
 use super::lowering;
 use super::objects::Object;
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused_object;
+use super::renderer;
 use super::ruleset::{self, INPUT, Table};
-use super::transaction::{Kept, Parts, replacement};
+use super::transaction::{Batch, Kept, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -68,21 +68,46 @@ impl Firewall {
         generation: Option<u32>,
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
+        let (batch, first) = self.write(table, kept, generation, parts)?;
+        self.hand_over(&batch, first)
+    }
+
+    /// The transaction, and its first sequence number.
+    pub(super) fn write(
+        &mut self,
+        table: &Table,
+        kept: &[Kept],
+        generation: Option<u32>,
+        parts: Option<&Parts>,
+    ) -> Result<(Batch, u32), (Object, Failure)> {
         let first = self.channel.reserve(0);
-        let batch = replacement(&mut Libnftnl::new(), table, kept, first, generation, parts)
-            .map_err(|object| {
-                let sentence = "it cannot be written as a message".to_owned();
-                (
-                    object,
-                    Failure::Refused {
-                        position: 0,
-                        number: libc::EINVAL,
-                        sentence,
-                    },
-                )
-            })?;
+        let batch = replacement(
+            &mut renderer::built_in(),
+            table,
+            kept,
+            first,
+            generation,
+            parts,
+        )
+        .map_err(|object| {
+            let sentence = "it cannot be written as a message".to_owned();
+            (
+                object,
+                Failure::Refused {
+                    position: 0,
+                    number: libc::EINVAL,
+                    sentence,
+                },
+            )
+        })?;
         let count = batch.objects.len() as u32;
         self.channel.reserve(count.wrapping_add(1));
+        Ok((batch, first))
+    }
+
+    /// Sends a transaction, and says what of it the kernel refuses.
+    pub(super) fn hand_over(&mut self, batch: &Batch, first: u32) -> Result<(), (Object, Failure)> {
+        let count = batch.objects.len() as u32;
         self.channel
             .commit(&batch.octets, first, count.wrapping_sub(1))
             .map_err(|failure| {

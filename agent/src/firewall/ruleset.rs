@@ -44,7 +44,7 @@ const DECOY_HITS: u32 = 100;
 const FRAGMENT: &str = "fragment";
 
 /// The whole table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Sets and maps, in the order in which they are made and listed.
     pub sets: Vec<Set>,

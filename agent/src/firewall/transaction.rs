@@ -4,13 +4,8 @@ use super::lowering;
 use super::message::{Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
+use super::renderer::Renderer;
 use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
-
-/// Writes the attributes of messages: the only thing in which the ways to make them differ.
-pub(super) trait Renderer {
-    /// Writes the attributes of a message that makes something, of which [`New::fits`] is true.
-    fn write(&mut self, new: &New<'_>, to: &mut Vec<u8>);
-}
 
 /// An element that a set had before, and shall have again.
 #[derive(Clone, Debug, PartialEq, Eq)]

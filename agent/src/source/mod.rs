@@ -5,17 +5,22 @@
 //!
 //! [`Hearing`]: crate::firewall::Hearing
 
+mod interfaces;
 pub mod nflog;
+mod packet;
+mod reserve;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use postern_core::config::{self, Config};
 use postern_core::knock::{Knock, Port};
-use postern_core::packet;
+use postern_core::packet::parse;
 use postern_core::time::Instant;
 
 use self::nflog::Nflog;
+use self::packet::PacketSource;
+pub(crate) use self::reserve::Reserve;
 use crate::firewall::LONGEST_SNAPLEN;
 
 /// Room for the packets that arrive while the agent is busy: 0.1 s of a flood.
@@ -24,6 +29,7 @@ const RECEIVE_BUFFER: u32 = 4 << 20;
 /// What the agent hears knocks by.
 pub(crate) enum Source {
     Nflog(Nflog),
+    Packet(Box<PacketSource>),
 }
 
 /// What another configuration takes.
@@ -46,7 +52,11 @@ pub struct Losses {
 impl Source {
     /// Begins to hear the knocks that a configuration asks for. `listed` are the knock ports that
     /// it names by a file only.
-    pub(crate) fn open(config: &Config, _listed: &[Port]) -> Result<Self, String> {
+    pub(crate) fn open(
+        config: &Config,
+        listed: &[Port],
+        reserve: &Reserve,
+    ) -> Result<Self, String> {
         let global = &config.global;
         match global.source {
             config::Source::Nflog => {
@@ -54,20 +64,28 @@ impl Source {
                     .map(Self::Nflog)
                     .map_err(|error| error.to_string())
             }
+            config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
+                .map(|packet| Self::Packet(Box::new(packet)))
+                .map_err(|error| format!("source packet: {error}")),
             other => Err(format!("source {} is not in this version", other.name())),
         }
     }
 
     /// Gets ready for another configuration; what is heard now goes on until [`Source::adopt`].
-    pub(crate) fn prepare(&self, config: &Config, listed: &[Port]) -> Result<Next, String> {
-        match self {
-            Self::Nflog(nflog)
-                if config.global.source == config::Source::Nflog
-                    && config.global.nflog_group == nflog.group() =>
-            {
-                Ok(Next::Same)
-            }
-            Self::Nflog(_) => Self::open(config, listed).map(Next::Other),
+    pub(crate) fn prepare(
+        &self,
+        config: &Config,
+        listed: &[Port],
+        reserve: &Reserve,
+    ) -> Result<Next, String> {
+        let suits = config.global.source == self.name()
+            && match self {
+                Self::Nflog(nflog) => nflog.group() == config.global.nflog_group,
+                Self::Packet(packet) => packet.suits(config, listed),
+            };
+        match suits {
+            true => Ok(Next::Same),
+            false => Self::open(config, listed, reserve).map(Next::Other),
         }
     }
 
@@ -85,13 +103,14 @@ impl Source {
     /// It reads a bounded number; poll tells whether more wait.
     pub(crate) fn for_each(
         &mut self,
+        now: Instant,
         mut visitor: impl FnMut(Option<&Knock<'_>>),
     ) -> io::Result<()> {
         match self {
-            Self::Nflog(nflog) => {
-                let heard = nflog.for_each(|packet| visitor(packet::parse(packet).ok().as_ref()));
-                heard.map(drop)
-            }
+            Self::Nflog(nflog) => nflog
+                .for_each(|packet| visitor(parse(packet).ok().as_ref()))
+                .map(drop),
+            Self::Packet(packet) => packet.for_each(now, visitor),
         }
     }
 
@@ -99,20 +118,30 @@ impl Source {
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         match self {
             Self::Nflog(_) => None,
+            Self::Packet(packet) => packet.poll_at(),
         }
     }
 
     /// Tries again what failed before.
-    pub(crate) fn poll(&mut self, _now: Instant) {
+    pub(crate) fn poll(&mut self, now: Instant) {
         match self {
             Self::Nflog(_) => {}
+            Self::Packet(packet) => packet.poll(now),
         }
     }
 
     /// What was lost since it was opened.
-    pub(crate) fn losses(&self) -> Losses {
+    pub(crate) fn losses(&mut self) -> Losses {
         match self {
             Self::Nflog(nflog) => nflog.losses(),
+            Self::Packet(packet) => packet.losses(),
+        }
+    }
+
+    const fn name(&self) -> config::Source {
+        match self {
+            Self::Nflog(_) => config::Source::Nflog,
+            Self::Packet(_) => config::Source::Packet,
         }
     }
 }
@@ -121,6 +150,7 @@ impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Nflog(nflog) => nflog.as_fd(),
+            Self::Packet(packet) => packet.as_fd(),
         }
     }
 }

@@ -15,6 +15,7 @@ use self::wire::{Attribute, Message, Messages};
 use super::Losses;
 use crate::sys::netlink::NetlinkSocket;
 use crate::sys::process::{Capability, has};
+use crate::sys::set_receive_buffer;
 
 /// The most datagrams that one call of [`Nflog::for_each`] reads, so that a flood does not
 /// keep the agent from everything else.
@@ -88,7 +89,7 @@ impl Nflog {
     /// when CAP_NET_ADMIN is missing.
     pub fn open(group: u16, copy_bytes: u16, buffer_bytes: u32) -> io::Result<Self> {
         let socket = NetlinkSocket::open()?;
-        socket.set_receive_buffer(buffer_bytes)?;
+        set_receive_buffer(socket.as_fd(), buffer_bytes)?;
         // To the kernel, zero bytes mean all of them.
         let copy_bytes = copy_bytes.max(1);
         let datagram = (usize::from(copy_bytes) + OVERHEAD).max(DATAGRAM_BYTES as usize);

@@ -6,29 +6,49 @@ use core::mem;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use mnl::{Bus, Socket};
-
 use super::check;
+
+/// libmnl's socket where that is linked.
+#[cfg(feature = "libnftnl")]
+type Socket = mnl::Socket;
+#[cfg(not(feature = "libnftnl"))]
+type Socket = std::os::fd::OwnedFd;
+
+/// A part of the kernel that speaks netlink.
+#[derive(Clone, Copy)]
+enum Bus {
+    Netfilter,
+    /// Interfaces and their addresses.
+    Route,
+}
 
 /// The longest datagram that is sent without asking for a larger buffer, in octets.
 const ORDINARY: usize = 64 * 1024;
 
-/// A bound socket on the Netfilter bus, closed on exec.
+/// A bound socket, closed on exec.
 pub struct NetlinkSocket {
     socket: Socket,
     sendable: usize,
 }
 
 impl NetlinkSocket {
-    /// Opens a socket with a port of its own. It takes no privilege.
+    /// Opens a socket to Netfilter with a port of its own. It takes no privilege.
     pub fn open() -> io::Result<Self> {
+        Self::open_to(Bus::Netfilter)
+    }
+
+    /// Opens a socket to where the kernel tells of its interfaces and their addresses.
+    pub fn open_to_interfaces() -> io::Result<Self> {
+        Self::open_to(Bus::Route)
+    }
+
+    fn open_to(bus: Bus) -> io::Result<Self> {
         let socket = Self {
-            socket: Socket::open(Bus::Netfilter)?,
+            socket: open_bound(bus)?,
             sendable: ORDINARY,
         };
         socket.set_flag(libc::F_SETFD, libc::FD_CLOEXEC)?;
         socket.set_flag(libc::F_SETFL, libc::O_NONBLOCK)?;
-        socket.socket.bind(0, 0)?;
         // Errors then carry no copy of the request, but a sentence that says what is wrong.
         // Kernels before 4.12 know neither: errors are longer or terser there.
         let _ = socket.set_option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
@@ -36,21 +56,24 @@ impl NetlinkSocket {
         Ok(socket)
     }
 
-    /// Asks for a receive buffer of this many bytes, above the system's limit if this process
-    /// may. The kernel doubles the number, and charges each datagram with its bookkeeping.
-    pub fn set_receive_buffer(&self, bytes: u32) -> io::Result<()> {
-        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-            .or_else(|_| self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
-    }
-
     /// Sends one datagram to the kernel, all or nothing.
     pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.make_room(datagram.len())?;
         #[cfg(test)]
         super::costs::count_netlink_call();
-        match self.socket.send(datagram)? {
-            sent if sent == datagram.len() => Ok(()),
-            _ => Err(io::Error::other("the kernel took a part of a message")),
+        // SAFETY: the kernel reads `datagram.len()` bytes from the datagram.
+        let sent = unsafe {
+            libc::send(
+                self.socket.as_raw_fd(),
+                datagram.as_ptr().cast(),
+                datagram.len(),
+                0,
+            )
+        };
+        match usize::try_from(sent) {
+            Ok(sent) if sent == datagram.len() => Ok(()),
+            Ok(_) => Err(io::Error::other("the kernel took a part of a message")),
+            Err(_) => Err(io::Error::last_os_error()),
         }
     }
 
@@ -131,6 +154,39 @@ impl NetlinkSocket {
         })
         .map(drop)
     }
+}
+
+/// Opens a socket, and lets the kernel choose its port.
+#[cfg(feature = "libnftnl")]
+fn open_bound(bus: Bus) -> io::Result<Socket> {
+    let socket = Socket::open(match bus {
+        Bus::Netfilter => mnl::Bus::Netfilter,
+        Bus::Route => mnl::Bus::Route,
+    })?;
+    socket.bind(0, 0)?;
+    Ok(socket)
+}
+
+/// Opens a socket, and lets the kernel choose its port.
+#[cfg(not(feature = "libnftnl"))]
+fn open_bound(bus: Bus) -> io::Result<Socket> {
+    use std::os::fd::FromRawFd;
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    let protocol = match bus {
+        Bus::Netfilter => libc::NETLINK_NETFILTER,
+        Bus::Route => libc::NETLINK_ROUTE,
+    };
+    // SAFETY: no pointer is passed.
+    let file = check(unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) })?;
+    // SAFETY: the file was just opened, and nobody else has it.
+    let socket = unsafe { Socket::from_raw_fd(file) };
+    // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    let size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+    // SAFETY: `size` is the size of `address`, which the kernel reads.
+    check(unsafe { libc::bind(file, (&raw const address).cast(), size) })?;
+    Ok(socket)
 }
 
 impl AsFd for NetlinkSocket {

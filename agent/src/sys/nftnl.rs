@@ -307,6 +307,13 @@ unsafe impl NlMsg for Set {
     }
 }
 
+fn annotate(element: NonNull<c::nftnl_set_elem>, note: &[u8]) {
+    let attribute = c::NFTNL_SET_ELEM_USERDATA as u16;
+    let (data, length) = (note.as_ptr().cast(), note.len() as u32);
+    // SAFETY: the element is live; the pointer and the length describe `note`, which libnftnl copies.
+    copied(unsafe { c::nftnl_set_elem_set(element.as_ptr(), attribute, data, length) });
+}
+
 /// Elements of a set: the message that adds them.
 pub(crate) struct Elements {
     set: Set,
@@ -328,10 +335,10 @@ impl Elements {
         }
     }
 
-    /// Adds a key that goes to a chain, in a set of ranges the first of one; `endless` says that
-    /// no end will follow.
-    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr, endless: bool) {
-        self.add(key, chain.count_bytes(), |element| {
+    /// Adds a key that goes to a chain, in a set of ranges the first of one, with a note that the
+    /// kernel does not read.
+    pub(crate) fn add_goto(&mut self, key: &[u8], chain: &CStr, note: &[u8]) {
+        self.add(key, chain.count_bytes() + note.len(), |element| {
             // SAFETY: the element is live; a verdict is a u32, a chain a C string that is
             // copied (libnftnl, src/set_elem.c).
             unsafe {
@@ -344,8 +351,8 @@ impl Elements {
                     chain.as_ptr(),
                 ));
             }
-            if endless {
-                annotate(element, &OPEN_RANGE);
+            if !note.is_empty() {
+                annotate(element, note);
             }
         });
     }
@@ -398,26 +405,6 @@ impl Elements {
         // SAFETY: both are live; the element belongs to the set from here on.
         unsafe { c::nftnl_set_elem_add(self.set.0.as_ptr(), element.as_ptr()) };
     }
-}
-
-/// What nft notes at a range without an end, and needs to list it: NFTNL_UDATA_SET_ELEM_FLAGS
-/// with its SET_ELEM_F_INTERVAL_OPEN, a u32 of the host (include/rule.h).
-const OPEN_RANGE: [u8; 6] = {
-    let [a, b, c, d] = 1_u32.to_ne_bytes();
-    [c::NFTNL_UDATA_SET_ELEM_FLAGS as u8, 4, a, b, c, d]
-};
-
-fn annotate(element: NonNull<c::nftnl_set_elem>, data: &[u8; 6]) {
-    let attribute = c::NFTNL_SET_ELEM_USERDATA as u16;
-    // SAFETY: the element is live; the pointer and the length describe `data`, which libnftnl copies.
-    copied(unsafe {
-        c::nftnl_set_elem_set(
-            element.as_ptr(),
-            attribute,
-            data.as_ptr().cast(),
-            data.len() as u32,
-        )
-    });
 }
 
 // SAFETY: `add` lets no more elements in than fit an attribute; the buffer has a page more.

@@ -72,6 +72,8 @@ pub struct Global {
     pub guard: Guard,
     /// The interfaces that are guarded, and on which knocks are heard; at least one.
     pub interfaces: Vec<Interface, MAX_INTERFACES>,
+    /// Whether source `packet` hears packets for other machines too.
+    pub promiscuous: bool,
     /// The bits that guard `mark` sets on packets of granted sources; at least one.
     pub mark: u32,
     /// The NFLOG group, not 0.
@@ -80,6 +82,8 @@ pub struct Global {
     pub control: String<MAX_PATH>,
     /// The folder of what one-time methods remember: an absolute path.
     pub state_dir: String<MAX_PATH>,
+    /// The way in that stays when no door opens.
+    pub fallback: Fallback,
 }
 
 impl Source {
@@ -110,10 +114,12 @@ impl Global {
         source: Source::Nflog,
         guard: Guard::Gate,
         interfaces: Vec::new(),
+        promiscuous: false,
         mark: 0,
         nflog_group: 0,
         control: String::new(),
         state_dir: String::new(),
+        fallback: Fallback::Auto,
     };
 }
 
@@ -137,6 +143,17 @@ pub enum Guard {
     Gate,
     /// Mark packets of granted sources; an accepting rule of the firewall asks for the mark.
     Mark,
+}
+
+/// What the owner says of the way in that stays when no door opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// It has to be found.
+    Auto,
+    /// There is one that this machine cannot see, such as a provider's console.
+    Other,
+    /// There is none, and the owner does without.
+    None,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::values::{
     choice, cutoff, is_volatile, mark, number, path, payload, period, port, small_number, time,
     time_within,
 };
-use super::{DEFAULT_CONTROL, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use super::{DEFAULT_CONTROL, Fallback, Guard, Interface, MAX_INTERFACES, Problem, Source};
 use crate::code::{Algorithm, Digits};
 use crate::door::{AtEnd, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
 use crate::knock::Protocol::{Tcp, Udp};
@@ -116,9 +116,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog",
+        expected: "nflog or packet",
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
-                  group",
+                  group, packet sees them before any rule does, and what the router forwards \
+                  too",
         secret: false,
         kind: Kind::One(source),
     },
@@ -152,6 +153,21 @@ pub const OPTIONS: &[OptionSpec] = &[
             clear: |draft| draft.global.interfaces.clear(),
             limit: MAX_INTERFACES,
         },
+    },
+    OptionSpec {
+        name: "promiscuous",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("0"),
+        unit: "number",
+        expected: "0 or 1",
+        meaning: "whether source packet hears packets for other machines too, where the \
+                  interface can see them",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.global.promiscuous = choice(text, &[("0", false), ("1", true)])?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "mark",
@@ -205,6 +221,30 @@ pub const OPTIONS: &[OptionSpec] = &[
         meaning: "the folder of what one-time methods remember",
         secret: false,
         kind: Kind::One(state_dir),
+    },
+    OptionSpec {
+        name: "fallback",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("auto"),
+        unit: "word",
+        expected: "auto, other or none",
+        meaning: "the way in that stays when no door opens: auto guards no port that its \
+                  owner comes in by unless a console, a serial line or an interface that is \
+                  not guarded is found, other says that there is one that cannot be seen \
+                  from here, none does without",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.global.fallback = choice(
+                text,
+                &[
+                    ("auto", Fallback::Auto),
+                    ("other", Fallback::Other),
+                    ("none", Fallback::None),
+                ],
+            )?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "address",
@@ -593,7 +633,8 @@ pub(super) fn knocks_from(method: MethodName) -> Option<&'static OptionSpec> {
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     draft.global.source = match text {
         "nflog" => Source::Nflog,
-        "packet" | "sockets" | "log" => return Err(Problem::NotYet.into()),
+        "packet" => Source::Packet,
+        "sockets" | "log" => return Err(Problem::NotYet.into()),
         _ => return Err(Problem::UnknownWord.into()),
     };
     Ok(())

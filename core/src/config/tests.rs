@@ -82,10 +82,12 @@ fn the_example_of_the_design() {
             source: Source::Nflog,
             guard: Guard::Mark,
             interfaces: ["wan".try_into().unwrap()].into_iter().collect(),
+            promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
             control: "/run/postern.sock".try_into().unwrap(),
             state_dir: "/etc/postern/state".try_into().unwrap(),
+            fallback: Fallback::Auto,
         },
         doors: [Door {
             name: "ssh".try_into().unwrap(),
@@ -259,12 +261,27 @@ fn values_that_are_refused() {
 }
 
 #[test]
+fn a_fallback_has_to_be_found_unless_its_owner_speaks_of_it() {
+    for (option, expected) in [
+        ("", Fallback::Auto),
+        ("option fallback auto", Fallback::Auto),
+        ("option fallback other", Fallback::Other),
+        ("option fallback none", Fallback::None),
+    ] {
+        let text = format!("{HEAD}{TAIL}config postern global\n{option}\n");
+        assert_eq!(valid(text).global.fallback, expected, "{option}");
+    }
+}
+
+#[test]
 fn global_values_that_are_refused() {
     use Problem::{BadValue, OutOfRange};
     for (option, values, problem) in [
-        ("option source", "packet sockets log", Problem::NotYet),
+        ("option source", "sockets log", Problem::NotYet),
+        ("option promiscuous", "yes 2 01", Problem::UnknownWord),
         ("option source", "pcap NFLOG", Problem::UnknownWord),
         ("option guard", "drop", Problem::UnknownWord),
+        ("option fallback", "console None yes", Problem::UnknownWord),
         (
             "option mark",
             "1 268435456 0x 0xg 0X1 '0x 1' 0x-1 0x+1 -0x1",

@@ -1,0 +1,251 @@
+//! Logins at a console or a serial line, which no rule of a firewall reaches.
+//!
+//! Each init has a place of its own where they are configured; what runs already speaks for any
+//! other. What is configured counts only with the init that reads it.
+
+use super::finding::Finding;
+use super::kinds;
+use super::root::{Root, base_name};
+
+/// A login.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    /// Where it is, and how that is known.
+    pub(super) what: String,
+    /// Whether it asks for a password.
+    pub(super) asks: bool,
+}
+
+/// Where logins were looked for.
+pub(super) const SEARCHED: &str =
+    "systemd has no getty for a terminal that is there, nor has /etc/inittab, and none runs";
+
+/// The logins that there are.
+pub(super) struct Console {
+    logins: Vec<Login>,
+    /// Whether anybody has a password.
+    passwords: bool,
+}
+
+impl Console {
+    pub(super) fn read(root: &Root) -> Self {
+        let mut logins = match root.exists("run/systemd/system") {
+            true => of_systemd(root),
+            false => of_inittab(root),
+        };
+        let running = running(root).into_iter();
+        let others: Vec<Login> = running
+            .filter(|login| !logins.iter().any(|other| is_same(other, login)))
+            .collect();
+        logins.extend(others);
+        Self {
+            logins,
+            passwords: has_passwords(root),
+        }
+    }
+
+    /// A login that lets its owner in.
+    pub(super) fn way_in(&self) -> Option<&str> {
+        let mut logins = self.logins.iter();
+        let usable = logins.find(|login| self.passwords || !login.asks);
+        usable.map(|login| login.what.as_str())
+    }
+
+    pub(super) fn examine(&self, findings: &mut Vec<Finding>) {
+        if self.logins.is_empty() {
+            let searched = [("searched", SEARCHED)];
+            findings.push(Finding::new(&kinds::CONSOLE_MISSING, &searched));
+        }
+        for Login { what, asks } in &self.logins {
+            let kind = match asks {
+                true if !self.passwords => &kinds::CONSOLE_LOCKED,
+                false => &kinds::CONSOLE_OPEN,
+                true => continue,
+            };
+            findings.push(Finding::new(kind, &[("way", what)]));
+        }
+    }
+}
+
+/// A login is configured and runs: once is enough.
+fn is_same(one: &Login, other: &Login) -> bool {
+    let terminal = |login: &Login| login.what.split(' ').nth(3).map(str::to_owned);
+    terminal(one) == terminal(other)
+}
+
+fn login(terminal: &str, how: &str, asks: bool) -> Login {
+    Login {
+        what: format!("the login on {terminal} ({how})"),
+        asks,
+    }
+}
+
+/// Units that are enabled or generated (systemd-getty-generator(8)), and not masked.
+fn of_systemd(root: &Root) -> Vec<Login> {
+    const FOLDERS: [&str; 5] = [
+        "etc/systemd/system",
+        "run/systemd/system",
+        "run/systemd/generator",
+        "usr/lib/systemd/system",
+        "lib/systemd/system",
+    ];
+    let wanted = FOLDERS.iter();
+    let mut units: Vec<String> = wanted
+        .flat_map(|folder| root.names(&format!("{folder}/getty.target.wants")))
+        .filter(|unit| !is_masked(root, unit))
+        .collect();
+    units.sort_unstable();
+    units.dedup();
+    let logins = units.iter().filter_map(|unit| {
+        let terminal = terminal_of_unit(unit)?;
+        let how = format!("unit {unit}");
+        is_there(root, terminal).then(|| login(terminal, &how, true))
+    });
+    logins.collect()
+}
+
+/// systemctl(1), `mask`.
+fn is_masked(root: &Root, unit: &str) -> bool {
+    let mut folders = ["etc", "run"].iter();
+    folders.any(|folder| {
+        let target = root.link(&format!("{folder}/systemd/system/{unit}"));
+        target.is_some_and(|target| target.as_os_str() == "/dev/null")
+    })
+}
+
+fn terminal_of_unit(unit: &str) -> Option<&str> {
+    let (name, instance) = unit
+        .strip_suffix(".service")?
+        .split_once('@')
+        .unwrap_or((unit, ""));
+    match name {
+        "getty" | "serial-getty" => Some(instance),
+        "console-getty.service" => Some("console"),
+        _ => None,
+    }
+}
+
+/// `id:runlevels:action:process`, of busybox, procd and sysvinit.
+fn of_inittab(root: &Root) -> Vec<Login> {
+    let init = root.text("proc/1/comm");
+    let reads_it = ["init", "procd", "busybox", "linuxrc"].contains(&init.trim_end());
+    let text = root.text("etc/inittab");
+    let lines = text
+        .lines()
+        .filter(|line| reads_it && !line.starts_with('#'));
+    lines.filter_map(|line| of_line(root, line)).collect()
+}
+
+fn of_line(root: &Root, line: &str) -> Option<Login> {
+    let mut fields = line.trim().splitn(4, ':');
+    let (id, action, process) = (fields.next()?, fields.nth(1)?, fields.next()?);
+    let asks_kernel = action.starts_with("askconsole");
+    if !asks_kernel && !["respawn", "respawnlate", "askfirst"].contains(&action) {
+        return None;
+    }
+    let mut words = process.split_whitespace();
+    let asks = asks_for_password(root, words.next()?)?;
+    // busybox and procd name the terminal in front, sysvinit gives it to getty.
+    let named = words
+        .filter(|word| !word.starts_with('-'))
+        .find(|word| word.contains("tty") || word.starts_with("hvc"));
+    let terminal = match (id, named) {
+        (_, Some(named)) => named.trim_start_matches("/dev/"),
+        ("", None) => "console",
+        (id, None) => id,
+    };
+    let there = match terminal {
+        "console" => has_console(root),
+        terminal => is_there(root, terminal),
+    };
+    there.then(|| login(terminal, "/etc/inittab", asks))
+}
+
+/// Whether this program asks for a password; `None`: it is no login.
+fn asks_for_password(root: &Root, program: &str) -> Option<bool> {
+    match base_name(program.trim_start_matches('-')) {
+        // OpenWrt's: a shell, or login(1) where `ttylogin` is set.
+        "login.sh" => {
+            let system = root.sections("etc/config/system");
+            Some(
+                system
+                    .iter()
+                    .any(|section| section.is_on("ttylogin", false)),
+            )
+        }
+        "sh" | "ash" | "bash" => Some(false),
+        name => (name.contains("getty") || name == "login").then_some(true),
+    }
+}
+
+/// Gettys that hold a terminal of the machine: those of containers hold a pseudo-terminal.
+fn running(root: &Root) -> Vec<Login> {
+    let processes = root.processes().into_iter();
+    processes
+        .filter_map(|process| {
+            let stat = root.read(&format!("proc/{process}/stat"))?;
+            // proc(5): the name stands in parentheses and may hold some itself.
+            let (front, back) = stat.rsplit_once(')')?;
+            let (_, name) = front.split_once('(')?;
+            let device: u32 = back.split_whitespace().nth(4)?.parse().ok()?;
+            let terminal = terminal_of_device(device)?;
+            let is_login = name.ends_with("getty") || name == "askfirst";
+            is_login.then(|| login(&terminal, &format!("process {process}"), name != "askfirst"))
+        })
+        .collect()
+}
+
+/// A device number as proc(5) has it (Documentation/admin-guide/devices.txt).
+fn terminal_of_device(device: u32) -> Option<String> {
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    match (major, minor) {
+        (0 | 136..=143, _) => None,
+        (4, 64..) => Some(format!("ttyS{}", minor - 64)),
+        (4, _) => Some(format!("tty{minor}")),
+        (5, 1) => Some("console".into()),
+        (229, _) => Some(format!("hvc{minor}")),
+        _ => Some(format!("terminal {major}:{minor}")),
+    }
+}
+
+/// Whether the kernel has a console that programs can use: one that has the flag C.
+fn has_console(root: &Root) -> bool {
+    let consoles = root.text("proc/consoles");
+    consoles.lines().any(|line| {
+        let flags = line.split(['(', ')']).nth(1);
+        flags.is_some_and(|flags| flags.contains('C'))
+    })
+}
+
+/// Whether there is a terminal. Of serial lines there are files for more than there are chips.
+fn is_there(root: &Root, terminal: &str) -> bool {
+    let number = terminal.strip_prefix("ttyS");
+    let unknown = number.is_some_and(|number| {
+        let chips = root.text("proc/tty/driver/serial");
+        let line = format!("{number}: uart:unknown");
+        chips.lines().any(|chip| chip.starts_with(&line))
+    });
+    root.exists(&format!("dev/{terminal}")) && !unknown
+}
+
+/// Whether some account that can log in has a password (shadow(5)): one that is locked has `!`
+/// or `*` in its place. What cannot be read is no reason for alarm.
+fn has_passwords(root: &Root) -> bool {
+    let (Some(shadow), accounts) = (root.read("etc/shadow"), root.text("etc/passwd")) else {
+        return true;
+    };
+    let without_shell = |name: &str| {
+        let account = |line: &&str| line.split(':').next() == Some(name);
+        let shell = accounts
+            .lines()
+            .find(account)
+            .and_then(|line| line.rsplit(':').next());
+        shell.is_some_and(|shell| ["nologin", "false"].contains(&base_name(shell)))
+    };
+    shadow.lines().any(|line| {
+        let mut fields = line.split(':');
+        let (name, password) = (fields.next(), fields.next());
+        let locked = password.is_none_or(|password| password.starts_with(['!', '*']));
+        !locked && !name.is_some_and(without_shell)
+    })
+}

@@ -1,0 +1,140 @@
+//! What was found, in words and for programs.
+
+use super::kinds::{ALL, Kind, Severity};
+use crate::report::{list, quoted};
+
+/// One thing that was found.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(super) kind: &'static Kind,
+    pub(super) severity: Severity,
+    /// What stands in place of the words in braces.
+    values: Vec<(&'static str, String)>,
+}
+
+impl Finding {
+    /// As bad as its kind.
+    pub(super) fn new(kind: &'static Kind, values: &[(&'static str, &str)]) -> Self {
+        let values = values.iter();
+        Self {
+            kind,
+            severity: kind.severity,
+            values: values.map(|(name, value)| (*name, tame(value))).collect(),
+        }
+    }
+
+    /// Not as bad as its kind can be.
+    #[must_use]
+    pub(super) fn only(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    pub(crate) const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    pub(super) fn text(&self) -> String {
+        fill(self.kind.text, &self.values)
+    }
+
+    pub(super) fn cure(&self) -> String {
+        fill(self.kind.cure, &self.values)
+    }
+
+    fn json(&self) -> String {
+        [
+            "{\"id\":",
+            &quoted(self.kind.id),
+            ",\"severity\":",
+            &quoted(self.severity.name()),
+            ",\"text\":",
+            &quoted(&self.text()),
+            ",\"cure\":",
+            &quoted(&self.cure()),
+            "}",
+        ]
+        .concat()
+    }
+}
+
+/// A process chooses its own name, and must not drive the terminal that it is printed on.
+fn tame(value: &str) -> String {
+    let tame = |character: char| match character.is_control() {
+        true => '?',
+        false => character,
+    };
+    value.chars().map(tame).collect()
+}
+
+/// Replaces the words in braces; those without a value stand for themselves, in capitals.
+fn fill(template: &str, values: &[(&'static str, String)]) -> String {
+    let mut text = String::new();
+    // Every second piece was between braces.
+    for (index, piece) in template.split(['{', '}']).enumerate() {
+        let value = values.iter().find(|(name, _)| *name == piece);
+        match (index % 2, value) {
+            (0, _) => text += piece,
+            (_, Some((_, value))) => text += value,
+            (_, None) => text += &piece.to_ascii_uppercase(),
+        }
+    }
+    text
+}
+
+/// All findings, the worst first, for people or for programs.
+pub(crate) fn render(findings: &[Finding], json: bool) -> String {
+    let count = |severity| {
+        findings
+            .iter()
+            .filter(|each| each.severity == severity)
+            .count()
+    };
+    let [fatal, warnings, notes] =
+        [Severity::Fatal, Severity::Warning, Severity::Note].map(|each| count(each).to_string());
+    if json {
+        let version = quoted(env!("CARGO_PKG_VERSION"));
+        let findings = list(findings.iter().map(Finding::json));
+        return format!(
+            "{{\"version\":{version},\"fatal\":{fatal},\"warnings\":{warnings},\"notes\":{notes},\"findings\":{findings}}}\n"
+        );
+    }
+    let mut text = String::new();
+    for finding in findings {
+        let (severity, id) = (finding.severity.name(), finding.kind.id);
+        text += &format!("{severity}: {id}: {}\n", finding.text());
+        text += &format!("  cure: {}\n", finding.cure());
+    }
+    text + &format!("{fatal} fatal, {warnings} warnings, {notes} notes\n")
+}
+
+/// Why a configuration is not put into force; `None`: nothing is fatal.
+pub(crate) fn refusal(findings: &[Finding]) -> Option<String> {
+    let fatal = |finding: &&Finding| finding.severity == Severity::Fatal;
+    let refusals = findings.iter().filter(fatal);
+    let texts: Vec<String> = refusals
+        .map(|finding| {
+            let id = finding.kind.id;
+            format!(
+                "refused ({id}): {}; cure: {}",
+                finding.text(),
+                finding.cure()
+            )
+        })
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}
+
+/// Every kind of finding, as `postern doctor --help` lists them.
+pub(crate) fn catalogue() -> String {
+    let mut text = String::from("\nWhat it finds, and how bad that is at worst:\n\n");
+    for kind in ALL {
+        let text_of_kind = fill(kind.text, &[]);
+        text += &format!(
+            "  {} ({})\n      {text_of_kind}\n",
+            kind.id,
+            kind.severity.name()
+        );
+    }
+    text
+}

@@ -1,0 +1,81 @@
+//! Interfaces: those that are guarded, and those that are not, which are ways in.
+
+use postern_core::config::Config;
+
+use super::finding::Finding;
+use super::kinds;
+use crate::links::Link;
+
+/// The most interfaces that a sentence lists.
+const LISTED: usize = 8;
+
+pub(super) fn examine(config: &Config, links: &[Link], findings: &mut Vec<Finding>) {
+    for name in &config.global.interfaces {
+        let interface = ("interface", name.as_str());
+        let Some(link) = links.iter().find(|link| link.name == name.as_str()) else {
+            let others = listed(links.iter().map(|link| link.name.clone()));
+            let values = [interface, ("others", others.as_str())];
+            findings.push(Finding::new(&kinds::INTERFACE_MISSING, &values));
+            continue;
+        };
+        if link.loopback {
+            findings.push(Finding::new(&kinds::INTERFACE_LOOPBACK, &[interface]));
+        }
+        let master = links.iter().find(|other| Some(other.index) == link.master);
+        if let Some(master) = master {
+            let values = [interface, ("master", master.name.as_str())];
+            findings.push(Finding::new(&kinds::INTERFACE_MEMBER, &values));
+        }
+    }
+}
+
+/// An interface that no door shuts and on which somebody outside can come in.
+pub(super) fn way_in<'l>(config: &Config, links: &'l [Link]) -> Option<&'l str> {
+    let mut links_in = links
+        .iter()
+        .filter(|link| obstacle(config, links, link).is_none());
+    links_in.next().map(|link| link.name.as_str())
+}
+
+/// Why each interface is no way in.
+pub(super) fn obstacles(config: &Config, links: &[Link]) -> String {
+    let outer = links.iter().filter(|link| !link.loopback);
+    let reasons = outer.filter_map(|link| {
+        let reason = obstacle(config, links, link)?;
+        Some(format!("{} {reason}", link.name))
+    });
+    listed(reasons)
+}
+
+fn obstacle(config: &Config, links: &[Link], link: &Link) -> Option<&'static str> {
+    let mut guarded = config.global.interfaces.iter();
+    match link {
+        link if guarded.any(|name| name.as_str() == link.name) => Some("is guarded"),
+        link if link.loopback => Some("is the loopback"),
+        link if !link.up => Some("is down"),
+        link if !link.addressed => Some("has no address"),
+        link if !leads_outside(links, link) => Some("leads to this machine itself, or is a tunnel"),
+        _ => None,
+    }
+}
+
+/// Whether there is hardware behind an interface. The bridges of containers and of virtual
+/// machines lead nowhere else, and a tunnel comes and goes with what it is made over.
+fn leads_outside(links: &[Link], link: &Link) -> bool {
+    let mut members = links
+        .iter()
+        .filter(|member| member.master == Some(link.index));
+    match link.kind.as_str() {
+        "" | "dsa" | "vlan" | "macvlan" | "ipvlan" | "bond" | "team" | "veth" => true,
+        "bridge" => members.any(|member| member.kind != "veth" && leads_outside(links, member)),
+        _ => false,
+    }
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.take(LISTED).collect();
+    match items.is_empty() {
+        true => "none".into(),
+        false => items.join(", "),
+    }
+}

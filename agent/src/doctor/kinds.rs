@@ -1,0 +1,178 @@
+//! Every kind of finding: what it is called, how bad it is, what is said and what helps.
+//!
+//! A name is for programs and never changes its meaning. Words in braces are replaced.
+
+/// How bad a finding is, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// `run` and `apply` refuse.
+    Fatal,
+    /// Something will not work, or is less safe than it looks.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+impl Severity {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Fatal => "fatal",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// A kind of finding.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) id: &'static str,
+    /// At worst.
+    pub(crate) severity: Severity,
+    /// What is the matter.
+    pub(crate) text: &'static str,
+    /// What helps.
+    pub(crate) cure: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident $severity:ident $id:literal: $text:literal; $cure:literal;)+) => {
+        $(pub(super) static $name: Kind = Kind {
+            id: $id,
+            severity: Severity::$severity,
+            text: $text,
+            cure: $cure,
+        };)+
+
+        /// All of them.
+        pub(super) static ALL: &[&Kind] = &[$(&$name),+];
+    };
+}
+
+kinds! {
+    CONFIG_UNUSABLE Fatal "config-unusable":
+        "{file} cannot be used, so nothing that depends on it was looked at";
+        "'postern check --config {file}' names every mistake and its line";
+
+    NF_TABLES_MISSING Fatal "kernel-nf-tables-missing":
+        "this kernel has no nf_tables ({answer})";
+        "load it (modprobe nf_tables; OpenWrt: package kmod-nft-core), or use a kernel with CONFIG_NF_TABLES";
+    INET_MISSING Fatal "kernel-inet-missing":
+        "this kernel's nf_tables has no filter chains of family inet ({answer})";
+        "use a kernel with CONFIG_NF_TABLES_INET";
+    TIMED_SETS_MISSING Fatal "kernel-timed-sets-missing":
+        "this kernel's nf_tables has no sets whose elements expire, so that no grant would end ({answer})";
+        "use a kernel of version 5.10 or later, with CONFIG_NF_TABLES and all of its sets";
+    LOG_MISSING Fatal "kernel-log-missing":
+        "this kernel's nf_tables cannot log, so that source nflog would hear no knock ({answer})";
+        "load it (modprobe nft_log; OpenWrt: package kmod-nft-core), or use a kernel with CONFIG_NFT_LOG";
+    NFLOG_MISSING Fatal "kernel-nflog-missing":
+        "this kernel does not hand logged packets to programs, so that source nflog would hear no knock ({answer})";
+        "load it (modprobe nfnetlink_log; OpenWrt: package kmod-nfnetlink-log), or use a kernel with CONFIG_NETFILTER_NETLINK_LOG";
+    LIMIT_MISSING Fatal "kernel-limit-missing":
+        "this kernel's nf_tables has no limits, which doors with decoys need ({answer})";
+        "load it (modprobe nft_limit; OpenWrt: package kmod-nft-core), or set option decoys '0' in every door";
+    CONNTRACK_MISSING Fatal "kernel-conntrack-missing":
+        "this kernel's nf_tables cannot ask connection tracking, which guard gate needs for UDP ports ({answer})";
+        "load it (modprobe nft_ct; OpenWrt: package kmod-nft-core), or guard no UDP port, or use guard mark";
+    PACKET_MISSING Fatal "kernel-packet-missing":
+        "this kernel has no packet sockets, so that source packet would hear no knock ({answer})";
+        "load them (modprobe af_packet), or use another source";
+    TABLE_REFUSED Fatal "kernel-table-refused":
+        "this kernel refuses the guard: {answer}";
+        "'postern render | nft --check --file -' shows where; kernels before 5.10 are not supported";
+    KERNEL_OLD Warning "kernel-old":
+        "this kernel is of version {version}";
+        "use 5.10 or later: on older ones Postern is not tested";
+    KERNEL_UNASKED Warning "kernel-unasked":
+        "the kernel was not asked what it can do ({answer})";
+        "run this as root";
+    GROUP_TAKEN Fatal "nflog-group-taken":
+        "another program reads NFLOG group {group}, so that no knock would be heard";
+        "choose another with option nflog_group, or stop that program";
+
+    FALLBACK_MISSING Fatal "fallback-missing":
+        "door {door} guards {port} ({service}), and if it does not open there is no other way in: {searched}";
+        "enable a login on a console or a serial line, leave an interface unguarded, or say in section postern \
+         that there is a way in which cannot be seen from here, such as a provider's console or a VPN \
+         (option fallback 'other'), or that you do without one (option fallback 'none')";
+    FALLBACK_NONE Note "fallback-none":
+        "door {door} guards {port} ({service}), and option fallback 'none' does without another way in";
+        "keep a way to restart the machine without Postern";
+    FALLBACK_FOUND Note "fallback-found":
+        "whatever the doors do, there is a way in: {way}";
+        "try it before you need it";
+    CONSOLE_MISSING Note "console-missing":
+        "nobody can log in at a console or a serial line: {searched}";
+        "enable a login there, such as systemctl enable --now serial-getty@ttyS0, or a line in /etc/inittab";
+    CONSOLE_LOCKED Warning "console-locked":
+        "{way} asks for a password, and no account has one that works";
+        "give one to an account that may become root: passwd ACCOUNT";
+    CONSOLE_OPEN Note "console-open":
+        "{way} gives a root shell to whoever plugs in, without a password";
+        "where others can reach the machine, set a password and option ttylogin '1' in /etc/config/system";
+
+    SSHD_PASSWORDS Warning "sshd-passwords":
+        "sshd takes passwords ({file}): a knock hides the port, it does not lock it";
+        "set PasswordAuthentication no and KbdInteractiveAuthentication no there, once a key works";
+    DROPBEAR_PASSWORDS Warning "dropbear-passwords":
+        "dropbear takes passwords ({file}): a knock hides the port, it does not lock it";
+        "set option PasswordAuth 'off' in /etc/config/dropbear, or start it with -s, once a key works";
+
+    CONFIG_EXPOSED Warning "config-exposed":
+        "others can {verb} {file}, and the ports to knock are in it";
+        "chown root {file}; chmod go-rwx {file}";
+    SECRET_EXPOSED Warning "secret-exposed":
+        "others can {verb} {file}, from which door {door} takes its knocks";
+        "chown root {file}; chmod go-rwx {file}; and make a new one if somebody may have read it";
+    STATE_EXPOSED Warning "state-exposed":
+        "others can {verb} {file}, where one-time doors remember what is used";
+        "chown root {file}; chmod go-w {file}";
+    CONTROL_EXPOSED Warning "control-exposed":
+        "others can {verb} {file}, so that they can talk to the agent, or in its name";
+        "chown root {file}; chmod go-w {file}; or choose another place with option control";
+    DOOR_SHUT Warning "door-shut":
+        "a door stays shut: {why}";
+        "'postern check' says so too, once it is mended";
+
+    KNOCK_TAKEN Warning "knock-port-taken":
+        "door {door} knocks on {port}, where {service} listens: from guarded interfaces nobody reaches it any more";
+        "choose another port to knock on, or move the service";
+    KNOCK_EPHEMERAL Warning "knock-port-ephemeral":
+        "door {door} knocks on {count} UDP ports that this machine also sends queries from ({range}): \
+         answers to those queries, of DNS for one, are taken for knocks and lost";
+        "choose UDP ports outside of that range, or add them to net.ipv4.ip_local_reserved_ports";
+    GUARD_SILENT Note "guard-port-silent":
+        "door {door} guards {port}, where nobody listens just now";
+        "start the service, or correct the port";
+
+    INTERFACE_MISSING Warning "interface-missing":
+        "interface {interface} is not there, so nothing is guarded on it; there are: {others}";
+        "correct the name, unless it comes later, as ppp interfaces do";
+    INTERFACE_MEMBER Warning "interface-member":
+        "interface {interface} is a part of {master}, where its packets arrive, so nothing is guarded on it";
+        "list interface '{master}' in its place";
+    INTERFACE_LOOPBACK Fatal "interface-loopback":
+        "interface {interface} is the loopback, which is never guarded: programs here talk to each other over it";
+        "list another interface";
+
+    CLOCK_UNTRUSTED Warning "clock-untrusted":
+        "door {door} stays shut: {why}";
+        "start an NTP client, such as systemd-timesyncd, chrony or ntpd";
+
+    OTHERS_DROP Note "firewall-drops":
+        "{chain} drops what it does not know: guard gate only lets a granted source pass Postern";
+        "have that firewall accept the guarded ports, or use guard mark and have it accept the mark";
+    MARK_UNREAD Warning "mark-unread":
+        "no rule of the firewall asks for mark {mark}, so that a door that opens lets nobody in";
+        "add one that accepts it, such as: meta mark & {mark} == {mark} accept";
+    MARK_UNGUARDED Warning "mark-unguarded":
+        "guard mark leaves it to the firewall to keep doors shut, and no rule of it drops or rejects anything";
+        "have the firewall drop new connections by default, or use guard gate";
+    GATE_FLUSHED Note "gate-flushed":
+        "guard gate on OpenWrt: where fw4 flushes all rules, doors stand open until Postern is back";
+        "use guard mark: it fails closed";
+    CONNTRACK_BYPASSED Warning "conntrack-bypassed":
+        "some rule keeps packets from connection tracking (notrack): a UDP flow through door {door} may end with its grant";
+        "take the guarded ports out of that rule";
+}

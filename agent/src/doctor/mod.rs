@@ -1,0 +1,96 @@
+//! What could lock an owner out, or keep a knock from being heard, found before it does.
+//!
+//! One file looks at each subject and says nothing of the others: `kernel`, `console`,
+//! `interfaces`, `fallback`, `logins`, `secrets`, `ports`, `clock`, and `others`, the rules that
+//! are not ours. `kinds` has every sentence; `root`, `sockets` and `servers` read what several of
+//! them look at. Nothing is changed, and no program is started.
+
+mod clock;
+mod console;
+mod fallback;
+mod finding;
+mod interfaces;
+mod kernel;
+mod kinds;
+mod logins;
+mod others;
+mod ports;
+mod root;
+mod secrets;
+mod servers;
+mod sockets;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use postern_core::config::Config;
+
+use crate::firewall::Firewall;
+use crate::links::{self, Link};
+use crate::wall_clock::WallClock;
+use console::Console;
+pub(crate) use finding::{Finding, catalogue, refusal, render};
+pub(crate) use kinds::Severity;
+use root::Root;
+
+/// Looks at everything; at what a configuration says only if there is one.
+pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
+    let root = Root::new("/");
+    let mut findings = Vec::new();
+    let answers = kernel::ask(config);
+    kernel::judge(&answers, config, &mut findings);
+    kernel::judge_version(&root, &mut findings);
+    let console = Console::read(&root);
+    console.examine(&mut findings);
+    let listeners = sockets::owned_listeners(&root);
+    logins::examine(&root, &listeners, &mut findings);
+    match config {
+        None => {
+            let file = path.display().to_string();
+            findings.push(Finding::new(&kinds::CONFIG_UNUSABLE, &[("file", &file)]));
+        }
+        Some(config) => {
+            let links = links();
+            kernel::judge_group(&answers, config, &mut findings);
+            interfaces::examine(config, &links, &mut findings);
+            fallback::examine(&root, &links, &console, config, &mut findings);
+            secrets::examine(path, config, &mut findings);
+            ports::examine(&root, config, &listeners, &mut findings);
+            clock::examine(config, &WallClock::now(), &mut findings);
+            let others = Firewall::open().ok();
+            let others = others.and_then(|mut kernel| kernel.others(config.global.mark).ok());
+            if let Some(others) = others {
+                others::examine(&root, config, &others, &mut findings);
+            }
+        }
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// Why a configuration is not put into force at all, if it is not.
+pub(crate) fn forbid(config: &Config) -> Result<(), String> {
+    let mut findings = Vec::new();
+    kernel::judge(&kernel::ask_briefly(config), Some(config), &mut findings);
+    forbid_lockout(config, findings)
+}
+
+/// The same for an agent that guards already: the kernel has shown what it can do, and will say
+/// so if it cannot do this.
+pub(crate) fn forbid_reload(config: &Config) -> Result<(), String> {
+    forbid_lockout(config, Vec::new())
+}
+
+fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), String> {
+    let (root, links) = (Root::new("/"), links());
+    interfaces::examine(config, &links, &mut findings);
+    let console = Console::read(&root);
+    fallback::examine(&root, &links, &console, config, &mut findings);
+    refusal(&findings).map_or(Ok(()), Err)
+}
+
+/// Where the kernel does not tell, there are none that are known of.
+fn links() -> Vec<Link> {
+    links::read().unwrap_or_default()
+}

@@ -1,0 +1,141 @@
+//! Ports that are knocked on, and ports that are guarded: who else uses them.
+
+use core::ops::RangeInclusive;
+
+use postern_core::config::Config;
+use postern_core::door::Door;
+use postern_core::knock::{Port, Protocol};
+use postern_core::method;
+
+use super::finding::Finding;
+use super::kinds;
+use super::root::Root;
+use super::sockets::Listener;
+use crate::onetime::list_ports;
+
+/// What the kernel does without the file that says so (`net.ipv4.ip_local_port_range`).
+const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+
+pub(super) fn examine(
+    root: &Root,
+    config: &Config,
+    listeners: &[Listener],
+    findings: &mut Vec<Finding>,
+) {
+    let ephemeral = ephemeral(root);
+    for door in &config.doors {
+        taken(door, listeners, findings);
+        answered(door, &ephemeral, findings);
+        silent(door, listeners, findings);
+    }
+}
+
+/// Knocks never reach a service, and so nobody does over guarded interfaces.
+fn taken(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
+    let knocks = knocks(door);
+    let is_knock = |port: Port| {
+        let mut knocks = knocks.iter();
+        knocks.any(|(protocol, ports)| *protocol == port.protocol && ports.contains(&port.number))
+    };
+    let mut told: Vec<Port> = Vec::new();
+    for listener in listeners.iter().filter(|listener| !listener.loopback) {
+        // One service has a socket for each family.
+        if !is_knock(listener.port) || told.contains(&listener.port) {
+            continue;
+        }
+        told.push(listener.port);
+        let (port, service) = (in_words(listener.port), listener.who());
+        let values = [
+            ("door", door.name.as_str()),
+            ("port", port.as_str()),
+            ("service", service.as_str()),
+        ];
+        findings.push(Finding::new(&kinds::KNOCK_TAKEN, &values));
+    }
+}
+
+/// An answer to a query of this machine's own comes to the port that the query was sent from.
+/// It is no SYN where it is TCP's, which the guard lets pass; UDP's looks like a knock.
+fn answered(door: &Door, ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
+    let udp = knocks(door)
+        .into_iter()
+        .filter(|(protocol, _)| *protocol == Protocol::Udp);
+    let mut hit: Vec<u16> = udp
+        .flat_map(|(_, ports)| ports)
+        .filter(|port| ephemeral.contains(*port))
+        .collect();
+    hit.sort_unstable();
+    hit.dedup();
+    if hit.is_empty() {
+        return;
+    }
+    let (count, range) = (hit.len().to_string(), ephemeral.in_words());
+    let values = [
+        ("door", door.name.as_str()),
+        ("count", count.as_str()),
+        ("range", range.as_str()),
+    ];
+    findings.push(Finding::new(&kinds::KNOCK_EPHEMERAL, &values));
+}
+
+fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
+    for port in &door.guards {
+        let reachable = |listener: &Listener| listener.port == *port && !listener.loopback;
+        if !listeners.iter().any(reachable) {
+            let port = in_words(*port);
+            let values = [("door", door.name.as_str()), ("port", port.as_str())];
+            findings.push(Finding::new(&kinds::GUARD_SILENT, &values));
+        }
+    }
+}
+
+/// The ports that a door knocks on, those of a list file among them.
+fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
+    let listed = list_ports(core::slice::from_ref(door)).into_iter();
+    let listed = listed.map(|port| (port.protocol, port.number..=port.number));
+    method::watched(door).chain(listed).collect()
+}
+
+/// The ports that queries are sent from.
+struct Ephemeral {
+    range: RangeInclusive<u16>,
+    reserved: Vec<RangeInclusive<u16>>,
+}
+
+impl Ephemeral {
+    fn contains(&self, port: u16) -> bool {
+        let mut reserved = self.reserved.iter();
+        self.range.contains(&port) && !reserved.any(|range| range.contains(&port))
+    }
+
+    fn in_words(&self) -> String {
+        format!("{} to {}", self.range.start(), self.range.end())
+    }
+}
+
+fn ephemeral(root: &Root) -> Ephemeral {
+    let setting = |name| root.text(&format!("proc/sys/net/ipv4/{name}"));
+    let bounds = setting("ip_local_port_range");
+    let mut bounds = bounds
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok());
+    let range = bounds.next().zip(bounds.next());
+    let reserved = setting("ip_local_reserved_ports");
+    Ephemeral {
+        range: range.map_or(EPHEMERAL, |(first, last)| first..=last),
+        reserved: reserved
+            .trim()
+            .split(',')
+            .filter_map(reserved_range)
+            .collect(),
+    }
+}
+
+fn reserved_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some(first.parse().ok()?..=last.parse().ok()?)
+}
+
+fn in_words(port: Port) -> String {
+    format!("{}:{}", port.protocol.name(), port.number)
+}

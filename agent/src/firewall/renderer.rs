@@ -1,0 +1,28 @@
+//! What writes messages for the kernel: libnftnl, or our own encoder where that is not at hand.
+
+use super::message::New;
+
+/// Writes the attributes of messages: the only thing in which the ways to make them differ.
+pub(super) trait Renderer {
+    /// Writes the attributes of a message that makes something, of which [`New::fits`] is true.
+    fn write(&mut self, new: &New<'_>, to: &mut Vec<u8>);
+}
+
+/// The name of the one that this program was built with.
+pub const RENDERER: &str = if cfg!(feature = "libnftnl") {
+    "libnftnl"
+} else {
+    "own netlink encoder"
+};
+
+/// The one that this program was built with.
+#[cfg(feature = "libnftnl")]
+pub(super) fn built_in() -> impl Renderer {
+    super::libnftnl::Libnftnl::new()
+}
+
+/// The one that this program was built with.
+#[cfg(not(feature = "libnftnl"))]
+pub(super) fn built_in() -> impl Renderer {
+    super::encoder::Encoder
+}

@@ -1,0 +1,104 @@
+//! The ports at which knocks are heard, whatever hears them.
+
+use core::ops::RangeInclusive;
+use std::collections::BTreeSet;
+
+use postern_core::config::Config;
+use postern_core::decoy;
+use postern_core::knock::{Port, Protocol};
+use postern_core::method;
+
+/// The ports of a protocol that doors knock on, in ascending order, none of them twice.
+/// `listed` are those that the configuration names by a file only.
+///
+/// A guarded port beats a knock: whatever a configuration says, no port that it guards is left
+/// open.
+pub(crate) fn knocks(
+    config: &Config,
+    listed: &[Port],
+    protocol: Protocol,
+) -> Vec<RangeInclusive<u16>> {
+    let watched = config.doors.iter().flat_map(method::watched);
+    let listed = listed
+        .iter()
+        .map(|port| (port.protocol, port.number..=port.number));
+    let knocks = watched
+        .chain(listed)
+        .filter(|(of, _)| *of == protocol)
+        .map(|(_, ports)| ports)
+        .collect();
+    let guards = config.doors.iter().flat_map(|door| &door.guards);
+    let guards = guards
+        .filter(|port| port.protocol == protocol)
+        .map(|port| port.number)
+        .collect();
+    let pieces = disjoint(knocks).into_iter();
+    pieces.flat_map(|knocks| between(knocks, &guards)).collect()
+}
+
+/// The decoys of a protocol, in ascending order, less those that are among these knocks of it.
+pub(crate) fn decoys(
+    config: &Config,
+    protocol: Protocol,
+    knocks: &[RangeInclusive<u16>],
+) -> Vec<u16> {
+    let decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
+    let mut numbers: Vec<u16> = decoys
+        .filter(|port| port.protocol == protocol)
+        .map(|port| port.number)
+        .filter(|number| !knocks.iter().any(|knocks| knocks.contains(number)))
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// The same ports in ascending order, none of them twice.
+fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
+    for range in ranges {
+        match disjoint.last_mut() {
+            Some(last) if range.start() <= last.end() => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => disjoint.push(range),
+        }
+    }
+    disjoint
+}
+
+/// What is left of a range when single ports are taken out of it.
+fn between(range: RangeInclusive<u16>, taken: &BTreeSet<u16>) -> Vec<RangeInclusive<u16>> {
+    let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
+    let end = u32::from(*range.end());
+    let taken = taken.range(range).map(|port| u32::from(*port));
+    for stop in taken.chain([end + 1]) {
+        // Both are ports: no port is taken below the start, nor above the end.
+        if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
+            && first <= last
+        {
+            left.push(first..=last);
+        }
+        start = stop + 1;
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_of_a_range_leaves_its_pieces() {
+        let left = |range, taken: &[u16]| between(range, &taken.iter().copied().collect());
+        assert_eq!(left(5..=9, &[]), [5..=9]);
+        assert_eq!(left(5..=9, &[4, 10]), [5..=9]);
+        assert_eq!(left(5..=9, &[5, 9]), [6..=8]);
+        assert_eq!(left(5..=9, &[6, 7]), [5..=5, 8..=9]);
+        assert_eq!(left(5..=6, &[5, 6]), []);
+        assert_eq!(left(0..=0, &[0]), []);
+        assert_eq!(left(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
+        assert_eq!(disjoint(vec![8..=9, 1..=7, 3..=4, 7..=7]), [1..=7, 8..=9]);
+    }
+}

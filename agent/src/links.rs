@@ -1,0 +1,178 @@
+//! The network interfaces of this process's own namespace, asked of the kernel (rtnetlink(7)).
+
+use std::io;
+
+use crate::firewall::netlink::{Attributes, Message, Messages, as_text};
+use crate::sys::netlink::NetlinkSocket;
+
+/// The most interfaces that are read, and the most addresses.
+const MAX_READ: usize = 1024;
+/// Room for one datagram of a dump, as the kernel makes them.
+const LONGEST_ANSWER: usize = 32 * 1024;
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) up: bool,
+    pub(crate) loopback: bool,
+    /// The bridge, bond or other interface that it is a part of, where its packets arrive.
+    pub(crate) master: Option<u32>,
+    /// What it is, such as `bridge` or `wireguard`; empty: hardware, or what claims to be.
+    pub(crate) kind: String,
+    /// Whether it has an address that is good for more than its own wire.
+    pub(crate) addressed: bool,
+}
+
+/// All interfaces, in the kernel's order.
+pub(crate) fn read() -> io::Result<Vec<Link>> {
+    let mut socket = NetlinkSocket::open_to_interfaces()?;
+    let mut links = Vec::new();
+    dump(&mut socket, libc::RTM_GETLINK, |message| {
+        links.extend(link(message).filter(|_| links.len() < MAX_READ));
+    })?;
+    dump(&mut socket, libc::RTM_GETADDR, |message| {
+        let holder = holder_of_address(message);
+        if let Some(link) = links.iter_mut().find(|link| Some(link.index) == holder) {
+            link.addressed = true;
+        }
+    })?;
+    Ok(links)
+}
+
+fn dump(
+    socket: &mut NetlinkSocket,
+    kind: u16,
+    mut each: impl FnMut(&Message<'_>),
+) -> io::Result<()> {
+    let sequence = u32::from(kind);
+    socket.send(&request(kind, sequence))?;
+    let mut buffer = vec![0; LONGEST_ANSWER];
+    while let Some(datagram) = socket.receive_queued(&mut buffer)? {
+        for message in Messages(datagram).filter(|message| message.sequence == sequence) {
+            match message.outcome() {
+                Some((0, _)) => return Ok(()),
+                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
+                None => each(&message),
+            }
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// A header, and an `ifinfomsg` of zeros: everything.
+fn request(kind: u16, sequence: u32) -> Vec<u8> {
+    const LENGTH: usize = HEADER + INTERFACE;
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+    let mut octets = Vec::with_capacity(LENGTH);
+    octets.extend((LENGTH as u32).to_ne_bytes());
+    octets.extend(kind.to_ne_bytes());
+    octets.extend(flags.to_ne_bytes());
+    octets.extend(sequence.to_ne_bytes());
+    octets.resize(LENGTH, 0);
+    octets
+}
+
+/// The length of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// The length of `struct ifinfomsg`: family, type, index at 4, flags at 8.
+const INTERFACE: usize = 16;
+/// The length of `struct ifaddrmsg`: scope at 3, index at 4.
+const ADDRESS: usize = 8;
+
+fn link(message: &Message<'_>) -> Option<Link> {
+    if message.kind != libc::RTM_NEWLINK {
+        return None;
+    }
+    let flags = number_at(message.body, 8)?;
+    let has = |flag: i32| flags & flag as u32 != 0;
+    let attributes = Attributes(message.body.get(INTERFACE..)?);
+    let kind = attributes
+        .inside(libc::IFLA_LINKINFO)
+        .and_then(|about| about.find(libc::IFLA_INFO_KIND))
+        .and_then(as_text);
+    Some(Link {
+        index: number_at(message.body, 4)?,
+        name: attributes.find(libc::IFLA_IFNAME).and_then(as_text)?.into(),
+        up: has(libc::IFF_UP),
+        loopback: has(libc::IFF_LOOPBACK),
+        master: attributes
+            .find(libc::IFLA_MASTER)
+            .and_then(|index| number_at(index, 0)),
+        kind: kind.unwrap_or_default().into(),
+        addressed: false,
+    })
+}
+
+/// The interface of an address, unless it is good on its own wire only.
+fn holder_of_address(message: &Message<'_>) -> Option<u32> {
+    let is_address = message.kind == libc::RTM_NEWADDR && message.body.len() >= ADDRESS;
+    let scope = *message.body.get(3)?;
+    (is_address && scope < libc::RT_SCOPE_LINK).then(|| number_at(message.body, 4))?
+}
+
+fn number_at(octets: &[u8], at: usize) -> Option<u32> {
+    let octets = octets.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::firewall::kernel_tests::in_namespace;
+
+    fn ip(arguments: &str) {
+        let status = Command::new("ip").args(arguments.split(' ')).status();
+        assert!(status.unwrap().success(), "ip {arguments}");
+    }
+
+    #[test]
+    fn interfaces_are_what_ip_made_them() {
+        in_namespace(|| {
+            for line in [
+                "link set lo up",
+                "link add br0 type bridge",
+                "link add left type veth peer name right",
+                "link set left master br0",
+                "link set br0 up",
+                "address add 192.0.2.1/24 dev br0",
+                "link set right up",
+                "address add 169.254.1.1/16 dev right scope link",
+            ] {
+                ip(line);
+            }
+            let links = read().unwrap();
+            let named = |name: &str| links.iter().find(|link| link.name == name).unwrap();
+            let (lo, br0) = (named("lo"), named("br0"));
+            assert!(lo.up && lo.loopback);
+            assert!(br0.up && !br0.loopback && br0.addressed);
+            assert_eq!((br0.kind.as_str(), br0.master), ("bridge", None));
+            let (left, right) = (named("left"), named("right"));
+            assert_eq!((left.kind.as_str(), left.master), ("veth", Some(br0.index)));
+            assert!(!left.up && !left.addressed);
+            assert!(right.up && !right.addressed);
+        });
+    }
+
+    #[test]
+    fn no_octets_are_too_odd() {
+        let mut octets = request(libc::RTM_NEWLINK, 1);
+        octets.extend([8, 0, 3, 0, b'x', 0, 0, 0]);
+        octets[0] = octets.len() as u8;
+        assert_eq!(link(&Messages(&octets).next().unwrap()).unwrap().name, "x");
+        for end in 0..octets.len() {
+            let mut octets = octets[..end].to_vec();
+            for length in 0..=end as u8 {
+                if let Some(first) = octets.first_mut() {
+                    *first = length;
+                }
+                for message in Messages(&octets) {
+                    _ = (link(&message), holder_of_address(&message));
+                }
+            }
+        }
+    }
+}

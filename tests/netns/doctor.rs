@@ -1,0 +1,685 @@
+//! What could lock an owner out is found, and refused where it is certain to.
+//!
+//! The servers, the listeners, the interfaces and the kernel are real. Whether the machine that
+//! runs the tests has a console must not matter: where it would, a test runs in a mount and a PID
+//! namespace too, in which no getty runs and nothing of the machine's init is to be seen.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR, Setup, program};
+use postern_tests::process::{Process, Said, run};
+use postern_tests::scratch::Scratch;
+use postern_tests::server::{Service, Sshd};
+use postern_tests::suite::{self, in_case_of};
+use postern_tests::topology::{Family, Host, Topology, WAN};
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, client, nft, probe};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        a_healthy_router needs "jq" "sshd" "ssh-keygen",
+        nothing_is_changed needs "jq" "knock",
+        sshd_that_takes_passwords needs "jq" "sshd" "ssh-keygen",
+        dropbear_that_takes_passwords needs "jq" "dropbear" "dropbearkey",
+        a_service_on_a_knock_port needs "jq",
+        knock_ports_that_queries_are_sent_from needs "jq",
+        interfaces_that_guard_nothing needs "jq",
+        files_that_others_can_read needs "jq",
+        a_guard_with_no_other_way_in_is_refused needs "unshare",
+        a_reload_that_would_lock_out_is_refused needs "unshare" "nc.openbsd",
+        a_console_is_a_way_in needs "unshare",
+        an_interface_that_is_not_guarded_is_a_way_in needs "unshare",
+        sshd_elsewhere_is_known_by_its_name needs "sshd" "ssh-keygen",
+        other_rules_of_the_firewall needs "jq",
+        a_group_that_another_program_reads needs "jq",
+        a_kernel_without_netfilter needs "jq" "strace",
+        a_wrong_configuration needs "jq",
+        warnings_fail_only_if_they_are_to needs "jq",
+        whoever_may_not_ask_the_kernel_is_told needs "jq" "setpriv",
+    ])
+}
+
+/// What `postern doctor --json` found: `SEVERITY ID TEXT` of each. Whatever it names stands on
+/// its help page, and what it prints for people says the same.
+#[track_caller]
+fn doctor(setup: &Setup, router: &Host) -> Vec<String> {
+    let json = setup.verb(router, "doctor", &["--json"]);
+    let findings = findings(&json.stdout);
+    let text = setup.verb(router, "doctor", &[]);
+    let help = run(Command::new(program()).args(["doctor", "--help"]), "").ok();
+    for finding in &findings {
+        let [severity, id, what] = words(finding);
+        assert!(help.contains(&format!("  {id} (")), "no {id} in {help}");
+        let line = format!("{severity}: {id}: {what}\n");
+        assert!(text.stdout.contains(&line), "no {line} in {text:?}");
+    }
+    let fatal = findings.iter().any(|finding| finding.starts_with("fatal "));
+    assert_eq!(
+        [json.status, text.status],
+        [i32::from(fatal); 2],
+        "{json:?}"
+    );
+    findings
+}
+
+#[track_caller]
+fn findings(json: &str) -> Vec<String> {
+    let each = r#".findings[] | "\(.severity) \(.id) \(.text)""#;
+    let said = run(Command::new("jq").args(["-r", each]), json).ok();
+    said.lines().map(str::to_owned).collect()
+}
+
+fn words(finding: &str) -> [&str; 3] {
+    let mut words = finding.splitn(3, ' ');
+    [(); 3].map(|()| words.next().unwrap_or_default())
+}
+
+/// What was found under this name.
+fn texts<'f>(findings: &'f [String], id: &str) -> Vec<&'f str> {
+    let words = findings.iter().map(|finding| words(finding));
+    let of_it = words.filter(|[_, each, _]| *each == id);
+    of_it.map(|[_, _, text]| text).collect()
+}
+
+#[track_caller]
+fn expect(findings: &[String], id: &str, part: &str) {
+    let texts = texts(findings, id);
+    let [text] = texts.as_slice() else {
+        panic!("{id}: {} in {findings:#?}", texts.len());
+    };
+    assert!(text.contains(part), "no {part} in {text}");
+}
+
+#[track_caller]
+fn expect_no(findings: &[String], id: &str) {
+    assert!(texts(findings, id).is_empty(), "{id} in {findings:#?}");
+}
+
+/// Changes what the configuration says.
+fn edit(setup: &Setup, from: &str, to: &str) {
+    let text = fs::read_to_string(setup.config()).expect("a configuration");
+    assert!(text.contains(from), "no {from} in {text}");
+    setup.rewrite_whole(&text.replace(from, to));
+}
+
+const FALLBACK_NONE: &str = "\toption fallback 'none'\n";
+
+fn make_private(setup: &Setup) {
+    let private = Permissions::from_mode(0o600);
+    fs::set_permissions(setup.config(), private).expect("make a file private");
+}
+
+fn a_healthy_router() {
+    for guard in Guard::BOTH {
+        in_case_of(guard, || {
+            let net = Topology::new();
+            let _sshd = Sshd::start(&net.router.namespace, 22);
+            let setup = Setup::new(&net.router, guard, SSH_DOOR);
+            make_private(&setup);
+            let bad = |findings: &[String]| -> Vec<String> {
+                let bad = findings
+                    .iter()
+                    .filter(|finding| !finding.starts_with("note "));
+                bad.cloned().collect()
+            };
+            let before = doctor(&setup, &net.router);
+            assert_eq!(bad(&before), [""; 0]);
+            // An agent holds the group of its own source, and its socket.
+            let _agent = setup.start(&net.router);
+            assert_eq!(doctor(&setup, &net.router), before);
+        });
+    }
+}
+
+fn nothing_is_changed() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let rules = || nft::ruleset(&net.router.namespace);
+    let before = rules();
+    doctor(&setup, &net.router);
+    assert_eq!(rules(), before);
+    let _agent = setup.start(&net.router);
+    let before = rules();
+    let ssh = net.router.port(Family::V4, 22);
+    client::knock(&net.client, ssh.ip(), &["7000", "8001:udp"]);
+    doctor(&setup, &net.router);
+    assert_eq!(rules(), before);
+    // Nor does it come between the agent and its knocks.
+    client::knock(&net.client, ssh.ip(), &["9002"]);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+}
+
+fn sshd_that_takes_passwords() {
+    for (passwords, found) in [(false, false), (true, true)] {
+        let net = Topology::new();
+        let server = Sshd::start_with(&net.router.namespace, 22, passwords);
+        let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+        let findings = doctor(&setup, &net.router);
+        match found {
+            true => expect(
+                &findings,
+                "sshd-passwords",
+                &server.config().to_string_lossy(),
+            ),
+            false => expect_no(&findings, "sshd-passwords"),
+        }
+        expect_no(&findings, "guard-port-silent");
+    }
+}
+
+/// Dropbear with a host key of its own, and these options.
+fn dropbear(net: &Topology, scratch: &Scratch, options: &[&str]) -> Process {
+    let key = scratch.join(&format!("key{}", options.len()));
+    let key = key.to_string_lossy();
+    run(
+        Command::new("dropbearkey").args(["-t", "ed25519", "-f", &key]),
+        "",
+    )
+    .ok();
+    let mut server = Command::new("dropbear");
+    server.args(["-F", "-E", "-p", "22", "-P", "", "-r", &key]);
+    server
+        .args(options)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let process = net.router.namespace.spawn(&mut server);
+    let here = ([127, 0, 0, 1], 22).into();
+    poll_until(SOON, "dropbear listens", || {
+        probe::tcp(&net.router.namespace, here) == probe::Answer::Open
+    });
+    process
+}
+
+fn dropbear_that_takes_passwords() {
+    let scratch = Scratch::new();
+    for (options, found) in [(&[][..], true), (&["-s"], false), (&["-w", "-g"], false)] {
+        in_case_of(options, || {
+            let net = Topology::new();
+            let server = dropbear(&net, &scratch, options);
+            let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+            let findings = doctor(&setup, &net.router);
+            let process = format!("process {}", server.id());
+            match found {
+                true => expect(&findings, "dropbear-passwords", &process),
+                false => expect_no(&findings, "dropbear-passwords"),
+            }
+        });
+    }
+}
+
+fn a_service_on_a_knock_port() {
+    let net = Topology::new();
+    let _on_tcp = Service::tcp(&net.router.namespace, 7000);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let findings = doctor(&setup, &net.router);
+    // It is a thread of this test.
+    let process = format!("(process {}) listens", std::process::id());
+    expect(&findings, "knock-port-taken", "knocks on tcp:7000, where ");
+    expect(&findings, "knock-port-taken", &process);
+    expect(&findings, "guard-port-silent", "door ssh guards tcp:22");
+    let _on_udp = Service::udp_echo(&net.router.namespace, 8001);
+    let findings = doctor(&setup, &net.router);
+    assert_eq!(texts(&findings, "knock-port-taken").len(), 2);
+}
+
+fn knock_ports_that_queries_are_sent_from() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect_no(&doctor(&setup, &net.router), "knock-port-ephemeral");
+    let set = |name: &str, value| {
+        let name = format!("net/ipv4/{name}");
+        net.router.namespace.set_sysctl(&name, value);
+    };
+    set("ip_local_port_range", "7000 9000");
+    let findings = doctor(&setup, &net.router);
+    expect(
+        &findings,
+        "knock-port-ephemeral",
+        "1 UDP ports that this machine also sends queries from (7000 to 9000)",
+    );
+    set("ip_local_reserved_ports", "8000-8001");
+    expect_no(&doctor(&setup, &net.router), "knock-port-ephemeral");
+}
+
+fn interfaces_that_guard_nothing() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    for id in [
+        "interface-missing",
+        "interface-member",
+        "interface-loopback",
+    ] {
+        expect_no(&doctor(&setup, &net.router), id);
+    }
+    net.router.namespace.ip_batch(&format!(
+        "link add br-wan type bridge\nlink set br-wan up\nlink set {WAN} master br-wan\n"
+    ));
+    expect(
+        &doctor(&setup, &net.router),
+        "interface-member",
+        "wan is a part of br-wan",
+    );
+    edit(&setup, "'wan'", "'wna'");
+    expect(
+        &doctor(&setup, &net.router),
+        "interface-missing",
+        "wna is not there",
+    );
+    // As it may be renamed.
+    let rename = "link set lo down\nlink set lo name wna\nlink set wna up\n";
+    net.router.namespace.ip_batch(rename);
+    expect(
+        &doctor(&setup, &net.router),
+        "interface-loopback",
+        "wna is the loopback",
+    );
+    for verb in ["run", "apply"] {
+        let said = setup.verb(&net.router, verb, &[]);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.stderr.contains("interface-loopback"), "{said:?}");
+    }
+    assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+}
+
+const CLOCK_DOOR: &str = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'one-time-clock'
+	option secret_file '@/secret'
+	option cutoff '5 per 10m'
+";
+
+fn files_that_others_can_read() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, CLOCK_DOOR);
+    make_private(&setup);
+    expect(&doctor(&setup, &net.router), "door-shut", "no such file");
+    setup.verb(&net.router, "keygen", &["ssh"]).ok();
+    let ids = [
+        "config-exposed",
+        "secret-exposed",
+        "state-exposed",
+        "control-exposed",
+        "door-shut",
+    ];
+    for id in ids {
+        expect_no(&doctor(&setup, &net.router), id);
+    }
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("change a file's mode");
+    };
+    let (secret, state) = (setup.path("secret"), setup.path("state"));
+    set_mode(&secret, 0o640);
+    let findings = doctor(&setup, &net.router);
+    expect(&findings, "secret-exposed", "others can read ");
+    expect(&findings, "door-shut", "door ssh");
+    set_mode(&secret, 0o600);
+    set_mode(&state, 0o777);
+    set_mode(&setup.config(), 0o646);
+    let findings = doctor(&setup, &net.router);
+    expect(&findings, "state-exposed", "others can write ");
+    expect(&findings, "config-exposed", "others can write ");
+    expect_no(&findings, "secret-exposed");
+    let _agent = setup.start(&net.router);
+    expect_no(&doctor(&setup, &net.router), "control-exposed");
+    set_mode(&setup.path("control"), 0o666);
+    expect(&doctor(&setup, &net.router), "control-exposed", "control");
+}
+
+/// Runs a script on the router, where nothing of this machine's own init is to be seen: PID 1 is
+/// a shell of this name, and `/etc` is this folder.
+fn in_bare_machine(router: &Host, init: &str, etc: &Scratch, script: &str) -> Said {
+    let shell = etc.join(init);
+    fs::copy("/bin/sh", &shell).expect("copy a shell");
+    let hide = format!(
+        "mount -t tmpfs none /run; mount --bind '{}' /etc",
+        etc.path().display()
+    );
+    let script = format!("{hide} || exit 99\n{script}\nexit $?\n");
+    let (shell, options) = (
+        shell.to_string_lossy(),
+        ["--mount", "--pid", "--fork", "--mount-proc"],
+    );
+    let arguments = [&options[..], &["--", &shell, "-c", &script]].concat();
+    router.namespace.run("unshare", &arguments)
+}
+
+/// The same for a verb with the setup's configuration.
+fn verb_in_bare_machine(router: &Host, setup: &Setup, verb: &str) -> Said {
+    let (program, config) = (program(), setup.config());
+    let command = format!(
+        "'{}' {verb} --config '{}'",
+        program.display(),
+        config.display()
+    );
+    in_bare_machine(router, "sh", &Scratch::new(), &command)
+}
+
+/// A setup whose owner says nothing about a fallback.
+fn careless(net: &Topology, guard: Guard) -> Setup {
+    let setup = Setup::new(&net.router, guard, SSH_DOOR);
+    edit(&setup, FALLBACK_NONE, "");
+    setup
+}
+
+#[track_caller]
+fn expect_refusal(said: &Said) {
+    assert_eq!(said.status, 1, "{said:?}");
+    let words = [
+        "fallback-missing",
+        "door ssh guards tcp:22",
+        "wan is guarded",
+        "fallback 'other'",
+        "fallback 'none'",
+    ];
+    for word in words {
+        let text = [said.stdout.as_str(), said.stderr.as_str()].concat();
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}
+
+fn a_guard_with_no_other_way_in_is_refused() {
+    for guard in Guard::BOTH {
+        in_case_of(guard, || {
+            let net = Topology::new();
+            let setup = careless(&net, guard);
+            for verb in ["doctor", "run", "apply"] {
+                expect_refusal(&verb_in_bare_machine(&net.router, &setup, verb));
+                assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+            }
+            // Another service may be guarded all the same.
+            edit(&setup, "tcp:22", "tcp:8080");
+            verb_in_bare_machine(&net.router, &setup, "apply").ok();
+            edit(&setup, "tcp:8080", "tcp:22");
+            for word in ["none", "other"] {
+                let option = format!("\toption fallback '{word}'\nconfig door");
+                setup.rewrite(SSH_DOOR);
+                edit(&setup, FALLBACK_NONE, "");
+                edit(&setup, "config door", &option);
+                verb_in_bare_machine(&net.router, &setup, "apply").ok();
+                let said = verb_in_bare_machine(&net.router, &setup, "doctor").ok();
+                assert_eq!(
+                    said.contains("note: fallback-none: "),
+                    word == "none",
+                    "{said}"
+                );
+            }
+        });
+    }
+}
+
+/// The agent has given up most of what root may do by then, and sees enough.
+fn a_reload_that_would_lock_out_is_refused() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let (program, config) = (program(), setup.config());
+    let (careless, log) = (setup.path("careless"), setup.path("log"));
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let text = text.replace(FALLBACK_NONE, "").replace("7000", "7300");
+    fs::write(&careless, text).expect("write a file");
+    let control = setup.path("control");
+    let [program, config, careless, log, control] =
+        [program, config, careless, log, control].map(|path| path.display().to_string());
+    let script = format!(
+        "wait_for() {{ n=0; until grep -q \"$1\" '{log}'; do n=$((n+1)); [ $n -lt 100 ] || exit 98; sleep 0.05; done; }}
+         '{program}' run --config '{config}' 2>'{log}' &
+         agent=$!
+         wait_for '^postern: ready'
+         '{program}' apply --config '{careless}' && exit 97
+         printf 'apply {careless}\\n' | nc.openbsd -NU '{control}'
+         cp '{careless}' '{config}'
+         kill -HUP $agent
+         wait_for 'the running configuration stays'
+         cat '{log}'
+         nft list table inet postern
+         kill $agent; wait $agent"
+    );
+    let said = in_bare_machine(&net.router, "sh", &Scratch::new(), &script);
+    assert_eq!(said.status, 0, "{said:?}");
+    // The verb itself, the agent where another program hands it the file, and SIGHUP.
+    assert!(said.stderr.contains("fallback-missing"), "{said:?}");
+    let (by_caller, by_signal) = said.stdout.split_once("postern: ready").expect("a log");
+    assert!(
+        by_caller.starts_with("failed\nrefused (fallback-missing)"),
+        "{said:?}"
+    );
+    assert!(
+        by_signal.contains("postern: refused (fallback-missing)"),
+        "{said:?}"
+    );
+    assert!(
+        by_signal.contains("7000") && !by_signal.contains("7300"),
+        "{said:?}"
+    );
+}
+
+const SHADOW: &str = "root:$6$salt$hash:19000:0:99999:7:::\n";
+
+fn a_console_is_a_way_in() {
+    let net = Topology::new();
+    let setup = careless(&net, Guard::Gate);
+    let (program, config) = (program(), setup.config());
+    let apply = format!(
+        "'{}' doctor --config '{}'",
+        program.display(),
+        config.display()
+    );
+    // Every machine has a terminal of this name.
+    let inittab = "tty::respawn:/sbin/getty 38400 tty\n";
+    for (init, inittab, shadow, found) in [
+        ("init", inittab, SHADOW, true),
+        ("init", inittab, "root:*:19000:0:99999:7:::\n", false),
+        (
+            "init",
+            "tty::askfirst:/bin/sh\n",
+            "root:*:19000:0:99999:7:::\n",
+            true,
+        ),
+        ("sh", inittab, SHADOW, false),
+        (
+            "init",
+            "#tty::respawn:/sbin/getty 38400 tty\n",
+            SHADOW,
+            false,
+        ),
+    ] {
+        in_case_of((init, inittab, shadow), || {
+            let etc = Scratch::new();
+            etc.write("inittab", inittab);
+            etc.write("shadow", shadow);
+            let said = in_bare_machine(&net.router, init, &etc, &apply);
+            match found {
+                true => {
+                    assert_eq!(said.status, 0, "{said:?}");
+                    let way = "note: fallback-found: whatever the doors do, there is a way in: the login on tty";
+                    assert!(said.stdout.contains(way), "{said:?}");
+                }
+                false => expect_refusal(&said),
+            }
+        });
+    }
+}
+
+fn an_interface_that_is_not_guarded_is_a_way_in() {
+    let net = Topology::new();
+    let setup = careless(&net, Guard::Gate);
+    // As docker leaves behind.
+    net.router.namespace.ip_batch(
+        "link add docker0 type bridge\naddress add 198.18.9.1/24 dev docker0\nlink set docker0 up\n\
+         link add veth7 type veth peer name inside7\nlink set veth7 master docker0 up\n\
+         tuntap add dev tun7 mode tun\naddress add 198.18.8.1/24 dev tun7\nlink set tun7 up\n",
+    );
+    let said = verb_in_bare_machine(&net.router, &setup, "apply");
+    expect_refusal(&said);
+    assert!(
+        said.stderr.contains("docker0 leads to this machine itself"),
+        "{said:?}"
+    );
+    let _neighbour = net.add_neighbour();
+    verb_in_bare_machine(&net.router, &setup, "apply").ok();
+    net.router.namespace.ip_batch("link set lan down\n");
+    expect_refusal(&verb_in_bare_machine(&net.router, &setup, "apply"));
+}
+
+/// Whatever port it is on: here the machine's own console, if it has one, is in the way.
+fn sshd_elsewhere_is_known_by_its_name() {
+    let net = Topology::new();
+    let _sshd = Sshd::start(&net.router.namespace, 2200);
+    let setup = Setup::new(
+        &net.router,
+        Guard::Gate,
+        &SSH_DOOR.replace("tcp:22", "tcp:2200"),
+    );
+    let said = setup.verb(&net.router, "doctor", &[]).ok();
+    let known = "fallback-none: door ssh guards tcp:2200 (sshd), ";
+    assert!(
+        said.contains(known) || said.contains("fallback-found"),
+        "{said}"
+    );
+    let setup = Setup::new(
+        &net.router,
+        Guard::Gate,
+        &SSH_DOOR.replace("tcp:22", "tcp:2201"),
+    );
+    let said = setup.verb(&net.router, "doctor", &[]).ok();
+    assert!(!said.contains("fallback-none"), "{said}");
+}
+
+fn other_rules_of_the_firewall() {
+    let net = Topology::new();
+    let router = &net.router.namespace;
+    let ids = [
+        "firewall-drops",
+        "mark-unread",
+        "mark-unguarded",
+        "conntrack-bypassed",
+    ];
+    let udp = SSH_DOOR.replace("tcp:22", "udp:51820");
+    let expect_only = |setup: &Setup, expected: &[&str]| {
+        let findings = doctor(setup, &net.router);
+        for id in ids {
+            let times = texts(&findings, id).len();
+            assert_eq!(
+                times,
+                usize::from(expected.contains(&id)),
+                "{id}: {findings:#?}"
+            );
+        }
+    };
+    let gate = Setup::new(&net.router, Guard::Gate, &udp);
+    expect_only(&gate, &[]);
+    nft::apply(
+        router,
+        "table ip raw { chain pre { type filter hook prerouting priority raw; notrack; }; }\n",
+    );
+    expect_only(&gate, &["conntrack-bypassed"]);
+    edit(&gate, "'gate'", "'mark'");
+    expect_only(&gate, &["mark-unread", "mark-unguarded"]);
+    nft::apply(router, &FIREWALL.replace("0x10000000", "0x20000000"));
+    expect_only(&gate, &["mark-unread"]);
+    nft::apply(router, "delete table inet fw");
+    nft::apply(router, FIREWALL);
+    expect_only(&gate, &[]);
+    edit(&gate, "'mark'", "'gate'");
+    expect_only(&gate, &["firewall-drops", "conntrack-bypassed"]);
+}
+
+fn a_group_that_another_program_reads() {
+    let net = Topology::new();
+    let other = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let _agent = other.start(&net.router);
+    // It has a control socket of its own, so the agent is another program to it.
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect(&doctor(&setup, &net.router), "nflog-group-taken", "group 5");
+    edit(
+        &setup,
+        FALLBACK_NONE,
+        "\toption fallback 'none'\n\toption nflog_group '6'\n",
+    );
+    expect_no(&doctor(&setup, &net.router), "nflog-group-taken");
+    expect_no(&doctor(&other, &net.router), "nflog-group-taken");
+}
+
+/// Such a kernel has no sockets of this family: strace answers in its place.
+fn a_kernel_without_netfilter() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let (program, config) = (program(), setup.config());
+    let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+    let strace = [
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=socket:error=EPROTONOSUPPORT",
+    ];
+    let verb = |verb: &[&str]| {
+        let arguments = [&strace[..], &[&program], verb, &["--config", &config]].concat();
+        net.router.namespace.run("strace", &arguments)
+    };
+    let said = verb(&["doctor", "--json"]);
+    let findings = findings(&said.stdout);
+    assert_eq!(said.status, 1, "{said:?}");
+    for id in ["kernel-nf-tables-missing", "kernel-nflog-missing"] {
+        expect(&findings, id, "rotocol not supported");
+    }
+    for name in ["run", "apply"] {
+        let said = verb(&[name]);
+        assert_eq!(said.status, 1, "{said:?}");
+        let cure = "refused (kernel-nf-tables-missing): ";
+        assert!(
+            said.stderr.contains(cure) && said.stderr.contains("modprobe nf_tables"),
+            "{said:?}"
+        );
+    }
+}
+
+fn a_wrong_configuration() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    setup.rewrite_whole("config postern 'global'\n\toption guard 'fence'\n");
+    expect(&doctor(&setup, &net.router), "config-unusable", "config");
+    let said = setup.verb(&net.router, "doctor", &[]);
+    assert!(said.stderr.contains("config:2:"), "{said:?}");
+    // The kernel was asked all the same.
+    expect_no(&doctor(&setup, &net.router), "kernel-unasked");
+}
+
+fn warnings_fail_only_if_they_are_to() {
+    let net = Topology::new();
+    let _ssh = Sshd::start(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect(
+        &doctor(&setup, &net.router),
+        "config-exposed",
+        "others can read",
+    );
+    let status = |arguments: &[&str]| setup.verb(&net.router, "doctor", arguments).status;
+    assert_eq!(status(&[]), 0);
+    assert_eq!(status(&["--strict"]), 1);
+    make_private(&setup);
+    assert_eq!(status(&["--strict", "--json"]), 0);
+}
+
+fn whoever_may_not_ask_the_kernel_is_told() {
+    let net = Topology::new();
+    let open = Scratch::new();
+    let mode = Permissions::from_mode(0o755);
+    fs::set_permissions(open.path(), mode).expect("open a folder");
+    let postern = open.join("postern");
+    fs::copy(program(), &postern).expect("copy the program");
+    let postern = postern.to_string_lossy();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let arguments = [
+        &nobody[..],
+        &[&postern, "doctor", "--json", "--config", "/nonexistent"],
+    ];
+    let said = net.router.namespace.run("setpriv", &arguments.concat());
+    let findings = findings(&said.stdout);
+    expect(&findings, "kernel-unasked", "run as root");
+    expect_no(&findings, "kernel-nf-tables-missing");
+}
