@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use postern_core::config::Config;
 use postern_core::decoy;
+use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 use postern_core::method;
 
-/// The ports of a protocol that doors knock on, in ascending order, none of them twice.
+/// The ports of a protocol that the agent's doors knock on, in ascending order, none of them twice.
 /// `listed` are those that the configuration names by a file only.
 ///
 /// A guarded port beats a knock: whatever a configuration says, no port that it guards is left
@@ -18,7 +19,7 @@ pub(crate) fn knocks(
     listed: &[Port],
     protocol: Protocol,
 ) -> Vec<RangeInclusive<u16>> {
-    let watched = config.doors.iter().flat_map(method::watched);
+    let watched = served(config).flat_map(method::watched);
     let listed = listed
         .iter()
         .map(|port| (port.protocol, port.number..=port.number));
@@ -36,13 +37,13 @@ pub(crate) fn knocks(
     pieces.flat_map(|knocks| between(knocks, &guards)).collect()
 }
 
-/// The decoys of a protocol, in ascending order, less those that are among these knocks of it.
+/// The decoys of the agent's doors and a protocol, in ascending order, less those that are among these knocks of it.
 pub(crate) fn decoys(
     config: &Config,
     protocol: Protocol,
     knocks: &[RangeInclusive<u16>],
 ) -> Vec<u16> {
-    let decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
+    let decoys = served(config).flat_map(|door| decoy::decoys(door, &config.doors));
     let mut numbers: Vec<u16> = decoys
         .filter(|port| port.protocol == protocol)
         .map(|port| port.number)
@@ -51,6 +52,12 @@ pub(crate) fn decoys(
     numbers.sort_unstable();
     numbers.dedup();
     numbers
+}
+
+/// The doors that the agent serves.
+fn served(config: &Config) -> impl Iterator<Item = &Door> {
+    let doors = config.doors.iter();
+    doors.filter(|door| !door.engine.is_in_kernel())
 }
 
 /// The same ports in ascending order, none of them twice.
@@ -69,7 +76,10 @@ fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
 }
 
 /// What is left of a range when single ports are taken out of it.
-fn between(range: RangeInclusive<u16>, taken: &BTreeSet<u16>) -> Vec<RangeInclusive<u16>> {
+pub(crate) fn between(
+    range: RangeInclusive<u16>,
+    taken: &BTreeSet<u16>,
+) -> Vec<RangeInclusive<u16>> {
     let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
     let end = u32::from(*range.end());
     let taken = taken.range(range).map(|port| u32::from(*port));

@@ -36,6 +36,8 @@ pub struct Door {
     /// The ports that stay shut unless a source was granted access: at least one, none of
     /// them a port that this door or another knocks on. A client may know none.
     pub guards: Vec<Port, MAX_GUARDS>,
+    /// Who keeps the state of attempts.
+    pub engine: EngineName,
     /// How the ports to knock are chosen.
     pub method: Method,
     /// What every UDP knock must carry; `None` where no knock can be UDP.
@@ -56,6 +58,42 @@ pub struct Door {
     pub decoys: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,
+}
+
+/// Who keeps the state of attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineName {
+    /// The agent, which serves every method.
+    Daemon,
+    /// nftables: a set for each knock that was made. It serves what is not one-time, and knows
+    /// neither payloads nor jitter nor a cut-off.
+    Chain,
+    /// nftables: a set of sources and the port that is expected next. It serves the same.
+    Track,
+}
+
+impl EngineName {
+    /// Every engine.
+    pub const ALL: [Self; 3] = [Self::Daemon, Self::Chain, Self::Track];
+
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon",
+            Self::Chain => "chain",
+            Self::Track => "track",
+        }
+    }
+
+    /// Reads a name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|engine| engine.name() == text)
+    }
+
+    /// Whether it needs no agent.
+    pub const fn is_in_kernel(self) -> bool {
+        matches!(self, Self::Chain | Self::Track)
+    }
 }
 
 /// How the ports to knock are chosen.
@@ -237,6 +275,7 @@ pub(crate) mod tests {
         Door {
             name: Name::try_from("ssh").unwrap(),
             guards: [Port { protocol, number }].into_iter().collect(),
+            engine: EngineName::Daemon,
             method,
             payload: None,
             window: Duration::from_secs(10),

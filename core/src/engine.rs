@@ -184,7 +184,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.key = hash::Key::new(key);
     }
 
-    /// Takes other doors. Attempts at doors that did not change go on; cut-offs are forgotten
+    /// Takes other doors, of which it serves those that are its own. Attempts at doors that did not change go on; cut-offs are forgotten
     /// when a door's cut-off changed, which is how an administrator lifts them.
     pub fn configure(&mut self, doors: Vec<Door, MAX_DOORS>) -> Result<(), TooManyPorts> {
         let moved = |old: u8| {
@@ -214,7 +214,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             .max()
             .unwrap_or_default();
         self.ports.clear();
-        for (index, door) in self.doors.iter().enumerate() {
+        let doors = self.doors.iter().enumerate();
+        for (index, door) in doors.filter(|(_, door)| !door.engine.is_in_kernel()) {
             for (protocol, range) in method::watched(door) {
                 self.ports.insert(protocol, range, index)?;
             }

@@ -7,7 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use postern_core::door::{Cutoff, Door, Method, Name, Sequence};
+use postern_core::door::{Cutoff, Door, EngineName, Method, Name, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::time::{Duration, Instant};
@@ -33,6 +33,7 @@ fn door(name: &str, open: &[Port], close: &[Port]) -> Door {
     Door {
         name: Name::try_from(name).unwrap(),
         guards: [tcp(22)].into_iter().collect(),
+        engine: EngineName::Daemon,
         method: Method::Separate {
             open: Sequence::from_slice(open).unwrap(),
             close: Sequence::from_slice(close).unwrap(),
@@ -480,4 +481,26 @@ fn an_ipv6_network_fails_together() {
         Outcome::Silenced
     );
     assert_eq!(lab.knock(address(8, 1), OPEN[0]).outcome, Outcome::Advanced);
+}
+
+#[test]
+fn doors_of_the_kernel_are_left_to_it() {
+    for engine in [EngineName::Chain, EngineName::Track] {
+        let kernels = Door {
+            engine,
+            decoys: 8,
+            ..door("web", &[tcp(7100), tcp(7200), OPEN[1]], &CLOSE)
+        };
+        let mut lab = Lab::new(&[kernels, ssh()]);
+        assert_eq!(lab.knock(host(1), tcp(7100)).outcome, Outcome::Unwatched);
+        for number in 6500..7700 {
+            let at_any_port = lab.knock(host(2), tcp(number)).outcome;
+            let is_ours = OPEN.contains(&tcp(number)) || CLOSE.contains(&tcp(number));
+            assert_eq!(at_any_port != Outcome::Unwatched, is_ours, "{number}");
+        }
+        // A port that both listen to is the agent's too.
+        let last = OPEN.map(|port| lab.knock(host(3), port)).last().copied();
+        let open = last.map(|last| (last.open.contains(0), last.open.contains(1)));
+        assert_eq!(open, Some((false, true)));
+    }
 }

@@ -7,7 +7,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, Method, Name, Order, Sequence};
+use postern_core::door::{AtEnd, Door, EngineName, Method, Name, Order, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome, Spent};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::method::{Armed, Candidate};
@@ -36,6 +36,7 @@ fn door(method: Method) -> Door {
     Door {
         name: Name::try_from("ssh").unwrap(),
         guards: [tcp(22)].into_iter().collect(),
+        engine: EngineName::Daemon,
         method,
         payload: None,
         window: Duration::from_secs(10),

@@ -1,12 +1,12 @@
-//! Messages written by ourselves, for targets without libnftnl: the same attributes in the same
-//! order (include/uapi/linux/netfilter/nf_tables.h).
+//! Messages written by ourselves, for targets without libnftnl: the attributes that it writes
+//! (include/uapi/linux/netfilter/nf_tables.h).
 //!
 //! Numbers are in network order, except in registers' values and in user data.
 
 use Value::{Bare, Data, Text, U8, U16, U32, U64};
 
 use super::expression::{COUNTER, Expression};
-use super::message::{Element, Entry, New, NewSet, OPEN_RANGE};
+use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE};
 use super::netlink::{attribute, nest, nfta, set_of_elements, text};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
@@ -32,7 +32,7 @@ impl Renderer for Encoder {
                 text(to, RULE_CHAIN, &[chain]);
                 list(to, RULE_EXPRESSIONS, expressions, write_expression);
             }
-            New::Counter(name) => write_counter(name, to),
+            New::Counter(name, counted) => write_counter(name, *counted, to),
         }
     }
 }
@@ -115,13 +115,13 @@ fn write_element(element: &Element<'_>, to: &mut Vec<u8>) {
     }
 }
 
-fn write_counter(name: &str, to: &mut Vec<u8>) {
-    text(to, OBJ_TABLE, &[TABLE]);
-    text(to, OBJ_NAME, &[name]);
-    number(to, OBJ_TYPE, COUNTER);
-    nest(to, OBJ_DATA, |to| {
-        long(to, COUNTER_BYTES, 0);
-        long(to, COUNTER_PACKETS, 0);
+fn write_counter(name: &str, counted: Counted, to: &mut Vec<u8>) {
+    text(to, nfta::OBJECT_TABLE, &[TABLE]);
+    text(to, nfta::OBJECT_NAME, &[name]);
+    number(to, nfta::OBJECT_TYPE, COUNTER);
+    nest(to, nfta::OBJECT_DATA, |to| {
+        long(to, nfta::COUNTER_OCTETS, counted.octets);
+        long(to, nfta::COUNTER_PACKETS, counted.packets);
     });
 }
 
@@ -160,6 +160,8 @@ fn write_value(to: &mut Vec<u8>, kind: u16, value: &Value<'_>) {
         Value::Verdict(Verdict::Accept) => verdict(to, kind, libc::NF_ACCEPT, None),
         Value::Verdict(Verdict::Drop) => verdict(to, kind, libc::NF_DROP, None),
         Value::Verdict(Verdict::Goto(chain)) => verdict(to, kind, libc::NFT_GOTO, Some(chain)),
+        Value::Verdict(Verdict::Jump(chain)) => verdict(to, kind, libc::NFT_JUMP, Some(chain)),
+        Value::Verdict(Verdict::Return) => verdict(to, kind, libc::NFT_RETURN, None),
     }
 }
 
@@ -318,12 +320,6 @@ const SET_DESC_SIZE: u16 = 1;
 const SET_ELEM_DATA: u16 = 2;
 const SET_ELEM_FLAGS: u16 = 3;
 const SET_ELEM_USERDATA: u16 = 6;
-const OBJ_TABLE: u16 = 1;
-const OBJ_NAME: u16 = 2;
-const OBJ_TYPE: u16 = 3;
-const OBJ_DATA: u16 = 4;
-const COUNTER_BYTES: u16 = 1;
-const COUNTER_PACKETS: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;

@@ -2,8 +2,8 @@
 
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::config::{Config, Fallback, Global, Guard, Source};
-use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
+use postern_core::config::{Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, Source};
+use postern_core::door::{AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
@@ -28,6 +28,7 @@ pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -
     Door {
         name: String::try_from(name).unwrap(),
         guards: Vec::from_slice(guards).unwrap(),
+        engine: EngineName::Daemon,
         method: Method::Separate {
             open: Sequence::from_slice(open).unwrap(),
             close: Sequence::from_slice(close).unwrap(),
@@ -55,6 +56,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
+            log_from: LogFrom::Kernel,
             control: String::new(),
             state_dir: String::new(),
             fallback: Fallback::Auto,
@@ -237,6 +239,55 @@ fn same(steps: &[Port]) -> Config {
     })
 }
 
+/// The ssh door, of an engine in the kernel.
+pub(super) fn in_kernel(guard: Guard, engine: EngineName) -> Config {
+    with_door(guard, |door| door.engine = engine)
+}
+
+/// The same with a method by which the same knocks open and close.
+fn same_in_kernel(engine: EngineName, steps: &[Port]) -> Config {
+    let mut config = same(steps);
+    config.doors[0].engine = engine;
+    config
+}
+
+/// What nobody would want: most knocks, and closing by the reverse of what opens.
+fn longest_in_kernel(engine: EngineName) -> Config {
+    with_door(Guard::Gate, |door| {
+        let port = |number: u16| match number % 3 {
+            0 => udp(number),
+            _ => tcp(number),
+        };
+        let mut steps: Sequence = (1_000..1_032).map(port).collect();
+        let open = steps.clone();
+        steps.reverse();
+        door.engine = engine;
+        door.method = Method::Separate { open, close: steps };
+        door.decoys = 32;
+    })
+}
+
+/// Doors of all engines that share ports, sources that can be cut off, networks.
+pub(super) fn together(guard: Guard) -> Config {
+    let steps = [tcp(7_000), udp(8_001), tcp(6_002)];
+    let engines = [EngineName::Chain, EngineName::Daemon, EngineName::Track];
+    let doors: std::vec::Vec<Door> = (22..)
+        .zip(engines)
+        .map(|(guarded, engine)| Door {
+            engine,
+            decoys: 3,
+            ..door(engine.name(), &[tcp(guarded)], &steps, &steps[1..])
+        })
+        .collect();
+    let mut config = config(guard, &["wan"], &doors);
+    config.doors[1].cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    (config.doors[2].grant_prefix4, config.doors[2].grant_prefix6) = (24, 64);
+    config
+}
+
 type Make = fn() -> Config;
 
 /// A configuration, and the ports that it names by a file only.
@@ -249,8 +300,19 @@ pub(super) struct Example {
     pub(super) listed: &'static [Port],
 }
 
+/// As many knocks as the kernel is asked to keep count of.
+fn largest_in_kernel(engine: EngineName) -> Config {
+    let mut config = largest(Guard::Gate);
+    config.doors.truncate(MAX_KERNEL_KNOCKS / 64);
+    for door in &mut config.doors {
+        door.engine = engine;
+        door.decoys = MAX_DECOYS;
+    }
+    config
+}
+
 /// The tables that are too large to be read by a person.
-pub(super) const LARGEST: [Example; 2] = [
+pub(super) const LARGEST: [Example; 4] = [
     Example {
         name: "largest-gate",
         config: || largest(Guard::Gate),
@@ -261,10 +323,21 @@ pub(super) const LARGEST: [Example; 2] = [
         config: || largest(Guard::Mark),
         listed: &[],
     },
+    Example {
+        name: "largest-chain",
+        config: || largest_in_kernel(EngineName::Chain),
+        listed: &[],
+    },
+    Example {
+        name: "largest-track",
+        config: || largest_in_kernel(EngineName::Track),
+        listed: &[],
+    },
 ];
 
 /// Every kind of table that there can be.
 pub(super) fn all() -> std::vec::Vec<Example> {
+    use EngineName::{Chain, Track};
     use Guard::{Gate, Mark};
     const fn listed(name: &'static str, config: Make, listed: &'static [Port]) -> Example {
         Example {
@@ -274,7 +347,7 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 34] = [
+    let with_doors: [(&'static str, Make); 48] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -329,6 +402,39 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         ("payload-longest", || {
             with_payload(Payload::Bytes(Vec::from_slice(&[7; MAX_BYTES]).unwrap()))
         }),
+        ("chain-gate", || in_kernel(Gate, Chain)),
+        ("chain-mark", || in_kernel(Mark, Chain)),
+        ("chain-single-same", || same_in_kernel(Chain, &[tcp(4_000)])),
+        ("chain-single-separate", || {
+            let mut config = udp_only(Gate);
+            config.doors[0].engine = Chain;
+            config
+        }),
+        ("chain-sequence-same", || {
+            same_in_kernel(Chain, &[udp(4_000), tcp(4_000)])
+        }),
+        ("chain-longest", || longest_in_kernel(Chain)),
+        ("chain-inside-a-code", || {
+            let mut config = codes(Gate);
+            let mut shell = in_kernel(Gate, Chain).doors[0].clone();
+            shell.name = String::try_from("shell").unwrap();
+            shell.guards[0] = tcp(2_222);
+            shell.method = Method::Separate {
+                open: Sequence::from_slice(&[tcp(10_001), udp(5), tcp(999)]).unwrap(),
+                close: Sequence::new(),
+            };
+            config.doors.push(shell).unwrap();
+            config
+        }),
+        ("track-gate", || in_kernel(Gate, Track)),
+        ("track-mark", || in_kernel(Mark, Track)),
+        ("track-single-same", || same_in_kernel(Track, &[udp(4_000)])),
+        ("track-sequence-same", || {
+            same_in_kernel(Track, &[udp(4_000), tcp(4_000), tcp(1), udp(65_535)])
+        }),
+        ("track-longest", || longest_in_kernel(Track)),
+        ("engines-together", || together(Gate)),
+        ("engines-together-mark", || together(Mark)),
     ];
     // A guarded port among them, the same port twice, and a port of a knock.
     const PORTS: &[Port] = &[tcp(5), udp(5), tcp(22), udp(6), tcp(5), udp(4_000), tcp(9)];
@@ -356,5 +462,6 @@ pub(super) const fn whole(door: &str) -> Entrance<'_> {
         door,
         prefix4: 32,
         prefix6: 128,
+        in_kernel: false,
     }
 }

@@ -11,7 +11,6 @@ use super::ruleset::Verdict;
 pub(super) const LONGEST_VALUE: usize = 64;
 
 /// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
-#[cfg(any(test, not(feature = "libnftnl")))]
 pub(super) const COUNTER: u32 = 1;
 
 /// A register, by the number that messages have for it.
@@ -67,7 +66,6 @@ pub(super) enum Expression {
         to: Register,
     },
     /// Loads a value.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
     Immediate {
         value: Vec<u8>,
         to: Register,
@@ -96,7 +94,6 @@ pub(super) enum Expression {
         map: String,
     },
     /// Adds the register's value to a set, or deletes it there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
     Dynamic {
         change: DynamicChange,
         set: String,
@@ -105,7 +102,6 @@ pub(super) enum Expression {
         timeout: Option<u64>,
     },
     /// Counts the packet.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
     Count {
         counter: String,
     },
@@ -170,17 +166,25 @@ impl Base {
 
 /// What a rule does to a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
-pub(super) enum DynamicChange {
+pub enum DynamicChange {
     /// Adds an element, or leaves it as it is.
     Add,
     /// Adds an element, or has it last from now on.
     Update,
-    /// Deletes an element; ends the rule where there is none.
+    /// Deletes an element, if it is there.
     Delete,
 }
 
 impl DynamicChange {
+    /// The word that nft has for it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
     /// `NFT_DYNSET_OP_*`.
     pub(super) const fn number(self) -> u32 {
         /// NFT_DYNSET_OP_DELETE, which libc lacks.
@@ -203,7 +207,7 @@ impl Expression {
             | Self::VerdictLookup { map: name, .. }
             | Self::Dynamic { set: name, .. }
             | Self::Count { counter: name }
-            | Self::Verdict(Verdict::Goto(name)) => is_name(name),
+            | Self::Verdict(Verdict::Goto(name) | Verdict::Jump(name)) => is_name(name),
             _ => true,
         }
     }

@@ -1,7 +1,7 @@
 //! Expressions that engines in the kernel are made of, and no table of today.
 
 use super::expression::{Base, DynamicChange, Expression, MetaKey, Register};
-use super::message::{New, NewSet};
+use super::message::{Counted, New, NewSet};
 use super::netlink::{self, KeyOrder};
 use super::ruleset::{Chain, Verdict};
 
@@ -46,7 +46,7 @@ pub(super) fn news() -> Vec<New<'static>> {
     ];
     let mut news = vec![
         New::Table,
-        New::Counter("hits"),
+        New::Counter("hits", Counted::default()),
         New::Chain(chain),
         New::Set(stage()),
     ];
@@ -158,5 +158,5 @@ fn what_is_too_long_is_not_written() {
     let many = |count| New::Rule("stages", vec![counting(); count]);
     assert!(many(128).fits());
     assert!(!many(129).fits());
-    assert!(!New::Counter(&"x".repeat(256)).fits());
+    assert!(!New::Counter(&"x".repeat(256), Counted::default()).fits());
 }

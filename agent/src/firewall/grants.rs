@@ -6,6 +6,7 @@ use postern_core::door::{Door, MAX_NAME};
 use postern_core::time::Duration;
 
 use super::channel::{Change, Failure, Term};
+use super::engines;
 use super::netlink::{Key, as_text};
 use super::network::{Network, family};
 use super::reading::{KernelElement, KernelSet};
@@ -43,6 +44,8 @@ pub struct Entrance<'d> {
     pub(super) door: &'d str,
     pub(super) prefix4: u8,
     pub(super) prefix6: u8,
+    /// Whether rules grant too, in sets of their own.
+    pub(super) in_kernel: bool,
 }
 
 impl<'d> From<&'d Door> for Entrance<'d> {
@@ -51,6 +54,7 @@ impl<'d> From<&'d Door> for Entrance<'d> {
             door: &door.name,
             prefix4: ruleset::prefix(door, Family::V4),
             prefix6: ruleset::prefix(door, Family::V6),
+            in_kernel: door.engine.is_in_kernel(),
         }
     }
 }
@@ -68,9 +72,21 @@ impl Entrance<'_> {
 
     /// The set and the key of a source's grant.
     fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+        self.key_in(ruleset::grant_prefix, source)
+    }
+
+    /// The set and the key of what rules grant to a source.
+    fn knocked_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+        self.key_in(engines::knocked_prefix, source)
+    }
+
+    fn key_in(
+        &self,
+        prefix: fn(Family) -> &'static str,
+        source: IpAddr,
+    ) -> ([&str; 2], Key<'static>) {
         let first = self.network(source).first();
-        let set = [ruleset::grant_prefix(family(first)), self.door];
-        (set, Key::Address(first))
+        ([prefix(family(first)), self.door], Key::Address(first))
     }
 }
 
@@ -91,6 +107,7 @@ impl Firewall {
                 door,
                 prefix4,
                 prefix6,
+                in_kernel: sets.iter().any(|set| engines::is_knocked(&set.name, door)),
             }),
             _ => Err(Refusal::UnknownDoor(door.to_owned())),
         }
@@ -110,6 +127,7 @@ impl Firewall {
         let entrance = door.into();
         plausible(entrance.door)?;
         let (set, key) = entrance.grant_of(source);
+        self.withdraw_knocked(&entrance, source)?;
         self.channel
             .renew(&set, key, Term::For(lasting))
             .map_err(|failure| self.refused_door(entrance.door, &set, failure))
@@ -168,26 +186,51 @@ impl Firewall {
         let entrance = door.into();
         plausible(entrance.door)?;
         let (set, key) = entrance.grant_of(source);
+        let knocked = self.withdraw_knocked(&entrance, source)?;
         match self.channel.take(&set, key) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => {
-                self.check(entrance.door).map(|()| false)
+                self.check(entrance.door).map(|()| knocked)
             }
-            taken => taken.map_err(|failure| self.refused_door(entrance.door, &set, failure)),
+            taken => taken
+                .map(|taken| taken || knocked)
+                .map_err(|failure| self.refused_door(entrance.door, &set, failure)),
+        }
+    }
+
+    /// Takes back what rules granted to a source; whether they had granted anything.
+    fn withdraw_knocked(
+        &mut self,
+        entrance: &Entrance<'_>,
+        source: IpAddr,
+    ) -> Result<bool, Refusal> {
+        if !entrance.in_kernel {
+            return Ok(false);
+        }
+        let (set, key) = entrance.knocked_of(source);
+        match self.channel.take(&set, key) {
+            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
+            taken => taken.map_err(|failure| refused(&set, failure)),
         }
     }
 
     /// Takes all grants of a door back, those for anyone too.
     pub fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
         plausible(door)?;
-        let [v4, v6] = [Family::V4, Family::V6].map(ruleset::grant_prefix);
-        let sets = [&[v4, door], &[v6, door], &[ruleset::ANYONE, door]];
-        let changes = sets.map(|set| Change::Flush(set));
+        let in_kernel = self.entrance(door)?.in_kernel;
+        let knocked = Family::BOTH.map(engines::knocked_prefix).into_iter();
+        let knocked = knocked.filter(|_| in_kernel);
+        let prefixes = Family::BOTH.map(ruleset::grant_prefix).into_iter();
+        let sets: Vec<[&str; 2]> = (prefixes.chain([ruleset::ANYONE]).chain(knocked))
+            .map(|prefix| [prefix, door])
+            .collect();
+        let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
         self.channel
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, &[door], failure))
     }
 
-    /// All grants of the installed table, at most [`MAX_LISTED`].
+    /// All grants of the installed table, at most [`MAX_LISTED`]. Whoever was granted access by
+    /// hand and by knocks has one grant, the longer.
     pub fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
         let mut grants = Vec::new();
         for set in self.sets()? {
@@ -197,12 +240,14 @@ impl Firewall {
             let elements = self.elements(&set.name)?;
             let room = MAX_LISTED.saturating_sub(grants.len());
             let comment = set.comment.as_deref();
-            grants.extend(
-                elements
-                    .iter()
-                    .filter_map(|element| grant(kind, comment, door, element))
-                    .take(room),
-            );
+            let listed = elements
+                .iter()
+                .filter_map(|element| grant(kind, comment, door, element))
+                .take(room);
+            match engines::is_knocked(&set.name, door) {
+                true => listed.for_each(|grant| merge(&mut grants, grant)),
+                false => grants.extend(listed),
+            }
         }
         Ok(grants)
     }
@@ -249,26 +294,31 @@ fn plausible(door: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Adds a grant, or prolongs the same one.
+fn merge(grants: &mut Vec<Grant>, grant: Grant) {
+    let same = |other: &&mut Grant| (&other.door, &other.who) == (&grant.door, &grant.who);
+    match grants.iter_mut().find(same) {
+        Some(other) => {
+            let longest = other.remaining.zip(grant.remaining);
+            other.remaining = longest.map(|(one, other)| one.max(other));
+        }
+        None => grants.push(grant),
+    }
+}
+
 fn grant(
     kind: GrantKind,
     comment: Option<&str>,
     door: &str,
     element: &KernelElement,
 ) -> Option<Grant> {
-    let key = element.key.as_slice();
-    let address = |family| -> Option<IpAddr> {
-        Some(match family {
-            Family::V4 => <[u8; 4]>::try_from(key).ok()?.into(),
-            Family::V6 => <[u8; 16]>::try_from(key).ok()?.into(),
-        })
-    };
     let who = match kind {
         GrantKind::Source(family) => Who::Network(Network::of(
-            address(family)?,
+            element.address(family)?,
             ruleset::prefix_of_set(comment, family),
         )),
         GrantKind::Anyone => Who::Anyone {
-            interface: as_text(key)?.to_owned(),
+            interface: as_text(&element.key)?.to_owned(),
         },
     };
     let remaining = element

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use nftnl::{ChainType, Hook, NlMsg, Policy, ProtoFamily};
 
 use super::expression::Expression;
-use super::message::{Element, Entry, New, NewSet, OPEN_RANGE};
+use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
 use crate::sys::nftnl::{Counter, Elements, Press, Recipe, Set};
@@ -35,7 +35,10 @@ impl Renderer for Libnftnl {
                 let chain = nftnl::Chain::new(c_name(chain), &table);
                 self.print(&new_rule(&chain, expressions), to);
             }
-            New::Counter(name) => self.print(&Counter::new(&c_name(TABLE), &c_name(name)), to),
+            New::Counter(name, Counted { packets, octets }) => {
+                let counter = Counter::new(&c_name(TABLE), &c_name(name), *packets, *octets);
+                self.print(&counter, to);
+            }
         }
     }
 }
@@ -141,5 +144,9 @@ fn finish(verdict: &Verdict) -> nftnl::expr::Verdict {
         Verdict::Goto(chain) => nftnl::expr::Verdict::Goto {
             chain: c_name(chain),
         },
+        Verdict::Jump(chain) => nftnl::expr::Verdict::Jump {
+            chain: c_name(chain),
+        },
+        Verdict::Return => nftnl::expr::Verdict::Return,
     }
 }

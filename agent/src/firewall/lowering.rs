@@ -4,19 +4,47 @@
 use core::ops::RangeInclusive;
 
 use postern_core::knock::Protocol;
+use postern_core::time::Duration;
 
 use super::expression::{Base, Expression, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::netlink::{self, KeyOrder};
 use super::network::Network;
-use super::ruleset::{Content, Family, Rule, Set, Statement, interface_key};
+use super::ruleset::{Content, Family, Key, Rule, Set, Statement, interface_key};
 
 /// `IPS_CONFIRMED` of nf_conntrack_common.h.
 const CONFIRMED: u32 = 1 << 3;
 
 /// The expressions of a rule.
 pub(super) fn expressions(rule: &Rule) -> Vec<Expression> {
-    rule.iter().flat_map(of_statement).collect()
+    without_repetition(rule.iter().flat_map(of_statement).collect())
+}
+
+/// What the packet is asked for once, its family or its protocol, is known for the rest of the rule.
+fn without_repetition(expressions: Vec<Expression>) -> Vec<Expression> {
+    let mut known: Vec<[Expression; 2]> = Vec::new();
+    let mut kept = Vec::new();
+    let mut rest = expressions.into_iter().peekable();
+    while let Some(expression) = rest.next() {
+        let question = match (&expression, rest.peek()) {
+            (
+                Expression::Meta {
+                    key: MetaKey::Family | MetaKey::Protocol,
+                    ..
+                },
+                Some(answer),
+            ) => Some([expression.clone(), answer.clone()]),
+            _ => None,
+        };
+        match question {
+            Some(question) if known.contains(&question) => drop(rest.next()),
+            question => {
+                known.extend(question);
+                kept.push(expression);
+            }
+        }
+    }
+    kept
 }
 
 fn of_statement(statement: &Statement) -> Vec<Expression> {
@@ -32,13 +60,27 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             let [protocol, is, port] = load_port(*protocol);
             vec![protocol, is, port, lookup(set)]
         }
-        Statement::SourceIn(family, set) => source_in(*family, &[], set),
-        Statement::NetworkIn(Family::V4, prefix, set) => {
-            source_in(Family::V4, &Network::mask4(*prefix).octets(), set)
+        Statement::SourceIn(family, set) => key_in(Key::Network(*family, family.bits()), set),
+        Statement::NetworkIn(family, prefix, set) => key_in(Key::Network(*family, *prefix), set),
+        Statement::KeyIn(key, set) => key_in(*key, set),
+        Statement::Change {
+            change,
+            set,
+            key,
+            lasting,
+        } => {
+            let mut expressions = load_key(*key);
+            expressions.push(Expression::Dynamic {
+                change: *change,
+                set: set.clone(),
+                key: Register::FIRST,
+                timeout: lasting.map(Duration::as_millis),
+            });
+            expressions
         }
-        Statement::NetworkIn(Family::V6, prefix, set) => {
-            source_in(Family::V6, &Network::mask6(*prefix).octets(), set)
-        }
+        Statement::Count(counter) => vec![Expression::Count {
+            counter: counter.clone(),
+        }],
         Statement::NotOpening => not_opening(),
         Statement::PortVerdict(protocol, map) => {
             let [protocol, is, port] = load_port(*protocol);
@@ -72,28 +114,78 @@ fn of_protocol(protocol: Protocol) -> [Expression; 2] {
     [load(MetaKey::Protocol), equal(&[protocol.number()])]
 }
 
-fn of_family(number: libc::c_int) -> [Expression; 2] {
+fn of_family(family: Family) -> [Expression; 2] {
+    let number = match family {
+        Family::V4 => libc::NFPROTO_IPV4,
+        Family::V6 => libc::NFPROTO_IPV6,
+    };
     [load(MetaKey::Family), equal(&[number as u8])]
 }
 
-/// An empty mask leaves the address as it is.
-fn source_in(family: Family, mask: &[u8], set: &str) -> Vec<Expression> {
-    let (number, offset, length) = match family {
-        Family::V4 => (libc::NFPROTO_IPV4, 12, 4),
-        Family::V6 => (libc::NFPROTO_IPV6, 8, 16),
+fn key_in(key: Key, set: &str) -> Vec<Expression> {
+    let mut expressions = load_key(key);
+    expressions.push(lookup(set));
+    expressions
+}
+
+/// Loads a key, its fields one after the other.
+fn load_key(key: Key) -> Vec<Expression> {
+    let ports = |family, protocol, offset| {
+        let port = Expression::Payload {
+            base: Base::Transport,
+            offset,
+            length: 2,
+            to: behind_source(family),
+        };
+        let questions = [of_family(family), of_protocol(protocol)];
+        let mut expressions = questions.concat();
+        expressions.extend([load_source(family), port]);
+        expressions
     };
-    let mut expressions = of_family(number).to_vec();
-    expressions.push(Expression::Payload {
+    match key {
+        Key::Network(family, prefix) => load_network(family, prefix),
+        Key::Port(family, protocol) => ports(family, protocol, 2),
+        Key::SourcePort(family, protocol) => ports(family, protocol, 0),
+        Key::NextPort(family, port) => {
+            let mut expressions = load_network(family, family.bits());
+            expressions.push(Expression::Immediate {
+                value: port.to_be_bytes().into(),
+                to: behind_source(family),
+            });
+            expressions
+        }
+    }
+}
+
+/// Keeps so many bits of the address, which is left as it is where that is all of it.
+fn load_network(family: Family, prefix: u8) -> Vec<Expression> {
+    let mut expressions = of_family(family).to_vec();
+    expressions.push(load_source(family));
+    if prefix < family.bits() {
+        expressions.push(masked(&match family {
+            Family::V4 => Network::mask4(prefix).octets().to_vec(),
+            Family::V6 => Network::mask6(prefix).octets().to_vec(),
+        }));
+    }
+    expressions
+}
+
+const fn load_source(family: Family) -> Expression {
+    let (offset, length) = match family {
+        Family::V4 => (12, 4),
+        Family::V6 => (8, 16),
+    };
+    Expression::Payload {
         base: Base::Network,
         offset,
         length,
         to: Register::FIRST,
-    });
-    if !mask.is_empty() {
-        expressions.push(masked(mask));
     }
-    expressions.push(lookup(set));
-    expressions
+}
+
+/// The register of a key's second field.
+const fn behind_source(family: Family) -> Register {
+    Register::word(family.bits() as u32 / 32)
 }
 
 /// RFC 9293, section 3.1: the flags are the octet at 13.
@@ -119,7 +211,7 @@ fn udp_flow() -> Vec<Expression> {
 
 /// RFC 8200, section 4.5: the offset is the upper 13 bits of the two octets at 2.
 fn first_fragment() -> Vec<Expression> {
-    let [family, is] = of_family(libc::NFPROTO_IPV6);
+    let [family, is] = of_family(Family::V6);
     let fragment = Expression::ExtensionHeader {
         header: libc::IPPROTO_FRAGMENT as u8,
         offset: 2,
@@ -203,6 +295,7 @@ pub(super) fn new_set(set: &Set, id: u32) -> Option<NewSet<'_>> {
 fn flags(content: &Content) -> u32 {
     let flag = |wanted, flag: libc::c_int| if wanted { flag as u32 } else { 0 };
     flag(content.is_timed(), libc::NFT_SET_TIMEOUT)
+        | flag(content.is_dynamic(), libc::NFT_SET_EVAL)
         | flag(matches!(content, Content::PortChains(_)), libc::NFT_SET_MAP)
         | flag(content.is_of_ranges(), libc::NFT_SET_INTERVAL)
 }
@@ -235,8 +328,10 @@ impl Field {
 const fn key_fields(content: &Content) -> &'static [Field] {
     match content {
         Content::Interfaces(_) | Content::TimedInterfaces => &[Field::INTERFACE],
-        Content::TimedSources(Family::V4) => &[Field::IPV4],
-        Content::TimedSources(Family::V6) => &[Field::IPV6],
+        Content::TimedSources(Family::V4) | Content::DynamicSources(Family::V4) => &[Field::IPV4],
+        Content::TimedSources(Family::V6) | Content::DynamicSources(Family::V6) => &[Field::IPV6],
+        Content::DynamicPairs(Family::V4) => &[Field::IPV4, Field::PORT],
+        Content::DynamicPairs(Family::V6) => &[Field::IPV6, Field::PORT],
         Content::Ports(_) | Content::PortChains(_) => &[Field::PORT],
     }
 }
@@ -285,7 +380,10 @@ pub(super) fn elements(content: &Content) -> Box<dyn Iterator<Item = Element<'_>
             Box::new(ports.iter().map(move |port| member(&port.to_be_bytes())))
         }
         Content::PortChains(ports) => Box::new(port_elements(ports, content.is_of_ranges())),
-        Content::TimedInterfaces | Content::TimedSources(_) => Box::new(core::iter::empty()),
+        Content::TimedInterfaces
+        | Content::TimedSources(_)
+        | Content::DynamicSources(_)
+        | Content::DynamicPairs(_) => Box::new(core::iter::empty()),
     }
 }
 

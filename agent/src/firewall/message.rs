@@ -25,9 +25,8 @@ pub(super) enum New<'t> {
     Elements(&'t str, Vec<Element<'t>>),
     /// A rule at the end of the chain of this name.
     Rule(&'t str, Vec<Expression>),
-    /// A counter of this name, at zero.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for engines in the kernel"))]
-    Counter(&'t str),
+    /// A counter of this name, and what it begins with.
+    Counter(&'t str, Counted),
 }
 
 /// Something that is to go.
@@ -39,8 +38,17 @@ pub(super) enum Gone<'t> {
     Chain(&'t str),
     /// A set or map.
     Set(&'t str),
+    /// A counter.
+    Counter(&'t str),
     /// All rules of the table.
     Rules,
+}
+
+/// What a counter has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) packets: u64,
+    pub(super) octets: u64,
 }
 
 /// A named set or map, as the kernel has it.
@@ -110,7 +118,7 @@ impl New<'_> {
             Self::Set(_) => (libc::NFT_MSG_NEWSET, CREATE),
             Self::Elements(..) => (libc::NFT_MSG_NEWSETELEM, CREATE),
             Self::Rule(..) => (libc::NFT_MSG_NEWRULE, CREATE | libc::NLM_F_APPEND),
-            Self::Counter(_) => (libc::NFT_MSG_NEWOBJ, CREATE),
+            Self::Counter(..) => (libc::NFT_MSG_NEWOBJ, CREATE),
         }
     }
 
@@ -128,7 +136,7 @@ impl New<'_> {
                 let few = rule.len() <= MOST_EXPRESSIONS;
                 is_name(chain) && few && rule.iter().all(Expression::fits)
             }
-            Self::Counter(name) => is_name(name),
+            Self::Counter(name, _) => is_name(name),
         }
     }
 }

@@ -9,6 +9,7 @@ mod channel;
 mod elements;
 #[cfg(any(test, not(feature = "libnftnl")))]
 mod encoder;
+mod engines;
 #[cfg(test)]
 mod examples;
 mod expression;
@@ -57,8 +58,9 @@ use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use channel::{Channel, Failure, Term};
+pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
-pub use hearing::{Hearing, LOG_PREFIX};
+pub use hearing::Hearing;
 use netlink::Key;
 pub use network::Network;
 use network::family;

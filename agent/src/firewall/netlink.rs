@@ -45,6 +45,12 @@ pub(super) mod nfta {
     pub(in super::super) const SET_TABLE: u16 = 1;
     pub(in super::super) const SET_NAME: u16 = 2;
     pub(in super::super) const SET_USERDATA: u16 = 13;
+    pub(in super::super) const OBJECT_TABLE: u16 = 1;
+    pub(in super::super) const OBJECT_NAME: u16 = 2;
+    pub(in super::super) const OBJECT_TYPE: u16 = 3;
+    pub(in super::super) const OBJECT_DATA: u16 = 4;
+    pub(in super::super) const COUNTER_OCTETS: u16 = 1;
+    pub(in super::super) const COUNTER_PACKETS: u16 = 2;
     pub(in super::super) const GEN_ID: u16 = 1;
     pub(in super::super) const LIST_TABLE: u16 = 1;
     pub(in super::super) const LIST_SET: u16 = 2;

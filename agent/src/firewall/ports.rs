@@ -6,32 +6,47 @@ use std::collections::BTreeMap;
 use postern_core::config::Config;
 use postern_core::knock::{Port, Protocol};
 
+use super::engines::Spot;
 use super::hearing::Hearing;
 use super::ruleset::{Content, DECOY, KNOCK, Set, door_chain_name, map_name};
-use crate::knock_ports;
+use crate::knock_ports::{self, between};
 
 /// Where a packet to each port goes; `None` where no door has a port of this protocol.
 ///
 /// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
 /// says, no port that it guards is left open.
-pub(super) fn port_map(config: &Config, listed: &[Port], protocol: Protocol) -> Option<Set> {
-    let mut guards = BTreeMap::new();
+pub(super) fn port_map(
+    config: &Config,
+    listed: &[Port],
+    spots: &[Spot],
+    protocol: Protocol,
+) -> Option<Set> {
+    let mut single = BTreeMap::new();
     for door in &config.doors {
         for port in door.guards.iter().filter(|port| port.protocol == protocol) {
-            guards
+            single
                 .entry(port.number)
                 .or_insert_with(|| door_chain_name(door));
         }
     }
+    for spot in spots.iter().filter(|spot| spot.port.protocol == protocol) {
+        let chain = || spot.name.clone();
+        single.entry(spot.port.number).or_insert_with(chain);
+    }
     let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    if Hearing::of(&config.global).tell(config).is_some() {
+    if Hearing::of(&config.global).decoy(config).is_some() {
         let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
-        ports.extend(decoys.map(|number| (number..=number, DECOY.to_owned())));
+        let alone = decoys.filter(|number| !single.contains_key(number));
+        ports.extend(alone.map(|number| (number..=number, DECOY.to_owned())));
     }
-    ports.extend(knocks.into_iter().map(|ports| (ports, KNOCK.to_owned())));
-    ports.extend(guards.into_iter().map(|(port, chain)| (port..=port, chain)));
+    let taken = single.keys().copied().collect();
+    let knocks = knocks
+        .into_iter()
+        .flat_map(|knocks| between(knocks, &taken));
+    ports.extend(knocks.map(|ports| (ports, KNOCK.to_owned())));
+    ports.extend(single.into_iter().map(|(port, chain)| (port..=port, chain)));
     ports.sort_by_key(|(ports, _)| *ports.start());
     // Single ports stay single, because a hash table is quicker than a tree; where there
     // must be a tree, fewer elements are better.
@@ -68,6 +83,7 @@ mod tests {
     use postern_core::method;
 
     use super::*;
+    use crate::firewall::engines::spots;
     use crate::firewall::examples;
 
     /// The chain of a port, found in the simplest way.
@@ -75,11 +91,14 @@ mod tests {
         if let Some(door) = config.doors.iter().find(|door| door.guards.contains(&port)) {
             return Some(door_chain_name(door));
         }
-        let watched = config.doors.iter().flat_map(method::watched);
-        let is_it = |(protocol, ports): (Protocol, RangeInclusive<u16>)| {
-            protocol == port.protocol && ports.contains(&port.number)
-        };
-        (watched.into_iter().any(is_it) || listed.contains(&port)).then(|| KNOCK.to_owned())
+        let mut knocked = config
+            .doors
+            .iter()
+            .filter(|door| method::watches(door, port));
+        match knocked.clone().any(|door| door.engine.is_in_kernel()) {
+            true => Some(format!("at_{}_{}", port.protocol.name(), port.number)),
+            false => (knocked.next().is_some() || listed.contains(&port)).then(|| KNOCK.to_owned()),
+        }
     }
 
     #[test]
@@ -90,12 +109,14 @@ mod tests {
             "list-gate",
             "list-and-code",
             "code-from-port-0",
+            "chain-inside-a-code",
         ];
         let all = examples::all().into_iter();
         for example in all.filter(|example| some.contains(&example.name)) {
             let (config, listed) = ((example.config)(), example.listed);
+            let spots = spots(&config, listed);
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let map = port_map(&config, listed, protocol);
+                let map = port_map(&config, listed, &spots, protocol);
                 let ports = match map.map(|map| map.content) {
                     Some(Content::PortChains(ports)) => ports,
                     _ => Vec::new(),

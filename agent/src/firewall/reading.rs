@@ -1,13 +1,16 @@
 //! What is read back from the kernel: sets and their elements, however odd.
 
+use core::net::IpAddr;
+
 use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
-use super::message::Lasting;
+use super::expression::COUNTER;
+use super::message::{Counted, Lasting};
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
-use super::ruleset::TABLE;
+use super::ruleset::{Family, TABLE};
 
-/// The most sets and chains of the table, and elements of one set, that are read: more than any table
+/// The most sets, chains and counters of the table, and elements of one set, that are read: more than any table
 /// of ours has.
 const MAX_READ: usize = 8192;
 
@@ -32,10 +35,27 @@ pub(super) struct KernelSet {
     pub(super) comment: Option<String>,
 }
 
+/// A counter, as the kernel has it.
+pub(super) struct KernelCounter {
+    pub(super) name: String,
+    pub(super) counted: Counted,
+}
+
 /// An element, as the kernel has it.
 pub(super) struct KernelElement {
     pub(super) key: Vec<u8>,
     pub(super) lasting: Option<Lasting>,
+}
+
+impl KernelElement {
+    /// The address that its key is.
+    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
+        let key = self.key.as_slice();
+        Some(match family {
+            Family::V4 => <[u8; 4]>::try_from(key).ok()?.into(),
+            Family::V6 => <[u8; 16]>::try_from(key).ok()?.into(),
+        })
+    }
 }
 
 impl Channel {
@@ -64,6 +84,15 @@ impl Channel {
     pub(super) fn sets(&mut self) -> Result<Vec<KernelSet>, Failure> {
         let table = |to: &mut Vec<u8>| netlink::text(to, nfta::SET_TABLE, &[TABLE]);
         self.dump(libc::NFT_MSG_GETSET, table, read_set)
+    }
+
+    /// The counters of the table, in the order in which they were made.
+    pub(super) fn counters(&mut self) -> Result<Vec<KernelCounter>, Failure> {
+        let ask = |to: &mut Vec<u8>| {
+            netlink::text(to, nfta::OBJECT_TABLE, &[TABLE]);
+            netlink::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
+        };
+        self.dump(libc::NFT_MSG_GETOBJ, ask, read_counter)
     }
 
     /// The elements of a set.
@@ -107,6 +136,24 @@ fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
         sets.push(KernelSet {
             name: name.to_owned(),
             comment,
+        });
+    }
+}
+
+fn read_counter(counter: Attributes<'_>, counters: &mut Vec<KernelCounter>) {
+    // An older kernel may dump the objects of other tables, and of other kinds, too.
+    let ours = counter.find(nfta::OBJECT_TABLE).and_then(as_text) == Some(TABLE)
+        && counter.find(nfta::OBJECT_TYPE).and_then(as_u32) == Some(COUNTER);
+    let name = counter.find(nfta::OBJECT_NAME).and_then(as_text);
+    let data = counter.inside(nfta::OBJECT_DATA);
+    let number = |kind| data.and_then(|data| data.find(kind)).and_then(as_u64);
+    if let Some(name) = name.filter(|_| ours && counters.len() < MAX_READ) {
+        counters.push(KernelCounter {
+            name: name.to_owned(),
+            counted: Counted {
+                packets: number(nfta::COUNTER_PACKETS).unwrap_or_default(),
+                octets: number(nfta::COUNTER_OCTETS).unwrap_or_default(),
+            },
         });
     }
 }

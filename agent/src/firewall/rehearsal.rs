@@ -11,6 +11,7 @@ use postern_core::knock::Port;
 use super::netlink::END;
 use super::refusal::refused_object;
 use super::ruleset::{Chain, Content, Family, INPUT, Rule, Set, Statement, Table};
+use super::transaction::Heritage;
 use super::{Firewall, Refusal};
 
 /// A part of nf_tables that tables of ours may need.
@@ -54,6 +55,7 @@ impl Part {
         Table {
             sets,
             chains: vec![input(rules)],
+            ..Table::default()
         }
     }
 }
@@ -102,7 +104,7 @@ impl Firewall {
 
     fn rehearse_table(&mut self, table: &Table) -> Result<(), Refusal> {
         let checked = self
-            .write(table, &[], None, None)
+            .write(table, &Heritage::default(), None, None)
             .and_then(|(mut batch, first)| {
                 batch
                     .octets

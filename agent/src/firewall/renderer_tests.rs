@@ -13,11 +13,11 @@ use super::golden_messages;
 use super::kernel_tests::{comparable, in_namespace, listing, nft};
 #[cfg(feature = "libnftnl")]
 use super::libnftnl::Libnftnl;
-use super::message::Lasting;
+use super::message::{Counted, Lasting};
 use super::netlink::{self, Attributes, nfta};
 use super::renderer::Renderer;
 use super::ruleset::{TABLE, Table};
-use super::transaction::{Batch, Kept, making, replacement};
+use super::transaction::{Batch, Heritage, Kept, making, replacement};
 use super::{expression_tests, text};
 
 /// What the kernel says of the table, one line for each of its answers, octet for octet: but for
@@ -135,7 +135,15 @@ fn the_kernel_reads_the_same_table_back_whatever_rendered_it() {
             let table = table.clone();
             let rendered = made(sets(), move |channel| {
                 commit(channel, |first| {
-                    replacement(&mut *renderer(), &table, &[], first, None, None).unwrap()
+                    replacement(
+                        &mut *renderer(),
+                        &table,
+                        &Heritage::default(),
+                        first,
+                        None,
+                        None,
+                    )
+                    .unwrap()
                 });
             });
             assert_same(rendered, scripted.as_ref());
@@ -160,8 +168,8 @@ fn the_kernel_reads_back_what_no_table_has_yet() {
     }
 }
 
-/// More grants than one message holds: some that last, some that stay.
-fn kept(table: &Table) -> Vec<Kept> {
+/// More grants than one message holds: some that last, some that stay. Counters that have counted.
+fn heritage(table: &Table) -> Heritage {
     let grants = table
         .sets
         .iter()
@@ -174,7 +182,14 @@ fn kept(table: &Table) -> Vec<Kept> {
             remaining: 300_000 + u64::from(number),
         }),
     };
-    (0..1_001).map(kept).collect()
+    let counted = |(packets, name): (u64, &String)| {
+        let octets = packets * 40;
+        (name.clone(), Counted { packets, octets })
+    };
+    Heritage {
+        elements: (0..1_001).map(kept).collect(),
+        counters: (7..).zip(&table.counters).map(counted).collect(),
+    }
 }
 
 #[test]
@@ -183,15 +198,16 @@ fn grants_are_kept_whatever_renders_them() {
         println!("by {name}");
         in_namespace(move || {
             let table = Table::new(&examples::ssh(Guard::Gate), &[]);
-            let kept = kept(&table);
+            let heritage = heritage(&table);
+            let kept = &heritage.elements;
             let mut channel = Channel::open().unwrap();
             commit(&mut channel, |first| {
-                replacement(&mut *renderer(), &table, &kept, first, None, None).unwrap()
+                replacement(&mut *renderer(), &table, &heritage, first, None, None).unwrap()
             });
             let mut found = channel.elements("grant4_ssh").unwrap();
             found.sort_by(|one, other| one.key.cmp(&other.key));
             assert_eq!(found.len(), kept.len());
-            for (found, kept) in found.iter().zip(&kept) {
+            for (found, kept) in found.iter().zip(kept) {
                 assert_eq!(found.key, kept.key);
                 let times = found.lasting.zip(kept.lasting);
                 assert_eq!(times.is_some(), kept.lasting.is_some());
@@ -211,8 +227,10 @@ fn grants_are_kept_whatever_renders_them() {
 fn the_encoder_writes_what_libnftnl_writes() {
     for example in every_example() {
         let table = table(&example);
-        let kept = kept(&table);
-        assert_alike(|renderer| replacement(renderer, &table, &kept, 7, Some(9), None).unwrap());
+        let heritage = heritage(&table);
+        assert_alike(|renderer| {
+            replacement(renderer, &table, &heritage, 7, Some(9), None).unwrap()
+        });
     }
     assert_alike(|renderer| making(renderer, 7, &expression_tests::news()));
 }

@@ -3,11 +3,11 @@
 use super::channel::Failure;
 use super::lowering;
 use super::objects::Object;
-use super::reading::{KernelElement, KernelSet};
+use super::reading::{KernelCounter, KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::renderer;
 use super::ruleset::{self, INPUT, Table};
-use super::transaction::{Batch, Kept, Parts, replacement};
+use super::transaction::{Batch, Heritage, Kept, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 8;
 /// What is to be known of the older table.
 #[derive(Default)]
 struct Old {
-    kept: Vec<Kept>,
+    heritage: Heritage,
     /// `None`: there is none, or it has to be deleted as a whole.
     parts: Option<Parts>,
 }
@@ -53,22 +53,22 @@ impl Firewall {
         generation: Option<u32>,
     ) -> Result<(), (Object, Failure)> {
         if let Some(parts) = &old.parts {
-            match self.try_replace(table, &old.kept, generation, Some(parts)) {
+            match self.try_replace(table, &old.heritage, generation, Some(parts)) {
                 Err((_, failure)) if failure.number().is_some() && !is_outdated(&failure) => {}
                 result => return result,
             }
         }
-        self.try_replace(table, &old.kept, generation, None)
+        self.try_replace(table, &old.heritage, generation, None)
     }
 
     pub(super) fn try_replace(
         &mut self,
         table: &Table,
-        kept: &[Kept],
+        heritage: &Heritage,
         generation: Option<u32>,
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
-        let (batch, first) = self.write(table, kept, generation, parts)?;
+        let (batch, first) = self.write(table, heritage, generation, parts)?;
         self.hand_over(&batch, first)
     }
 
@@ -76,7 +76,7 @@ impl Firewall {
     pub(super) fn write(
         &mut self,
         table: &Table,
-        kept: &[Kept],
+        heritage: &Heritage,
         generation: Option<u32>,
         parts: Option<&Parts>,
     ) -> Result<(Batch, u32), (Object, Failure)> {
@@ -84,7 +84,7 @@ impl Firewall {
         let batch = replacement(
             &mut renderer::built_in(),
             table,
-            kept,
+            heritage,
             first,
             generation,
             parts,
@@ -128,24 +128,35 @@ impl Firewall {
 
     fn old(&mut self, table: &Table) -> Result<Old, Refusal> {
         let sets = self.sets()?;
+        let counters = self.channel.counters().map_err(unread)?;
         Ok(Old {
-            kept: self.kept(table, &sets)?,
-            parts: self.parts(sets)?,
+            heritage: Heritage {
+                elements: self.kept(table, &sets)?,
+                counters: (counters.iter())
+                    .map(|counter| (counter.name.clone(), counter.counted))
+                    .collect(),
+            },
+            parts: self.parts(sets, counters)?,
         })
     }
 
-    /// What the table in the kernel is made of; `None`: of more than chains and sets, or it
-    /// differs itself, so that what would be left of it would not be ours.
-    pub(super) fn parts(&mut self, sets: Vec<KernelSet>) -> Result<Option<Parts>, Refusal> {
+    /// What the table in the kernel is made of; `None`: of more than chains, sets and counters,
+    /// or it differs itself, so that what would be left of it would not be ours.
+    pub(super) fn parts(
+        &mut self,
+        sets: Vec<KernelSet>,
+        counters: Vec<KernelCounter>,
+    ) -> Result<Option<Parts>, Refusal> {
         let old = self.channel.table().map_err(unread)?;
         let chains = self.channel.chains().map_err(unread)?;
         let annotated = chains
             .iter()
             .any(|chain| chain.name == INPUT && chain.annotated);
-        let whole = old.things == chains.len() + sets.len();
+        let whole = old.things == chains.len() + sets.len() + counters.len();
         Ok((old.plain && whole && !annotated).then(|| Parts {
             chains: chains.into_iter().map(|chain| chain.name).collect(),
             sets: sets.into_iter().map(|set| set.name).collect(),
+            counters: (counters.into_iter()).map(|counter| counter.name).collect(),
         }))
     }
 

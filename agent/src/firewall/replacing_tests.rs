@@ -16,7 +16,7 @@ use postern_core::time::Duration;
 
 use super::examples::{self, door, tcp, whole};
 use super::kernel_tests::{in_namespace, listing, nft, sources};
-use super::transaction::Parts;
+use super::transaction::{Heritage, Parts};
 use super::{Firewall, Table, render};
 
 const GRANTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -24,12 +24,13 @@ const STRANGER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 fn parts(firewall: &mut Firewall) -> Option<Parts> {
     let sets = firewall.sets().unwrap();
-    firewall.parts(sets).unwrap()
+    let counters = firewall.channel.counters().unwrap();
+    firewall.parts(sets, counters).unwrap()
 }
 
 #[test]
 fn any_table_takes_the_place_of_any_other_part_by_part() {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 12] = [
         "gate",
         "mark",
         "three-doors-gate",
@@ -39,6 +40,9 @@ fn any_table_takes_the_place_of_any_other_part_by_part() {
         "decoys-beside-a-code",
         "list-and-code",
         "largest-gate",
+        "chain-gate",
+        "track-gate",
+        "engines-together",
     ];
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();
@@ -55,7 +59,7 @@ fn any_table_takes_the_place_of_any_other_part_by_part() {
             firewall
                 .try_replace(
                     &Table::new(&config, new.listed),
-                    &[],
+                    &Heritage::default(),
                     None,
                     old_parts.as_ref(),
                 )
@@ -70,6 +74,7 @@ fn any_table_takes_the_place_of_any_other_part_by_part() {
 fn whatever_others_did_to_the_table_is_gone_after_a_replacement() {
     const OTHERS: &[&str] = &[
         "add counter inet postern hits",
+        "add quota inet postern most { over 1 mbytes }",
         "add chain inet postern early { type filter hook prerouting priority 0; }",
         "add chain inet postern aside; add rule inet postern aside tcp dport { 1, 2 } drop",
         "add chain inet postern input { policy drop; }",
@@ -108,7 +113,18 @@ fn a_table_with_a_stranger_in_it_is_not_taken_apart() {
         let mut firewall = Firewall::open().unwrap();
         firewall.install(&examples::ssh(Guard::Gate), &[]).unwrap();
         assert!(parts(&mut firewall).is_some());
-        nft(&["add", "counter", "inet", "postern", "hits"], "").unwrap();
+        nft(
+            &[
+                "add",
+                "quota",
+                "inet",
+                "postern",
+                "most",
+                "{ over 1 mbytes }",
+            ],
+            "",
+        )
+        .unwrap();
         assert!(parts(&mut firewall).is_none());
     });
 }

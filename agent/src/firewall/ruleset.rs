@@ -11,7 +11,10 @@ use postern_core::decoy;
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload;
+use postern_core::time::Duration;
 
+use super::engines::{self, Spot};
+use super::expression::DynamicChange;
 use super::hearing::Hearing;
 use super::ports::port_map;
 
@@ -38,14 +41,13 @@ pub(super) const INPUT: &str = "input";
 const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
-/// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
-/// answers on such a port its packets must not keep the agent busy.
-const DECOY_HITS: u32 = 100;
 const FRAGMENT: &str = "fragment";
 
 /// The whole table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
+    /// Named counters, in the order in which they are made and listed.
+    pub counters: Vec<String>,
     /// Sets and maps, in the order in which they are made and listed.
     pub sets: Vec<Set>,
     /// Chains, in the order in which they are made and listed.
@@ -74,6 +76,10 @@ pub enum Content {
     TimedInterfaces,
     /// Addresses that expire.
     TimedSources(Family),
+    /// Addresses that expire, and that rules add and delete.
+    DynamicSources(Family),
+    /// Addresses, each with a port, that expire, and that rules add and delete.
+    DynamicPairs(Family),
     /// Ports, fixed, in ascending order.
     Ports(Vec<u16>),
     /// The chain that decides about each destination port, in ascending order; no two ranges
@@ -91,6 +97,17 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both families.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The digit that names of its sets have.
+    pub const fn digit(self) -> char {
+        match self {
+            Self::V4 => '4',
+            Self::V6 => '6',
+        }
+    }
+
     /// The length of an address, in bits.
     pub const fn bits(self) -> u8 {
         match self {
@@ -127,6 +144,21 @@ pub enum Statement {
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
     NetworkIn(Family, u8, String),
+    /// The key is in the set.
+    KeyIn(Key, String),
+    /// Puts the key into the set, or takes it out; where the set is full, the rule ends.
+    Change {
+        /// What is done.
+        change: DynamicChange,
+        /// The set.
+        set: String,
+        /// What is put into it.
+        key: Key,
+        /// How long it stays there.
+        lasting: Option<Duration>,
+    },
+    /// Counts the packet in the named counter.
+    Count(String),
     /// A TCP segment that does not open a connection: anything but SYN without ACK.
     ///
     /// Flags that cannot be read (an IPv6 first fragment may end before them) do not match,
@@ -163,6 +195,19 @@ pub enum Statement {
     Verdict(Verdict),
 }
 
+/// What sets are asked for, and what rules put into them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The first so many bits of the source address, and zeros behind them.
+    Network(Family, u8),
+    /// The source address, and the destination port of a packet of this protocol.
+    Port(Family, Protocol),
+    /// The source address, and the source port of a packet of this protocol.
+    SourcePort(Family, Protocol),
+    /// The source address, and this port.
+    NextPort(Family, u16),
+}
+
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -172,21 +217,26 @@ pub enum Verdict {
     Drop,
     /// This chain decides.
     Goto(String),
+    /// This chain decides, unless it comes to its end or returns.
+    Jump(String),
+    /// The chain that jumped here decides.
+    Return,
 }
 
 impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
     pub fn new(config: &Config, listed: &[Port]) -> Self {
-        let maps: Vec<(Protocol, Set)> =
-            both_protocols(|protocol| Some((protocol, port_map(config, listed, protocol)?)))
-                .collect();
+        let spots = engines::spots(config, listed);
+        let map = |protocol| Some((protocol, port_map(config, listed, &spots, protocol)?));
+        let maps: Vec<(Protocol, Set)> = both_protocols(map).collect();
         let mapped: Vec<Protocol> = maps.iter().map(|(protocol, _)| *protocol).collect();
         let mut sets = sets(config);
         sets.extend(both_protocols(|protocol| guarded_ports(config, protocol)));
         sets.extend(maps.into_iter().map(|(_, map)| map));
         Self {
+            counters: config.doors.iter().flat_map(engines::counters).collect(),
             sets,
-            chains: chains(config, &mapped),
+            chains: chains(config, &spots, &mapped),
         }
     }
 }
@@ -202,7 +252,12 @@ pub(super) fn snaplen(doors: &[Door]) -> u16 {
 impl Content {
     /// Whether its elements expire.
     pub const fn is_timed(&self) -> bool {
-        matches!(self, Self::TimedInterfaces | Self::TimedSources(_))
+        matches!(self, Self::TimedInterfaces | Self::TimedSources(_)) || self.is_dynamic()
+    }
+
+    /// Whether rules add and delete its elements.
+    pub const fn is_dynamic(&self) -> bool {
+        matches!(self, Self::DynamicSources(_) | Self::DynamicPairs(_))
     }
 
     /// Whether its elements are ranges, which nf_tables keeps in a tree in place of a hash table.
@@ -239,13 +294,15 @@ pub(super) const fn grant_prefix(family: Family) -> &'static str {
 
 /// What kind of grants a set holds, and for which door; `None`: it holds none.
 pub(super) fn grant_kind(set: &str) -> Option<(GrantKind, &str)> {
-    let sources =
-        [Family::V4, Family::V6].map(|family| (grant_prefix(family), GrantKind::Source(family)));
-    let mut kinds = sources.into_iter().chain([(ANYONE, GrantKind::Anyone)]);
+    let sources = Family::BOTH.map(|family| (grant_prefix(family), GrantKind::Source(family)));
+    let knocked =
+        Family::BOTH.map(|family| (engines::knocked_prefix(family), GrantKind::Source(family)));
+    let sources = sources.into_iter().chain(knocked);
+    let mut kinds = sources.chain([(ANYONE, GrantKind::Anyone)]);
     kinds.find_map(|(prefix, kind)| Some((kind, set.strip_prefix(prefix)?)))
 }
 
-fn grants(family: Family, door: &str) -> String {
+pub(super) fn grants(family: Family, door: &str) -> String {
     [grant_prefix(family), door].concat()
 }
 
@@ -276,7 +333,7 @@ pub(super) fn prefix(door: &Door, family: Family) -> u8 {
 /// Grants outlive a reinstallation if this and the door's name are the same. It always
 /// fits a comment (128 octets, libnftnl's `NFTNL_UDATA_COMMENT_MAXLEN`): 16 ports take
 /// at most 104.
-fn grants_identity(door: &Door, family: Family) -> String {
+pub(super) fn grants_identity(door: &Door, family: Family) -> String {
     match prefix(door, family) {
         whole if whole == family.bits() => identity(door),
         part => format!("{} /{part}", identity(door)),
@@ -315,15 +372,15 @@ fn sets(config: &Config) -> Vec<Set> {
     let mut sets = vec![interfaces(config)];
     for door in &config.doors {
         sets.extend(door_sets(door));
+        sets.extend(engines::sets(door));
     }
-    for family in [Family::V4, Family::V6] {
-        sets.push(Set {
-            name: cutoffs(family).to_owned(),
-            content: Content::TimedSources(family),
-            size: Some(MAX_CUTOFFS),
-            comment: None,
-        });
-    }
+    let cut_offs = engines::needs_agent(config).then_some(Family::BOTH);
+    sets.extend(cut_offs.into_iter().flatten().map(|family| Set {
+        name: cutoffs(family).to_owned(),
+        content: Content::TimedSources(family),
+        size: Some(MAX_CUTOFFS),
+        comment: None,
+    }));
     sets
 }
 
@@ -361,10 +418,13 @@ pub(super) fn interface_key(name: &str) -> [u8; 16] {
     key
 }
 
-fn door_sets(door: &Door) -> [Set; 3] {
+fn door_sets(door: &Door) -> Vec<Set> {
     let sources = |family| Set {
         name: grants(family, &door.name),
-        content: Content::TimedSources(family),
+        content: match door.engine.is_in_kernel() {
+            true => Content::DynamicSources(family),
+            false => Content::TimedSources(family),
+        },
         size: Some(MAX_GRANTS),
         comment: Some(grants_identity(door, family)),
     };
@@ -374,17 +434,29 @@ fn door_sets(door: &Door) -> [Set; 3] {
         size: u32::try_from(MAX_INTERFACES).ok(),
         comment: Some(identity(door)),
     };
-    [sources(Family::V4), sources(Family::V6), interfaces]
+    let mut sets: Vec<Set> = Family::BOTH.map(sources).into();
+    sets.extend(engines::knocked_sets(door, MAX_GRANTS));
+    sets.push(interfaces);
+    sets
 }
 
 pub(super) fn map_name(protocol: Protocol) -> String {
     format!("{}_ports", protocol.name())
 }
 
-fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
+fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
     // It is never deleted, and the kernel lists what is made after it behind it.
-    let mut chains = vec![input_chain(config), knock_chain(config)];
-    chains.extend(decoy_chain(config));
+    let mut chains = vec![input_chain(config)];
+    if engines::needs_agent(config) {
+        chains.push(knock_chain(config));
+        chains.extend(decoy_chain(config));
+        chains.extend(Hearing::of(&config.global).chain());
+    }
+    for door in &config.doors {
+        chains.extend(engines::chains(door));
+        chains.extend(engines::decoy_chain(config, door));
+    }
+    chains.extend(spots.iter().filter_map(|spot| spot.chain.clone()));
     chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
     if guards_fragments(config) {
         chains.push(fragment_chain());
@@ -395,7 +467,7 @@ fn chains(config: &Config, mapped: &[Protocol]) -> Vec<Chain> {
 
 fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
-    rules.push(Hearing::of(&config.global).knock(config));
+    rules.extend(Hearing::of(&config.global).knock(config));
     Chain {
         name: KNOCK.to_owned(),
         hooked: false,
@@ -405,17 +477,16 @@ fn knock_chain(config: &Config) -> Chain {
 
 /// Listens, and leaves the packet to whoever it is for.
 fn decoy_chain(config: &Config) -> Option<Chain> {
-    let tell = Hearing::of(&config.global).tell(config)?;
-    let mut doors = config.doors.iter();
+    let tell = Hearing::of(&config.global).decoy(config)?;
+    let mut doors = config
+        .doors
+        .iter()
+        .filter(|door| !door.engine.is_in_kernel());
     if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
         return None;
     }
-    let limit = Statement::Limit {
-        per_second: DECOY_HITS,
-        burst: DECOY_HITS,
-    };
     let mut rules = ignoring_cutoffs(&Verdict::Accept);
-    rules.push(vec![limit, tell]);
+    rules.push(tell);
     Some(Chain {
         name: DECOY.to_owned(),
         hooked: false,
@@ -426,6 +497,14 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
 fn ignoring_cutoffs(verdict: &Verdict) -> Vec<Rule> {
     let ignore = |family| vec![cut_off(family), Statement::Verdict(verdict.clone())];
     vec![ignore(Family::V4), ignore(Family::V6)]
+}
+
+/// Has doors of the kernel ignore those whom the agent cut off, where it can have done so.
+pub(super) fn silencing(config: &Config) -> Vec<Rule> {
+    match config.doors.iter().any(|door| door.cutoff.is_some()) {
+        true => ignoring_cutoffs(&Verdict::Drop),
+        false => Vec::new(),
+    }
 }
 
 /// As [`failing_network`] has it.
@@ -444,11 +523,12 @@ pub(super) fn door_chain_name(door: &Door) -> String {
 }
 
 fn door_chain(config: &Config, door: &Door) -> Chain {
-    let granted = [
-        Statement::ArrivedOn(anyone(&door.name)),
-        granted_to(door, Family::V4),
-        granted_to(door, Family::V6),
-    ];
+    let mut granted = vec![Statement::ArrivedOn(anyone(&door.name))];
+    let by_hand = |family| granted_to(door, family, grants(family, &door.name));
+    granted.extend(Family::BOTH.map(by_hand));
+    if door.engine.is_in_kernel() {
+        granted.extend(Family::BOTH.map(|family| engines::knocked_by(door, family)));
+    }
     let mut rules: Vec<Rule> = granted
         .into_iter()
         .map(|granted| admit(config, granted))
@@ -474,8 +554,8 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
     }
 }
 
-fn granted_to(door: &Door, family: Family) -> Statement {
-    let set = grants(family, &door.name);
+/// Whether as much of the source address as the door grants is in the set.
+pub(super) fn granted_to(door: &Door, family: Family, set: String) -> Statement {
     match prefix(door, family) {
         whole if whole == family.bits() => Statement::SourceIn(family, set),
         part => Statement::NetworkIn(family, part, set),

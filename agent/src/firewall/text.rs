@@ -4,19 +4,23 @@
 //! holds can be compared as text.
 
 use core::fmt::{self, Display, Formatter};
+use core::net::IpAddr;
 use core::ops::RangeInclusive;
+
+use postern_core::time::Duration;
 
 use super::network::Network;
 use super::ruleset::{
-    Chain, Content, Family, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
+    Chain, Content, Family, Key, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
 };
 
 /// The script that makes the table, ending in a newline.
 pub(super) fn render(table: &Table) -> String {
     let blocks: Vec<String> = table
-        .sets
+        .counters
         .iter()
-        .map(ToString::to_string)
+        .map(|name| format!("\tcounter {name} {{\n\t\tpackets 0 bytes 0\n\t}}\n"))
+        .chain(table.sets.iter().map(ToString::to_string))
         .chain(table.chains.iter().map(ToString::to_string))
         .collect();
     format!("table inet {TABLE} {{\n{}}}\n", blocks.join("\n"))
@@ -38,8 +42,10 @@ impl Display for Set {
         if let Some(size) = self.size {
             writeln!(f, "\t\tsize {size}")?;
         }
-        if self.content.is_timed() {
-            writeln!(f, "\t\tflags timeout")?;
+        match (self.content.is_dynamic(), self.content.is_timed()) {
+            (true, _) => writeln!(f, "\t\tflags dynamic,timeout")?,
+            (false, true) => writeln!(f, "\t\tflags timeout")?,
+            (false, false) => {}
         }
         if self.content.is_of_ranges() {
             writeln!(f, "\t\tflags interval")?;
@@ -59,7 +65,10 @@ impl Display for Set {
                     .map(|(ports, chain)| format!("{} : goto {chain}", port_text(ports)));
                 write_elements(f, ports, 5)?;
             }
-            Content::TimedInterfaces | Content::TimedSources(_) => {}
+            Content::TimedInterfaces
+            | Content::TimedSources(_)
+            | Content::DynamicSources(_)
+            | Content::DynamicPairs(_) => {}
         }
         writeln!(f, "\t}}")
     }
@@ -69,8 +78,10 @@ impl Content {
     const fn type_name(&self) -> &'static str {
         match self {
             Self::Interfaces(_) | Self::TimedInterfaces => "ifname",
-            Self::TimedSources(Family::V4) => "ipv4_addr",
-            Self::TimedSources(Family::V6) => "ipv6_addr",
+            Self::TimedSources(Family::V4) | Self::DynamicSources(Family::V4) => "ipv4_addr",
+            Self::TimedSources(Family::V6) | Self::DynamicSources(Family::V6) => "ipv6_addr",
+            Self::DynamicPairs(Family::V4) => "ipv4_addr . inet_service",
+            Self::DynamicPairs(Family::V6) => "ipv6_addr . inet_service",
             Self::Ports(_) => "inet_service",
             Self::PortChains(_) => "inet_service : verdict",
         }
@@ -141,14 +152,24 @@ impl Display for Statement {
             Self::ArrivedOn(set) => write!(f, "iifname @{set}"),
             Self::Arrived(interface) => write!(f, "iifname \"{interface}\""),
             Self::PortIn(protocol, set) => write!(f, "{} dport @{set}", protocol.name()),
-            Self::SourceIn(Family::V4, set) => write!(f, "ip saddr @{set}"),
-            Self::SourceIn(Family::V6, set) => write!(f, "ip6 saddr @{set}"),
-            Self::NetworkIn(Family::V4, prefix, set) => {
-                write!(f, "ip saddr & {} == @{set}", Network::mask4(*prefix))
+            Self::SourceIn(family, set) => write!(f, "{} @{set}", source(*family)),
+            Self::NetworkIn(family, prefix, set) => {
+                write!(f, "{} == @{set}", masked_source(*family, *prefix))
             }
-            Self::NetworkIn(Family::V6, prefix, set) => {
-                write!(f, "ip6 saddr & {} == @{set}", Network::mask6(*prefix))
+            Self::KeyIn(key, set) => write!(f, "{key} @{set}"),
+            Self::Change {
+                change,
+                set,
+                key,
+                lasting,
+            } => {
+                write!(f, "{} @{set} {{ {key}", change.name())?;
+                if let Some(lasting) = lasting {
+                    write!(f, " timeout {}", time(*lasting))?;
+                }
+                f.write_str(" }")
             }
+            Self::Count(counter) => write!(f, "counter name \"{counter}\""),
             Self::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
             Self::PortVerdict(protocol, map) => write!(f, "{} dport vmap @{map}", protocol.name()),
             Self::UdpFlow => f.write_str("meta l4proto udp ct status confirmed"),
@@ -165,12 +186,63 @@ impl Display for Statement {
     }
 }
 
+impl Display for Key {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Network(family, whole) if whole == family.bits() => f.write_str(source(family)),
+            Self::Network(family, prefix) => f.write_str(&masked_source(family, prefix)),
+            Self::Port(family, protocol) => {
+                write!(f, "{} . {} dport", source(family), protocol.name())
+            }
+            Self::SourcePort(family, protocol) => {
+                write!(f, "{} . {} sport", source(family), protocol.name())
+            }
+            Self::NextPort(family, port) => write!(f, "{} . {port}", source(family)),
+        }
+    }
+}
+
+const fn source(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip saddr",
+        Family::V6 => "ip6 saddr",
+    }
+}
+
+fn masked_source(family: Family, prefix: u8) -> String {
+    let mask: IpAddr = match family {
+        Family::V4 => Network::mask4(prefix).into(),
+        Family::V6 => Network::mask6(prefix).into(),
+    };
+    format!("{} & {mask}", source(family))
+}
+
+/// A time as nft writes it: all units that it has something of, `1h1m5s500ms`.
+fn time(time: Duration) -> String {
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+        (1, "ms"),
+    ];
+    let mut rest = time.as_millis();
+    let parts = units.into_iter().filter_map(|(unit, name)| {
+        let count = rest / unit;
+        rest %= unit;
+        (count > 0).then(|| format!("{count}{name}"))
+    });
+    parts.collect()
+}
+
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept => f.write_str("accept"),
             Self::Drop => f.write_str("drop"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Return => f.write_str("return"),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One table in place of another, as one datagram: what it asks for, in which order.
 
+use std::collections::BTreeMap;
+
+use super::expression::COUNTER;
 use super::lowering;
-use super::message::{Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
+use super::message::{Counted, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
 use super::renderer::Renderer;
@@ -26,13 +29,25 @@ pub(super) struct Batch {
     pub(super) objects: Vec<Object>,
 }
 
-/// What an older table is made of, if it can be taken apart: chains and sets, nothing else.
+/// What an older table is made of, if it can be taken apart: chains, sets and counters, nothing
+/// else.
 #[derive(Debug)]
 pub(super) struct Parts {
     /// Its chains, the one that packets enter among them.
     pub(super) chains: Vec<String>,
     /// Its sets and maps.
     pub(super) sets: Vec<String>,
+    /// Its counters.
+    pub(super) counters: Vec<String>,
+}
+
+/// What the older table had that the new one shall have again.
+#[derive(Debug, Default)]
+pub(super) struct Heritage {
+    /// Elements of sets.
+    pub(super) elements: Vec<Kept>,
+    /// Counters by their names.
+    pub(super) counters: BTreeMap<String, Counted>,
 }
 
 /// The transaction that puts this table in place of any older one, or what cannot be written.
@@ -42,7 +57,7 @@ pub(super) struct Parts {
 pub(super) fn replacement(
     renderer: &mut dyn Renderer,
     table: &Table,
-    kept: &[Kept],
+    heritage: &Heritage,
     sequence: u32,
     generation: Option<u32>,
     old: Option<&Parts>,
@@ -60,6 +75,11 @@ pub(super) fn replacement(
     for chain in &table.chains {
         writer.make(&New::Chain(chain), Object::Chain(chain.name.clone()))?;
     }
+    for name in &table.counters {
+        let counted = heritage.counters.get(name).copied().unwrap_or_default();
+        let object = Object::Counter(name.clone());
+        writer.make(&New::Counter(name, counted), object)?;
+    }
     for (id, set) in (1..).zip(&table.sets) {
         let object = Object::Set(set.name.clone());
         let set = lowering::new_set(set, id).ok_or_else(|| object.clone())?;
@@ -67,7 +87,7 @@ pub(super) fn replacement(
     }
     for (index, set) in table.sets.iter().enumerate() {
         writer.fill(set, lowering::elements(&set.content))?;
-        let kept = kept.iter().filter(|kept| kept.set == index);
+        let kept = heritage.elements.iter().filter(|kept| kept.set == index);
         writer.fill(set, kept.map(Kept::element))?;
     }
     // Where packets enter comes last: the kernel follows every way from there.
@@ -162,6 +182,9 @@ impl<'r> Writer<'r> {
         for set in &old.sets {
             self.delete(Gone::Set(set), Object::Set(set.clone()));
         }
+        for counter in &old.counters {
+            self.delete(Gone::Counter(counter), Object::Counter(counter.clone()));
+        }
         for chain in old.chains.iter().filter(|chain| *chain != INPUT) {
             self.delete(Gone::Chain(chain), Object::Chain(chain.clone()));
         }
@@ -220,6 +243,7 @@ impl Gone<'_> {
             Self::Table => libc::NFT_MSG_DELTABLE,
             Self::Chain(_) => libc::NFT_MSG_DELCHAIN,
             Self::Set(_) => libc::NFT_MSG_DELSET,
+            Self::Counter(_) => libc::NFT_MSG_DELOBJ,
             Self::Rules => libc::NFT_MSG_DELRULE,
         }
     }
@@ -234,6 +258,11 @@ impl Gone<'_> {
             Self::Set(set) => {
                 netlink::text(to, nfta::SET_TABLE, &[TABLE]);
                 netlink::text(to, nfta::SET_NAME, &[set]);
+            }
+            Self::Counter(counter) => {
+                netlink::text(to, nfta::OBJECT_TABLE, &[TABLE]);
+                netlink::text(to, nfta::OBJECT_NAME, &[counter]);
+                netlink::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
             }
             Self::Rules => netlink::text(to, nfta::RULE_TABLE, &[TABLE]),
         }

@@ -1,7 +1,7 @@
 //! One-time doors for tests.
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
+use postern_core::door::{AtEnd, Door, EngineName, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::time::Duration;
 
@@ -23,6 +23,7 @@ pub(crate) fn door(name: &str, method: Method) -> Door {
     Door {
         name: name.try_into().unwrap(),
         guards: [tcp(22)].into_iter().collect(),
+        engine: EngineName::Daemon,
         method,
         payload: None,
         window: Duration::from_secs(10),

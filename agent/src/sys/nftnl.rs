@@ -420,8 +420,8 @@ unsafe impl NlMsg for Elements {
 pub(crate) struct Counter(NonNull<c::nftnl_obj>);
 
 impl Counter {
-    /// A counter at zero.
-    pub(crate) fn new(table: &CStr, name: &CStr) -> Self {
+    /// A counter that has counted so much.
+    pub(crate) fn new(table: &CStr, name: &CStr, packets: u64, octets: u64) -> Self {
         // SAFETY: no argument.
         let counter = allocated(unsafe { c::nftnl_obj_alloc() });
         let object = counter.as_ptr();
@@ -432,8 +432,8 @@ impl Counter {
             c::nftnl_obj_set_u32(object, c::NFTNL_OBJ_FAMILY as u16, INET.into());
             c::nftnl_obj_set_str(object, c::NFTNL_OBJ_TABLE as u16, table.as_ptr());
             c::nftnl_obj_set_str(object, c::NFTNL_OBJ_NAME as u16, name.as_ptr());
-            c::nftnl_obj_set_u64(object, c::NFTNL_OBJ_CTR_PKTS as u16, 0);
-            c::nftnl_obj_set_u64(object, c::NFTNL_OBJ_CTR_BYTES as u16, 0);
+            c::nftnl_obj_set_u64(object, c::NFTNL_OBJ_CTR_PKTS as u16, packets);
+            c::nftnl_obj_set_u64(object, c::NFTNL_OBJ_CTR_BYTES as u16, octets);
         }
         Self(counter)
     }

@@ -105,6 +105,12 @@ pub enum Problem {
     NotOfMethod,
     /// An option in place of that which says where the method's knocks come from.
     OtherOption,
+    /// A one-time method with an engine inside the kernel.
+    MethodNeedsDaemon,
+    /// An option that engines inside the kernel do not have.
+    NeedsDaemon,
+    /// More knocks for the kernel to count than [`super::MAX_KERNEL_KNOCKS`].
+    TooManyKernelKnocks,
     /// More knocks than the one of a method that begins with `single`.
     NotSingle,
     /// One knock with a method that begins with `sequence`.
@@ -117,6 +123,8 @@ pub enum Problem {
     CloseIsCode,
     /// A payload for knocks that carry none.
     PayloadWithoutUdp,
+    /// A payload where knocks are lines of a log.
+    PayloadInLog,
     /// The closing sequence is the opening one, or one is the beginning of the other.
     SequencesClash,
     /// More knock ports than [`super::MAX_KNOCK_PORTS`].
@@ -145,10 +153,14 @@ pub enum Problem {
     NoCutoff,
     /// Scans on end open the door.
     Scannable,
+    /// Scans on end open the door, and there can be no cut-off.
+    ScannableInKernel,
     /// Two doors take their knocks from one file.
     FileShared,
     /// A folder that a reboot empties.
     Volatile,
+    /// A log that does not say who wrote a line.
+    Forgeable,
 }
 
 impl Problem {
@@ -167,8 +179,10 @@ impl Problem {
             | Self::WidePrefix
             | Self::NoCutoff
             | Self::Scannable
+            | Self::ScannableInKernel
             | Self::FileShared
-            | Self::Volatile => Severity::Warning,
+            | Self::Volatile
+            | Self::Forgeable => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -228,6 +242,15 @@ impl Problem {
             Self::OtherOption => {
                 "{option} belongs to method {methods}, expected {word} with method {value}"
             }
+            Self::MethodNeedsDaemon => {
+                "{option} {value} needs engine daemon, \
+                 expected one that begins with single or sequence with engine {word}"
+            }
+            Self::NeedsDaemon => "{option} needs engine daemon, expected none with engine {word}",
+            Self::TooManyKernelKnocks => {
+                "too many knocks in all doors of engines chain and track together, \
+                 expected at most {number}"
+            }
             Self::NotSingle => {
                 "more than one port to {option}, expected one, or a method that begins with sequence"
             }
@@ -248,6 +271,9 @@ impl Problem {
             }
             Self::PayloadWithoutUdp => {
                 "no knock is UDP, expected at least one, or no {option}: a TCP SYN carries nothing"
+            }
+            Self::PayloadInLog => {
+                "source log does not see what a packet carries, expected no {option}"
             }
             Self::SequencesClash => {
                 "one of open and close begins with all of the other, \
@@ -285,12 +311,20 @@ impl Problem {
                 "port scans on end can open it by chance, \
                  expected option cutoff, such as 5 per 10m"
             }
+            Self::ScannableInKernel => {
+                "port scans on end can open it by chance, \
+                 expected three ports to open, or engine daemon and option cutoff"
+            }
             Self::FileShared => {
                 "{option} {value} is that of door {other} too, \
                  expected a file for each door: what one has used may open the other"
             }
             Self::Volatile => {
                 "a reboot empties the folder of {option} {value}, expected one that lasts"
+            }
+            Self::Forgeable => {
+                "{option} {value} cannot tell the kernel's lines from those that users forge, \
+                 expected /dev/kmsg"
             }
         }
     }

@@ -4,10 +4,10 @@ use heapless::{String, Vec};
 
 use super::methods::MethodName;
 use super::options::Setter;
-use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section};
+use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
-    AtEnd, Cutoff, Door, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
+    AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
 };
 use crate::knock::{Port, Protocol};
 use crate::method;
@@ -19,6 +19,10 @@ pub(super) struct Draft<'c> {
     pub(super) global: &'c mut Global,
     pub(super) address: &'c mut String<MAX_ADDRESS>,
     pub(super) doors: &'c mut Vec<Door, MAX_DOORS>,
+    /// Where knocks are seen, also where the file says so further down.
+    pub(super) source: Source,
+    /// What serves doors that do not say.
+    pub(super) engine: EngineName,
     pub(super) door: DoorDraft,
 }
 
@@ -26,6 +30,7 @@ pub(super) struct Draft<'c> {
 pub(super) struct DoorDraft {
     pub(super) name: Name,
     pub(super) guards: Vec<Port, MAX_GUARDS>,
+    pub(super) engine: EngineName,
     /// `None` if it is missing or unknown.
     pub(super) method: Option<MethodName>,
     pub(super) open: Sequence,
@@ -74,6 +79,8 @@ impl<'c> Draft<'c> {
             global,
             address,
             doors,
+            source: Source::Nflog,
+            engine: EngineName::Daemon,
             door: DoorDraft::new(Name::new()),
         };
         draft.set_defaults(section);
@@ -82,7 +89,10 @@ impl<'c> Draft<'c> {
 
     /// Begins another door, all of it at its defaults.
     pub(super) fn begin(&mut self, name: Name) {
-        self.door = DoorDraft::new(name);
+        self.door = DoorDraft {
+            engine: self.engine,
+            ..DoorDraft::new(name)
+        };
         self.set_defaults(Section::Door);
     }
 
@@ -161,6 +171,7 @@ impl DoorDraft {
         Self {
             name,
             guards: Vec::new(),
+            engine: EngineName::Daemon,
             method: None,
             open: Sequence::new(),
             close: Sequence::new(),
@@ -194,6 +205,7 @@ impl DoorDraft {
         Door {
             name: self.name.clone(),
             guards: self.guards.clone(),
+            engine: self.engine,
             method: self.method(),
             payload: self.payload.clone(),
             window: self.window,

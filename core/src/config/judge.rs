@@ -1,7 +1,7 @@
 //! What only a whole door shows: each check looks at one thing that options have in common.
 
-use super::Problem;
 use super::draft::Draft;
+use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
 use crate::knock::Protocol;
@@ -14,6 +14,7 @@ pub(super) struct Finding {
     pub(super) option: &'static str,
     pub(super) problem: Problem,
     pub(super) number: u32,
+    pub(super) value: &'static str,
     pub(super) other: Name,
 }
 
@@ -22,6 +23,7 @@ pub(super) type Check = fn(&Draft<'_>, &Door) -> Option<Finding>;
 
 /// What makes a door impossible.
 pub(super) const ERRORS: &[Check] = &[
+    needs_daemon,
     |draft, _| too_many_for_single(draft, "open", &draft.door.open),
     |draft, _| too_many_for_single(draft, "close", &draft.door.close),
     too_few_for_a_sequence,
@@ -30,6 +32,7 @@ pub(super) const ERRORS: &[Check] = &[
     code_is_guard,
     close_is_code,
     payload_without_udp,
+    payload_in_a_log,
 ];
 
 /// What makes a door weak. A client cannot help it.
@@ -52,8 +55,17 @@ fn numbered(option: &'static str, problem: Problem, number: u32) -> Finding {
         option,
         problem,
         number,
+        value: "",
         other: Name::new(),
     }
+}
+
+fn needs_daemon(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let impossible = door.engine.is_in_kernel() && door.method.is_one_time();
+    impossible.then(|| Finding {
+        value: door.method.name(),
+        ..at("method", Problem::MethodNeedsDaemon)
+    })
 }
 
 fn too_many_for_single(
@@ -121,6 +133,11 @@ fn payload_without_udp(_: &Draft<'_>, door: &Door) -> Option<Finding> {
     without.then(|| at("payload", Problem::PayloadWithoutUdp))
 }
 
+fn payload_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let in_a_log = draft.source == Source::Log && door.payload.is_some();
+    in_a_log.then(|| at("payload", Problem::PayloadInLog))
+}
+
 fn knocks_by_udp(door: &Door) -> bool {
     method::watched(door).any(|(protocol, _)| protocol == Protocol::Udp)
 }
@@ -159,7 +176,11 @@ fn scannable(_: &Draft<'_>, door: &Door) -> Option<Finding> {
         Method::List { .. } => true,
         Method::Clock { .. } | Method::Seed { .. } => false,
     };
-    (short && door.cutoff.is_none()).then(|| at("method", Problem::Scannable))
+    let problem = match door.engine.is_in_kernel() {
+        true => Problem::ScannableInKernel,
+        false => Problem::Scannable,
+    };
+    (short && door.cutoff.is_none()).then(|| at("method", problem))
 }
 
 fn short_grant(_: &Draft<'_>, door: &Door) -> Option<Finding> {

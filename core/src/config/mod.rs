@@ -29,6 +29,9 @@ pub use write::write;
 
 /// The most interfaces a configuration can name.
 pub const MAX_INTERFACES: usize = 16;
+/// The most knocks, in all doors together, of which the kernel keeps count: `chain` has two sets
+/// for nearly each of them.
+pub const MAX_KERNEL_KNOCKS: usize = 512;
 /// The longest interface name: the kernel's IFNAMSIZ less its terminator.
 pub const MAX_INTERFACE_NAME: usize = 15;
 /// Where the control socket lies unless the configuration says otherwise.
@@ -78,6 +81,8 @@ pub struct Global {
     pub mark: u32,
     /// The NFLOG group, not 0.
     pub nflog_group: u16,
+    /// Where source `log` reads.
+    pub log_from: LogFrom,
     /// Where the agent's control socket lies: an absolute path.
     pub control: String<MAX_PATH>,
     /// The folder of what one-time methods remember: an absolute path.
@@ -117,6 +122,7 @@ impl Global {
         promiscuous: false,
         mark: 0,
         nflog_group: 0,
+        log_from: LogFrom::Kernel,
         control: String::new(),
         state_dir: String::new(),
         fallback: Fallback::Auto,
@@ -134,6 +140,17 @@ pub enum Source {
     Sockets,
     /// Lines that nftables' `log` writes into the kernel's log.
     Log,
+}
+
+/// Where the kernel's log is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFrom {
+    /// `/dev/kmsg`: record by record, and each says whether it is the kernel's.
+    Kernel,
+    /// The file of a log daemon: an absolute path.
+    File(String<MAX_PATH>),
+    /// Standard input.
+    Input,
 }
 
 /// The rules that keep a door shut.

@@ -5,12 +5,14 @@ use heapless::{String, Vec};
 use super::draft::{Draft, Fault};
 use super::methods::{MethodName, Methods};
 use super::values::{
-    choice, cutoff, is_volatile, mark, number, path, payload, period, port, small_number, time,
-    time_within,
+    choice, cutoff, is_special, is_volatile, mark, number, path, payload, period, port,
+    small_number, time, time_within,
 };
-use super::{DEFAULT_CONTROL, Fallback, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use super::{
+    DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, Problem, Source,
+};
 use crate::code::{Algorithm, Digits};
-use crate::door::{AtEnd, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
+use crate::door::{AtEnd, EngineName, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
 use crate::knock::Protocol::{Tcp, Udp};
 use crate::time::Duration;
 
@@ -68,6 +70,11 @@ impl OptionSpec {
         }
     }
 
+    /// Whether it asks for what only engine `daemon` can do.
+    pub fn needs_daemon(&self) -> bool {
+        self.section == Section::Door && matches!(self.name, "payload" | "jitter" | "cutoff")
+    }
+
     /// Reads the value, where there is one.
     pub(super) const fn one(&self) -> Option<Setter> {
         match self.kind {
@@ -106,6 +113,7 @@ pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
 const LONGEST_JITTER: Duration = Duration::from_secs(10);
 const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
+const ENGINES: &str = "daemon, chain or track";
 const PATH: &str = "an absolute path of at most 107 bytes";
 
 /// Every option of every section.
@@ -116,12 +124,24 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog or packet",
+        expected: "nflog, packet or log",
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
                   group, packet sees them before any rule does, and what the router forwards \
-                  too",
+                  too, log is a rule that has the kernel's log tell of them, a few a second",
         secret: false,
         kind: Kind::One(source),
+    },
+    OptionSpec {
+        name: "engine",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("daemon"),
+        unit: "word",
+        expected: ENGINES,
+        meaning: "what serves doors that have no engine of their own",
+        secret: false,
+        // The reader looked for it before, because doors can stand before it.
+        kind: Kind::One(|_, text| engine(text).map(drop)),
     },
     OptionSpec {
         name: "guard",
@@ -196,6 +216,22 @@ pub const OPTIONS: &[OptionSpec] = &[
             draft.global.nflog_group = number(text, 1..=u16::MAX)?;
             Ok(())
         }),
+    },
+    OptionSpec {
+        name: "log_from",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default(KERNEL_LOG),
+        unit: "path or word",
+        expected: "/dev/kmsg, stdin, or another absolute path of at most 107 bytes, not below \
+                   /dev, /proc or /sys",
+        meaning: "where source log reads: /dev/kmsg is the kernel itself, whose lines nobody \
+                  can forge; stdin is standard input, such as logread -f; another path is the \
+                  file of a log daemon, which may be rotated. Whoever can have a log daemon \
+                  write a line with the kernel's name, and most let everybody, can forge \
+                  knocks there",
+        secret: false,
+        kind: Kind::One(log_from),
     },
     OptionSpec {
         name: "control",
@@ -283,6 +319,23 @@ pub const OPTIONS: &[OptionSpec] = &[
             clear: |draft| draft.door.guards.clear(),
             limit: MAX_GUARDS,
         },
+    },
+    OptionSpec {
+        name: "engine",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "word",
+        expected: ENGINES,
+        meaning: "who keeps count of knocks: daemon is the agent; chain and track are nftables \
+                  itself, which needs no agent, and serve the methods that begin with single \
+                  or sequence: chain by a set for each knock, track by a set of the ports \
+                  that are expected next",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.engine = engine(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "method",
@@ -631,13 +684,35 @@ pub(super) fn knocks_from(method: MethodName) -> Option<&'static OptionSpec> {
 }
 
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.global.source = match text {
-        "nflog" => Source::Nflog,
-        "packet" => Source::Packet,
-        "sockets" | "log" => return Err(Problem::NotYet.into()),
-        _ => return Err(Problem::UnknownWord.into()),
-    };
+    draft.global.source = known_source(text)?;
     Ok(())
+}
+
+pub(super) fn known_source(text: &str) -> Result<Source, Problem> {
+    match text {
+        "nflog" => Ok(Source::Nflog),
+        "packet" => Ok(Source::Packet),
+        "log" => Ok(Source::Log),
+        "sockets" => Err(Problem::NotYet),
+        _ => Err(Problem::UnknownWord),
+    }
+}
+
+/// The device of the kernel's log.
+const KERNEL_LOG: &str = "/dev/kmsg";
+
+fn log_from(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.global.log_from = match text {
+        KERNEL_LOG => LogFrom::Kernel,
+        "stdin" => LogFrom::Input,
+        _ if is_special(text) => return Err(Problem::BadValue.into()),
+        _ => LogFrom::File(path(text)?),
+    };
+    let forgeable = draft.source == Source::Log && draft.global.log_from != LogFrom::Kernel;
+    match forgeable {
+        true => Err(Problem::Forgeable.into()),
+        false => Ok(()),
+    }
 }
 
 /// The kernel refuses `/`, `:`, white space, `.` and `..` (`dev_valid_name` in
@@ -655,6 +730,10 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
         return Err(Problem::InterfaceTwice.into());
     }
     push(&mut draft.global.interfaces, name)
+}
+
+fn engine(text: &str) -> Result<EngineName, Fault> {
+    EngineName::parse(text).ok_or(Problem::UnknownWord.into())
 }
 
 fn state_dir(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

@@ -6,11 +6,12 @@ use super::diagnostic::Details;
 use super::draft::Draft;
 use super::judge::{self, Check};
 use super::methods::Methods;
-use super::options::{Kind, OptionSpec, Setter, find, knocks_from};
+use super::options::{Kind, OptionSpec, Setter, find, knocks_from, known_source};
 use super::{
-    Diagnostic, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem, Section, Severity,
+    Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem,
+    Section, Severity,
 };
-use crate::door::{Door, MAX_DOORS, MAX_NAME, Name};
+use crate::door::{Door, EngineName, MAX_DOORS, MAX_NAME, Name};
 use crate::method;
 use crate::uci::{
     self, Cursor, Keyword, MAX_FILE, MAX_WORD, Position, Statement, Statements, SyntaxError, Word,
@@ -20,7 +21,10 @@ type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 
 /// Reads `text`, whose global section is of this type, into an empty draft; whether there
 /// was no error.
-pub(super) fn read(text: &[u8], global: Section, draft: Draft<'_>, report: Report<'_>) -> bool {
+pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: Report<'_>) -> bool {
+    draft.source =
+        foretold(text, global, "source", |text| known_source(text).ok()).unwrap_or(draft.source);
+    draft.engine = foretold(text, global, "engine", EngineName::parse).unwrap_or(draft.engine);
     let reader = Reader {
         file: Statements::new(text),
         draft,
@@ -31,12 +35,33 @@ pub(super) fn read(text: &[u8], global: Section, draft: Draft<'_>, report: Repor
         given: [None; OPTIONS.len()],
         sections: Vec::new(),
         knock_ports: 0,
+        kernel_knocks: 0,
         any_door: false,
         lost: Found::default(),
         failed: Found::default(),
         report,
     };
     reader.read()
+}
+
+/// A global option, which doors depend on that can stand before it.
+fn foretold<T>(
+    text: &[u8],
+    global: Section,
+    option: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let (mut within, mut found) = (false, None);
+    for statement in Statements::new(text) {
+        match statement {
+            Ok(Statement::Config { section, .. }) => within = section.text == global.name(),
+            Ok(Statement::Option { name, value }) if within && name.text == option => {
+                found = read(&value.text).or(found);
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 struct Reader<'t, 'c, 'r> {
@@ -53,6 +78,7 @@ struct Reader<'t, 'c, 'r> {
     /// Where each named section was first opened.
     sections: Vec<Cursor, MAX_SECTIONS>,
     knock_ports: usize,
+    kernel_knocks: usize,
     any_door: bool,
     /// Whether a statement could not be read.
     lost: Found,
@@ -313,6 +339,7 @@ impl Reader<'_, '_, '_> {
                 self.judge(judge::WARNINGS, &door);
             }
             self.count_knock_ports(&door);
+            self.count_kernel_knocks(&door);
             // `open_door` made sure that there is room.
             _ = self.draft.doors.push(door);
         }
@@ -340,7 +367,10 @@ impl Reader<'_, '_, '_> {
             }
             let given = self.given.get(index).copied().flatten();
             match given {
-                Some(given) => self.check_method(spec, given),
+                Some(given) => {
+                    self.check_method(spec, given);
+                    self.check_engine(spec, given);
+                }
                 None if !self.lost.in_section && self.requires(spec) => {
                     self.tell_of(spec, position, Problem::Missing);
                 }
@@ -379,6 +409,19 @@ impl Reader<'_, '_, '_> {
         self.tell(position, problem, details);
     }
 
+    /// Refuses an option that the door's engine does not have.
+    fn check_engine(&mut self, spec: &'static OptionSpec, position: Position) {
+        let engine = self.draft.door.engine;
+        if engine.is_in_kernel() && spec.needs_daemon() {
+            let details = Details {
+                spec: Some(spec),
+                word: engine.name(),
+                ..Details::default()
+            };
+            self.tell(position, Problem::NeedsDaemon, details);
+        }
+    }
+
     /// Looks at a door that is right so far as a whole.
     fn judge(&mut self, checks: &[Check], door: &Door) {
         for check in checks {
@@ -389,6 +432,8 @@ impl Reader<'_, '_, '_> {
                 spec: find(Section::Door, finding.option).map(|(_, spec)| spec),
                 other: &finding.other,
                 number: finding.number,
+                value: finding.value,
+                word: door.engine.name(),
                 ..Details::default()
             };
             self.tell(self.given_at(finding.option), finding.problem, details);
@@ -408,6 +453,19 @@ impl Reader<'_, '_, '_> {
         if self.knock_ports > MAX_KNOCK_PORTS {
             let position = self.given_at("open");
             self.tell(position, Problem::TooManyKnockPorts, limit(MAX_KNOCK_PORTS));
+        }
+    }
+
+    /// Counts the knocks that the kernel has to count.
+    fn count_kernel_knocks(&mut self, door: &Door) {
+        if !door.engine.is_in_kernel() || self.kernel_knocks > MAX_KERNEL_KNOCKS {
+            return;
+        }
+        self.kernel_knocks += method::watched(door).count();
+        if self.kernel_knocks > MAX_KERNEL_KNOCKS {
+            let position = self.given_at("open");
+            let details = limit(MAX_KERNEL_KNOCKS);
+            self.tell(position, Problem::TooManyKernelKnocks, details);
         }
     }
 

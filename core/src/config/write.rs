@@ -6,7 +6,7 @@ use ufmt::{uWrite, uwrite};
 use super::options::find;
 use super::{Presence, Section};
 use crate::code::Code;
-use crate::door::{AtEnd, Door, Method, Order};
+use crate::door::{AtEnd, Door, EngineName, Method, Order};
 use crate::knock::{Port, Protocol};
 use crate::payload::{MAX_BYTES, Payload};
 use crate::time::Duration;
@@ -36,6 +36,9 @@ where
     let mut section = Writer { out };
     uwrite!(section.out, "config door '{}'\n", door.name.as_str())?;
     section.ports("guard", &door.guards)?;
+    if door.engine != EngineName::Daemon {
+        section.option("engine", door.engine.name())?;
+    }
     section.option("method", door.method.name())?;
     section.method(&door.method)?;
     if let Some(payload) = &door.payload {
@@ -43,7 +46,9 @@ where
     }
     section.time("window", door.window)?;
     if !door.method.is_one_time() {
-        section.time("jitter", door.jitter)?;
+        if door.engine == EngineName::Daemon {
+            section.time("jitter", door.jitter)?;
+        }
         section.number("decoys", door.decoys.into())?;
     }
     section.time("grant", door.grant)?;

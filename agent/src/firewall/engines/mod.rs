@@ -1,0 +1,335 @@
+//! Doors whose attempts nftables itself keeps count of: engines `chain` and `track`.
+//!
+//! The map of ports sends a knock to a chain of its port. That shows it to every line of knocks
+//! of every such door there: to the line's step if the port is one of its own, and else to the
+//! chain that ends its attempts. A line's last step goes on to what it is for. Both engines are
+//! this; they differ in how they mark how far a source has come, which [`Marks`] is about.
+
+mod chain;
+mod line;
+mod progress;
+mod spots;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use postern_core::config::Config;
+use postern_core::door::{Door, EngineName, Method};
+use postern_core::method::Effect;
+use postern_core::time::Duration;
+
+use super::channel::timeout;
+use super::expression::DynamicChange;
+use super::ruleset::{
+    Chain, Content, Family, Key, Rule, Set, Statement, Verdict, granted_to, grants,
+    grants_identity, prefix,
+};
+use line::{Line, lines};
+pub use progress::{Attempt, Counts};
+pub(super) use spots::{Spot, decoy_chain, spots};
+
+/// The most attempts under way that a line keeps count of, for each address family.
+const MAX_ATTEMPTS: u32 = 1024;
+/// The most finished attempts whose repetition is known, for each address family.
+const MAX_REPEATED: u32 = 1024;
+/// How long a knock that switched a door is known by its source port, from its last repetition on.
+/// TCP repeats an unanswered SYN after at most 32 s (tcp(7), `tcp_syn_retries`).
+const REPEATED: Duration = Duration::from_secs(60);
+
+/// What is counted at a door, by named counters that anyone can list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Knocks at its ports.
+    Seen,
+    /// Knocks that were the one expected, or repeated one of an attempt under way.
+    Matched,
+    /// Finished attempts that opened it.
+    Opened,
+    /// Finished attempts that closed it.
+    Closed,
+    /// Attempts that ended with a knock that was not expected, or a hit at a decoy.
+    Refused,
+    /// Knocks that found a set full.
+    NoRoom,
+}
+
+impl Count {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Seen,
+        Self::Matched,
+        Self::Opened,
+        Self::Closed,
+        Self::Refused,
+        Self::NoRoom,
+    ];
+
+    /// What the names of its counters begin with.
+    pub(super) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Seen => "seen_",
+            Self::Matched => "matched_",
+            Self::Opened => "opened_",
+            Self::Closed => "closed_",
+            Self::Refused => "refused_",
+            Self::NoRoom => "noroom_",
+        }
+    }
+
+    fn name(self, door: &Door) -> String {
+        [self.prefix(), &door.name].concat()
+    }
+
+    fn statement(self, door: &Door) -> Statement {
+        Statement::Count(self.name(door))
+    }
+}
+
+/// How a line's sets say how far a source has come.
+///
+/// A knock is one that was made when it is among the marks, and the attempt is under way. That
+/// ends a window after the first knock: no mark matters then. The first knock of the next
+/// attempt takes away what is left of them.
+trait Marks {
+    /// The sets.
+    fn sets(&self, line: &Line<'_>) -> Vec<Set>;
+    /// The set of sources with an attempt under way, whose elements last for the whole window.
+    fn under_way(&self, line: &Line<'_>, family: Family) -> String;
+    /// What takes away all marks but that of the first knock.
+    fn forget(&self, line: &Line<'_>, family: Family) -> Vec<Statement>;
+    /// What marks that the first knock was made.
+    fn begin(&self, line: &Line<'_>, family: Family) -> Vec<Statement>;
+    /// That all knocks before this one, which is not the first, were made.
+    fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement>;
+    /// What marks that this one was made too; it is neither the first nor the last.
+    fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement>;
+    /// The set that says that so many knocks were made, two or more but not all; and the port
+    /// that follows the source in its elements.
+    fn mark(&self, line: &Line<'_>, made: usize, family: Family) -> (String, Option<u16>);
+}
+
+fn marks(door: &Door) -> &'static dyn Marks {
+    match door.engine {
+        EngineName::Track => &track::Track,
+        EngineName::Chain | EngineName::Daemon => &chain::Chain,
+    }
+}
+
+/// Whether there is a door that the agent serves.
+pub fn needs_agent(config: &Config) -> bool {
+    config.doors.iter().any(|door| !door.engine.is_in_kernel())
+}
+
+/// The names of the counters of a door; none of the agent's doors has any.
+pub(super) fn counters(door: &Door) -> impl Iterator<Item = String> {
+    let counted = door.engine.is_in_kernel().then_some(Count::ALL);
+    let all = counted.into_iter().flatten();
+    all.map(|count| count.name(door))
+}
+
+/// What the name of a door's set of sources begins with that its knocks let in.
+///
+/// They are in a set of their own because a rule cannot prolong a grant without shortening one
+/// that was made by hand for longer.
+pub(super) const fn knocked_prefix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "knocked4_",
+        Family::V6 => "knocked6_",
+    }
+}
+
+/// Whether this is a set of sources that the door's knocks let in.
+pub(super) fn is_knocked(set: &str, door: &str) -> bool {
+    let mut prefixes = Family::BOTH.map(knocked_prefix).into_iter();
+    prefixes.any(|prefix| set.strip_prefix(prefix) == Some(door))
+}
+
+fn knocked(door: &Door, family: Family) -> String {
+    [knocked_prefix(family), &door.name].concat()
+}
+
+/// The sets of sources that the door's knocks let in.
+pub(super) fn knocked_sets(door: &Door, size: u32) -> Vec<Set> {
+    let families = door.engine.is_in_kernel().then_some(Family::BOTH);
+    let set = |family| Set {
+        name: knocked(door, family),
+        content: Content::DynamicSources(family),
+        size: Some(size),
+        comment: Some(grants_identity(door, family)),
+    };
+    families.into_iter().flatten().map(set).collect()
+}
+
+/// Whether the door's knocks let the source in.
+pub(super) fn knocked_by(door: &Door, family: Family) -> Statement {
+    granted_to(door, family, knocked(door, family))
+}
+
+/// The sets that keep count.
+pub(super) fn sets(door: &Door) -> Vec<Set> {
+    if !door.engine.is_in_kernel() {
+        return Vec::new();
+    }
+    let counting = lines(door).filter(Line::counts);
+    let mut sets: Vec<Set> = counting.flat_map(|line| line.sets()).collect();
+    if toggles(door) {
+        sets.extend(Family::BOTH.map(|family| Set {
+            name: repeated(door, family),
+            content: Content::DynamicPairs(family),
+            size: Some(MAX_REPEATED),
+            comment: None,
+        }));
+    }
+    sets
+}
+
+/// The chains of a door: each of its lines, and what they are for.
+pub(super) fn chains(door: &Door) -> Vec<Chain> {
+    if !door.engine.is_in_kernel() {
+        return Vec::new();
+    }
+    let mut chains: Vec<Chain> = lines(door).flat_map(|line| line.chains()).collect();
+    for line in lines(door) {
+        match line.effect {
+            Effect::Open => chains.push(opened(door, &line)),
+            Effect::Close => chains.push(closed(door, &line)),
+            Effect::Toggle => chains.extend([
+                toggled(door, &line),
+                switched(door),
+                opened(door, &line),
+                closed(door, &line),
+            ]),
+        }
+    }
+    chains
+}
+
+fn toggles(door: &Door) -> bool {
+    matches!(door.method, Method::Same { .. })
+}
+
+/// The chain that does what a finished attempt is for.
+fn finish(door: &Door, effect: Effect) -> String {
+    let prefix = match effect {
+        Effect::Open => "opened_",
+        Effect::Close => "closed_",
+        Effect::Toggle => "toggled_",
+    };
+    [prefix, &door.name].concat()
+}
+
+fn switch(door: &Door) -> String {
+    ["switched_", &door.name].concat()
+}
+
+/// The set of sources and source ports of knocks that switched the door.
+fn repeated(door: &Door, family: Family) -> String {
+    let prefix = match family {
+        Family::V4 => "repeated4_",
+        Family::V6 => "repeated6_",
+    };
+    [prefix, &door.name].concat()
+}
+
+/// Lets the source in, from now on for as long as the door's grants last.
+fn opened(door: &Door, line: &Line<'_>) -> Chain {
+    let mut rules = on_both(|family| {
+        let key = Key::Network(family, prefix(door, family));
+        let mut rule = vec![put(
+            DynamicChange::Update,
+            knocked(door, family),
+            key,
+            door.grant,
+        )];
+        rule.extend(line.end(family));
+        rule.extend([Count::Matched, Count::Opened].map(|count| count.statement(door)));
+        with(rule, Verdict::Return)
+    });
+    rules.push(vec![Count::NoRoom.statement(door)]);
+    chain(finish(door, Effect::Open), rules)
+}
+
+/// Takes back what the source was granted, by its knocks or by hand.
+fn closed(door: &Door, line: &Line<'_>) -> Chain {
+    let rules = on_both(|family| {
+        let key = Key::Network(family, prefix(door, family));
+        let sets = [knocked(door, family), grants(family, &door.name)];
+        let mut rule: Rule = sets.map(|set| take(set, key)).into();
+        rule.extend(line.end(family));
+        rule.extend([Count::Matched, Count::Closed].map(|count| count.statement(door)));
+        with(rule, Verdict::Return)
+    });
+    chain(finish(door, Effect::Close), rules)
+}
+
+/// Passes over a last knock that TCP or the network sent again: what it switched must not be
+/// switched back by that.
+fn toggled(door: &Door, line: &Line<'_>) -> Chain {
+    let key = |family| Key::SourcePort(family, line.last_protocol());
+    let put = |change, family| put(change, repeated(door, family), key(family), REPEATED);
+    let mut rules = on_both(|family| {
+        let mut rule = vec![
+            Statement::KeyIn(key(family), repeated(door, family)),
+            put(DynamicChange::Update, family),
+        ];
+        rule.extend(line.end(family));
+        with(rule, Verdict::Return)
+    });
+    rules.extend(on_both(|family| {
+        let add = put(DynamicChange::Add, family);
+        with(vec![add], Verdict::Goto(switch(door)))
+    }));
+    rules.push(vec![Count::NoRoom.statement(door)]);
+    chain(finish(door, Effect::Toggle), rules)
+}
+
+/// Closes what is open, and opens what is closed.
+fn switched(door: &Door) -> Chain {
+    let close = || Verdict::Goto(finish(door, Effect::Close));
+    let mut rules = on_both(|family| with(vec![knocked_by(door, family)], close()));
+    rules.extend(on_both(|family| {
+        let granted = granted_to(door, family, grants(family, &door.name));
+        with(vec![granted], close())
+    }));
+    let open = Verdict::Goto(finish(door, Effect::Open));
+    rules.push(vec![Statement::Verdict(open)]);
+    chain(switch(door), rules)
+}
+
+fn chain(name: String, rules: Vec<Rule>) -> Chain {
+    Chain {
+        name,
+        hooked: false,
+        rules,
+    }
+}
+
+fn on_both(rule: impl FnMut(Family) -> Rule) -> Vec<Rule> {
+    Family::BOTH.map(rule).into()
+}
+
+fn with(mut rule: Rule, verdict: Verdict) -> Rule {
+    rule.push(Statement::Verdict(verdict));
+    rule
+}
+
+/// Puts a key into a set, for so long.
+fn put(change: DynamicChange, set: String, key: Key, lasting: Duration) -> Statement {
+    // The kernel takes what is shorter than one of its ticks for no time at all.
+    let lasting = Some(Duration::from_millis(timeout(lasting)));
+    Statement::Change {
+        change,
+        set,
+        key,
+        lasting,
+    }
+}
+
+/// Takes a key out of a set, if it is there.
+fn take(set: String, key: Key) -> Statement {
+    Statement::Change {
+        change: DynamicChange::Delete,
+        set,
+        key,
+        lasting: None,
+    }
+}

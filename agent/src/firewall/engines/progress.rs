@@ -1,0 +1,136 @@
+//! What is read back: how far sources have come, and what was counted.
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_core::door::Door;
+use postern_core::knock::Port;
+use postern_core::method::Effect;
+use postern_core::time::Duration;
+
+use super::{Count, Line, lines, marks};
+use crate::firewall::channel::Channel;
+use crate::firewall::reading::KernelElement;
+use crate::firewall::refusal::refused;
+use crate::firewall::ruleset::Family;
+use crate::firewall::{Firewall, Refusal, unread};
+
+/// A source on its way to open or to close a door of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Who knocks.
+    pub source: IpAddr,
+    /// What a finished attempt does.
+    pub effect: Effect,
+    /// Knocks made so far.
+    pub accepted: usize,
+    /// Knocks needed.
+    pub needed: usize,
+    /// The knock that is expected.
+    pub next: Port,
+    /// Time left for the rest.
+    pub remaining: Duration,
+}
+
+/// What was counted at a door of the kernel since it was installed first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Knocks at its ports.
+    pub seen: u64,
+    /// Knocks that were expected, and repeated ones.
+    pub matched: u64,
+    /// Finished attempts that opened it.
+    pub opened: u64,
+    /// Finished attempts that closed it.
+    pub closed: u64,
+    /// Attempts that ended with a knock that was not expected, or a hit at a decoy.
+    pub refused: u64,
+    /// Knocks that found a set full.
+    pub no_room: u64,
+}
+
+impl Counts {
+    const fn of(&mut self, count: Count) -> &mut u64 {
+        match count {
+            Count::Seen => &mut self.seen,
+            Count::Matched => &mut self.matched,
+            Count::Opened => &mut self.opened,
+            Count::Closed => &mut self.closed,
+            Count::Refused => &mut self.refused,
+            Count::NoRoom => &mut self.no_room,
+        }
+    }
+}
+
+impl Firewall {
+    /// What was counted at the doors of the installed table that the kernel serves, by their
+    /// names. Empty where it serves none.
+    pub fn counts(&mut self) -> Result<BTreeMap<String, Counts>, Refusal> {
+        let mut doors: BTreeMap<String, Counts> = BTreeMap::new();
+        for counter in self.channel.counters().map_err(unread)? {
+            let of_door = |count: Count| Some((count, counter.name.strip_prefix(count.prefix())?));
+            if let Some((count, door)) = Count::ALL.into_iter().find_map(of_door) {
+                *doors.entry(door.to_owned()).or_default().of(count) = counter.counted.packets;
+            }
+        }
+        Ok(doors)
+    }
+
+    /// The attempts under way at a door of the kernel; none, if the installed table has no such
+    /// door, or this door is the agent's.
+    pub fn attempts(&mut self, door: &Door) -> Result<Vec<Attempt>, Refusal> {
+        let mut attempts = Vec::new();
+        let in_kernel = door.engine.is_in_kernel().then(|| lines(door));
+        for line in in_kernel.into_iter().flatten().filter(Line::counts) {
+            for family in Family::BOTH {
+                attempts.extend(attempts_at(&mut self.channel, &line, family)?);
+            }
+        }
+        Ok(attempts)
+    }
+}
+
+fn attempts_at(
+    channel: &mut Channel,
+    line: &Line<'_>,
+    family: Family,
+) -> Result<Vec<Attempt>, Refusal> {
+    let under_way = elements(channel, &marks(line.door).under_way(line, family))?;
+    let mut later = Vec::new();
+    for made in 2..line.steps.len() {
+        let (set, port) = marks(line.door).mark(line, made, family);
+        let keys: BTreeSet<Vec<u8>> = (elements(channel, &set)?.into_iter())
+            .map(|element| element.key)
+            .collect();
+        later.push((keys, port));
+    }
+    let attempts = under_way.into_iter().filter_map(|element| {
+        let marked = |(keys, port): &&(BTreeSet<Vec<u8>>, Option<u16>)| {
+            keys.contains(&key(&element.key, *port))
+        };
+        let accepted = 1 + later.iter().take_while(marked).count();
+        Some(Attempt {
+            source: element.address(family)?,
+            effect: line.effect,
+            accepted,
+            needed: line.steps.len(),
+            next: *line.steps.get(accepted)?,
+            remaining: Duration::from_millis(element.lasting?.remaining),
+        })
+    });
+    Ok(attempts.collect())
+}
+
+/// The elements of a set; none, where there is no such set.
+fn elements(channel: &mut Channel, set: &str) -> Result<Vec<KernelElement>, Refusal> {
+    match channel.elements(set) {
+        Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Vec::new()),
+        elements => elements.map_err(|failure| refused(&[set], failure)),
+    }
+}
+
+/// An address, and a port behind it, padded to whole registers.
+fn key(address: &[u8], port: Option<u16>) -> Vec<u8> {
+    let port = port.map(|port| [port.to_be_bytes(), [0; 2]].concat());
+    [address, port.as_deref().unwrap_or_default()].concat()
+}
