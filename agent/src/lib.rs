@@ -31,7 +31,6 @@ mod secret;
 pub mod source;
 mod state;
 pub mod sys;
-#[cfg(test)]
 mod trial;
 mod wall_clock;
 

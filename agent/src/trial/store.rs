@@ -6,6 +6,7 @@
 //! confirmed before.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::durable::{self, Failed};
@@ -52,6 +53,17 @@ impl Store {
         // One that cannot be removed says nothing any more: it holds what was confirmed.
         _ = fs::remove_file(&self.trial);
         Ok(())
+    }
+
+    /// Says that the trial ended well.
+    pub(crate) fn confirm(&self) -> io::Result<()> {
+        let text = fs::read(&self.trial)?;
+        self.settle(&text).map_err(io::Error::other)
+    }
+
+    /// Forgets a trial that did not begin.
+    pub(crate) fn abandon(&self) {
+        _ = fs::remove_file(&self.trial);
     }
 
     /// Whether this text is on trial.
