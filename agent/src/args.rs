@@ -89,6 +89,8 @@ enum Opt {
     To,
     Code,
     Strict,
+    ConfirmWithin,
+    Anyway,
 }
 
 impl Opt {
@@ -109,6 +111,8 @@ impl Opt {
             Self::Force => "--force",
             Self::To => "--to N",
             Self::Code => "--code CODE[,NEXT]",
+            Self::ConfirmWithin => "--confirm-within DURATION",
+            Self::Anyway => "--anyway",
             Self::Strict => "--strict",
         }
     }
@@ -131,6 +135,10 @@ impl Opt {
             Self::Force => "replace the secret that is there: the old one is lost",
             Self::To => "the counter of the next code, or how many sequences of the list are used",
             Self::Code => "the code that your app shows, or two in a row, to find the counter by",
+            Self::ConfirmWithin => {
+                "on trial: the kernel ends the guard after so long, such as 2m, without 'confirm'"
+            }
+            Self::Anyway => "although it cannot be told that you came in during the trial",
             Self::Strict => "fail for warnings too",
         }
     }
@@ -166,6 +174,8 @@ impl Opt {
             Self::Force => options.force = true,
             Self::To => resync(options, Resync::To(count("--to", &text(parser)?)?))?,
             Self::Code => resync(options, codes(&text(parser)?)?)?,
+            Self::ConfirmWithin => options.confirm_within = Some(trial_time(&text(parser)?)?),
+            Self::Anyway => options.anyway = true,
             Self::Strict => options.strict = true,
         }
         Ok(())
@@ -196,6 +206,9 @@ pub(crate) struct Options {
     pub(crate) next: Option<u64>,
     pub(crate) secret: bool,
     pub(crate) strict: bool,
+    /// How long a guard is on trial; `None`: it is none.
+    pub(crate) confirm_within: Option<Duration>,
+    pub(crate) anyway: bool,
 }
 
 const VERBS: &[Verb] = &[
@@ -231,9 +244,22 @@ const VERBS: &[Verb] = &[
         name: "apply",
         operands: &[],
         summary: "install the guard, keeping the grants of doors that did not change",
-        details: "In one transaction: all of it or nothing. A running agent takes over the configuration.",
-        options: &[Opt::Config],
+        details: "In one transaction: all of it or nothing. A running agent takes over the configuration.\n\n\
+                  With --confirm-within the guard is on trial. Leave this login open, log in anew through\n\
+                  the guard, and say 'postern confirm' there. Without that the kernel lets the doors fall\n\
+                  open in time, whatever became of the agent; a running agent then goes back to the\n\
+                  configuration before, and so does a reboot.",
+        options: &[Opt::ConfirmWithin, Opt::Config],
         run: command::apply,
+    },
+    Verb {
+        name: "confirm",
+        operands: &[],
+        summary: "make a guard that is on trial stay",
+        details: "To be said over a connection that was made after the trial began, because that shows that\n\
+                  you can come in, or on a console.",
+        options: &[Opt::Anyway, Opt::Config],
+        run: command::confirm,
     },
     Verb {
         name: "remove",
@@ -414,6 +440,19 @@ fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
             "--from: '{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7"
         ))
     })
+}
+
+/// Time enough to log in anew, and not so much that a locked-out owner gives up.
+fn trial_time(text: &str) -> Result<Duration, Failure> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let time = duration("--confirm-within", text)?;
+    match (SHORTEST..=LONGEST).contains(&time) {
+        true => Ok(time),
+        false => Err(Failure::Misused(
+            "--confirm-within takes a time from 1s to 1d, such as 2m".into(),
+        )),
+    }
 }
 
 fn duration(option: &str, text: &str) -> Result<Duration, Failure> {

@@ -13,9 +13,19 @@ use crate::output::{self, Failure};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    load_with_text(path).map(|(config, _)| config)
+}
+
+/// The same, with the text that it was read from.
+pub(crate) fn load_with_text(path: &Path) -> Result<(Config, Vec<u8>), Failure> {
     let text = read_or(path, "name one with --config FILE", "run this as root")?;
-    let place = path.display().to_string();
-    Config::parse(&text, |diagnostic| complain(&place, diagnostic)).ok_or(Failure::Reported)
+    let config = parse(&path.display().to_string(), &text)?;
+    Ok((config, text))
+}
+
+/// Reads the text of a configuration and reports what is wrong with it; `place` is where it is from.
+pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Config, Failure> {
+    Config::parse(text, |diagnostic| complain(place, diagnostic)).ok_or(Failure::Reported)
 }
 
 /// Reads a client's file and reports what is wrong with it, every mistake with its place.

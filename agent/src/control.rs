@@ -33,8 +33,13 @@ pub(crate) enum Request {
     },
     /// Withdraw a door's grants, or one source's.
     Close { door: String, from: Option<IpAddr> },
-    /// Take over this configuration and install its guard.
-    Apply { config: PathBuf },
+    /// Take over this configuration and install its guard, on trial for a time if one is named.
+    Apply {
+        config: PathBuf,
+        confirm_within: Option<Duration>,
+    },
+    /// Make the guard that is on trial stay.
+    Confirm,
     /// Take the guard away.
     Remove,
     /// Take this for what a one-time door has used.
@@ -50,6 +55,7 @@ impl Request {
     fn encode(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
         let from = |from: &Option<IpAddr>| or_dash(from.map(|from| from.to_string()));
+        let millis = |time: Duration| format!("{}ms", time.as_millis());
         match self {
             Self::Status { json: false } => "status text".into(),
             Self::Status { json: true } => "status json".into(),
@@ -58,11 +64,22 @@ impl Request {
                 from: source,
                 lasting,
             } => {
-                let lasting = or_dash(lasting.map(|lasting| format!("{}ms", lasting.as_millis())));
-                format!("open {door} {} {lasting}", from(source))
+                format!(
+                    "open {door} {} {}",
+                    from(source),
+                    or_dash(lasting.map(millis))
+                )
             }
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
-            Self::Apply { config } => format!("apply {}", config.display()),
+            Self::Apply {
+                config,
+                confirm_within,
+            } => format!(
+                "apply {} {}",
+                or_dash(confirm_within.map(millis)),
+                config.display()
+            ),
+            Self::Confirm => "confirm".into(),
             Self::Remove => "remove".into(),
             Self::Resync { door, how } => match how {
                 Resync::Usual => format!("resync {door}"),
@@ -78,8 +95,12 @@ impl Request {
     fn decode(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if verb == "apply" {
-            let config = PathBuf::from(rest);
-            return config.is_absolute().then_some(Self::Apply { config });
+            let (confirm_within, config) = rest.split_once(' ')?;
+            let config = PathBuf::from(config);
+            return config.is_absolute().then_some(Self::Apply {
+                config,
+                confirm_within: unless_dash(confirm_within, |time| Duration::parse(time).ok())?,
+            });
         }
         let words: Vec<&str> = rest.split_whitespace().collect();
         match (verb, words.as_slice()) {
@@ -94,6 +115,7 @@ impl Request {
                 door: (*door).into(),
                 from: unless_dash(from, |from| from.parse().ok())?,
             }),
+            ("confirm", []) => Some(Self::Confirm),
             ("remove", []) => Some(Self::Remove),
             ("resync", [door, how @ ..]) => Some(Self::Resync {
                 door: (*door).into(),
@@ -312,7 +334,13 @@ mod tests {
             },
             Request::Apply {
                 config: "/etc/a file".into(),
+                confirm_within: None,
             },
+            Request::Apply {
+                config: "/etc/a file".into(),
+                confirm_within: Some(Duration::from_secs(120)),
+            },
+            Request::Confirm,
             Request::Remove,
             resync(Resync::Usual),
             resync(Resync::To(u64::MAX)),
@@ -349,6 +377,8 @@ mod tests {
             "open ssh nowhere -",
             "open ssh - soon",
             "apply x",
+            "apply - x",
+            "apply soon /x",
             "remove all",
             "resync",
             "resync ssh to",

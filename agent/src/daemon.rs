@@ -14,7 +14,7 @@ use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Firewall, Refusal};
+use crate::firewall::{Firewall, Refusal, Trial};
 use crate::journal::Journal;
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
@@ -26,8 +26,9 @@ use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
+use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
-use crate::{config_file, doctor, manual};
+use crate::{config_file, doctor, manual, trial};
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -39,7 +40,7 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
-pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path, chosen: Chosen) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
         return Err(Failure::Failed(
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
@@ -51,7 +52,7 @@ pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
     let mut seed = [0; 16];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
-    let mut agent = Agent::start(&mut engine, path, config)?;
+    let mut agent = Agent::start(&mut engine, path, chosen)?;
     let needed = [Capability::NetAdmin].into_iter();
     let needed: Vec<Capability> = needed.chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
@@ -74,15 +75,23 @@ struct Agent<'e> {
     started_at: Instant,
     refused_packets: u64,
     patience: Patience,
+    trial: Option<OnTrial>,
+}
+
+/// The guard that is in force is on trial.
+struct OnTrial {
+    store: Store,
+    ends_at: Instant,
 }
 
 impl<'e> Agent<'e> {
     fn start(
         engine: &'e mut Engine<SOURCES>,
         path: &Path,
-        config: Config,
+        chosen: Chosen,
     ) -> Result<Self, Failure> {
-        let global = &config.global;
+        let Chosen { config, text } = chosen;
+        let (global, store) = (&config.global, trial::store(&config));
         let reserve = Reserve::open();
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
@@ -98,9 +107,13 @@ impl<'e> Agent<'e> {
             refused_packets: 0,
             patience: Patience::default(),
             global: global.clone(),
+            trial: None,
             engine,
         };
-        agent.adopt(config).map_err(Failure::Failed)?;
+        agent.adopt(config, None).map_err(Failure::Failed)?;
+        if let Some(text) = text {
+            trial::settle(&store, &text);
+        }
         Ok(agent)
     }
 
@@ -116,6 +129,7 @@ impl<'e> Agent<'e> {
             self.engine.poll(now);
             self.source.poll(now);
             self.keep_time(now);
+            self.end_trial(now);
             if ready.source {
                 self.hear_knocks();
             }
@@ -132,6 +146,7 @@ impl<'e> Agent<'e> {
             self.source.poll_at(),
             self.control.poll_at(),
             self.one_time.keep_time_at(),
+            self.trial.as_ref().map(|trial| trial.ends_at),
         ];
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
@@ -223,7 +238,11 @@ impl<'e> Agent<'e> {
                 let answer = manual::close(&mut self.firewall, door, *from);
                 self.note(answer)
             }
-            Request::Apply { config } => self.apply(config),
+            Request::Apply {
+                config,
+                confirm_within,
+            } => self.apply(config, *confirm_within),
+            Request::Confirm => self.confirm(),
             Request::Remove => {
                 let removed = self.firewall.remove().map_err(in_words)?;
                 let outcome = if removed {
@@ -259,29 +278,95 @@ impl<'e> Agent<'e> {
         answer
     }
 
-    fn apply(&mut self, path: &Path) -> Answer {
+    fn apply(&mut self, path: &Path, confirm_within: Option<Duration>) -> Answer {
         let mistaken = |failure| match failure {
             Failure::Misused(why) | Failure::Failed(why) => why,
             Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
         };
-        let config = config_file::load(path).map_err(mistaken)?;
+        let (config, text) = config_file::load_with_text(path).map_err(mistaken)?;
         doctor::forbid_reload(&config)?;
-        self.adopt(config)?;
+        let done = match confirm_within {
+            None => {
+                self.adopt_for_good(config, &text)?;
+                "guard installed; the agent has taken over the configuration\n".into()
+            }
+            Some(lasting) => {
+                self.try_out(config, &text, lasting)?;
+                trial::announcement(lasting)
+            }
+        };
         self.path = path.into();
-        self.note(Ok(
-            "guard installed; the agent has taken over the configuration\n".into(),
-        ))
+        self.note(Ok(done))
+    }
+
+    fn adopt_for_good(&mut self, config: Config, text: &[u8]) -> Result<(), String> {
+        let store = trial::store(&config);
+        self.adopt(config, None)?;
+        trial::settle(&store, text);
+        Ok(())
+    }
+
+    /// Puts a configuration into force until it is confirmed, or the time is over.
+    fn try_out(&mut self, config: Config, text: &[u8], lasting: Duration) -> Result<(), String> {
+        let store = trial::store(&config);
+        store.begin(text).map_err(|why| why.to_string())?;
+        let adopted = self.adopt(config, Some((Duration::default(), lasting)));
+        if adopted.is_err() {
+            store.abandon();
+        }
+        adopted
+    }
+
+    fn confirm(&mut self) -> Answer {
+        let store = self.trial.as_ref().map(|trial| &trial.store);
+        let answer = trial::confirm(&mut self.firewall, store);
+        if self
+            .firewall
+            .trial()
+            .is_ok_and(|trial| trial == Trial::None)
+        {
+            self.trial = None;
+        }
+        self.note(answer)
+    }
+
+    /// Goes back to what was before a trial that nobody confirmed in time.
+    fn end_trial(&mut self, now: Instant) {
+        let Some(trial) = self.trial.take_if(|trial| trial.ends_at <= now) else {
+            return;
+        };
+        match self.firewall.trial() {
+            // Somebody confirmed it without asking this agent, or took it away.
+            Ok(Trial::None) => {}
+            Ok(Trial::Running { remaining, .. }) => {
+                let ends_at = now + remaining + Duration::from_millis(1);
+                self.trial = Some(OnTrial { ends_at, ..trial });
+            }
+            Ok(Trial::Lapsed) | Err(_) => self.go_back(&trial.store),
+        }
+    }
+
+    fn go_back(&mut self, store: &Store) {
+        let before = store.confirmed();
+        let config = before.and_then(|text| {
+            config_file::parse("the configuration that was confirmed last", &text).ok()
+        });
+        let outcome = match config {
+            Some(config) => self
+                .adopt(config, None)
+                .map(|()| "the configuration before it is in force again"),
+            None => (self.firewall.remove().map_err(in_words))
+                .map(|_| "there was none before it, and nothing is guarded"),
+        };
+        output::say(&match outcome {
+            Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
+            Err(why) => format!("the trial is over, and the doors are open: {why}"),
+        });
     }
 
     /// Reads the configuration again; a wrong one changes nothing.
     fn reload(&mut self) {
-        let adopted = match config_file::load(&self.path) {
-            Ok(config) => doctor::forbid_reload(&config)
-                .and_then(|()| self.adopt(config))
-                .map_err(Failure::Failed),
-            Err(failure) => Err(failure),
-        };
-        match adopted {
+        match self.read_again() {
             Ok(()) => output::say("configuration read again"),
             Err(failure) => {
                 failure.report();
@@ -290,8 +375,29 @@ impl<'e> Agent<'e> {
         }
     }
 
-    /// Puts a configuration into force, as a whole or not at all.
-    fn adopt(&mut self, config: Config) -> Result<(), String> {
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let (config, text) = config_file::load_with_text(&self.path)?;
+        doctor::forbid_reload(&config).map_err(Failure::Failed)?;
+        if !trial::store(&config).is_on_trial(&text) {
+            return self.adopt_for_good(config, &text).map_err(Failure::Failed);
+        }
+        // A service manager's reload confirms nothing.
+        match self.firewall.trial() {
+            Ok(Trial::Running {
+                for_so_long,
+                remaining,
+            }) => (self.adopt(config, Some((for_so_long, remaining)))).map_err(Failure::Failed),
+            _ => Err(Failure::Failed(trial::OVER.into())),
+        }
+    }
+
+    /// Puts a configuration into force, as a whole or not at all; on trial, if it is said for how
+    /// long it has been and will be.
+    fn adopt(
+        &mut self,
+        config: Config,
+        on_trial: Option<(Duration, Duration)>,
+    ) -> Result<(), String> {
         // What was knocked before was knocked at the doors that are to go.
         self.hear_knocks();
         let new = &config.global;
@@ -303,7 +409,15 @@ impl<'e> Agent<'e> {
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
-        self.firewall.install(&config, &listed).map_err(in_words)?;
+        let installed = match on_trial {
+            None => self.firewall.install(&config, &listed),
+            Some(times) => self.firewall.resume_trial(&config, &listed, times),
+        };
+        installed.map_err(in_words)?;
+        self.trial = on_trial.map(|(_, remaining)| OnTrial {
+            store: trial::store(&config),
+            ends_at: boottime() + remaining,
+        });
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;
         let too_many =
@@ -348,6 +462,7 @@ impl<'e> Agent<'e> {
         Ok(Report {
             agent: Some(agent),
             installed,
+            trial: self.firewall.trial()?,
             doors: (self.engine.doors().iter().enumerate())
                 .map(|(index, door)| describe(door, self.one_time.progress(index)))
                 .collect(),

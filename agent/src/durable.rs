@@ -46,6 +46,8 @@ impl fmt::Display for Failed {
     }
 }
 
+impl core::error::Error for Failed {}
+
 /// Replaces a file, or makes it, readable by its owner alone.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Failed> {
     replace_watched(path, content, &mut |_| Ok(()))

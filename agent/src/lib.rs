@@ -31,6 +31,7 @@ mod secret;
 pub mod source;
 mod state;
 pub mod sys;
+mod trial;
 mod wall_clock;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use postern_core::engine::{Counters, Underway};
 use postern_core::method::Effect;
 use postern_core::time::Duration;
 
-use crate::firewall::{Firewall, Grant, Refusal, Who};
+use crate::firewall::{Firewall, Grant, Refusal, Trial, Who};
 use crate::onetime::Progress;
 use crate::source::Losses;
 
@@ -22,6 +22,7 @@ pub(crate) struct Report {
     pub(crate) agent: Option<AgentReport>,
     /// Whether the guard's table is in the kernel.
     pub(crate) installed: bool,
+    pub(crate) trial: Trial,
     pub(crate) doors: Vec<DoorReport>,
     pub(crate) grants: Vec<Grant>,
 }
@@ -75,6 +76,7 @@ impl Report {
         Ok(Self {
             agent: None,
             installed,
+            trial: firewall.trial()?,
             doors: doors.into_iter().map(nameless).collect(),
             grants,
         })
@@ -92,6 +94,17 @@ impl Report {
         }
         if !self.installed {
             text += "guard: NOT INSTALLED, every door is left to the ordinary firewall\n";
+        }
+        match self.trial {
+            Trial::None => {}
+            Trial::Running { remaining, .. } => {
+                let left = span(remaining);
+                _ = writeln!(
+                    text,
+                    "guard: ON TRIAL, {left} left for 'postern confirm' from a new login"
+                );
+            }
+            Trial::Lapsed => text += "guard: NOT CONFIRMED in time, every door is open\n",
         }
         for door in &self.doors {
             door.text(&mut text);
@@ -116,6 +129,14 @@ impl Report {
     fn json(&self) -> String {
         let mut json = format!("{{\"version\":{}", quoted(env!("CARGO_PKG_VERSION")));
         _ = write!(json, ",\"installed\":{}", self.installed);
+        json += &match self.trial {
+            Trial::None => ",\"trial\":null".into(),
+            Trial::Running { remaining, .. } => {
+                let left = remaining.as_millis();
+                format!(",\"trial\":{{\"remaining_ms\":{left}}}")
+            }
+            Trial::Lapsed => ",\"trial\":{\"remaining_ms\":0}".into(),
+        };
         match &self.agent {
             Some(agent) => agent.json(&self.doors, &mut json),
             None => json += ",\"agent\":null",

@@ -118,15 +118,11 @@ impl Setup {
         let (guard, source) = (self.guard.name(), self.source());
         let global = format!(
             "config postern 'global'\n{source}\toption guard '{guard}'\n\
-             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption fallback 'none'\n"
+             \tlist interface '{WAN}'\n\toption control '@/control'\n\toption fallback 'none'\n\
+             \toption state_dir '@/state'\n"
         );
-        // Where nothing is remembered, there is no need for a warning that a reboot forgets it.
-        let state = match doors.contains("one-time") {
-            true => "\toption state_dir '@/state'\n",
-            false => "",
-        };
         let own = format!("'{}/", self.scratch.path().display());
-        let text = format!("{global}{state}{doors}");
+        let text = format!("{global}{doors}");
         self.rewrite_whole(&text.replace("'@/", &own));
     }
 
@@ -195,6 +191,14 @@ impl Setup {
             .unwrap_or_else(|| panic!("no {name} in {status}"));
         let end = rest.find(|c: char| !c.is_ascii_digit());
         rest[..end.unwrap_or(rest.len())].parse().expect("a number")
+    }
+
+    /// Runs an agent on the router that is expected to end by itself.
+    pub fn run_to_its_end(&self, router: &Host) -> Said {
+        let (program, config) = (program(), self.config());
+        let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+        let run = ["10", program.as_ref(), "run", "--config", config.as_ref()];
+        router.namespace.run("timeout", &run)
     }
 
     /// Runs one of its other verbs on the router, with `--config` and these arguments.

@@ -1,24 +1,98 @@
+use std::io::{self, IsTerminal};
+
+use postern_core::config::Config;
+use postern_core::time::Duration;
+
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::control::{Answer, Request};
+use crate::firewall::{Firewall, Trial, needs_agent};
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};
-use crate::{config_file, doctor};
+use crate::report::span;
+use crate::sys::poll::poll;
+use crate::{config_file, doctor, trial};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
-    let config = config_file::load(&options.config)?;
+    let (config, text) = config_file::load_with_text(&options.config)?;
     doctor::forbid(&config).map_err(Failure::Failed)?;
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;
-    match reach::agent(&options.config, &Request::Apply { config: path })? {
-        Some(answer) => output::print(&answer.map_err(Failure::Failed)?),
-        None => {
-            reach::firewall()?
-                .install(&config, &list_ports(&config.doors))
-                .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
-            output::say("no agent is running: nobody hears knocks until 'postern run'");
-            output::print("guard installed\n")
-        }
+    let confirm_within = options.confirm_within;
+    let request = Request::Apply {
+        config: path,
+        confirm_within,
+    };
+    let answer = match reach::agent(&options.config, &request)? {
+        Some(answer) => answer,
+        None => directly(&config, &text, confirm_within),
+    };
+    output::print(&answer.map_err(Failure::Failed)?)?;
+    match confirm_within {
+        Some(_) if io::stdout().is_terminal() => show_time_left(),
+        _ => Ok(()),
     }
+}
+
+/// Tells the kernel, because no agent runs.
+fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> Answer {
+    let mut firewall = reach::firewall().map_err(in_words)?;
+    let listed = list_ports(&config.doors);
+    let store = trial::store(config);
+    let installed = match confirm_within {
+        None => {
+            let installed = firewall.install(config, &listed);
+            if installed.is_ok() {
+                trial::settle(&store, text);
+            }
+            installed
+        }
+        Some(lasting) => {
+            store.begin(text).map_err(|why| why.to_string())?;
+            let installed = firewall.install_on_trial(config, &listed, lasting);
+            if installed.is_err() {
+                store.abandon();
+            }
+            installed
+        }
+    };
+    installed.map_err(|refusal| refusal.to_string())?;
+    if needs_agent(config) {
+        output::say("no agent is running: nobody hears knocks until 'postern run'");
+    }
+    Ok(match confirm_within {
+        None => "guard installed\n".into(),
+        Some(lasting) => trial::announcement(lasting),
+    })
+}
+
+fn in_words(failure: Failure) -> String {
+    match failure {
+        Failure::Misused(why) | Failure::Failed(why) => why,
+        Failure::Reported => "it was said why".into(),
+    }
+}
+
+/// Shows on a terminal how long the trial goes on, until it is over.
+fn show_time_left() -> Result<(), Failure> {
+    const OFTEN: Duration = Duration::from_millis(500);
+    let mut firewall = reach::firewall()?;
+    loop {
+        match trial_of(&mut firewall)? {
+            Trial::Running { remaining, .. } => {
+                output::print(&format!("\r{} left to confirm   ", span(remaining)))?;
+            }
+            Trial::None => return output::print("\rconfirmed: the guard stays\n"),
+            Trial::Lapsed => {
+                output::print("\n")?;
+                return Err(Failure::Failed(trial::OVER.into()));
+            }
+        }
+        poll(&mut [], Some(OFTEN)).map_err(|error| Failure::Failed(error.to_string()))?;
+    }
+}
+
+fn trial_of(firewall: &mut Firewall) -> Result<Trial, Failure> {
+    (firewall.trial()).map_err(|refusal| Failure::Failed(refusal.to_string()))
 }

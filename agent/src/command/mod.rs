@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod confirm;
 mod doctor;
 mod export;
 mod keygen;
@@ -16,6 +17,7 @@ mod switch;
 
 pub(crate) use apply::apply;
 pub(crate) use check::check;
+pub(crate) use confirm::confirm;
 pub(crate) use doctor::doctor;
 pub(crate) use export::export;
 pub(crate) use keygen::keygen;

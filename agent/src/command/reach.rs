@@ -7,7 +7,7 @@ use postern_core::config::DEFAULT_CONTROL;
 use crate::config_file;
 use crate::control::{self, Answer, Request};
 use crate::firewall::Firewall;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 
 /// Asks the agent that the configuration speaks of; `None` where none runs.
 ///
@@ -26,6 +26,24 @@ pub(super) fn agent(config: &Path, request: &Request) -> Result<Option<Answer>, 
         };
         Failure::Failed(format!("the agent at {}: {error}{cure}", socket.display()))
     })
+}
+
+/// Asks the agent; where it cannot be asked, turns to the kernel.
+pub(super) fn switch(
+    config: &Path,
+    request: &Request,
+    directly: impl FnOnce() -> Result<Answer, Failure>,
+) -> Result<(), Failure> {
+    let answer = match agent(config, request) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => directly()?,
+        Err(Failure::Failed(why)) => {
+            output::say(&format!("{why}; telling the kernel directly"));
+            directly()?
+        }
+        Err(failure) => return Err(failure),
+    };
+    output::print(&answer.map_err(Failure::Failed)?)
 }
 
 /// The kernel's packet filter.

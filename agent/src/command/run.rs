@@ -1,10 +1,10 @@
 use crate::args::Options;
 use crate::output::Failure;
-use crate::{config_file, daemon, doctor};
+use crate::{daemon, doctor, trial};
 
 /// `postern run`
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let config = config_file::load(&options.config)?;
-    doctor::forbid(&config).map_err(Failure::Failed)?;
-    daemon::run(&options.config, config)
+    let chosen = trial::configuration_of_a_start(&options.config)?;
+    doctor::forbid(&chosen.config).map_err(Failure::Failed)?;
+    daemon::run(&options.config, chosen)
 }

@@ -5,9 +5,9 @@ use postern_core::time::Duration;
 use super::reach;
 use crate::args::Options;
 use crate::config_file;
-use crate::control::{Answer, Request};
+use crate::control::Request;
 use crate::manual;
-use crate::output::{self, Failure};
+use crate::output::Failure;
 
 /// How long a door opened by hand stays open when no configuration says.
 const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(crate) fn open(options: &Options) -> Result<(), Failure> {
         let lasting = lasting.unwrap_or_else(|| grant_of(options));
         Ok(manual::open(&mut reach::firewall()?, door, *from, lasting))
     };
-    switch(options, &request, directly)
+    reach::switch(&options.config, &request, directly)
 }
 
 /// `postern close`
@@ -40,25 +40,7 @@ pub(crate) fn close(options: &Options) -> Result<(), Failure> {
         from: *from,
     };
     let directly = || Ok(manual::close(&mut reach::firewall()?, door, *from));
-    switch(options, &request, directly)
-}
-
-/// Asks the agent; where it cannot be asked, turns to the kernel.
-fn switch(
-    options: &Options,
-    request: &Request,
-    directly: impl FnOnce() -> Result<Answer, Failure>,
-) -> Result<(), Failure> {
-    let answer = match reach::agent(&options.config, request) {
-        Ok(Some(answer)) => answer,
-        Ok(None) => directly()?,
-        Err(Failure::Failed(why)) => {
-            output::say(&format!("{why}; telling the kernel directly"));
-            directly()?
-        }
-        Err(failure) => return Err(failure),
-    };
-    output::print(&answer.map_err(Failure::Failed)?)
+    reach::switch(&options.config, &request, directly)
 }
 
 /// How long a grant of the door lasts, as far as a configuration can be read.

@@ -48,6 +48,7 @@ mod replacing_tests;
 mod ruleset;
 mod text;
 mod transaction;
+mod trial;
 
 use core::net::IpAddr;
 use std::io;
@@ -75,6 +76,7 @@ pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
     Table, Verdict,
 };
+pub use trial::Trial;
 
 /// The most grants that outlive a reinstallation: it bounds the memory that one transaction
 /// takes. Those beyond it have to knock again.
@@ -107,7 +109,7 @@ impl Firewall {
     ///
     /// `listed` are the knock ports that the configuration names by a file only.
     pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
-        self.replace(&Table::new(config, listed))
+        self.replace(&Table::new(config, listed), &[])
     }
 
     /// Takes the table away, and all grants with it; `false`: there was none.

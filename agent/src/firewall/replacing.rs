@@ -22,17 +22,20 @@ struct Old {
 }
 
 impl Firewall {
-    pub(super) fn replace(&mut self, table: &Table) -> Result<(), Refusal> {
+    /// Puts a table in place of any older one; it gets the grants of that, and the elements that
+    /// are given.
+    pub(super) fn replace(&mut self, table: &Table, given: &[Kept]) -> Result<(), Refusal> {
         for attempt in 1..=ATTEMPTS {
             let generation = self
                 .channel
                 .generation()
                 .map_err(|failure| refused_object(&Object::Batch, failure))?;
-            let old = match self.old(table) {
+            let mut old = match self.old(table) {
                 // There was none, or it went while it was read.
                 Err(Refusal::NotInstalled) => Old::default(),
                 old => old?,
             };
+            old.heritage.elements.extend_from_slice(given);
             // The last time, a grant made since it was read is lost rather than the guard.
             let generation = (attempt < ATTEMPTS).then_some(generation);
             match self.swap(table, &old, generation) {

@@ -38,7 +38,7 @@ pub(super) const PRIORITY: i32 = -10;
 pub(super) const INTERFACES: &str = "interfaces";
 /// The chain that packets enter.
 pub(super) const INPUT: &str = "input";
-const GUARD: &str = "guard";
+pub(super) const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
 const FRAGMENT: &str = "fragment";
@@ -394,7 +394,7 @@ fn interfaces(config: &Config) -> Set {
 }
 
 /// The names of the guarded interfaces, in nft's order.
-fn interface_names(config: &Config) -> Vec<String> {
+pub(super) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
     let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
     names.sort_by_key(|name| interface_order(name));
@@ -651,15 +651,20 @@ fn closing_rules(config: &Config) -> impl Iterator<Item = Rule> {
     })
 }
 
-fn both_protocols<T>(of: impl FnMut(Protocol) -> Option<T>) -> impl Iterator<Item = T> {
+pub(super) fn both_protocols<T>(of: impl FnMut(Protocol) -> Option<T>) -> impl Iterator<Item = T> {
     [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(of)
 }
 
 /// The ports that a gate keeps shut, for [`closing_rules`]; `None`: there are none.
 fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
-    if config.global.guard != Guard::Gate {
-        return None;
+    match config.global.guard {
+        Guard::Gate => ports_of_doors(config, protocol),
+        Guard::Mark => None,
     }
+}
+
+/// The ports that doors guard; `None`: there are none.
+pub(super) fn ports_of_doors(config: &Config, protocol: Protocol) -> Option<Set> {
     let guards = config.doors.iter().flat_map(|door| &door.guards);
     let mut ports: Vec<u16> = guards
         .filter(|port| port.protocol == protocol)

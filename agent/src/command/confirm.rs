@@ -1,0 +1,22 @@
+use super::reach;
+use crate::args::Options;
+use crate::config_file;
+use crate::control::Request;
+use crate::firewall::Refusal;
+use crate::output::Failure;
+use crate::trial;
+
+/// `postern confirm`
+pub(crate) fn confirm(options: &Options) -> Result<(), Failure> {
+    let mut firewall = reach::firewall()?;
+    let failed = |refusal: Refusal| Failure::Failed(refusal.to_string());
+    if !options.anyway {
+        let trial = firewall.trial().map_err(failed)?;
+        trial::admit(trial).map_err(Failure::Failed)?;
+    }
+    reach::switch(&options.config, &Request::Confirm, || {
+        let config = config_file::peek(&options.config);
+        let store = config.as_ref().map(trial::store);
+        Ok(trial::confirm(&mut firewall, store.as_ref()))
+    })
+}

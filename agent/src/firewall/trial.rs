@@ -1,0 +1,176 @@
+//! A guard on trial: the kernel disarms it when a timed element of a set ends.
+//!
+//! Packets are guarded while the set [`TRIAL`] holds the interface that they came in on. When
+//! the element ends, a gate's doors fall open, because nobody looks at packets any more, and the
+//! doors of guard `mark` because every packet to them bears the mark. A trial that is confirmed
+//! leaves an element without an end.
+
+use postern_core::config::{Config, Guard, MAX_INTERFACES};
+use postern_core::knock::{Port, Protocol};
+use postern_core::time::Duration;
+
+use super::channel::{Change, Term};
+use super::message::Lasting;
+use super::netlink::{Key, as_text};
+use super::ruleset::{
+    self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
+};
+use super::transaction::Kept;
+use super::{Firewall, Refusal, channel, refused};
+
+/// The set of interfaces on which the guard is in force.
+pub(super) const TRIAL: &str = "trial";
+/// The chain of packets that came in when the trial was over.
+const LAPSED: &str = "lapsed";
+
+/// How a guard on trial stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// There is none: the guard, where there is one, stays.
+    None,
+    /// It goes on.
+    Running {
+        /// Since when.
+        for_so_long: Duration,
+        /// For how long yet.
+        remaining: Duration,
+    },
+    /// It ended, and the doors are open.
+    Lapsed,
+}
+
+impl Table {
+    /// The table for a configuration on trial.
+    pub(super) fn on_trial(config: &Config, listed: &[Port]) -> Self {
+        let mut table = Self::new(config, listed);
+        table.sets.insert(0, trial_set());
+        let is_input = |chain: &&mut Chain| chain.name == INPUT;
+        if let Some(input) = table.chains.iter_mut().find(is_input) {
+            input.rules = input_rules(config);
+        }
+        if let Some(mark) = ruleset::mark(config) {
+            let ports = |protocol| Some((protocol, ruleset::ports_of_doors(config, protocol)?));
+            let ports: Vec<(Protocol, Set)> = ruleset::both_protocols(ports).collect();
+            table.chains.push(lapsed_chain(&ports, &mark));
+            table.sets.extend(ports.into_iter().map(|(_, set)| set));
+        }
+        table
+    }
+}
+
+fn trial_set() -> Set {
+    Set {
+        name: TRIAL.to_owned(),
+        content: Content::TimedInterfaces,
+        size: u32::try_from(MAX_INTERFACES).ok(),
+        comment: None,
+    }
+}
+
+fn input_rules(config: &Config) -> Vec<Rule> {
+    let goto = |chain: &str| Statement::Verdict(Verdict::Goto(chain.to_owned()));
+    let mut rules = vec![vec![
+        Statement::ArrivedOn(TRIAL.to_owned()),
+        goto(ruleset::GUARD),
+    ]];
+    if config.global.guard == Guard::Mark {
+        let names = ruleset::interface_names(config).into_iter();
+        rules.extend(names.map(|name| vec![Statement::Arrived(name), goto(LAPSED)]));
+    }
+    rules
+}
+
+/// Where the ordinary firewall asks for a mark, a door is open only to packets that bear it.
+fn lapsed_chain(ports: &[(Protocol, Set)], mark: &Statement) -> Chain {
+    let marked = |(protocol, ports): &(Protocol, Set)| {
+        let to_door = Statement::PortIn(*protocol, ports.name.clone());
+        vec![to_door, mark.clone()]
+    };
+    Chain {
+        name: LAPSED.to_owned(),
+        hooked: false,
+        rules: ports.iter().map(marked).collect(),
+    }
+}
+
+impl Firewall {
+    /// The same as [`Firewall::install`], but that the kernel ends it after so long, unless it is
+    /// confirmed ([`Firewall::confirm`]).
+    pub fn install_on_trial(
+        &mut self,
+        config: &Config,
+        listed: &[Port],
+        lasting: Duration,
+    ) -> Result<(), Refusal> {
+        self.resume_trial(config, listed, (Duration::default(), lasting))
+    }
+
+    /// The same, for a trial that began so long ago and goes on for so long.
+    pub fn resume_trial(
+        &mut self,
+        config: &Config,
+        listed: &[Port],
+        (for_so_long, remaining): (Duration, Duration),
+    ) -> Result<(), Refusal> {
+        let remaining = channel::timeout(remaining);
+        let names = ruleset::interface_names(config);
+        let armed: Vec<Kept> = (names.iter())
+            .map(|name| Kept {
+                set: 0,
+                key: interface_key(name).to_vec(),
+                lasting: Some(Lasting {
+                    timeout: remaining.saturating_add(for_so_long.as_millis()),
+                    remaining,
+                }),
+            })
+            .collect();
+        self.replace(&Table::on_trial(config, listed), &armed)
+    }
+
+    /// How the installed guard stands.
+    pub fn trial(&mut self) -> Result<Trial, Refusal> {
+        let sets = match self.sets() {
+            Err(Refusal::NotInstalled) => return Ok(Trial::None),
+            sets => sets?,
+        };
+        if !sets.iter().any(|set| set.name == TRIAL) {
+            return Ok(Trial::None);
+        }
+        let elements = self.elements(TRIAL)?;
+        Ok(match elements.first().map(|element| element.lasting) {
+            None => Trial::Lapsed,
+            Some(None) => Trial::None,
+            Some(Some(Lasting { timeout, remaining })) => Trial::Running {
+                for_so_long: Duration::from_millis(timeout.saturating_sub(remaining)),
+                remaining: Duration::from_millis(remaining),
+            },
+        })
+    }
+
+    /// Makes a guard on trial stay. One that the kernel has ended meanwhile stays ended.
+    pub fn confirm(&mut self) -> Result<Trial, Refusal> {
+        let trial = self.trial()?;
+        if !matches!(trial, Trial::Running { .. }) {
+            return Ok(trial);
+        }
+        let set: &[&str] = &[TRIAL];
+        let elements = self.elements(TRIAL)?;
+        let keys = elements.iter().filter_map(|element| as_text(&element.key));
+        // Deleting fails where the element ended since it was read: then so did the trial.
+        let changes: Vec<Change<'_>> = keys
+            .map(Key::Interface)
+            .flat_map(|key| {
+                [
+                    Change::Delete(set, key),
+                    Change::Add(set, key, Term::Forever),
+                ]
+            })
+            .collect();
+        match self.channel.apply(&changes) {
+            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),
+            applied => applied
+                .map(|()| trial)
+                .map_err(|failure| refused(set, failure)),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A guard on trial: the kernel disarms it unless its owner comes in anew and confirms it.
+//!
+//! The firewall holds how long a trial goes on, so that it ends whatever becomes of the agent.
+//! `store` holds which configuration the next start uses, `session` tells over what a
+//! confirmation came.
+
+mod session;
+mod store;
+
+use std::path::Path;
+
+use postern_core::config::Config;
+use postern_core::time::{Duration, Instant};
+
+use crate::config_file;
+use crate::firewall::{Firewall, Trial};
+use crate::output::{self, Failure};
+use crate::report::span;
+use crate::sys::clock::boottime;
+use session::Session;
+use store::Start;
+pub(crate) use store::Store;
+
+/// What a trial that is over is answered with.
+pub(crate) const OVER: &str =
+    "the trial is over and was not confirmed: the guard does not stay; 'postern apply' begins anew";
+
+/// What whoever began a trial is to know.
+pub(crate) fn announcement(lasting: Duration) -> String {
+    format!(
+        "guard installed on trial for {}: leave this login open, log in anew, and say \
+         'postern confirm' there\n",
+        span(lasting)
+    )
+}
+
+/// The files of a configuration.
+pub(crate) fn store(config: &Config) -> Store {
+    Store::in_folder(Path::new(config.global.state_dir.as_str()))
+}
+
+/// What is to be put into force at a start.
+pub(crate) struct Chosen {
+    pub(crate) config: Config,
+    /// The text to remember as confirmed, once it is in force; none where it is the one before a
+    /// trial.
+    pub(crate) text: Option<Vec<u8>>,
+}
+
+/// Reads the configuration for a start: one that was on trial when the last one ended was not
+/// confirmed, and the one before it is used.
+pub(crate) fn configuration_of_a_start(path: &Path) -> Result<Chosen, Failure> {
+    let (config, text) = config_file::load_with_text(path)?;
+    let file = path.display();
+    let before = match store(&config).at_start(&text) {
+        Start::AsWritten => {
+            let text = Some(text);
+            return Ok(Chosen { config, text });
+        }
+        Start::Before(before) => before,
+        Start::Unguarded => {
+            return Err(Failure::Failed(format!(
+                "{file} was on trial and nobody confirmed it, and no other was confirmed before: \
+                 nothing is guarded; 'postern apply' puts it into force"
+            )));
+        }
+    };
+    output::say(&format!(
+        "{file} was on trial and nobody confirmed it: the configuration before it is used; \
+         'postern apply' puts the new one into force"
+    ));
+    let config = config_file::parse("the configuration that was confirmed last", &before)?;
+    Ok(Chosen { config, text: None })
+}
+
+/// Remembers that a text is in force without a trial. That it cannot be remembered is no
+/// reason not to guard.
+pub(crate) fn settle(store: &Store, text: &[u8]) {
+    if let Err(why) = store.settle(text) {
+        output::say(&format!(
+            "it cannot be remembered that this configuration is in force ({why}): \
+             a trial could not go back to it"
+        ));
+    }
+}
+
+/// Makes the guard on trial stay, in the kernel first, then at the next start.
+pub(crate) fn confirm(firewall: &mut Firewall, store: Option<&Store>) -> Result<String, String> {
+    match firewall.confirm().map_err(|refusal| refusal.to_string())? {
+        Trial::None => return Err("no guard is on trial".into()),
+        Trial::Lapsed => return Err(OVER.into()),
+        Trial::Running { .. } => {}
+    }
+    let remembered = match store {
+        Some(store) => store.confirm().map_err(|why| why.to_string()),
+        None => Err("the configuration cannot be read".into()),
+    };
+    match remembered {
+        Ok(()) => Ok("confirmed: the guard stays\n".into()),
+        Err(why) => Err(format!(
+            "the guard stays until the next start only, because its confirmation cannot be \
+             saved: {why}; mend that and run 'postern apply'"
+        )),
+    }
+}
+
+/// Whether whoever asks came in after the trial began, and so can again.
+pub(crate) fn admit(trial: Trial) -> Result<(), String> {
+    let Trial::Running { for_so_long, .. } = trial else {
+        return Ok(());
+    };
+    let session = session::of_process(Path::new("/proc"), std::process::id());
+    judge(session, boottime() - for_so_long)
+}
+
+fn judge(session: Session, trial_began_at: Instant) -> Result<(), String> {
+    match session {
+        Session::Console => Ok(()),
+        Session::Connection { began_at, .. } if began_at >= trial_began_at => Ok(()),
+        Session::Connection { peer, began_at } => Err(format!(
+            "this connection from {peer} is {} older than the trial, and shows nothing: \
+             log in anew, through the guard, and confirm there",
+            span(trial_began_at.since(began_at))
+        )),
+        Session::Unknown => Err(
+            "it cannot be told over which connection this came (tmux, screen and jobs hide it): \
+             log in anew and confirm there, or say --anyway if you did"
+                .into(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_came_in_during_the_trial_confirms_it() {
+        let began_at = Instant::from_millis;
+        let peer = "192.0.2.2".parse().unwrap();
+        let connection = |millis| Session::Connection {
+            peer,
+            began_at: began_at(millis),
+        };
+        let trial = began_at(10_000);
+        assert_eq!(judge(Session::Console, trial), Ok(()));
+        assert_eq!(judge(connection(10_000), trial), Ok(()));
+        let refused = judge(connection(9_000), trial).unwrap_err();
+        assert!(refused.contains("192.0.2.2 is 1s older"), "{refused}");
+        let refused = judge(Session::Unknown, trial).unwrap_err();
+        assert!(refused.contains("--anyway"), "{refused}");
+    }
+}
