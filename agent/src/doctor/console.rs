@@ -89,19 +89,20 @@ fn of_systemd(root: &Root) -> Vec<Login> {
         "usr/lib/systemd/system",
         "lib/systemd/system",
     ];
-    let wanted = FOLDERS.iter();
-    let mut units: Vec<String> = wanted
-        .flat_map(|folder| root.names(&format!("{folder}/getty.target.wants")))
-        .filter(|unit| !is_masked(root, unit))
-        .collect();
-    units.sort_unstable();
-    units.dedup();
-    let logins = units.iter().filter_map(|unit| {
-        let terminal = terminal_of_unit(unit)?;
-        let how = format!("unit {unit}");
-        is_there(root, terminal).then(|| login(terminal, &how, true))
-    });
-    logins.collect()
+    let mut logins = Vec::new();
+    for folder in FOLDERS {
+        for unit in root.names(&[folder, "/getty.target.wants"].concat()) {
+            let terminal = terminal_of_unit(&unit).filter(|terminal| is_there(root, terminal));
+            let Some(terminal) = terminal.filter(|_| !is_masked(root, &unit)) else {
+                continue;
+            };
+            let login = login(terminal, &["unit ", &unit].concat(), true);
+            if !logins.contains(&login) {
+                logins.push(login);
+            }
+        }
+    }
+    logins
 }
 
 /// systemctl(1), `mask`.
@@ -148,9 +149,10 @@ fn of_line(root: &Root, line: &str) -> Option<Login> {
     // busybox and procd name the terminal in front, sysvinit gives it to getty.
     let named = words
         .filter(|word| !word.starts_with('-'))
-        .find(|word| word.contains("tty") || word.starts_with("hvc"));
+        .map(|word| word.strip_prefix("/dev/").unwrap_or(word))
+        .find(|word| word.starts_with("tty") || word.starts_with("hvc"));
     let terminal = match (id, named) {
-        (_, Some(named)) => named.trim_start_matches("/dev/"),
+        (_, Some(named)) => named,
         ("", None) => "console",
         (id, None) => id,
     };
@@ -174,7 +176,7 @@ fn asks_for_password(root: &Root, program: &str) -> Option<bool> {
             )
         }
         "sh" | "ash" | "bash" => Some(false),
-        name => (name.contains("getty") || name == "login").then_some(true),
+        name => (name.ends_with("getty") || name == "login").then_some(true),
     }
 }
 

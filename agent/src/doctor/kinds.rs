@@ -14,6 +14,9 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
+    /// The worst first.
+    pub(super) const ALL: [Self; 3] = [Self::Fatal, Self::Warning, Self::Note];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fatal => "fatal",
@@ -26,22 +29,38 @@ impl Severity {
 /// A kind of finding.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    pub(crate) id: &'static str,
     /// At worst.
     pub(crate) severity: Severity,
+    /// Its name, what is the matter and what helps, a line each: one text takes less room than
+    /// three, with what a program that can lie anywhere in memory needs to know of each.
+    lines: &'static str,
+}
+
+impl Kind {
+    pub(crate) fn id(&self) -> &'static str {
+        self.line(0)
+    }
+
     /// What is the matter.
-    pub(crate) text: &'static str,
+    pub(crate) fn text(&self) -> &'static str {
+        self.line(1)
+    }
+
     /// What helps.
-    pub(crate) cure: &'static str,
+    pub(crate) fn cure(&self) -> &'static str {
+        self.line(2)
+    }
+
+    fn line(&self, number: usize) -> &'static str {
+        self.lines.split('\n').nth(number).unwrap_or_default()
+    }
 }
 
 macro_rules! kinds {
     ($($name:ident $severity:ident $id:literal: $text:literal; $cure:literal;)+) => {
         $(pub(super) static $name: Kind = Kind {
-            id: $id,
             severity: Severity::$severity,
-            text: $text,
-            cure: $cure,
+            lines: concat!($id, "\n", $text, "\n", $cure),
         };)+
 
         /// All of them.

@@ -54,15 +54,13 @@ impl Root {
         fs::read_link(self.path(path)).ok()
     }
 
-    /// The names in a folder, sorted.
+    /// The names in a folder, in no order.
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
         let names = entries.flatten().take(MAX_NAMES);
-        let mut names: Vec<String> = names
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort_unstable();
         names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
     }
 
     /// The numbers of all processes.

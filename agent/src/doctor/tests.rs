@@ -89,7 +89,7 @@ impl Machine {
 }
 
 fn ids(findings: &[Finding]) -> Vec<&'static str> {
-    findings.iter().map(|finding| finding.kind.id).collect()
+    findings.iter().map(|finding| finding.kind.id()).collect()
 }
 
 fn config(global: &str, doors: &str) -> Config {
@@ -569,7 +569,7 @@ fn judged(answers: &Answers, config: Option<&Config>) -> Vec<(&'static str, Seve
     kernel::judge(answers, config, &mut findings);
     let judged = findings
         .iter()
-        .map(|finding| (finding.kind.id, finding.severity));
+        .map(|finding| (finding.kind.id(), finding.severity));
     judged.collect()
 }
 
@@ -823,7 +823,7 @@ fn answers_to_queries_must_not_look_like_knocks() {
         let findings = machine.ports(config);
         let found = findings
             .iter()
-            .find(|each| each.kind.id == "knock-port-ephemeral");
+            .find(|each| each.kind.id() == "knock-port-ephemeral");
         found.map(Finding::text)
     };
     let machine = Machine::new(&[("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n")]);
@@ -929,8 +929,8 @@ fn a_server_that_runs_is_judged_by_how_it_was_started() {
         machine.process(5, name, command_line, 9);
         let findings = machine.logins();
         let of_it = findings.iter().filter(|each| match name {
-            "dropbear" => each.kind.id == "dropbear-passwords",
-            _ => each.kind.id == "sshd-passwords",
+            "dropbear" => each.kind.id() == "dropbear-passwords",
+            _ => each.kind.id() == "sshd-passwords",
         });
         assert_eq!(of_it.count() == 1, found, "{command_line}: {findings:?}");
     }
@@ -1209,11 +1209,13 @@ fn every_kind_has_a_name_a_cure_and_a_test() {
     let tests = tests.map(|test| fs::read_to_string(sources.join(test)).unwrap_or_default());
     let mut ids = BTreeSet::new();
     for kind in ALL {
-        assert!(ids.insert(kind.id), "{} stands twice", kind.id);
+        assert!(ids.insert(kind.id()), "{} stands twice", kind.id());
         let is_name = |each: char| each.is_ascii_lowercase() || each == '-';
-        assert!(kind.id.chars().all(is_name) && !kind.text.is_empty() && !kind.cure.is_empty());
-        assert!(catalogue.contains(&format!("  {} (", kind.id)));
-        let quoted = format!("\"{}\"", kind.id);
+        assert!(
+            kind.id().chars().all(is_name) && !kind.text().is_empty() && !kind.cure().is_empty()
+        );
+        assert!(catalogue.contains(&format!("  {} (", kind.id())));
+        let quoted = format!("\"{}\"", kind.id());
         assert!(
             tests.iter().any(|test| test.contains(&quoted)),
             "no test of {quoted}"
