@@ -16,6 +16,7 @@ use crate::firewall::{Firewall, Part, Refusal};
 use crate::onetime::list_ports;
 use crate::sys::link::open_packet_socket;
 use crate::sys::netlink::NetlinkSocket;
+use crate::sys::process::{Capability, has};
 use crate::sys::unix;
 
 /// The oldest kernel that Postern is tested on.
@@ -25,6 +26,8 @@ const DEFAULT_GROUP: u16 = 5;
 /// What the kernel said.
 #[derive(Default)]
 pub(super) struct Answers {
+    /// Whether this process may ask at all.
+    pub(super) permitted: bool,
     /// What came of each part of nf_tables that was asked for.
     pub(super) parts: Vec<(Part, Result<(), Refusal>)>,
     /// Why it would not take the configuration's table.
@@ -77,6 +80,7 @@ fn ask_sockets(config: Option<&Config>) -> Answers {
     let group = config.map_or(DEFAULT_GROUP, |config| config.global.nflog_group);
     let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
     Answers {
+        permitted: has(Capability::NetAdmin),
         nflog: ask_nflog(group).unwrap_or_else(number),
         packet: open_packet_socket().err().map_or(0, number),
         ..Answers::default()
@@ -122,7 +126,11 @@ pub(super) fn judge(answers: &Answers, config: Option<&Config>, findings: &mut V
         .filter_map(|(part, answer)| answer.as_ref().err().map(|refusal| (*part, refusal)));
     for (part, refusal) in refused {
         if let Refusal::NoPermission = refusal {
-            findings.push(missing(&kinds::KERNEL_UNASKED, refusal, true));
+            // To whoever may ask, it means that the table is an agent's own (NFT_TABLE_F_OWNER):
+            // then the kernel has what it takes.
+            if !answers.permitted {
+                findings.push(missing(&kinds::KERNEL_UNASKED, refusal, true));
+            }
             return;
         }
         findings.push(missing(
@@ -149,7 +157,8 @@ pub(super) fn judge(answers: &Answers, config: Option<&Config>, findings: &mut V
 
 /// Whether another program has the group of source nflog.
 pub(super) fn judge_group(answers: &Answers, config: &Config, findings: &mut Vec<Finding>) {
-    let taken = answers.nflog == libc::EPERM && config.global.source.name() == "nflog";
+    let taken =
+        answers.permitted && answers.nflog == libc::EPERM && config.global.source.name() == "nflog";
     if taken && !agent_runs(config) {
         let group = config.global.nflog_group.to_string();
         findings.push(Finding::new(&kinds::GROUP_TAKEN, &[("group", &group)]));

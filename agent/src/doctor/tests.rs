@@ -57,7 +57,7 @@ impl Machine {
     }
 
     fn way_in(&self) -> Option<String> {
-        Console::read(&self.root()).way_in().map(str::to_owned)
+        Console::read(&self.root()).way_in()
     }
 
     fn console(&self) -> Vec<Finding> {

@@ -182,3 +182,30 @@ fn blocks_and_circles_in_sshd_config() {
         );
     }
 }
+
+/// A user of the machine must not have a root's doctor open what he names, nor be taken for sshd.
+#[test]
+fn a_strangers_process_is_not_believed() {
+    if !is_root() {
+        return;
+    }
+    let tcp = TCP.to_owned() + &socket(ANY, 4022, "0A", 9);
+    let machine = Machine::new(&[
+        ("proc/net/tcp", &tcp),
+        ("tmp/open", "PasswordAuthentication yes\n"),
+    ]);
+    machine.process(5, "sshd", "sshd: sshd -D -f /tmp/open [listener]", 9);
+    assert_eq!(ids(&machine.logins()), ["sshd-passwords"]);
+    chown(machine.0.path("proc/5"), Some(4242), None).unwrap();
+    assert!(machine.logins().is_empty());
+    let config = config("", &door("tcp:4022"));
+    assert!(machine.fallback(&[], &config).is_empty());
+}
+
+#[test]
+fn a_device_is_not_opened() {
+    let machine = Machine::new(&[]);
+    machine.link("etc/inittab", "/dev/zero");
+    assert_eq!(machine.root().read("etc/inittab"), None);
+    assert_eq!(machine.root().read("etc"), None);
+}

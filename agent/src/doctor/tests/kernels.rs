@@ -161,6 +161,12 @@ fn a_kernel_that_refuses_or_is_not_asked() {
         judged(&answers, None),
         [("kernel-unasked", Severity::Warning)]
     );
+    // A table that an agent keeps to itself.
+    let answers = Answers {
+        permitted: true,
+        ..answers
+    };
+    assert_eq!(judged(&answers, None), []);
     let answers = Answers {
         table: Some(Refusal::Restless),
         ..Answers::default()
