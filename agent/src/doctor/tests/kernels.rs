@@ -12,7 +12,13 @@ fn judged(answers: &Answers, config: Option<&Config>) -> Vec<(&'static str, Seve
 }
 
 /// What a kernel that lacks a part answers, as `refusal` has it from the kernel's error numbers.
-fn lacks(part: Part, object: &str) -> Answers {
+fn lacks(part: Part) -> Answers {
+    let object = match part {
+        Part::Tables => "the transaction",
+        Part::Chains => "chain input",
+        Part::TimedSets => "set part",
+        _ => "rule 1 of chain input",
+    };
     let lacking = Refusal::Lacks {
         object: object.into(),
         feature: "it".into(),
@@ -27,89 +33,80 @@ fn lacks(part: Part, object: &str) -> Answers {
 #[test]
 fn what_a_kernel_lacks() {
     use Severity::{Fatal, Note};
-    let udp = config("", &door("udp:51820"));
-    let udp_mark = config("option guard mark", &door("udp:51820"));
-    let without_decoys = config("", &(door("tcp:22") + "\toption decoys '0'\n"));
-    let ssh = ssh();
-    for (part, object, id, config, severity) in [
+    let plain = ssh();
+    let with = |global: &str, guards: &str, option: &str| {
+        config(global, &format!("{}\t{option}\n", door(guards)))
+    };
+    let by_log = with("option source log", "tcp:22", "");
+    let by_packet = with("option source packet", "tcp:22", "");
+    let bare = with("", "tcp:22", "option decoys '0'");
+    let udp = with("", "udp:51820", "");
+    let udp_mark = with("option guard mark", "udp:51820", "");
+    let chain = with("", "tcp:22", "option engine 'chain'");
+    let track = with("", "tcp:22", "option engine 'track'");
+    for (part, id, needing, others) in [
         (
             Part::Tables,
-            "the transaction",
             "kernel-nf-tables-missing",
-            &ssh,
-            Fatal,
+            &[&plain][..],
+            &[][..],
         ),
-        (
-            Part::Tables,
-            "table postern",
-            "kernel-inet-missing",
-            &ssh,
-            Fatal,
-        ),
-        (
-            Part::Chains,
-            "chain input",
-            "kernel-inet-missing",
-            &ssh,
-            Fatal,
-        ),
-        (
-            Part::TimedSets,
-            "set timed",
-            "kernel-timed-sets-missing",
-            &ssh,
-            Fatal,
-        ),
+        (Part::Chains, "kernel-inet-missing", &[&plain], &[]),
+        (Part::TimedSets, "kernel-timed-sets-missing", &[&plain], &[]),
         (
             Part::Log,
-            "rule 1 of chain input",
             "kernel-log-missing",
-            &ssh,
-            Fatal,
+            &[&plain],
+            &[&by_log, &by_packet],
         ),
         (
-            Part::Limit,
-            "rule 1 of chain input",
-            "kernel-limit-missing",
-            &ssh,
-            Fatal,
+            Part::LogLine,
+            "kernel-log-lines-missing",
+            &[&by_log],
+            &[&plain, &by_packet],
         ),
-        (
-            Part::Limit,
-            "rule 1 of chain input",
-            "kernel-limit-missing",
-            &without_decoys,
-            Note,
-        ),
+        (Part::Limit, "kernel-limit-missing", &[&plain], &[&bare]),
         (
             Part::Conntrack,
-            "rule 1 of chain input",
             "kernel-conntrack-missing",
-            &ssh,
-            Note,
+            &[&udp],
+            &[&plain, &udp_mark],
         ),
         (
-            Part::Conntrack,
-            "rule 1 of chain input",
-            "kernel-conntrack-missing",
-            &udp,
-            Fatal,
+            Part::DynamicSets,
+            "kernel-dynamic-sets-missing",
+            &[&chain, &track],
+            &[&plain],
         ),
         (
-            Part::Conntrack,
-            "rule 1 of chain input",
-            "kernel-conntrack-missing",
-            &udp_mark,
-            Note,
+            Part::Counters,
+            "kernel-counters-missing",
+            &[&chain, &track],
+            &[&plain],
         ),
     ] {
-        let answers = lacks(part, object);
-        assert_eq!(judged(&answers, Some(config)), [(id, severity)], "{part:?}");
+        let needing = needing.iter().map(|config| (config, Fatal));
+        let others = others.iter().map(|config| (config, Note));
+        for (config, severity) in needing.chain(others) {
+            let judged = judged(&lacks(part), Some(config));
+            assert_eq!(judged, [(id, severity)], "{part:?} {config:?}");
+        }
     }
-    assert_eq!(
-        judged(&lacks(Part::Conntrack, "rule 1"), None),
-        [("kernel-conntrack-missing", Note)]
-    );
+    // Before anything is configured: what most configurations need.
+    assert_eq!(judged(&lacks(Part::Log), None)[0].1, Fatal);
+    assert_eq!(judged(&lacks(Part::Conntrack), None)[0].1, Note);
+    let mut no_inet = lacks(Part::Tables);
+    if let Err(Refusal::Lacks { object, .. }) = &mut no_inet.parts[0].1 {
+        *object = "table postern".into();
+    }
+    assert_eq!(judged(&no_inet, None), [("kernel-inet-missing", Fatal)]);
+}
+
+#[test]
+fn what_a_kernel_lacks_beside_its_tables() {
+    use Severity::{Fatal, Note};
+    let ssh = ssh();
+    let by_packet = config("option source packet", &door("tcp:22"));
     for error in [libc::EINVAL, libc::EOPNOTSUPP, libc::EPROTONOSUPPORT] {
         let answers = Answers {
             nflog: error,
@@ -119,6 +116,10 @@ fn what_a_kernel_lacks() {
             judged(&answers, Some(&ssh)),
             [("kernel-nflog-missing", Fatal)]
         );
+        assert_eq!(
+            judged(&answers, Some(&by_packet)),
+            [("kernel-nflog-missing", Note)]
+        );
     }
     let answers = Answers {
         packet: libc::EAFNOSUPPORT,
@@ -127,6 +128,10 @@ fn what_a_kernel_lacks() {
     assert_eq!(
         judged(&answers, Some(&ssh)),
         [("kernel-packet-missing", Note)]
+    );
+    assert_eq!(
+        judged(&answers, Some(&by_packet)),
+        [("kernel-packet-missing", Fatal)]
     );
     // Nobody holds the group, somebody does, or we may not ask: it is there.
     for nflog in [0, libc::ENODEV, libc::EPERM] {
