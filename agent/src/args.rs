@@ -706,6 +706,7 @@ mod tests {
         );
         assert!(parsed("keygen ssh --force").unwrap().unwrap().force);
         assert!(!parsed("keygen ssh").unwrap().unwrap().force);
+        assert!(parsed("doctor --strict").unwrap().unwrap().strict);
     }
 
     #[test]
@@ -757,6 +758,8 @@ mod tests {
             "resync ssh --code 123456,123456,123456",
             "resync ssh --code 123456 --to 5",
             "resync ssh --force",
+            "doctor ssh",
+            "check --strict",
         ] {
             assert!(matches!(parsed(line), Err(Failure::Misused(_))), "{line}");
         }

@@ -158,8 +158,8 @@ fn status_without_an_agent_says_so() {
     );
 }
 
-const VERBS: [&str; 8] = [
-    "run", "check", "render", "apply", "remove", "status", "open", "close",
+const VERBS: [&str; 9] = [
+    "run", "check", "render", "apply", "remove", "status", "open", "close", "doctor",
 ];
 
 fn help_and_version_go_to_standard_output() {

@@ -9,11 +9,12 @@ use super::root::{Root, base_name};
 
 /// A login.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Login {
-    /// Where it is, and how that is known.
-    pub(super) what: String,
+struct Login {
+    terminal: String,
+    /// How it is known.
+    how: String,
     /// Whether it asks for a password.
-    pub(super) asks: bool,
+    asks: bool,
 }
 
 /// Where logins were looked for.
@@ -34,9 +35,9 @@ impl Console {
             false => of_inittab(root),
         };
         let running = running(root).into_iter();
-        let others: Vec<Login> = running
-            .filter(|login| !logins.iter().any(|other| is_same(other, login)))
-            .collect();
+        // One that is configured and runs is one.
+        let is_new = |login: &Login| !logins.iter().any(|other| other.terminal == login.terminal);
+        let others: Vec<Login> = running.filter(is_new).collect();
         logins.extend(others);
         Self {
             logins,
@@ -45,10 +46,10 @@ impl Console {
     }
 
     /// A login that lets its owner in.
-    pub(super) fn way_in(&self) -> Option<&str> {
+    pub(super) fn way_in(&self) -> Option<String> {
         let mut logins = self.logins.iter();
         let usable = logins.find(|login| self.passwords || !login.asks);
-        usable.map(|login| login.what.as_str())
+        usable.map(Login::in_words)
     }
 
     pub(super) fn examine(&self, findings: &mut Vec<Finding>) {
@@ -56,26 +57,27 @@ impl Console {
             let searched = [("searched", SEARCHED)];
             findings.push(Finding::new(&kinds::CONSOLE_MISSING, &searched));
         }
-        for Login { what, asks } in &self.logins {
-            let kind = match asks {
+        for login in &self.logins {
+            let kind = match login.asks {
                 true if !self.passwords => &kinds::CONSOLE_LOCKED,
                 false => &kinds::CONSOLE_OPEN,
                 true => continue,
             };
-            findings.push(Finding::new(kind, &[("way", what)]));
+            findings.push(Finding::new(kind, &[("way", &login.in_words())]));
         }
     }
 }
 
-/// A login is configured and runs: once is enough.
-fn is_same(one: &Login, other: &Login) -> bool {
-    let terminal = |login: &Login| login.what.split(' ').nth(3).map(str::to_owned);
-    terminal(one) == terminal(other)
+impl Login {
+    fn in_words(&self) -> String {
+        format!("the login on {} ({})", self.terminal, self.how)
+    }
 }
 
 fn login(terminal: &str, how: &str, asks: bool) -> Login {
     Login {
-        what: format!("the login on {terminal} ({how})"),
+        terminal: terminal.into(),
+        how: how.into(),
         asks,
     }
 }
@@ -89,19 +91,20 @@ fn of_systemd(root: &Root) -> Vec<Login> {
         "usr/lib/systemd/system",
         "lib/systemd/system",
     ];
-    let wanted = FOLDERS.iter();
-    let mut units: Vec<String> = wanted
-        .flat_map(|folder| root.names(&format!("{folder}/getty.target.wants")))
-        .filter(|unit| !is_masked(root, unit))
-        .collect();
-    units.sort_unstable();
-    units.dedup();
-    let logins = units.iter().filter_map(|unit| {
-        let terminal = terminal_of_unit(unit)?;
-        let how = format!("unit {unit}");
-        is_there(root, terminal).then(|| login(terminal, &how, true))
-    });
-    logins.collect()
+    let mut logins = Vec::new();
+    for folder in FOLDERS {
+        for unit in root.names(&[folder, "/getty.target.wants"].concat()) {
+            let terminal = terminal_of_unit(&unit).filter(|terminal| is_there(root, terminal));
+            let Some(terminal) = terminal.filter(|_| !is_masked(root, &unit)) else {
+                continue;
+            };
+            let login = login(terminal, &["unit ", &unit].concat(), true);
+            if !logins.contains(&login) {
+                logins.push(login);
+            }
+        }
+    }
+    logins
 }
 
 /// systemctl(1), `mask`.
@@ -148,9 +151,10 @@ fn of_line(root: &Root, line: &str) -> Option<Login> {
     // busybox and procd name the terminal in front, sysvinit gives it to getty.
     let named = words
         .filter(|word| !word.starts_with('-'))
-        .find(|word| word.contains("tty") || word.starts_with("hvc"));
+        .map(|word| word.strip_prefix("/dev/").unwrap_or(word))
+        .find(|word| word.starts_with("tty") || word.starts_with("hvc"));
     let terminal = match (id, named) {
-        (_, Some(named)) => named.trim_start_matches("/dev/"),
+        (_, Some(named)) => named,
         ("", None) => "console",
         (id, None) => id,
     };
@@ -174,7 +178,7 @@ fn asks_for_password(root: &Root, program: &str) -> Option<bool> {
             )
         }
         "sh" | "ash" | "bash" => Some(false),
-        name => (name.contains("getty") || name == "login").then_some(true),
+        name => (name.ends_with("getty") || name == "login").then_some(true),
     }
 }
 
@@ -189,8 +193,9 @@ fn running(root: &Root) -> Vec<Login> {
             let (_, name) = front.split_once('(')?;
             let device: u32 = back.split_whitespace().nth(4)?.parse().ok()?;
             let terminal = terminal_of_device(device)?;
-            let is_login = name.ends_with("getty") || name == "askfirst";
-            is_login.then(|| login(&terminal, &format!("process {process}"), name != "askfirst"))
+            let how = format!("process {process}");
+            name.ends_with("getty")
+                .then(|| login(&terminal, &how, true))
         })
         .collect()
 }

@@ -20,7 +20,7 @@ pub(super) fn examine(
     config: &Config,
     findings: &mut Vec<Finding>,
 ) {
-    let way = console.way_in().map(str::to_owned).or_else(|| {
+    let way = console.way_in().or_else(|| {
         let interface = interfaces::way_in(config, links).map(str::to_owned);
         let interface = interface.or_else(|| coming_interface(root, config))?;
         Some(format!("interface {interface} is not guarded"))

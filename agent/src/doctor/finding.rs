@@ -35,17 +35,17 @@ impl Finding {
     }
 
     pub(super) fn text(&self) -> String {
-        fill(self.kind.text, &self.values)
+        fill(self.kind.text(), &self.values)
     }
 
     pub(super) fn cure(&self) -> String {
-        fill(self.kind.cure, &self.values)
+        fill(self.kind.cure(), &self.values)
     }
 
     fn json(&self) -> String {
         [
             "{\"id\":",
-            &quoted(self.kind.id),
+            &quoted(self.kind.id()),
             ",\"severity\":",
             &quoted(self.severity.name()),
             ",\"text\":",
@@ -84,42 +84,40 @@ fn fill(template: &str, values: &[(&'static str, String)]) -> String {
 
 /// All findings, the worst first, for people or for programs.
 pub(crate) fn render(findings: &[Finding], json: bool) -> String {
-    let count = |severity| {
-        findings
-            .iter()
-            .filter(|each| each.severity == severity)
-            .count()
+    let count = |severity| of_severity(findings, severity).count().to_string();
+    let [fatal, warnings, notes] = Severity::ALL.map(count);
+    let sorted = || {
+        Severity::ALL
+            .into_iter()
+            .flat_map(|severity| of_severity(findings, severity))
     };
-    let [fatal, warnings, notes] =
-        [Severity::Fatal, Severity::Warning, Severity::Note].map(|each| count(each).to_string());
     if json {
         let version = quoted(env!("CARGO_PKG_VERSION"));
-        let findings = list(findings.iter().map(Finding::json));
+        let findings = list(sorted().map(Finding::json));
         return format!(
             "{{\"version\":{version},\"fatal\":{fatal},\"warnings\":{warnings},\"notes\":{notes},\"findings\":{findings}}}\n"
         );
     }
     let mut text = String::new();
-    for finding in findings {
-        let (severity, id) = (finding.severity.name(), finding.kind.id);
+    for finding in sorted() {
+        let (severity, id) = (finding.severity.name(), finding.kind.id());
         text += &format!("{severity}: {id}: {}\n", finding.text());
         text += &format!("  cure: {}\n", finding.cure());
     }
     text + &format!("{fatal} fatal, {warnings} warnings, {notes} notes\n")
 }
 
+fn of_severity(findings: &[Finding], severity: Severity) -> impl Iterator<Item = &Finding> {
+    let mut findings = findings.iter();
+    core::iter::from_fn(move || findings.find(|finding| finding.severity == severity))
+}
+
 /// Why a configuration is not put into force; `None`: nothing is fatal.
 pub(crate) fn refusal(findings: &[Finding]) -> Option<String> {
-    let fatal = |finding: &&Finding| finding.severity == Severity::Fatal;
-    let refusals = findings.iter().filter(fatal);
-    let texts: Vec<String> = refusals
+    let texts: Vec<String> = of_severity(findings, Severity::Fatal)
         .map(|finding| {
-            let id = finding.kind.id;
-            format!(
-                "refused ({id}): {}; cure: {}",
-                finding.text(),
-                finding.cure()
-            )
+            let (id, text, cure) = (finding.kind.id(), finding.text(), finding.cure());
+            format!("refused ({id}): {text}; cure: {cure}")
         })
         .collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
@@ -129,10 +127,10 @@ pub(crate) fn refusal(findings: &[Finding]) -> Option<String> {
 pub(crate) fn catalogue() -> String {
     let mut text = String::from("\nWhat it finds, and how bad that is at worst:\n\n");
     for kind in ALL {
-        let text_of_kind = fill(kind.text, &[]);
+        let text_of_kind = fill(kind.text(), &[]);
         text += &format!(
             "  {} ({})\n      {text_of_kind}\n",
-            kind.id,
+            kind.id(),
             kind.severity.name()
         );
     }

@@ -4,18 +4,17 @@
 use std::io;
 use std::path::Path;
 
-use postern_core::config::{Config, Guard};
-use postern_core::decoy;
-use postern_core::knock::Protocol;
+use postern_core::config::{Config, Source};
 
 use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::root::Root;
 use crate::firewall::netlink::{self, Messages};
-use crate::firewall::{Firewall, Part, Refusal};
+use crate::firewall::{Firewall, Part, Refusal, needed_parts};
 use crate::onetime::list_ports;
 use crate::sys::link::open_packet_socket;
 use crate::sys::netlink::NetlinkSocket;
+use crate::sys::process::{Capability, has};
 use crate::sys::unix;
 
 /// The oldest kernel that Postern is tested on.
@@ -25,6 +24,8 @@ const DEFAULT_GROUP: u16 = 5;
 /// What the kernel said.
 #[derive(Default)]
 pub(super) struct Answers {
+    /// Whether this process may ask at all.
+    pub(super) permitted: bool,
     /// What came of each part of nf_tables that was asked for.
     pub(super) parts: Vec<(Part, Result<(), Refusal>)>,
     /// Why it would not take the configuration's table.
@@ -77,6 +78,7 @@ fn ask_sockets(config: Option<&Config>) -> Answers {
     let group = config.map_or(DEFAULT_GROUP, |config| config.global.nflog_group);
     let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
     Answers {
+        permitted: has(Capability::NetAdmin),
         nflog: ask_nflog(group).unwrap_or_else(number),
         packet: open_packet_socket().err().map_or(0, number),
         ..Answers::default()
@@ -116,40 +118,45 @@ pub(super) fn agent_runs(config: &Config) -> bool {
 }
 
 pub(super) fn judge(answers: &Answers, config: Option<&Config>, findings: &mut Vec<Finding>) {
+    let needed = needed(config);
     let refused = answers
         .parts
         .iter()
         .filter_map(|(part, answer)| answer.as_ref().err().map(|refusal| (*part, refusal)));
     for (part, refusal) in refused {
         if let Refusal::NoPermission = refusal {
-            findings.push(missing(&kinds::KERNEL_UNASKED, refusal, true));
+            // To whoever may ask, it means that the table is an agent's own (NFT_TABLE_F_OWNER):
+            // then the kernel has what it takes.
+            if !answers.permitted {
+                findings.push(missing(&kinds::KERNEL_UNASKED, refusal, true));
+            }
             return;
         }
-        findings.push(missing(
-            kind_of(part, refusal),
-            refusal,
-            needs(part, config),
-        ));
+        let is_needed = needed.contains(&part);
+        findings.push(missing(kind_of(part, refusal), refusal, is_needed));
     }
     if let Some(refusal) = &answers.table {
         findings.push(missing(&kinds::TABLE_REFUSED, refusal, true));
     }
-    let source = config.map_or("nflog", |config| config.global.source.name());
+    let source = config.map_or(Source::Nflog, |config| config.global.source);
     let in_words = |number| io::Error::from_raw_os_error(number);
     // The answers of nfnetlink where nobody takes such messages, and of a kernel without it.
     if let libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT = answers.nflog {
         let error = in_words(answers.nflog);
-        findings.push(missing(&kinds::NFLOG_MISSING, &error, source == "nflog"));
+        let is_needed = needed.contains(&Part::Log);
+        findings.push(missing(&kinds::NFLOG_MISSING, &error, is_needed));
     }
     if answers.packet == libc::EAFNOSUPPORT {
         let error = in_words(answers.packet);
-        findings.push(missing(&kinds::PACKET_MISSING, &error, source == "packet"));
+        let is_needed = source == Source::Packet;
+        findings.push(missing(&kinds::PACKET_MISSING, &error, is_needed));
     }
 }
 
 /// Whether another program has the group of source nflog.
 pub(super) fn judge_group(answers: &Answers, config: &Config, findings: &mut Vec<Finding>) {
-    let taken = answers.nflog == libc::EPERM && config.global.source.name() == "nflog";
+    let taken =
+        answers.permitted && answers.nflog == libc::EPERM && config.global.source == Source::Nflog;
     if taken && !agent_runs(config) {
         let group = config.global.nflog_group.to_string();
         findings.push(Finding::new(&kinds::GROUP_TAKEN, &[("group", &group)]));
@@ -186,24 +193,24 @@ fn kind_of(part: Part, refusal: &Refusal) -> &'static Kind {
         Part::Chains => &kinds::INET_MISSING,
         Part::TimedSets => &kinds::TIMED_SETS_MISSING,
         Part::Log => &kinds::LOG_MISSING,
+        Part::LogLine => &kinds::LOG_LINES_MISSING,
         Part::Limit => &kinds::LIMIT_MISSING,
         Part::Conntrack => &kinds::CONNTRACK_MISSING,
+        Part::DynamicSets => &kinds::DYNAMIC_SETS_MISSING,
+        Part::Counters => &kinds::COUNTERS_MISSING,
     }
 }
 
-/// Whether the configuration does not do without; where there is none yet, a usual one.
-fn needs(part: Part, config: Option<&Config>) -> bool {
-    let Some(config) = config else {
-        return part != Part::Conntrack;
-    };
-    let mut doors = config.doors.iter();
-    match part {
-        Part::Tables | Part::Chains | Part::TimedSets => true,
-        Part::Log => matches!(config.global.source.name(), "nflog" | "log"),
-        Part::Limit => doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()),
-        Part::Conntrack => {
-            let mut guards = doors.flat_map(|door| &door.guards);
-            config.global.guard == Guard::Gate && guards.any(|port| port.protocol == Protocol::Udp)
-        }
+/// The parts that the configuration does not do without; where there is none yet, a usual one.
+fn needed(config: Option<&Config>) -> Vec<Part> {
+    match config {
+        Some(config) => needed_parts(config, &list_ports(&config.doors)),
+        None => vec![
+            Part::Tables,
+            Part::Chains,
+            Part::TimedSets,
+            Part::Log,
+            Part::Limit,
+        ],
     }
 }

@@ -14,6 +14,9 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
+    /// The worst first.
+    pub(super) const ALL: [Self; 3] = [Self::Fatal, Self::Warning, Self::Note];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fatal => "fatal",
@@ -26,22 +29,38 @@ impl Severity {
 /// A kind of finding.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    pub(crate) id: &'static str,
     /// At worst.
     pub(crate) severity: Severity,
+    /// Its name, what is the matter and what helps, a line each: one text takes less room than
+    /// three, with what a program that can lie anywhere in memory needs to know of each.
+    lines: &'static str,
+}
+
+impl Kind {
+    pub(crate) fn id(&self) -> &'static str {
+        self.line(0)
+    }
+
     /// What is the matter.
-    pub(crate) text: &'static str,
+    pub(crate) fn text(&self) -> &'static str {
+        self.line(1)
+    }
+
     /// What helps.
-    pub(crate) cure: &'static str,
+    pub(crate) fn cure(&self) -> &'static str {
+        self.line(2)
+    }
+
+    fn line(&self, number: usize) -> &'static str {
+        self.lines.split('\n').nth(number).unwrap_or_default()
+    }
 }
 
 macro_rules! kinds {
     ($($name:ident $severity:ident $id:literal: $text:literal; $cure:literal;)+) => {
         $(pub(super) static $name: Kind = Kind {
-            id: $id,
             severity: Severity::$severity,
-            text: $text,
-            cure: $cure,
+            lines: concat!($id, "\n", $text, "\n", $cure),
         };)+
 
         /// All of them.
@@ -69,12 +88,21 @@ kinds! {
     NFLOG_MISSING Fatal "kernel-nflog-missing":
         "this kernel does not hand logged packets to programs, so that source nflog would hear no knock ({answer})";
         "load it (modprobe nfnetlink_log; OpenWrt: package kmod-nfnetlink-log), or use a kernel with CONFIG_NETFILTER_NETLINK_LOG";
+    LOG_LINES_MISSING Fatal "kernel-log-lines-missing":
+        "this kernel's nf_tables cannot write into the kernel's log, so that source log would hear no knock ({answer})";
+        "load it (modprobe nf_log_syslog; OpenWrt: packages kmod-nf-log and kmod-nf-log6), or use another source";
     LIMIT_MISSING Fatal "kernel-limit-missing":
         "this kernel's nf_tables has no limits, which doors with decoys need ({answer})";
         "load it (modprobe nft_limit; OpenWrt: package kmod-nft-core), or set option decoys '0' in every door";
     CONNTRACK_MISSING Fatal "kernel-conntrack-missing":
         "this kernel's nf_tables cannot ask connection tracking, which guard gate needs for UDP ports ({answer})";
         "load it (modprobe nft_ct; OpenWrt: package kmod-nft-core), or guard no UDP port, or use guard mark";
+    DYNAMIC_SETS_MISSING Fatal "kernel-dynamic-sets-missing":
+        "this kernel's nf_tables has no sets that rules change, which engines chain and track need ({answer})";
+        "use option engine 'daemon', or a kernel of version 5.10 or later";
+    COUNTERS_MISSING Fatal "kernel-counters-missing":
+        "this kernel's nf_tables has no counters with names, which engines chain and track need ({answer})";
+        "load them (modprobe nft_objref), use option engine 'daemon', or a kernel with CONFIG_NFT_OBJREF";
     PACKET_MISSING Fatal "kernel-packet-missing":
         "this kernel has no packet sockets, so that source packet would hear no knock ({answer})";
         "load them (modprobe af_packet), or use another source";

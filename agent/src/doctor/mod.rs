@@ -65,7 +65,6 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
             }
         }
     }
-    findings.sort_by_key(|finding| finding.severity);
     findings
 }
 

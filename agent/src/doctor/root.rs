@@ -1,11 +1,13 @@
 //! The files that say what a machine is like, below a root folder: `/`, or that of a test.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use postern_core::uci::{Statement, Statements};
+
+use crate::sys::process::effective_user;
 
 /// The most that is read of a file. Of sockets, the kernel lists those that listen first.
 const LONGEST: u64 = 1 << 20;
@@ -24,8 +26,13 @@ impl Root {
         self.0.join(path.trim_start_matches('/'))
     }
 
-    /// The text of a file; `None` where there is none, or it is not ours to read.
+    /// The text of a file; `None` where there is none, or it is not ours to read. A device is
+    /// none: of some, to open them does something.
     pub(super) fn read(&self, path: &str) -> Option<String> {
+        let is_file = |facts: Metadata| facts.is_file();
+        fs::metadata(self.path(path))
+            .is_ok_and(is_file)
+            .then_some(())?;
         let mut options = OpenOptions::new();
         // Opening a FIFO without O_NONBLOCK waits for somebody who writes to it.
         options
@@ -54,15 +61,20 @@ impl Root {
         fs::read_link(self.path(path)).ok()
     }
 
-    /// The names in a folder, sorted.
+    /// The names in a folder, in no order.
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
         let names = entries.flatten().take(MAX_NAMES);
-        let mut names: Vec<String> = names
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort_unstable();
         names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+
+    /// Whether a process is root's, or of the user that this program runs as.
+    pub(super) fn is_ours(&self, process: u32) -> bool {
+        let facts = fs::metadata(self.path(&format!("proc/{process}")));
+        let ours = |facts: Metadata| [0, effective_user()].contains(&facts.uid());
+        facts.is_ok_and(ours)
     }
 
     /// The numbers of all processes.

@@ -65,10 +65,10 @@ fn is_activated(root: &Root) -> bool {
 /// where none of a name does, as files have it.
 pub(super) fn taking_passwords(root: &Root, listeners: &[Listener]) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
-    for owner in listeners
+    let owners = listeners
         .iter()
-        .filter_map(|listener| listener.owner.as_ref())
-    {
+        .filter_map(|listener| listener.owner.as_ref());
+    for owner in owners.filter(|owner| owner.trusted) {
         let command_line = root.text(&format!("proc/{}/cmdline", owner.process));
         let words = words(&command_line);
         servers.extend(match owner.name.as_str() {

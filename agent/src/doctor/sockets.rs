@@ -24,20 +24,23 @@ pub(super) struct Listener {
 pub(super) struct Owner {
     pub(super) process: u32,
     pub(super) name: String,
+    /// Whether it is root's: anybody may call a process of his own sshd.
+    pub(super) trusted: bool,
 }
 
 impl Listener {
     /// Who it is, as far as that can be told.
     pub(super) fn who(&self) -> String {
         match &self.owner {
-            Some(Owner { process, name }) => format!("{name} (process {process})"),
+            Some(Owner { process, name, .. }) => format!("{name} (process {process})"),
             None => "a service".into(),
         }
     }
 
     /// Whether it belongs to a program of this name.
     pub(super) fn belongs_to(&self, name: &str) -> bool {
-        self.owner.as_ref().is_some_and(|owner| owner.name == name)
+        let mut owner = self.owner.iter();
+        owner.any(|owner| owner.trusted && owner.name == name)
     }
 }
 
@@ -81,6 +84,7 @@ pub(super) fn owned_listeners(root: &Root) -> Vec<Listener> {
                 listener.owner = Some(Owner {
                     process,
                     name: name.trim_end().into(),
+                    trusted: root.is_ours(process),
                 });
             }
         }

@@ -70,7 +70,7 @@ pub(crate) use others::Others;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};
-pub(crate) use rehearsal::Part;
+pub(crate) use rehearsal::{Part, needed_parts};
 pub use renderer::RENDERER;
 pub use ruleset::{
     Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,

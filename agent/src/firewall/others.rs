@@ -2,11 +2,9 @@
 //!
 //! Only nf_tables is asked: rules of the older iptables are somewhere else.
 
-use super::channel::Failure;
 use super::netlink::{Attributes, EVERY_FAMILY, as_text, as_u32, nfta};
 use super::objects::Object;
 use super::refusal::refused_object;
-use super::ruleset::TABLE;
 use super::{Firewall, Refusal};
 
 /// The most chains and rules that are looked at.
@@ -25,9 +23,11 @@ pub(crate) struct Others {
     pub(crate) untracks: bool,
 }
 
-/// What a rule does, of what [`Others`] tells.
-#[derive(Clone, Copy, Default)]
+/// What a chain or a rule does, of what [`Others`] tells.
+#[derive(Default)]
 struct Deeds {
+    /// The chain that drops what it does not know.
+    dropping: Option<String>,
     refuses: bool,
     asks_for_mark: bool,
     untracks: bool,
@@ -36,55 +36,51 @@ struct Deeds {
 impl Firewall {
     /// What the tables of every family do, but ours; `mark` are the bits that we set.
     pub(crate) fn others(&mut self, mark: u32) -> Result<Others, Refusal> {
-        let failed = |failure: Failure| refused_object(&Object::Table, failure);
-        let dropping = self
-            .channel
-            .dump_of(EVERY_FAMILY, libc::NFT_MSG_GETCHAIN, |_| {}, read_chain)
-            .map_err(failed)?;
-        let deeds = self
-            .channel
-            .dump_of(
-                EVERY_FAMILY,
-                libc::NFT_MSG_GETRULE,
-                |_| {},
-                |rule, deeds| {
-                    read_rule(rule, mark, deeds);
-                },
-            )
-            .map_err(failed)?;
-        Ok(Others {
-            dropping,
-            refuses: deeds.iter().any(|rule| rule.refuses),
-            asks_for_mark: deeds.iter().any(|rule| rule.asks_for_mark),
-            untracks: deeds.iter().any(|rule| rule.untracks),
-        })
+        let mut others = Others::default();
+        for kind in [libc::NFT_MSG_GETCHAIN, libc::NFT_MSG_GETRULE] {
+            let read = |message: Attributes<'_>, all: &mut Vec<Deeds>| {
+                if all.len() < MAX_READ && message.find(TABLE_OF_EITHER) != Some(OURS) {
+                    all.push(match kind {
+                        libc::NFT_MSG_GETCHAIN => chain(message),
+                        _ => rule(message, mark),
+                    });
+                }
+            };
+            let all = self.channel.dump_of(EVERY_FAMILY, kind, |_| {}, read);
+            for deeds in all.map_err(|failure| refused_object(&Object::Table, failure))? {
+                others.dropping.extend(deeds.dropping);
+                others.refuses |= deeds.refuses;
+                others.asks_for_mark |= deeds.asks_for_mark;
+                others.untracks |= deeds.untracks;
+            }
+        }
+        Ok(others)
     }
 }
 
-fn read_chain(chain: Attributes<'_>, dropping: &mut Vec<String>) {
-    let text = |kind| chain.find(kind).and_then(as_text);
-    let (Some(table), Some(name)) = (text(nfta::CHAIN_TABLE), text(nfta::CHAIN_NAME)) else {
-        return;
-    };
+/// NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are the same number.
+const TABLE_OF_EITHER: u16 = nfta::CHAIN_TABLE;
+/// The name of our table, as the kernel writes it.
+const OURS: &[u8] = b"postern\0";
+
+fn chain(chain: Attributes<'_>) -> Deeds {
+    let text = |kind| chain.find(kind).and_then(as_text).unwrap_or_default();
     let hook = chain.inside(nfta::CHAIN_HOOK);
     let hook = hook
         .and_then(|hook| hook.find(nfta::HOOK_NUMBER))
         .and_then(as_u32);
     let policy = chain.find(nfta::CHAIN_POLICY).and_then(as_u32);
     let drops = hook == Some(libc::NF_INET_LOCAL_IN as u32) && policy == Some(libc::NF_DROP as u32);
-    if drops && table != TABLE && dropping.len() < MAX_READ {
-        dropping.push(format!("chain {name} of table {table}"));
+    let (table, name) = (text(nfta::CHAIN_TABLE), text(nfta::CHAIN_NAME));
+    Deeds {
+        dropping: drops.then(|| ["chain ", name, " of table ", table].concat()),
+        ..Deeds::default()
     }
 }
 
-fn read_rule(rule: Attributes<'_>, mark: u32, rules: &mut Vec<Deeds>) {
-    let ours = rule.find(nfta::RULE_TABLE).and_then(as_text) == Some(TABLE);
-    let Some(expressions) = rule.inside(nfta::RULE_EXPRESSIONS) else {
-        return;
-    };
-    if !ours && rules.len() < MAX_READ {
-        rules.push(deeds(expressions, mark));
-    }
+fn rule(rule: Attributes<'_>, mark: u32) -> Deeds {
+    let expressions = rule.inside(nfta::RULE_EXPRESSIONS);
+    deeds(expressions.unwrap_or(Attributes(&[])), mark)
 }
 
 /// Follows a mark from its loading to what it is compared with.
@@ -159,7 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else() {
+    fn our_own_table_is_none_of_the_others() {
+        assert_eq!(as_text(OURS), Some(crate::firewall::TABLE));
+        assert_eq!(nfta::RULE_TABLE, TABLE_OF_EITHER);
         in_namespace(|| {
             let mut firewall = Firewall::open().unwrap();
             let config = crate::firewall::examples::ssh(postern_core::config::Guard::Mark);

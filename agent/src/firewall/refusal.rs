@@ -142,3 +142,65 @@ fn lacking(object: &Object, number: i32) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::objects::Feature;
+
+    fn refused_with(object: &Object, number: i32) -> Refusal {
+        let sentence = String::new();
+        refused_object(
+            object,
+            Failure::Refused {
+                position: 1,
+                number,
+                sentence,
+            },
+        )
+    }
+
+    /// What kernels answer that were built without a part: `nfnetlink_rcv_skb_batch` where nobody
+    /// takes the batch, `nft_chain_parse_hook` and `nft_expr_type_get` where nobody has the type.
+    #[test]
+    fn what_is_missing_is_told_from_what_is_wrong() {
+        let rule = |needs| Object::Rule {
+            number: 1,
+            chain: "knock".into(),
+            needs,
+        };
+        for (object, number, feature) in [
+            (Object::Batch, libc::EOPNOTSUPP, "CONFIG_NF_TABLES"),
+            (Object::Batch, libc::EINVAL, "CONFIG_NF_TABLES"),
+            (Object::Table, libc::EAFNOSUPPORT, "CONFIG_NF_TABLES_INET"),
+            (
+                Object::Chain("input".into()),
+                libc::ENOENT,
+                "CONFIG_NF_TABLES_INET",
+            ),
+            (Object::Set("grant4_ssh".into()), libc::EOPNOTSUPP, "sets"),
+            (rule(Some(Feature::Log)), libc::ENOENT, "module nft_log"),
+            (rule(Some(Feature::LogLine)), libc::ENOENT, "nf_log_syslog"),
+            (rule(Some(Feature::Limit)), libc::ENOENT, "module nft_limit"),
+            (
+                rule(Some(Feature::Conntrack)),
+                libc::ENOENT,
+                "module nft_ct",
+            ),
+        ] {
+            let refusal = refused_with(&object, number);
+            assert!(matches!(refusal, Refusal::Lacks { .. }), "{refusal:?}");
+            assert!(refusal.to_string().contains(feature), "{refusal}");
+        }
+        for (object, number) in [
+            (rule(None), libc::ENOENT),
+            (rule(Some(Feature::Log)), libc::EINVAL),
+            (Object::Table, libc::EEXIST),
+        ] {
+            let refusal = refused_with(&object, number);
+            assert!(matches!(refusal, Refusal::Refused { .. }), "{refusal:?}");
+        }
+        let refusal = refused_with(&Object::Batch, libc::EPERM);
+        assert!(matches!(refusal, Refusal::NoPermission));
+    }
+}

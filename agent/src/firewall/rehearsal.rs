@@ -8,9 +8,10 @@
 use postern_core::config::Config;
 use postern_core::knock::Port;
 
+use super::expression::DynamicChange;
 use super::netlink::END;
 use super::refusal::refused_object;
-use super::ruleset::{Chain, Content, Family, INPUT, Rule, Set, Statement, Table};
+use super::ruleset::{Chain, Content, Family, INPUT, Key, Set, Statement, Table};
 use super::transaction::Heritage;
 use super::{Firewall, Refusal};
 
@@ -23,72 +24,121 @@ pub(crate) enum Part {
     Chains,
     /// Sets whose elements expire.
     TimedSets,
-    /// `log`.
+    /// `log` to a group.
     Log,
+    /// `log` to the kernel's log.
+    LogLine,
     /// `limit`.
     Limit,
     /// `ct`.
     Conntrack,
+    /// Sets that rules change.
+    DynamicSets,
+    /// `counter name`.
+    Counters,
 }
 
 impl Part {
-    /// Each needs the ones before `Log`.
-    pub(crate) const ALL: [Self; 6] = [
+    /// Each may need the ones before `Log`.
+    pub(crate) const ALL: [Self; 9] = [
         Self::Tables,
         Self::Chains,
         Self::TimedSets,
         Self::Log,
+        Self::LogLine,
         Self::Limit,
         Self::Conntrack,
+        Self::DynamicSets,
+        Self::Counters,
     ];
 
     /// The smallest table that has it.
     fn table(self) -> Table {
+        let name = || NAME.to_owned();
+        let set = |content| Set {
+            name: name(),
+            content,
+            size: Some(1),
+            comment: None,
+        };
         let (sets, rules) = match self {
             Self::Tables => return Table::default(),
-            Self::Chains => (Vec::new(), Vec::new()),
-            Self::TimedSets => (vec![timed_set()], Vec::new()),
-            Self::Log => (Vec::new(), vec![vec![log()]]),
-            Self::Limit => (Vec::new(), vec![vec![limit()]]),
-            Self::Conntrack => (Vec::new(), vec![vec![Statement::UdpFlow]]),
+            Self::Chains => (vec![], vec![]),
+            Self::TimedSets => (vec![set(Content::TimedSources(Family::V4))], vec![]),
+            Self::Log => (vec![], vec![LOG]),
+            Self::LogLine => (vec![], vec![Statement::LogLine("")]),
+            Self::Limit => (vec![], vec![LIMIT]),
+            Self::Conntrack => (vec![], vec![Statement::UdpFlow]),
+            Self::DynamicSets => (
+                vec![set(Content::DynamicSources(Family::V4))],
+                [DynamicChange::Update, DynamicChange::Delete]
+                    .map(change)
+                    .into(),
+            ),
+            Self::Counters => (vec![], vec![Statement::Count(name())]),
+        };
+        let input = Chain {
+            name: INPUT.to_owned(),
+            hooked: true,
+            rules: rules.into_iter().map(|statement| vec![statement]).collect(),
         };
         Table {
             sets,
-            chains: vec![input(rules)],
-            ..Table::default()
+            chains: vec![input],
+            counters: match self {
+                Self::Counters => vec![name()],
+                _ => vec![],
+            },
+        }
+    }
+
+    /// What a rule with this statement needs, beside the first three.
+    const fn of(statement: &Statement) -> Option<Self> {
+        match statement {
+            Statement::Log { .. } => Some(Self::Log),
+            Statement::LogLine(_) => Some(Self::LogLine),
+            Statement::Limit { .. } => Some(Self::Limit),
+            Statement::UdpFlow => Some(Self::Conntrack),
+            Statement::Change { .. } => Some(Self::DynamicSets),
+            Statement::Count(_) => Some(Self::Counters),
+            _ => None,
         }
     }
 }
 
-fn input(rules: Vec<Rule>) -> Chain {
-    Chain {
-        name: INPUT.to_owned(),
-        hooked: true,
-        rules,
+/// What a part's set or counter is called.
+const NAME: &str = "part";
+
+const LOG: Statement = Statement::Log {
+    group: 1,
+    length: 1,
+};
+
+const LIMIT: Statement = Statement::Limit {
+    per_second: 1,
+    burst: 1,
+};
+
+fn change(change: DynamicChange) -> Statement {
+    Statement::Change {
+        change,
+        set: NAME.to_owned(),
+        key: Key::Network(Family::V4, 32),
+        lasting: None,
     }
 }
 
-fn timed_set() -> Set {
-    Set {
-        name: "timed".to_owned(),
-        content: Content::TimedSources(Family::V4),
-        size: Some(1),
-        comment: None,
+/// Which parts the table of a configuration needs.
+pub(crate) fn needed_parts(config: &Config, listed: &[Port]) -> Vec<Part> {
+    let mut parts = vec![Part::Tables, Part::Chains, Part::TimedSets];
+    let table = Table::new(config, listed);
+    let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    for part in rules.flatten().filter_map(Part::of) {
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
     }
-}
-
-const fn log() -> Statement {
-    Statement::Log {
-        group: 1,
-        length: 1,
-    }
-}
-
-const fn limit() -> Statement {
-    Statement::Limit {
-        per_second: 1,
-        burst: 1,
-    }
+    parts
 }
 
 impl Firewall {
@@ -143,6 +193,18 @@ mod tests {
             assert_eq!(nft(&["list", "ruleset"], "").unwrap(), "");
             assert_eq!(generation(&mut firewall), before);
         });
+    }
+
+    /// What a table needs is what its rules are refused for where a kernel lacks it.
+    #[test]
+    fn a_part_is_needed_by_what_the_kernel_is_asked_for_with_it() {
+        for part in Part::ALL {
+            let table = part.table();
+            let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+            let of_it: Vec<Part> = rules.flatten().filter_map(Part::of).collect();
+            let has_none = matches!(part, Part::Tables | Part::Chains | Part::TimedSets);
+            assert!(of_it.iter().all(|each| *each == part) && of_it.is_empty() == has_none);
+        }
     }
 
     #[test]

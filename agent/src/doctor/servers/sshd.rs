@@ -103,12 +103,24 @@ impl Options {
         match name.split_once('*') {
             None => self.file(root, &pattern, matching, depth + 1),
             Some((start, end)) => {
+                let names = root.names(folder);
                 let fits = |name: &&String| {
                     let rest = name.strip_prefix(start).filter(|_| !name.starts_with('.'));
                     rest.is_some_and(|rest| rest.ends_with(end))
                 };
-                for name in root.names(folder).iter().filter(fits) {
-                    self.file(root, &format!("{folder}/{name}"), matching, depth + 1);
+                // In the order of their names, as glob(3) has them.
+                let mut last = "";
+                let after = |last: &str| {
+                    let later = names
+                        .iter()
+                        .filter(fits)
+                        .filter(|name| name.as_str() > last);
+                    later.min()
+                };
+                for _ in 0..MAX_FILES {
+                    let Some(name) = after(last) else { break };
+                    self.file(root, &[folder, "/", name].concat(), matching, depth + 1);
+                    last = name;
                 }
             }
         }
