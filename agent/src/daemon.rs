@@ -35,6 +35,10 @@ const SOURCES: usize = 4096;
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 
+/// The firewall takes the one; a reload may name other ports below 1024 to listen at, which takes
+/// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
+const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
+
 /// Signals, knocks, the control socket and its callers.
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
@@ -52,8 +56,7 @@ pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
     let mut agent = Agent::start(&mut engine, path, config)?;
-    let needed = [Capability::NetAdmin].into_iter();
-    let needed: Vec<Capability> = needed.chain(agent.source.needs()).collect();
+    let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
