@@ -1,5 +1,8 @@
 //! The agent at work: one loop that waits for knocks, signals and callers.
 
+#[cfg(test)]
+mod cost_tests;
+
 use core::net::IpAddr;
 use std::io;
 use std::os::fd::AsFd;
@@ -36,6 +39,10 @@ const SOURCES: usize = 4096;
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 
+/// The firewall takes the one; a reload may name other ports below 1024 to listen at, which takes
+/// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
+const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
+
 /// Signals, knocks, the control socket and its callers.
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
@@ -53,8 +60,7 @@ pub(crate) fn run(path: &Path, chosen: Chosen) -> Result<(), Failure> {
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
     let mut agent = Agent::start(&mut engine, path, chosen)?;
-    let needed = [Capability::NetAdmin].into_iter();
-    let needed: Vec<Capability> = needed.chain(agent.source.needs()).collect();
+    let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
@@ -186,7 +192,7 @@ impl<'e> Agent<'e> {
     fn tell_notices(&mut self) {
         let notices = self.one_time.take_notices().into_iter();
         for notice in notices.chain(self.source.take_notices()) {
-            self.journal.say(boottime(), || notice);
+            self.journal.say(boottime(), notice);
         }
     }
 
@@ -207,7 +213,7 @@ impl<'e> Agent<'e> {
             None => *refused_packets += 1,
         });
         if let Err(error) = heard {
-            journal.say(now, || format!("knocks cannot be read: {error}"));
+            journal.say(now, format_args!("knocks cannot be read: {error}"));
         }
         self.tell_notices();
     }
@@ -273,7 +279,7 @@ impl<'e> Agent<'e> {
     fn note(&mut self, answer: Answer) -> Answer {
         if let Ok(text) = &answer {
             self.journal
-                .say(boottime(), || format!("by hand: {}", text.trim_end()));
+                .say(boottime(), format_args!("by hand: {}", text.trim_end()));
         }
         answer
     }
@@ -520,20 +526,25 @@ fn act(
         };
         match may_open(index, door, remembered.as_ref()) {
             Ok(()) => admit((firewall, journal), patience, now, (index, door), source),
-            Err(Withheld::NotRemembered(why)) => journal.say(now, || {
-                let name = &door.name;
-                format!("door {name}: not opened for {source}: its use cannot be saved: {why}")
-            }),
+            Err(Withheld::NotRemembered(why)) => journal.say(
+                now,
+                format_args!(
+                    "door {}: not opened for {source}: its use cannot be saved: {why}",
+                    door.name
+                ),
+            ),
             Err(Withheld::OtherDoor) => {
                 let why = "the same knocks opened another one-time door";
-                journal.say(now, || {
-                    format!("door {}: not opened for {source}: {why}", door.name)
-                });
+                journal.say(
+                    now,
+                    format_args!("door {}: not opened for {source}: {why}", door.name),
+                );
                 let name = door.name.clone();
                 if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
-                    journal.say(now, || {
-                        format!("door {name}: its use cannot be saved: {why}")
-                    });
+                    journal.say(
+                        now,
+                        format_args!("door {name}: its use cannot be saved: {why}"),
+                    );
                 }
             }
         }
@@ -600,14 +611,17 @@ fn admit(
     if matches!(outcome, Err(Refusal::Full(_))) {
         patience.leave_alone(grants, now);
     }
-    journal.say(now, || match outcome {
-        Ok(()) => format!(
-            "door {}: open for {source} for {}",
-            door.name,
-            span(door.grant)
+    let (name, lasting) = (&door.name, span(door.grant));
+    match outcome {
+        Ok(()) => journal.say(
+            now,
+            format_args!("door {name}: open for {source} for {lasting}"),
         ),
-        Err(refusal) => format!("door {}: not opened for {source}: {refusal}", door.name),
-    });
+        Err(refusal) => journal.say(
+            now,
+            format_args!("door {name}: not opened for {source}: {refusal}"),
+        ),
+    }
 }
 
 /// Has the kernel ignore a source's knocks, unless the set of cut-offs was full just now: the
@@ -628,13 +642,14 @@ fn cut_off_source(
     if matches!(outcome, Err(Refusal::Full(_))) {
         patience.leave_alone(Subject::Cutoffs, now);
     }
-    journal.say(now, || match outcome {
-        Ok(()) => format!("{source}: cut off for {}", span(lasting)),
-        Err(refusal) => format!(
-            "{source}: cut off for {}, not by the kernel: {refusal}",
-            span(lasting)
+    let lasting = span(lasting);
+    match outcome {
+        Ok(()) => journal.say(now, format_args!("{source}: cut off for {lasting}")),
+        Err(refusal) => journal.say(
+            now,
+            format_args!("{source}: cut off for {lasting}, not by the kernel: {refusal}"),
         ),
-    });
+    }
 }
 
 /// Closes a door to a source; whether it was open for it.
@@ -648,14 +663,15 @@ fn shut(
     match firewall.withdraw(door, source) {
         Ok(was_open) => {
             if was_open {
-                journal.say(now, || format!("door {}: closed to {source}", door.name));
+                journal.say(now, format_args!("door {}: closed to {source}", door.name));
             }
             was_open
         }
         Err(refusal) => {
-            journal.say(now, || {
-                format!("door {}: not closed to {source}: {refusal}", door.name)
-            });
+            journal.say(
+                now,
+                format_args!("door {}: not closed to {source}: {refusal}", door.name),
+            );
             false
         }
     }

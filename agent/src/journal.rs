@@ -1,5 +1,7 @@
 //! The log of what happened, kept from filling a disk: strangers can cause lines.
 
+use core::fmt::Display;
+
 use postern_core::time::{Duration, Instant};
 
 use crate::output;
@@ -26,11 +28,11 @@ impl Journal {
     }
 
     /// Logs a line, or counts it where there were too many.
-    pub(crate) fn say(&mut self, now: Instant, line: impl FnOnce() -> String) {
+    pub(crate) fn say(&mut self, now: Instant, line: impl Display) {
         match self.admit(now) {
-            Some(0) => output::say(&line()),
+            Some(0) => output::say_at_once(line),
             Some(left_out) => {
-                output::say(&format!("{} ({left_out} lines before it left out)", line()))
+                output::say_at_once(format_args!("{line} ({left_out} lines before it left out)"))
             }
             None => {}
         }

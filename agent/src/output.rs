@@ -1,10 +1,12 @@
 //! What Postern says: results on standard output, mistakes and the log on standard error.
 
+use core::fmt::{self, Display, Write as _};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use heapless::String;
 use postern_core::time::Duration;
 
 use crate::sys::poll::{PollFd, poll};
@@ -13,9 +15,9 @@ use crate::sys::poll::{PollFd, poll};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The command line makes no sense.
-    Misused(String),
+    Misused(std::string::String),
     /// It was understood and went wrong.
-    Failed(String),
+    Failed(std::string::String),
     /// It went wrong and was reported already.
     Reported,
 }
@@ -56,13 +58,22 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 ///
 /// Nothing can be done about a log that cannot be written, least of all stop guarding.
 pub(crate) fn say(line: &str) {
-    write_error(&format!("postern: {line}"));
+    say_at_once(line);
+}
+
+/// The same, without a copy of the line: it takes no memory, because a knock can cause it.
+pub(crate) fn say_at_once(line: impl Display) {
+    write_line(format_args!("postern: {line}"));
 }
 
 /// Writes one line to standard error as it is.
 pub(crate) fn write_error(line: &str) {
+    write_line(line);
+}
+
+fn write_line(line: impl Display) {
     let mut stderr = io::stderr().lock();
-    let mut text = format!("{line}\n");
+    let mut text = Text::default();
     if NEVER_WAIT.load(Ordering::Relaxed) {
         if !has_room(&stderr) {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
@@ -70,11 +81,44 @@ pub(crate) fn write_error(line: &str) {
         }
         let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
         if left_out > 0 {
-            text = format!("postern: {left_out} lines left out: nobody read the log\n{text}");
+            text.add(format_args!(
+                "postern: {left_out} lines left out: nobody read the log\n"
+            ));
         }
     }
+    text.add(line);
     // In one piece, so that lines of several processes do not mix.
-    _ = stderr.write_all(text.as_bytes());
+    _ = stderr.write_all(text.line());
+}
+
+/// The longest line, with what is said about lines left out: as much as a pipe that is ready
+/// takes for sure (PIPE_BUF).
+const LONGEST: usize = 4096;
+
+/// A text that is cut off where it becomes too long.
+#[derive(Default)]
+struct Text(String<LONGEST>);
+
+impl Text {
+    fn add(&mut self, words: impl Display) {
+        _ = write!(self, "{words}");
+    }
+
+    /// The text, with the end of a line.
+    fn line(&mut self) -> &[u8] {
+        while self.0.push('\n').is_err() {
+            self.0.pop();
+        }
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, words: &str) -> fmt::Result {
+        let mut letters = words.chars();
+        let whole = letters.all(|letter| self.0.push(letter).is_ok());
+        if whole { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 /// Set where a log that nobody reads must not stop the program.
@@ -87,7 +131,7 @@ pub(crate) fn never_wait() {
     NEVER_WAIT.store(true, Ordering::Relaxed);
 }
 
-/// A pipe that is ready takes at least PIPE_BUF bytes at once (pipe(7)): more than a line.
+/// A pipe that is ready takes at least PIPE_BUF bytes at once (pipe(7)).
 fn has_room(file: &impl AsFd) -> bool {
     let mut files = [PollFd::writable(file.as_fd())];
     poll(&mut files, Some(Duration::default())).is_ok_and(|ready| ready > 0)
@@ -98,6 +142,18 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_line_is_cut_off_before_its_end() {
+        let mut text = Text::default();
+        text.add("x".repeat(LONGEST - 2));
+        text.add("\u{e9}");
+        assert!(text.line().ends_with(b"xx\xc3\xa9\n") || text.line().len() == LONGEST);
+        let mut text = Text::default();
+        text.add(format_args!("{} {}", 1, "x".repeat(LONGEST)));
+        assert_eq!(text.line().len(), LONGEST);
+        assert!(text.line().starts_with(b"1 xx") && text.line().ends_with(b"xx\n"));
+    }
 
     #[test]
     fn a_log_that_nobody_reads_has_no_room() {

@@ -1,6 +1,6 @@
 //! What `postern status` tells, to people and to programs.
 
-use core::fmt::Write as _;
+use core::fmt::{self, Display, Write as _};
 
 use postern_core::config::{Guard, Source};
 use postern_core::engine::{Counters, Underway};
@@ -333,7 +333,7 @@ impl DoorReport {
 }
 
 /// A time span as people say it: the two largest units, or milliseconds below a second.
-pub(crate) fn span(duration: Duration) -> String {
+pub(crate) fn span(duration: Duration) -> impl Display {
     let millis = duration.as_millis();
     let units = [
         (86_400_000, "d"),
@@ -341,19 +341,21 @@ pub(crate) fn span(duration: Duration) -> String {
         (60_000, "m"),
         (1_000, "s"),
     ];
-    let largest = units.iter().position(|(unit, _)| millis >= *unit);
-    let mut rest = millis;
-    let parts: Vec<String> = (units.iter().skip(largest.unwrap_or(units.len())).take(2))
-        .filter_map(|(unit, name)| {
+    fmt::from_fn(move |f| {
+        let Some(largest) = units.iter().position(|(unit, _)| millis >= *unit) else {
+            return write!(f, "{millis}ms");
+        };
+        let mut rest = millis;
+        for (index, (unit, name)) in units.iter().enumerate().skip(largest).take(2) {
             let count = rest / unit;
             rest %= unit;
-            (count > 0).then(|| format!("{count}{name}"))
-        })
-        .collect();
-    match parts.as_slice() {
-        [] => format!("{millis}ms"),
-        parts => parts.join(" "),
-    }
+            if count > 0 {
+                let gap = if index > largest { " " } else { "" };
+                write!(f, "{gap}{count}{name}")?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn whom(who: &Who) -> String {
@@ -411,7 +413,7 @@ mod tests {
             (3_661_000, "1h 1m"),
             (90_061_000, "1d 1h"),
         ] {
-            assert_eq!(span(Duration::from_millis(millis)), text);
+            assert_eq!(span(Duration::from_millis(millis)).to_string(), text);
         }
     }
 

@@ -289,9 +289,37 @@ impl<'t> Agent<'t> {
         self.process.wait(SOON)
     }
 
-    /// Has it hang (SIGSTOP) until it is killed.
+    /// The same, and waits until it has.
+    #[track_caller]
+    pub fn reload_now(&self) {
+        let reloads = || self.log().matches("configuration read again").count();
+        let before = reloads();
+        self.reload();
+        poll_until(SOON, "the configuration is read again", || {
+            reloads() > before
+        });
+    }
+
+    /// How much memory it has in use, in KiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(path).expect("it runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = resident.and_then(|rest| rest.split_whitespace().next());
+        size.and_then(|size| size.parse().ok()).expect("a size")
+    }
+
+    /// Has it hang (SIGSTOP) until it is killed, or goes on.
     pub fn hang(&self) {
         self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// Has it go on (SIGCONT).
+    pub fn go_on(&self) {
+        self.process.signal(Signal::SIGCONT);
     }
 
     /// Kills it (SIGKILL), and waits until it is gone.

@@ -47,15 +47,20 @@ impl Strace {
     }
 
     /// Lets go of the program, if it still runs; returns how often it made each system call.
-    pub fn detach(mut self) -> BTreeMap<String, usize> {
-        self.process.signal(Signal::SIGTERM);
-        self.process.wait(SOON);
+    pub fn detach(self) -> BTreeMap<String, usize> {
         let mut calls = BTreeMap::new();
-        let log = fs::read_to_string(self.scratch.join("calls")).unwrap_or_default();
-        for call in log.lines().filter_map(call) {
-            *calls.entry(call.to_string()).or_default() += 1;
+        for call in self.calls() {
+            *calls.entry(call).or_default() += 1;
         }
         calls
+    }
+
+    /// The same; returns the system calls in their order.
+    pub fn calls(mut self) -> Vec<String> {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(SOON);
+        let log = fs::read_to_string(self.scratch.join("calls")).unwrap_or_default();
+        log.lines().filter_map(call).map(Into::into).collect()
     }
 }
 

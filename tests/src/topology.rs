@@ -144,22 +144,54 @@ impl Topology {
             (&self.router, WAN),
         ];
         for (number, (host, interface)) in plugs.iter().enumerate() {
-            let name = host.namespace.name();
-            lines += &format!(
-                "link add port{number} type veth peer name {interface} netns {name}\n\
-                 link set port{number} master segment up\n"
-            );
+            lines += &plug(number, host, interface);
         }
         self.wire.ip_batch(&lines);
         for (host, interface) in plugs {
             host.attach(interface);
         }
-        // An echo each way also fills the neighbour tables: until an address is resolved, the
-        // kernel holds a burst of packets back, and drops some of it.
+        self.settle();
+    }
+
+    /// Takes the router's interface [`WAN`] away, and whoever is there with it.
+    pub fn unplug_router(&self) {
+        self.router
+            .namespace
+            .ip_batch(&format!("link delete {WAN}\n"));
+    }
+
+    /// Gives the router another interface of the name, with the addresses of the one before.
+    pub fn plug_router(&self) {
+        self.wire.ip_batch(&plug(ROUTERS_PORT, &self.router, WAN));
+        self.router.attach(WAN);
+        // The new one has another address on the segment.
+        for host in [&self.client, &self.stranger] {
+            host.namespace.ip_batch("neighbour flush dev eth0\n");
+        }
+        self.settle();
+    }
+
+    /// Waits until the router answers.
+    ///
+    /// An echo each way also fills the neighbour tables: until an address is resolved, the
+    /// kernel holds a burst of packets back, and drops some of it.
+    pub fn settle(&self) {
         for host in [&self.client, &self.stranger] {
             for family in Family::BOTH {
                 Capture::new(host).answers(host, self.router.address(family));
             }
         }
     }
+}
+
+/// The number of the router's plug.
+const ROUTERS_PORT: usize = 2;
+
+/// The lines that put a host's interface onto the segment.
+fn plug(number: usize, host: &Host, interface: &str) -> String {
+    let name = host.namespace.name();
+    format!(
+        "link add port{number} type veth peer name {interface} netns {name}\n\
+         link set port{number} master segment up\n"
+    )
 }

@@ -142,6 +142,12 @@ impl Firewall {
             })
     }
 
+    /// Whether the kernel knows how to replace an element in one batch (Linux 6.3).
+    #[cfg(test)]
+    pub(crate) const fn replaces_at_once(&self) -> bool {
+        self.channel.destroys
+    }
+
     fn sets(&mut self) -> Result<Vec<KernelSet>, Refusal> {
         match self.channel.sets() {
             Ok(sets) if sets.is_empty() => Err(Refusal::NotInstalled),

@@ -5,11 +5,13 @@
 //!
 //! [`Hearing`]: crate::firewall::Hearing
 
+mod filter;
 mod interfaces;
 mod log;
 pub mod nflog;
 mod packet;
 mod reserve;
+mod sockets;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,6 +25,7 @@ use self::log::LogSource;
 use self::nflog::Nflog;
 use self::packet::PacketSource;
 pub(crate) use self::reserve::Reserve;
+use self::sockets::Sockets;
 use crate::firewall::LONGEST_SNAPLEN;
 use crate::sys::process::Capability;
 
@@ -34,6 +37,7 @@ pub(crate) enum Source {
     Nflog(Nflog),
     Packet(Box<PacketSource>),
     Log(Box<LogSource>),
+    Sockets(Box<Sockets>),
 }
 
 /// What another configuration takes.
@@ -62,6 +66,16 @@ impl Source {
         reserve: &Reserve,
         now: Instant,
     ) -> Result<Self, String> {
+        Self::open_beside(None, config, listed, reserve, now)
+    }
+
+    fn open_beside(
+        before: Option<&Self>,
+        config: &Config,
+        listed: &[Port],
+        reserve: &Reserve,
+        now: Instant,
+    ) -> Result<Self, String> {
         let global = &config.global;
         match global.source {
             config::Source::Nflog => {
@@ -72,10 +86,17 @@ impl Source {
             config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
                 .map(|packet| Self::Packet(Box::new(packet)))
                 .map_err(|error| format!("source packet: {error}")),
+            config::Source::Sockets => {
+                let before = before.and_then(|before| match before {
+                    Self::Sockets(sockets) => Some(&**sockets),
+                    _ => None,
+                });
+                Sockets::start(config, listed, before)
+                    .map(|sockets| Self::Sockets(Box::new(sockets)))
+            }
             config::Source::Log => {
                 LogSource::open(&global.log_from, reserve, now).map(|log| Self::Log(Box::new(log)))
             }
-            other => Err(format!("source {} is not in this version", other.name())),
         }
     }
 
@@ -93,10 +114,11 @@ impl Source {
                 Self::Nflog(nflog) => nflog.group() == global.nflog_group,
                 Self::Packet(packet) => packet.suits(config, listed),
                 Self::Log(log) => *log.from() == global.log_from,
+                Self::Sockets(sockets) => sockets.suits(config, listed),
             };
         match suits {
             true => Ok(Next::Same),
-            false => Self::open(config, listed, reserve, now).map(Next::Other),
+            false => Self::open_beside(Some(self), config, listed, reserve, now).map(Next::Other),
         }
     }
 
@@ -123,6 +145,7 @@ impl Source {
                 .map(drop),
             Self::Packet(packet) => packet.for_each(now, visitor),
             Self::Log(log) => log.for_each(now, visitor),
+            Self::Sockets(sockets) => sockets.for_each(now, visitor),
         }
     }
 
@@ -133,6 +156,7 @@ impl Source {
             Self::Nflog(_) => None,
             Self::Packet(packet) => packet.poll_at(),
             Self::Log(log) => log.poll_at(),
+            Self::Sockets(sockets) => sockets.poll_at(),
         }
     }
 
@@ -141,6 +165,7 @@ impl Source {
         match self {
             Self::Nflog(_) | Self::Log(_) => {}
             Self::Packet(packet) => packet.poll(now),
+            Self::Sockets(sockets) => sockets.poll(now),
         }
     }
 
@@ -150,13 +175,14 @@ impl Source {
             Self::Nflog(nflog) => nflog.losses(),
             Self::Packet(packet) => packet.losses(),
             Self::Log(log) => log.losses(),
+            Self::Sockets(sockets) => sockets.losses(),
         }
     }
 
     /// What there is to say about it, since it was last asked.
     pub(crate) fn take_notices(&mut self) -> Vec<String> {
         match self {
-            Self::Nflog(_) | Self::Packet(_) => Vec::new(),
+            Self::Nflog(_) | Self::Packet(_) | Self::Sockets(_) => Vec::new(),
             Self::Log(log) => log.take_notices(),
         }
     }
@@ -164,7 +190,7 @@ impl Source {
     /// What hearing on takes, beside what every agent needs.
     pub(crate) fn needs(&self) -> Option<Capability> {
         match self {
-            Self::Nflog(_) | Self::Packet(_) => None,
+            Self::Nflog(_) | Self::Packet(_) | Self::Sockets(_) => None,
             Self::Log(log) => log.needs(),
         }
     }
@@ -174,6 +200,7 @@ impl Source {
             Self::Nflog(_) => config::Source::Nflog,
             Self::Packet(_) => config::Source::Packet,
             Self::Log(_) => config::Source::Log,
+            Self::Sockets(_) => config::Source::Sockets,
         }
     }
 }
@@ -184,6 +211,7 @@ impl AsFd for Source {
             Self::Nflog(nflog) => nflog.as_fd(),
             Self::Packet(packet) => packet.as_fd(),
             Self::Log(log) => log.as_fd(),
+            Self::Sockets(sockets) => sockets.as_fd(),
         }
     }
 }

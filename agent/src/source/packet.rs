@@ -9,7 +9,6 @@
 //! whether by recvmsg, by recvmmsg or from a TPACKET_V2 ring, which takes a megabyte more.
 //! recvmmsg saves the call that finds nothing.
 
-mod filter;
 #[cfg(test)]
 mod link_tests;
 #[cfg(test)]
@@ -27,7 +26,7 @@ use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::packet::parse;
 use postern_core::time::{Duration, Instant};
 
-use self::filter::{MAX_RANGES, Wanted, program};
+use super::filter::{MAX_RANGES, Wanted, program};
 use super::interfaces::Interfaces;
 use super::{Losses, RECEIVE_BUFFER};
 use crate::firewall::LONGEST_SNAPLEN;

@@ -1,6 +1,6 @@
 //! Receiving many datagrams with one system call: recvmmsg(2).
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::{array, mem, ptr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -95,7 +95,7 @@ impl Batch {
         for ((header, octets), envelope) in datagrams.take(received) {
             visitor(Datagram {
                 octets: octets.get(..header.msg_len as usize).unwrap_or(octets),
-                sender: envelope.sender(header.msg_hdr.msg_namelen),
+                sender: super::address(&envelope.sender, header.msg_hdr.msg_namelen),
                 arrived_on: envelope.arrived_on(),
             });
         }
@@ -125,24 +125,6 @@ impl Envelope {
         sender: unsafe { mem::zeroed() },
         control: [0; CONTROL / size_of::<usize>()],
     };
-
-    /// The address that the kernel wrote, of which it says how long it is.
-    fn sender(&self, length: libc::socklen_t) -> Option<SocketAddr> {
-        match libc::c_int::from(self.sender.sin6_family) {
-            libc::AF_INET6 if length as usize >= size_of::<libc::sockaddr_in6>() => {
-                let port = u16::from_be(self.sender.sin6_port);
-                let address = IpAddr::from(self.sender.sin6_addr.s6_addr);
-                Some(SocketAddr::new(address.to_canonical(), port))
-            }
-            libc::AF_INET if length as usize >= size_of::<libc::sockaddr_in>() => {
-                // The port lies where that of IPv6 does, the address where the flow label does.
-                let port = u16::from_be(self.sender.sin6_port);
-                let address = self.sender.sin6_flowinfo.to_ne_bytes();
-                Some(SocketAddr::new(IpAddr::from(address), port))
-            }
-            _ => None,
-        }
-    }
 
     /// What an `IP_PKTINFO` or `IPV6_PKTINFO` message says, as the only one (cmsg(3)).
     fn arrived_on(&self) -> Option<u32> {

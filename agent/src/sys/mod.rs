@@ -1,6 +1,7 @@
 //! What the kernel and the C libraries offer, made safe: the only place with `unsafe` code.
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
+pub(crate) mod bound;
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod costs;
@@ -21,6 +22,7 @@ pub mod tcp;
 pub mod unix;
 
 use core::mem;
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -30,6 +32,23 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(result)
+    }
+}
+
+/// The address of either family that the kernel wrote, of which it says how long it is.
+fn address(found: &libc::sockaddr_in6, length: libc::socklen_t) -> Option<SocketAddr> {
+    let port = u16::from_be(found.sin6_port);
+    match libc::c_int::from(found.sin6_family) {
+        libc::AF_INET6 if length as usize >= size_of::<libc::sockaddr_in6>() => {
+            let address = IpAddr::from(found.sin6_addr.s6_addr);
+            Some(SocketAddr::new(address.to_canonical(), port))
+        }
+        // The port lies where that of IPv6 does, the address where the flow label does.
+        libc::AF_INET if length as usize >= size_of::<libc::sockaddr_in>() => {
+            let address = IpAddr::from(found.sin6_flowinfo.to_ne_bytes());
+            Some(SocketAddr::new(address, port))
+        }
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What this process may do, and its randomness.
 
-use core::fmt;
+use core::{fmt, mem};
 use std::io;
 
 use super::check;
@@ -11,6 +11,8 @@ use super::check;
 pub enum Capability {
     /// Files that only others may read.
     ReadAnyFile = 2,
+    /// Ports below 1024.
+    NetBindService = 10,
     /// nf_tables, conntrack and NFLOG.
     NetAdmin = 12,
     /// AF_PACKET sockets.
@@ -69,6 +71,24 @@ pub fn is_root() -> bool {
 pub fn effective_user() -> u32 {
     // SAFETY: takes nothing, touches nothing, cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Has this process open so many files at once, if it may; else the error is how many it may.
+pub(crate) fn allow_files(wanted: usize) -> Result<(), usize> {
+    // SAFETY: an rlimit is made of integers, for which all zero is a value.
+    let mut limit: libc::rlimit = unsafe { mem::zeroed() };
+    // SAFETY: `limit` is an rlimit to write to.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let most = usize::try_from(limit.rlim_max).unwrap_or(usize::MAX);
+    if wanted > most {
+        return Err(most);
+    }
+    limit.rlim_cur = limit.rlim_cur.max(wanted as libc::rlim_t);
+    // SAFETY: `limit` is an rlimit to read from.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(most),
+    }
 }
 
 /// Fills the buffer with unpredictable bytes; waits until the kernel has gathered entropy.

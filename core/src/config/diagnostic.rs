@@ -85,8 +85,6 @@ pub enum Problem {
     BadValue,
     /// A word that is none of those expected.
     UnknownWord,
-    /// A word that a later version will know.
-    NotYet,
     /// A number or a time outside of its limits.
     OutOfRange,
     /// The loopback interface.
@@ -161,6 +159,10 @@ pub enum Problem {
     Volatile,
     /// A log that does not say who wrote a line.
     Forgeable,
+    /// More knock ports than [`super::MAX_SOCKETS`], each of which takes a socket.
+    TooManySockets,
+    /// Everybody can see which ports are knocked on.
+    SocketsShow,
 }
 
 impl Problem {
@@ -182,7 +184,8 @@ impl Problem {
             | Self::ScannableInKernel
             | Self::FileShared
             | Self::Volatile
-            | Self::Forgeable => Severity::Warning,
+            | Self::Forgeable
+            | Self::SocketsShow => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -217,7 +220,6 @@ impl Problem {
             Self::TooManyValues => "too many values of {option}, expected at most {number}",
             Self::BadValue => "bad {option} {value}, expected {expected}",
             Self::UnknownWord => "unknown {option} {value}, expected {expected}",
-            Self::NotYet => "{option} {value} is not in this version, expected {expected}",
             Self::OutOfRange => "{option} {value} is out of range, expected {expected}",
             Self::Loopback => "{option} {value} is never guarded, expected another one",
             Self::InterfaceTwice => "{option} {value} is there twice, expected each once",
@@ -325,6 +327,15 @@ impl Problem {
             Self::Forgeable => {
                 "{option} {value} cannot tell the kernel's lines from those that users forge, \
                  expected /dev/kmsg"
+            }
+            Self::TooManySockets => {
+                "{option} sockets takes one for each of {number} ports, expected at most 4000, \
+                 or nflog or packet: a code of 8 digits has 10000 ports, and to listen at the \
+                 current code's alone would show it to a port scan"
+            }
+            Self::SocketsShow => {
+                "{option} sockets answers at every knock port, which a port scan sees, \
+                 expected nflog or packet where the kernel has them"
             }
         }
     }

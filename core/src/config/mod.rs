@@ -39,6 +39,9 @@ pub const DEFAULT_CONTROL: &str = "/run/postern.sock";
 /// The most sections with a name, doors and sections of unknown types together.
 pub const MAX_SECTIONS: usize = 128;
 
+/// The most ports that source `sockets` listens at, decoys aside.
+pub const MAX_SOCKETS: usize = 4_000;
+
 /// The name of a network interface.
 pub type Interface = String<MAX_INTERFACE_NAME>;
 

@@ -124,10 +124,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog, packet or log",
+        expected: "nflog, packet, sockets or log",
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
-                  group, packet sees them before any rule does, and what the router forwards \
-                  too, log is a rule that has the kernel's log tell of them, a few a second",
+                  group; packet sees them before any rule does, and what the router forwards \
+                  too; sockets listens at every knock port, which then answers connections and \
+                  is listed by ss, and the firewall must let knocks in; log is a rule that has \
+                  the kernel's log tell of them, a few a second",
         secret: false,
         kind: Kind::One(source),
     },
@@ -689,13 +691,8 @@ fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 }
 
 pub(super) fn known_source(text: &str) -> Result<Source, Problem> {
-    match text {
-        "nflog" => Ok(Source::Nflog),
-        "packet" => Ok(Source::Packet),
-        "log" => Ok(Source::Log),
-        "sockets" => Err(Problem::NotYet),
-        _ => Err(Problem::UnknownWord),
-    }
+    let sources = [Source::Nflog, Source::Packet, Source::Sockets, Source::Log];
+    choice(text, &sources.map(|source| (source.name(), source)))
 }
 
 /// The device of the kernel's log.

@@ -8,8 +8,8 @@ use super::judge::{self, Check};
 use super::methods::Methods;
 use super::options::{Kind, OptionSpec, Setter, find, knocks_from, known_source};
 use super::{
-    Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem,
-    Section, Severity,
+    Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, MAX_SOCKETS, OPTIONS, Presence,
+    Problem, Section, Severity, Source,
 };
 use crate::door::{Door, EngineName, MAX_DOORS, MAX_NAME, Name};
 use crate::method;
@@ -353,6 +353,7 @@ impl Reader<'_, '_, '_> {
         self.lost.in_section = false;
         self.section = Some(self.global);
         self.check_options(self.global, self.global_at);
+        self.check_sockets();
         self.section = None;
         if !self.any_door {
             self.tell(Position::START, Problem::NoDoors, Details::default());
@@ -466,6 +467,33 @@ impl Reader<'_, '_, '_> {
             let position = self.given_at("open");
             let details = limit(MAX_KERNEL_KNOCKS);
             self.tell(position, Problem::TooManyKernelKnocks, details);
+        }
+    }
+
+    /// Looks at what it takes to listen at every knock port, and at what that shows.
+    fn check_sockets(&mut self) {
+        if self.global != Section::Postern || self.draft.global.source != Source::Sockets {
+            return;
+        }
+        let doors = self.draft.doors.iter();
+        let heard = doors.filter(|door| !door.engine.is_in_kernel());
+        let all = || heard.clone().flat_map(method::watched);
+        let firsts = all().enumerate().filter(|(index, ports)| {
+            let mut earlier = all().take(*index);
+            !earlier.any(|other| other == *ports)
+        });
+        let ports: usize = firsts.map(|(_, (_, ports))| ports.len()).sum();
+        let source = find(Section::Postern, "source");
+        let given = source.and_then(|(index, _)| *self.given.get(index)?);
+        let details = Details {
+            spec: source.map(|(_, spec)| spec),
+            ..limit(ports)
+        };
+        let position = given.unwrap_or(self.global_at);
+        match ports {
+            0 => {}
+            1..=MAX_SOCKETS => self.tell(position, Problem::SocketsShow, details),
+            _ => self.tell(position, Problem::TooManySockets, details),
         }
     }
 

@@ -279,7 +279,6 @@ fn a_fallback_has_to_be_found_unless_its_owner_speaks_of_it() {
 fn global_values_that_are_refused() {
     use Problem::{BadValue, OutOfRange};
     for (option, values, problem) in [
-        ("option source", "sockets", Problem::NotYet),
         ("option promiscuous", "yes 2 01", Problem::UnknownWord),
         ("option source", "pcap NFLOG", Problem::UnknownWord),
         ("option guard", "drop", Problem::UnknownWord),

@@ -8,7 +8,7 @@ use postern_core::knock::{Port, Protocol};
 use postern_core::packet::parse;
 
 use super::RANGES;
-use super::filter::{MAX_RANGES, Wanted, program};
+use crate::source::filter::{MAX_RANGES, Wanted, arrived_on, program};
 use crate::sys::raw::{self, EtherType, Step};
 
 const FAMILIES: [EtherType; 2] = [EtherType::V4, EtherType::V6];
@@ -208,6 +208,22 @@ fn only_packets_for_this_machine_from_the_named_interfaces_pass() {
         run(&program(*family, &wanted, MAX_RANGES), FOR_US, packet),
         0
     );
+}
+
+#[test]
+fn whole_packets_from_the_named_interfaces_pass_whatever_they_are() {
+    for interfaces in [&[][..], &[HERE], &[9, HERE, 12]] {
+        let program = arrived_on(interfaces);
+        for interface in 0..16 {
+            let octets = run(&program, Known { kind: 0, interface }, &[]);
+            let expected = if interfaces.contains(&interface) {
+                u32::MAX
+            } else {
+                0
+            };
+            assert_eq!(octets, expected);
+        }
+    }
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub(super) struct Wanted<'w> {
 pub(super) fn program(family: EtherType, wanted: &Wanted<'_>, ranges: usize) -> Vec<Step> {
     let mut program = Program::default();
     let [tcp, udp, tcp_ports, udp_ports, reject] = program.labels();
-    program.arrival(wanted, reject);
+    program.receiver(wanted.for_others, reject);
+    program.arrival(wanted.interfaces, reject);
     match family {
         EtherType::V4 => program.ipv4([tcp, udp, reject]),
         EtherType::V6 => program.ipv6([tcp, udp, reject]),
@@ -54,6 +55,17 @@ pub(super) fn program(family: EtherType, wanted: &Wanted<'_>, ranges: usize) -> 
         let ranges = coarse(ports, ranges.clamp(1, MAX_RANGES));
         program.search(&edges(&ranges), false, wanted.length);
     }
+    program.steps()
+}
+
+/// The program that lets through whole packets, of those that came in on these interfaces.
+pub(super) fn arrived_on(interfaces: &[u32]) -> Vec<Step> {
+    let mut program = Program::default();
+    let [reject] = program.labels();
+    program.arrival(interfaces, reject);
+    program.end(u32::MAX);
+    program.place(reject);
+    program.end(0);
     program.steps()
 }
 
@@ -196,16 +208,19 @@ impl Program {
         self.plain(libc::BPF_ALU | operation | libc::BPF_K, value);
     }
 
-    fn arrival(&mut self, wanted: &Wanted<'_>, reject: Label) {
-        let [arrived] = self.labels();
-        let most = match wanted.for_others {
+    fn receiver(&mut self, for_others: bool, reject: Label) {
+        let most = match for_others {
             true => FOR_OTHERS,
             false => FOR_US,
         };
         self.load_known(libc::SKF_AD_PKTTYPE);
         self.branch(libc::BPF_JGT, most, To::Label(reject), To::Next);
+    }
+
+    fn arrival(&mut self, interfaces: &[u32], reject: Label) {
+        let [arrived] = self.labels();
         self.load_known(libc::SKF_AD_IFINDEX);
-        for interface in wanted.interfaces {
+        for interface in interfaces {
             self.is(*interface, To::Label(arrived), To::Next);
         }
         self.go(reject);

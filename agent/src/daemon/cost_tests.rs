@@ -1,0 +1,135 @@
+//! What a knock costs the daemon: memory and calls of the kernel, on the real path from the
+//! interface to the grant.
+//!
+//! ```text
+//!   the test writes frames ---> wan (tap) ---> source, engine, firewall of an agent
+//! ```
+
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::*;
+use crate::scratch::Scratch;
+use crate::sys::costs::{allocations, netlink_calls};
+use crate::sys::tap::{Link, Tap};
+
+static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
+
+const KNOCKS: [u16; 3] = [7000, 8001, 6002];
+
+fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            println!("skipped: no network namespace: {error}");
+        } else if let Err(error) = Tap::new("trial", Link::Ip) {
+            println!("skipped: no tun device: {error}");
+        } else {
+            test();
+        }
+    });
+    thread.join().unwrap();
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "{arguments}");
+}
+
+fn configuration(source: &str, folder: &Path) -> Config {
+    let knocks = KNOCKS
+        .map(|port| format!("list open udp:{port}\n"))
+        .concat();
+    let text = format!(
+        "config postern global\noption source {source}\nlist interface wan\n\
+         option fallback none\noption control '{}/control'\nconfig door ssh\nlist guard 22\n\
+         option method sequence-separate\n{knocks}",
+        folder.display()
+    );
+    let mut said = String::new();
+    let config = Config::parse(text.as_bytes(), |diagnostic| {
+        said += &format!("{diagnostic:?}\n");
+    });
+    config.unwrap_or_else(|| panic!("{said}"))
+}
+
+/// A frame with a datagram from 192.0.2.`from` to port `to` of 192.0.2.1.
+fn knock(from: u8, to: u16) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend([192, 0, 2, from, 192, 0, 2, 1]);
+    let words = packet
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend([0x9c, 0x40]);
+    packet.extend(to.to_be_bytes());
+    packet.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    let header = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    [&header, packet.as_slice()].concat()
+}
+
+/// What it costs the agent to hear a knock: allocations, and calls of netlink sockets.
+fn cost(agent: &mut Agent<'_>, tap: &Tap, frame: &[u8]) -> (u64, u64) {
+    tap.send(frame).unwrap();
+    let seen = agent.engine.counters().seen;
+    let before = (allocations(), netlink_calls());
+    while agent.engine.counters().seen == seen {
+        let patience = Some(Duration::from_secs(5));
+        let mut files = [PollFd::readable(agent.source.as_fd())];
+        assert_eq!(poll(&mut files, patience).unwrap(), 1, "the knock is heard");
+        agent.hear_knocks();
+    }
+    (allocations() - before.0, netlink_calls() - before.1)
+}
+
+fn expect_costs(source: &'static str, receiving: u64) {
+    in_a_namespace(move || {
+        let tap = Tap::new("wan", Link::Ethernet).unwrap();
+        ip("link set wan address 02:00:00:00:00:01 up");
+        ip("address add 192.0.2.1/24 dev wan");
+        let scratch = Scratch::new();
+        let config = configuration(source, scratch.folder());
+        let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = scratch.path("config");
+        let Ok(mut agent) = Agent::start(&mut engine, &path, Chosen { config, text: None }) else {
+            panic!("the agent does not start");
+        };
+        // The first grant finds out what the kernel can do.
+        for port in KNOCKS {
+            cost(&mut agent, &tap, &knock(2, port));
+        }
+        if !agent.firewall.replaces_at_once() {
+            println!("skipped: it takes Linux 6.3");
+            return;
+        }
+        for from in 3..10 {
+            let frames = KNOCKS.map(|port| knock(from, port));
+            let costs = frames.map(|frame| cost(&mut agent, &tap, &frame));
+            // A batch, and its acknowledgement. There is also a line in the log, after both:
+            // an ordinary write.
+            assert_eq!(costs, [(0, receiving), (0, receiving), (0, receiving + 2)]);
+            let opened = agent.firewall.grants().unwrap().len();
+            assert_eq!(opened, usize::from(from) - 1);
+        }
+    });
+}
+
+#[test]
+fn a_knock_that_nflog_brings_takes_no_memory_and_one_batch_if_it_opens() {
+    // The knock, and the news that there is no other.
+    expect_costs("nflog", 2);
+}
+
+#[test]
+fn a_knock_at_packet_sockets_takes_no_memory_and_one_batch_if_it_opens() {
+    expect_costs("packet", 0);
+}
+
+#[test]
+fn a_knock_at_bound_sockets_takes_no_memory_and_one_batch_if_it_opens() {
+    expect_costs("sockets", 0);
+}

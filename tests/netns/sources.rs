@@ -1,0 +1,525 @@
+//! Where knocks are seen: each source with the real kernel, and what networks do to it.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
+use postern_tests::knocker::{Knock, Knocker};
+use postern_tests::packet::Packet;
+use postern_tests::probe::{self, Answer};
+use postern_tests::sender::Sender;
+use postern_tests::server::{Listener, Service};
+use postern_tests::strace::Strace;
+use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::topology::{Family, Host, LAN, Topology};
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, nft};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        sequences_open_and_close,
+        a_wrong_knock_ends_the_attempt,
+        an_interface_that_was_made_anew_is_heard,
+        an_interface_that_comes_late_is_heard,
+        a_link_that_was_down_is_heard,
+        other_interfaces_are_not_heard,
+        a_reload_changes_the_source_and_keeps_grants_and_attempts,
+        a_source_that_cannot_be_had_changes_nothing,
+        a_flood_of_forged_syns_is_survived_in_bounded_memory,
+        what_the_kernel_could_not_hand_over_is_reported,
+        a_knock_costs_receiving_it_and_one_batch_if_it_opens needs "strace",
+        no_more_privileges_are_kept_than_are_needed,
+        codes_of_six_digits_have_sockets,
+        codes_of_eight_digits_have_none,
+        a_taken_port_is_named_and_a_taken_decoy_is_done_without,
+    ])
+}
+
+const SOURCES: [&str; 3] = ["nflog", "packet", "sockets"];
+
+const OPEN: [Knock; 3] = [Knock::Tcp(7000), Knock::Udp(8001), Knock::Tcp(9002)];
+const CLOSE: [Knock; 2] = [Knock::Tcp(9003), Knock::Tcp(7004)];
+
+/// A router that hears by some source, with a service behind its door.
+struct Stage {
+    net: Topology,
+    setup: Setup,
+    _ssh: Service,
+}
+
+impl Stage {
+    fn new(source: &str, guard: Guard, doors: &str) -> Self {
+        let net = Topology::new();
+        let setup = Setup::new(&net.router, guard, doors);
+        hear_by(&setup, source, doors);
+        let _ssh = Service::tcp(&net.router.namespace, 22);
+        Self { net, setup, _ssh }
+    }
+
+    fn start(&self) -> Agent<'_> {
+        self.setup.start(&self.net.router)
+    }
+
+    fn knock(&self, from: &Host, family: Family, knocks: &[Knock]) {
+        knock(from, self.net.router.address(family), knocks);
+    }
+
+    fn ssh(&self, family: Family) -> SocketAddr {
+        self.net.router.port(family, 22)
+    }
+
+    /// Knocks as the client, who is then let in, and so is nobody else.
+    #[track_caller]
+    fn open(&self, family: Family) {
+        let client = &self.net.client;
+        self.knock(client, family, &OPEN);
+        let ssh = self.ssh(family);
+        assert!(probe::tcp_opens(&client.namespace, ssh, SOON));
+        let stranger = &self.net.stranger.namespace;
+        assert_eq!(probe::tcp(stranger, ssh), Answer::Silent);
+    }
+
+    #[track_caller]
+    fn close(&self, family: Family) {
+        let client = &self.net.client;
+        self.knock(client, family, &CLOSE);
+        assert!(probe::tcp_shuts(&client.namespace, self.ssh(family), SOON));
+    }
+}
+
+fn hear_by(setup: &Setup, source: &str, doors: &str) {
+    setup.hear_by(&format!("\toption source '{source}'\n"));
+    setup.rewrite(doors);
+}
+
+/// Knocks as every source can hear it: of TCP, with a connection, for as long as an answer takes.
+fn knock(from: &Host, to: IpAddr, knocks: &[Knock]) {
+    for knock in knocks {
+        let to = SocketAddr::new(to, knock.port());
+        match knock {
+            Knock::Tcp(_) => _ = probe::tcp_connect(&from.namespace, None, to),
+            Knock::Udp(_) => {
+                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = from.namespace.enter(|| UdpSocket::bind(any));
+                socket
+                    .and_then(|socket| socket.send_to(&[0], to))
+                    .expect("send a datagram");
+            }
+        }
+    }
+}
+
+fn with_each_source(body: impl Fn(&'static str)) {
+    for source in SOURCES {
+        in_case_of(source, || body(source));
+    }
+}
+
+fn sequences_open_and_close() {
+    with_each_source(|source| {
+        for guard in Guard::BOTH {
+            let stage = Stage::new(source, guard, SSH_DOOR);
+            let _agent = stage.start();
+            on_both_families(|family| {
+                stage.open(family);
+                stage.close(family);
+            });
+            let status = stage.setup.verb(&stage.net.router, "status", &[]).ok();
+            assert!(status.contains(&format!("seen by {source}")), "{status}");
+        }
+    });
+}
+
+fn a_wrong_knock_ends_the_attempt() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let _agent = stage.start();
+        on_both_families(|family| {
+            let [first, second, third] = OPEN;
+            stage.knock(
+                &stage.net.stranger,
+                family,
+                &[first, second, CLOSE[0], third],
+            );
+            stage.open(family);
+        });
+    });
+}
+
+fn an_interface_that_was_made_anew_is_heard() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let agent = stage.start();
+        let (id, before) = (agent.id(), stage.setup.counter(&stage.net.router, "opened"));
+        for _ in 0..2 {
+            stage.net.unplug_router();
+            stage.net.plug_router();
+            on_both_families(|family| {
+                stage.open(family);
+                stage.close(family);
+            });
+        }
+        assert_eq!(agent.id(), id);
+        assert_eq!(stage.setup.counter(&stage.net.router, "opened"), before + 4);
+        assert_eq!(agent.log().matches("postern: ready").count(), 1);
+    });
+}
+
+fn an_interface_that_comes_late_is_heard() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        stage.net.unplug_router();
+        let _agent = stage.start();
+        stage.net.plug_router();
+        on_both_families(|family| stage.open(family));
+    });
+}
+
+fn a_link_that_was_down_is_heard() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let _agent = stage.start();
+        let router = &stage.net.router;
+        router.namespace.ip_batch("link set wan down\n");
+        router.namespace.ip_batch(&format!(
+            "link set wan up\naddress replace {}/64 dev wan nodad\n",
+            router.v6
+        ));
+        stage.net.settle();
+        on_both_families(|family| stage.open(family));
+    });
+}
+
+/// Neither knocks on another interface count, nor do its ports answer otherwise than before.
+fn other_interfaces_are_not_heard() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let neighbour = stage.net.add_neighbour();
+        let _agent = stage.start();
+        let inside: IpAddr = "198.18.0.1".parse().expect("an address");
+        for _ in 0..2 {
+            knock(&neighbour, inside, &OPEN);
+            let answer = probe::tcp(&neighbour.namespace, SocketAddr::new(inside, 7000));
+            assert_ne!(answer, Answer::Open);
+            stage.open(Family::V4);
+            stage.close(Family::V4);
+            let seen = stage.setup.counter(&stage.net.router, "seen");
+            assert_eq!(seen % 5, 0, "{seen}");
+            // A new interface takes none of another's place, whatever its number.
+            stage
+                .net
+                .router
+                .namespace
+                .ip_batch(&format!("link set {LAN} down\n"));
+            stage.net.unplug_router();
+            stage.net.plug_router();
+            stage
+                .net
+                .router
+                .namespace
+                .ip_batch(&format!("link set {LAN} up\n"));
+        }
+    });
+}
+
+fn a_reload_changes_the_source_and_keeps_grants_and_attempts() {
+    let stage = Stage::new(SOURCES[0], Guard::Gate, SSH_DOOR);
+    let agent = stage.start();
+    stage.open(Family::V4);
+    let ssh = stage.ssh(Family::V4);
+    let (client, stranger) = (&stage.net.client, &stage.net.stranger);
+    let [first, second, third] = OPEN;
+    let ways = [
+        ("nflog", "packet"),
+        ("packet", "sockets"),
+        ("sockets", "nflog"),
+        ("nflog", "sockets"),
+        ("sockets", "packet"),
+        ("packet", "nflog"),
+    ];
+    for way in ways {
+        in_case_of(way, || {
+            stage.knock(stranger, Family::V4, &[first, second]);
+            poll_until(SOON, "the attempt under way", || {
+                let status = stage.setup.verb(&stage.net.router, "status", &[]).ok();
+                status.contains(&format!("{} has made 2 of 3", stranger.v4))
+            });
+            hear_by(&stage.setup, way.1, SSH_DOOR);
+            agent.reload_now();
+            assert_eq!(probe::tcp(&client.namespace, ssh), Answer::Open);
+            assert_eq!(probe::tcp(&stranger.namespace, ssh), Answer::Silent);
+            stage.knock(stranger, Family::V4, &[third]);
+            assert!(probe::tcp_opens(&stranger.namespace, ssh, SOON));
+            stage.knock(stranger, Family::V4, &CLOSE);
+            assert!(probe::tcp_shuts(&stranger.namespace, ssh, SOON));
+            // By the same source, at other ports.
+            let moved = SSH_DOOR.replace("tcp:7000", "tcp:7001");
+            stage.setup.rewrite(&moved);
+            agent.reload_now();
+            stage.knock(stranger, Family::V6, &[Knock::Tcp(7001), second, third]);
+            assert!(probe::tcp_opens(
+                &stranger.namespace,
+                stage.ssh(Family::V6),
+                SOON
+            ));
+            stage.setup.rewrite(SSH_DOOR);
+            agent.reload_now();
+            stage.knock(client, Family::V4, &OPEN);
+        });
+    }
+}
+
+fn a_source_that_cannot_be_had_changes_nothing() {
+    for source in ["nflog", "packet"] {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let agent = stage.start();
+        let taken = Listener::new(&stage.net.router.namespace, 9003);
+        hear_by(&stage.setup, "sockets", SSH_DOOR);
+        agent.reload();
+        poll_until(SOON, "a complaint", || {
+            agent.log().contains("tcp:9003 is taken")
+        });
+        on_both_families(|family| stage.open(family));
+        drop(taken);
+        agent.reload_now();
+        on_both_families(|family| stage.close(family));
+    }
+}
+
+fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let (router, client) = (&stage.net.router, &stage.net.client);
+        // Answers to forged addresses go to somebody who does not want them.
+        let back = format!("route add 10.0.0.0/8 via {}\n", stage.net.stranger.v4);
+        router.namespace.ip_batch(&back);
+        let agent = stage.start();
+        let sender = Sender::new(&client.namespace);
+        let flood = |seconds| {
+            let ends_at = Instant::now() + Duration::from_secs(seconds);
+            let first = router.port(Family::V4, 7000);
+            sender.flood(first, 100_000, || Instant::now() >= ends_at)
+        };
+        let sent = flood(1);
+        let after_one = agent.resident();
+        let sent = sent + flood(2);
+        let after_three = agent.resident();
+        let lost = stage.setup.counter(router, "lost");
+        println!("{source}: {sent} SYNs, {lost} lost, {after_one} and {after_three} KiB");
+        assert!(after_three <= after_one + 256, "{after_one} {after_three}");
+        assert!(after_three < 16 << 10, "{after_three}");
+        stage.open(Family::V4);
+        stage.open(Family::V6);
+        let honest = agent.resident();
+        assert!(honest <= after_three + 256, "{honest}");
+    });
+}
+
+fn what_the_kernel_could_not_hand_over_is_reported() {
+    for source in ["nflog", "packet"] {
+        in_case_of(source, || {
+            let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+            let agent = stage.start();
+            let router = &stage.net.router;
+            assert_eq!(stage.setup.counter(router, "lost"), 0);
+            let sender = Sender::new(&stage.net.client.namespace);
+            let from = stage.net.client.port(Family::V4, 40_000);
+            agent.hang();
+            // More than 8 MiB have room for.
+            for _ in 0..40_000 {
+                sender.send(&Packet::syn(from, router.port(Family::V4, 7000)));
+            }
+            agent.go_on();
+            // What was lost of NFLOG's packets, the number of one that found room tells.
+            let (client, ssh) = (&stage.net.client, stage.ssh(Family::V6));
+            poll_until(SOON, "a knock finds room", || {
+                stage.knock(client, Family::V6, &OPEN);
+                probe::tcp(&client.namespace, ssh) == Answer::Open
+            });
+            let lost = stage.setup.counter(router, "lost");
+            assert!(lost > 0);
+            if source == "nflog" {
+                assert!(stage.setup.counter(router, "overruns") > 0);
+            }
+            let status = stage.setup.verb(router, "status", &[]).ok();
+            assert!(!status.contains(" 0 packets lost"), "{status}");
+            stage.open(Family::V4);
+        });
+    }
+}
+
+/// Waking up is a call of poll, and where a source has several files, one of epoll_wait.
+/// A call that strace interrupted is named anew.
+const WAKING: [&str; 4] = ["poll", "ppoll", "restart_syscall", "epoll_wait"];
+
+fn a_knock_costs_receiving_it_and_one_batch_if_it_opens() {
+    let ways: [(&str, &[&str]); 3] = [
+        ("nflog", &["recvfrom"]),
+        ("packet", &["recvmmsg"]),
+        ("sockets", &["recvmmsg"]),
+    ];
+    for (source, receiving) in ways {
+        in_case_of(source, || {
+            let doors = SSH_DOOR.replace("tcp:", "udp:").replace("udp:22", "tcp:22");
+            let stage = Stage::new(source, Guard::Gate, &doors);
+            let agent = stage.start();
+            let (client, router) = (&stage.net.client, &stage.net.router);
+            let sender = Sender::new(&client.namespace);
+            let knocker = |number: u8| {
+                let from = IpAddr::from([192, 0, 2, number]);
+                Knocker::new(&sender, from, router.v4.into())
+            };
+            let open = OPEN.map(|knock| Knock::Udp(knock.port()));
+            let strace = Strace::counting(agent.id());
+            // So few that NFLOG is not asked to put them together.
+            for number in 100..102 {
+                knocker(number).send(&open[..2]);
+            }
+            knocker(99).send(&open);
+            let granted = || nft::expiry(&router.namespace, "inet postern", [192, 0, 2, 99].into());
+            poll_until(SOON, "the grant", || granted().is_some());
+            poll_until(SOON, "the line about it", || {
+                agent.log().contains("192.0.2.99")
+            });
+            let calls = strace.calls();
+            let is_waking = |call: &&String| WAKING.contains(&call.as_str());
+            let calls: Vec<&String> = calls.iter().filter(|call| !is_waking(call)).collect();
+            let batch_at = calls.iter().position(|call| *call == "sendto");
+            let (before, batch) = calls.split_at(batch_at.expect("a batch"));
+            let received = |call: &&&String| receiving.contains(&call.as_str());
+            assert!(before.iter().all(|call| received(&call)), "{calls:?}");
+            // The batch, its acknowledgement, and the line in the log after both.
+            let after = batch.get(3..).unwrap_or_default();
+            assert_eq!(batch[..3], ["sendto", "recvfrom", "write"], "{calls:?}");
+            assert!(after.iter().all(|call| received(&call)), "{calls:?}");
+        });
+    }
+}
+
+fn no_more_privileges_are_kept_than_are_needed() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let agent = stage.start();
+        let path = format!("/proc/{}/status", agent.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        // CAP_NET_ADMIN is 12, CAP_NET_BIND_SERVICE 10 (linux/capability.h).
+        let expected = format!("{:016x}", 1 << 12 | 1 << 10);
+        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+            let line = status.lines().find_map(|line| line.strip_prefix(set));
+            assert_eq!(line.map(str::trim), Some(expected.as_str()), "{set}");
+        }
+        stage.net.unplug_router();
+        stage.net.plug_router();
+        on_both_families(|family| stage.open(family));
+    });
+}
+
+fn codes_of_six_digits_have_sockets() {
+    let door = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'one-time-seed'
+	option secret_file '@/secret'
+	option protocol 'mixed'
+	option cutoff '5 per 10m'
+";
+    let stage = Stage::new("nflog", Guard::Gate, SSH_DOOR);
+    // The secret of RFC 4226, appendix D, whose first codes are 755224 and 287082.
+    stage
+        .setup
+        .write_private("secret", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n");
+    hear_by(&stage.setup, "sockets", door);
+    let _agent = stage.start();
+    let router = &stage.net.router;
+    stage
+        .setup
+        .verb(router, "resync", &["ssh", "--to", "0"])
+        .ok();
+    stage.knock(
+        &stage.net.client,
+        Family::V4,
+        &[Knock::Tcp(10_755), Knock::Udp(10_224)],
+    );
+    let ssh = stage.ssh(Family::V4);
+    assert!(probe::tcp_opens(&stage.net.client.namespace, ssh, SOON));
+    assert_eq!(
+        probe::tcp(&stage.net.stranger.namespace, ssh),
+        Answer::Silent
+    );
+    let listening = |protocol: &str| {
+        let sockets = stage
+            .net
+            .router
+            .namespace
+            .run("ss", &["-Hln", protocol])
+            .ok();
+        sockets.lines().filter(|line| line.contains(":10")).count()
+    };
+    assert_eq!((listening("-t"), listening("-u")), (1000, 1000));
+}
+
+fn codes_of_eight_digits_have_none() {
+    let door = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'one-time-seed'
+	option secret_file '@/secret'
+	option digits '8'
+	option cutoff '5 per 10m'
+";
+    let stage = Stage::new("sockets", Guard::Gate, door);
+    let said = stage.setup.verb(&stage.net.router, "check", &[]);
+    assert_eq!(said.status, 1);
+    let reason = "takes one for each of 10000 ports, expected at most 4000";
+    assert!(said.stderr.contains(reason), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("show it to a port scan"),
+        "{}",
+        said.stderr
+    );
+}
+
+fn a_taken_port_is_named_and_a_taken_decoy_is_done_without() {
+    let stage = Stage::new("sockets", Guard::Gate, SSH_DOOR);
+    let router = &stage.net.router.namespace;
+    let config = stage.setup.config();
+    let run = |knock: &str| {
+        let program = postern_tests::agent::program();
+        let [program, config] = [&program, &config].map(|path| path.display().to_string());
+        let said = router.run("timeout", &["5", &program, "run", "--config", &config]);
+        assert_eq!(said.status, 1, "{said:?}");
+        let reason = format!("{knock} is taken by another program");
+        assert!(said.stderr.contains(&reason), "{said:?}");
+        assert_eq!(nft::table(router, "inet postern"), None);
+    };
+    let taken = Listener::new(router, 9003);
+    run("tcp:9003");
+    drop(taken);
+    let taken = Service::udp_echo(router, 8001);
+    run("udp:8001");
+    drop(taken);
+    // What is a decoy without a service is one that listens.
+    let agent = stage.start();
+    let known = |port: &str| {
+        OPEN.iter()
+            .chain(&CLOSE)
+            .any(|knock| port == knock.port().to_string())
+    };
+    let sockets = router.run("ss", &["-Hlnt"]).ok();
+    let ports = sockets.lines().filter_map(|line| {
+        let local = line.split_whitespace().nth(3)?;
+        Some(local.rsplit_once(':')?.1.to_owned())
+    });
+    let decoy = ports.filter(|port| port != "22").find(|port| !known(port));
+    let decoy: u16 = decoy.expect("a decoy").parse().expect("a port");
+    assert!(agent.stop().success());
+    let _service = Service::tcp(router, decoy);
+    let _agent = stage.start();
+    let service = stage.net.router.port(Family::V4, decoy);
+    assert_eq!(
+        probe::tcp(&stage.net.client.namespace, service),
+        Answer::Open
+    );
+    on_both_families(|family| stage.open(family));
+}
