@@ -2,7 +2,7 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo cross/rust-src .ci/run
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup
@@ -51,3 +51,4 @@ lint: setup ## format, lints, shell scripts
 
 setup:
 	@tests/setup
+	@tests/openwrt/tools/build >/dev/null

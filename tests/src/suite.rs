@@ -12,6 +12,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::namespace::{self, Namespace};
 use crate::nft;
+use crate::tools;
 use crate::topology::Family;
 
 /// One test.
@@ -123,6 +124,7 @@ fn is_installed(program: &str) -> bool {
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);
     env::split_paths(&path)
         .chain(usual)
+        .chain([tools::folder()])
         .any(|directory| Path::new(&directory).join(program).is_file())
 }
 

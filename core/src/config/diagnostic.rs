@@ -167,7 +167,8 @@ impl Problem {
     /// Whether a configuration is refused for it.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::ForeignPackage
+            Self::Syntax(uci::Problem::Hidden)
+            | Self::ForeignPackage
             | Self::UnknownSection
             | Self::UnknownOption
             | Self::EmptyOption
@@ -342,6 +343,7 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
         uci::Problem::UnknownStatement => {
             "unknown statement, expected package, config, option or list"
         }
+        uci::Problem::EmptyStatement => "a ; with nothing after it, expected a statement",
         uci::Problem::PackageWithoutName => "package without a name, expected package postern",
         uci::Problem::ConfigWithoutType => "config without a type, expected config TYPE 'NAME'",
         uci::Problem::OptionWithoutName => "nothing is named, expected a name and a 'VALUE'",
@@ -355,6 +357,9 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
             "a character that section types do not have, expected printable ASCII without spaces"
         }
         uci::Problem::OutsideSection => "an option outside of a section, expected config first",
+        uci::Problem::Hidden => {
+            "what follows a ; that touches a word is ignored, expected a line of its own"
+        }
     }
 }
 

@@ -122,7 +122,9 @@ impl Reader<'_, '_, '_> {
         if error.keyword == Some(Keyword::Config) {
             self.end_section();
         }
-        self.lost = Found::BOTH;
+        if error.problem != uci::Problem::Hidden {
+            self.lost = Found::BOTH;
+        }
         let number = match error.problem {
             uci::Problem::FileTooLarge => MAX_FILE,
             _ => MAX_WORD,
