@@ -16,6 +16,7 @@ use postern_core::time::{Duration, Instant};
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
 use crate::firewall::{Firewall, Refusal};
 use crate::journal::Journal;
+use crate::networks::Networks;
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
@@ -38,8 +39,9 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 /// Signals, knocks, the control socket and its callers.
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
-/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
-pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
+/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
+/// configuration are devices already; `networks` says which when they change.
+pub(crate) fn run(path: &Path, config: Config, networks: Networks) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
         return Err(Failure::Failed(
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
@@ -51,7 +53,7 @@ pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
     let mut seed = [0; 16];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
-    let mut agent = Agent::start(&mut engine, path, config)?;
+    let mut agent = Agent::start(&mut engine, path, config, networks)?;
     let needed = [Capability::NetAdmin].into_iter();
     let needed: Vec<Capability> = needed.chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
@@ -65,6 +67,7 @@ struct Agent<'e> {
     /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
     path: PathBuf,
     global: Global,
+    networks: Networks,
     firewall: Firewall,
     source: Source,
     reserve: Reserve,
@@ -81,6 +84,7 @@ impl<'e> Agent<'e> {
         engine: &'e mut Engine<SOURCES>,
         path: &Path,
         config: Config,
+        networks: Networks,
     ) -> Result<Self, Failure> {
         let global = &config.global;
         let reserve = Reserve::open();
@@ -98,6 +102,7 @@ impl<'e> Agent<'e> {
             refused_packets: 0,
             patience: Patience::default(),
             global: global.clone(),
+            networks,
             engine,
         };
         agent.adopt(config).map_err(Failure::Failed)?;
@@ -265,8 +270,7 @@ impl<'e> Agent<'e> {
             Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
         };
         let config = config_file::load(path).map_err(mistaken)?;
-        doctor::forbid_reload(&config)?;
-        self.adopt(config)?;
+        self.resolve_and_adopt(config)?;
         self.path = path.into();
         self.note(Ok(
             "guard installed; the agent has taken over the configuration\n".into(),
@@ -276,9 +280,7 @@ impl<'e> Agent<'e> {
     /// Reads the configuration again; a wrong one changes nothing.
     fn reload(&mut self) {
         let adopted = match config_file::load(&self.path) {
-            Ok(config) => doctor::forbid_reload(&config)
-                .and_then(|()| self.adopt(config))
-                .map_err(Failure::Failed),
+            Ok(config) => self.resolve_and_adopt(config).map_err(Failure::Failed),
             Err(failure) => Err(failure),
         };
         match adopted {
@@ -288,6 +290,12 @@ impl<'e> Agent<'e> {
                 output::say("the running configuration stays");
             }
         }
+    }
+
+    fn resolve_and_adopt(&mut self, mut config: Config) -> Result<(), String> {
+        self.networks.resolve(&mut config)?;
+        doctor::forbid_reload(&config)?;
+        self.adopt(config)
     }
 
     /// Puts a configuration into force, as a whole or not at all.

@@ -18,6 +18,7 @@ mod knock_ports;
 mod links;
 mod list;
 mod manual;
+mod networks;
 mod onetime;
 mod otp;
 mod output;
@@ -31,6 +32,7 @@ mod secret;
 pub mod source;
 mod state;
 pub mod sys;
+mod ubus;
 mod wall_clock;
 
 use std::process::ExitCode;

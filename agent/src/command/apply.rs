@@ -3,11 +3,12 @@ use crate::args::Options;
 use crate::control::Request;
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};
-use crate::{config_file, doctor};
+use crate::{config_file, doctor, networks};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
-    let config = config_file::load(&options.config)?;
+    let mut config = config_file::load(&options.config)?;
+    networks::resolve(&mut config)?;
     doctor::forbid(&config).map_err(Failure::Failed)?;
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;

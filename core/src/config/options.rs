@@ -166,7 +166,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: "interface",
         expected: "a network interface such as wan, 1 to 15 bytes of printable ASCII \
                   without spaces and / : * \" \\",
-        meaning: "an interface that is guarded and on which knocks are heard",
+        meaning: "an interface that is guarded and on which knocks are heard; on OpenWrt, a \
+                  network of /etc/config/network or a device",
         secret: false,
         kind: Kind::Many {
             add: interface,
