@@ -17,6 +17,7 @@ use crate::control::{Answer, Control, MAX_CLIENTS, Request};
 use crate::firewall::{Firewall, Refusal};
 use crate::journal::Journal;
 use crate::networks::Networks;
+use crate::notify::{Manager, State};
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
@@ -59,6 +60,7 @@ pub(crate) fn run(path: &Path, config: Config, networks: Networks) -> Result<(),
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
+    agent.manager.tell(State::Ready);
     agent.serve(signals)
 }
 
@@ -67,6 +69,7 @@ struct Agent<'e> {
     /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
     path: PathBuf,
     global: Global,
+    manager: Manager,
     networks: Networks,
     firewall: Firewall,
     source: Source,
@@ -102,6 +105,7 @@ impl<'e> Agent<'e> {
             refused_packets: 0,
             patience: Patience::default(),
             global: global.clone(),
+            manager: Manager::from_environment(),
             networks,
             engine,
         };
@@ -156,6 +160,7 @@ impl<'e> Agent<'e> {
         while let Some(signal) = signals.take().map_err(|error| failed("signals", &error))? {
             match signal {
                 Signal::Terminate | Signal::Interrupt => {
+                    self.manager.tell(State::Stopping);
                     output::say("ends; the guard stays ('postern remove' takes it away)");
                     return Ok(Resolve::End);
                 }
@@ -279,6 +284,7 @@ impl<'e> Agent<'e> {
 
     /// Reads the configuration again; a wrong one changes nothing.
     fn reload(&mut self) {
+        self.manager.tell(State::Reloading);
         let adopted = match config_file::load(&self.path) {
             Ok(config) => self.resolve_and_adopt(config).map_err(Failure::Failed),
             Err(failure) => Err(failure),
@@ -290,6 +296,7 @@ impl<'e> Agent<'e> {
                 output::say("the running configuration stays");
             }
         }
+        self.manager.tell(State::Ready);
     }
 
     fn resolve_and_adopt(&mut self, mut config: Config) -> Result<(), String> {

@@ -19,6 +19,7 @@ mod links;
 mod list;
 mod manual;
 mod networks;
+mod notify;
 mod onetime;
 mod otp;
 mod output;
