@@ -71,7 +71,7 @@ pub enum Problem {
     Anonymous,
     /// A door's name is too long or does not begin with a letter.
     DoorName,
-    /// A second door of the same name.
+    /// A second door, or button, of the same name.
     DoorTwice,
     /// More doors than [`crate::door::MAX_DOORS`].
     TooManyDoors,
@@ -210,7 +210,7 @@ impl Problem {
                 "bad name {value}, expected a letter and up to {number} more letters, digits and _"
             }
             Self::DoorTwice => {
-                "door {value} is already there at line {number}, expected another name"
+                "{word} {value} is already there at line {number}, expected another name"
             }
             Self::TooManyDoors => "too many doors, expected at most {number}",
             Self::Missing => "{option} is missing, expected {expected}",
