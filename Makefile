@@ -2,10 +2,13 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run \
+	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
+	$(addprefix openwrt/files/postern., init defaults rpcd button) \
+	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -42,6 +45,12 @@ bench: setup ## time from the last knock to the open port, beside knockd and a r
 bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+ipk: ## an OpenWrt package, up to 24.10, of the target TARGET (mips-unknown-linux-musl, say)
+	@openwrt/ipk $(TARGET)
+
+apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's own program apk
+	@openwrt/apk $(TARGET)
 
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
