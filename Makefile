@@ -5,10 +5,11 @@ CARGO ?= cargo
 scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
-	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger)
+	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
+	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk deb
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -52,6 +53,9 @@ ipk: ## an OpenWrt package, up to 24.10, of the target TARGET (mips-unknown-linu
 apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's own program apk
 	@openwrt/apk $(TARGET)
 
+deb: setup ## a Debian package of this machine's architecture
+	$(CARGO) deb --locked -p postern
+
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -61,3 +65,4 @@ lint: setup ## format, lints, shell scripts
 setup:
 	@tests/setup
 	@tests/openwrt/tools/build >/dev/null
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked --debug --version 3.8.0 cargo-deb
