@@ -9,7 +9,7 @@ scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/bui
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk deb
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -55,6 +55,9 @@ apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's
 
 deb: setup ## a Debian package of this machine's architecture
 	$(CARGO) deb --locked -p postern
+
+docs: ## write the tables of options in openwrt/README.md anew
+	BLESS=1 $(CARGO) test --quiet --locked -p postern-core --test docs
 
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
