@@ -2,10 +2,14 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo cross/rust-src .ci/run
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run \
+	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
+	$(addprefix openwrt/files/postern., init defaults rpcd button) \
+	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
+	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -43,6 +47,18 @@ bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
 
+ipk: ## an OpenWrt package, up to 24.10, of the target TARGET (mips-unknown-linux-musl, say)
+	@openwrt/ipk $(TARGET)
+
+apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's own program apk
+	@openwrt/apk $(TARGET)
+
+deb: setup ## a Debian package of this machine's architecture
+	$(CARGO) deb --locked -p postern
+
+docs: ## write the tables of options in openwrt/README.md anew
+	BLESS=1 $(CARGO) test --quiet --locked -p postern-core --test docs
+
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -51,3 +67,5 @@ lint: setup ## format, lints, shell scripts
 
 setup:
 	@tests/setup
+	@tests/openwrt/tools/build >/dev/null
+	@command -v cargo-deb >/dev/null || $(CARGO) install --locked --debug --version 3.8.0 cargo-deb

@@ -6,8 +6,10 @@
 //! for [`PATIENCE`] is hung up on.
 
 use core::net::IpAddr;
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -197,7 +199,11 @@ struct Client {
 }
 
 impl Control {
+    /// Listens, in a folder that nobody else can enter if there is none yet.
     pub(crate) fn listen(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            DirBuilder::new().mode(0o700).create(folder)?;
+        }
         Ok(Self {
             listener: Listener::bind(path)?,
             clients: Vec::with_capacity(MAX_CLIENTS),
@@ -306,7 +312,11 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::scratch::Scratch;
 
     #[test]
     fn requests_survive_the_wire() {
@@ -357,6 +367,16 @@ mod tests {
             door: "ssh".into(),
             how,
         }
+    }
+
+    #[test]
+    fn a_missing_folder_is_made_for_the_agent_alone() {
+        let scratch = Scratch::new();
+        let folder = scratch.path("run");
+        let _control = Control::listen(&folder.join("control.sock")).unwrap();
+        let mode = fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(Control::listen(&scratch.path("no/such/control.sock")).is_err());
     }
 
     #[test]

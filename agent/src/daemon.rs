@@ -1,5 +1,6 @@
 //! The agent at work: one loop that waits for knocks, signals and callers.
 
+mod adopting;
 #[cfg(test)]
 mod cost_tests;
 
@@ -9,16 +10,17 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use postern_core::config::{Config, Global};
+use postern_core::config::Global;
 use postern_core::door::Door;
 use postern_core::engine::{Decision, Engine, failing_network};
 use postern_core::knock::{Knock, Port};
-use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Firewall, Refusal, Trial};
+use crate::firewall::{Firewall, Refusal};
 use crate::journal::Journal;
+use crate::networks::Networks;
+use crate::notify::{Manager, State};
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
@@ -31,7 +33,7 @@ use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
 use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
-use crate::{config_file, doctor, manual, trial};
+use crate::{manual, trial};
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -46,8 +48,9 @@ const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService]
 /// Signals, knocks, the control socket and its callers.
 const MAX_FILES: usize = 3 + MAX_CLIENTS;
 
-/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
-pub(crate) fn run(path: &Path, chosen: Chosen) -> Result<(), Failure> {
+/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
+/// configuration are devices already; `networks` says which when they change.
+pub(crate) fn run(path: &Path, chosen: Chosen, networks: Networks) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
         return Err(Failure::Failed(
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
@@ -59,11 +62,12 @@ pub(crate) fn run(path: &Path, chosen: Chosen) -> Result<(), Failure> {
     let mut seed = [0; 16];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
-    let mut agent = Agent::start(&mut engine, path, chosen)?;
+    let mut agent = Agent::start(&mut engine, path, chosen, networks)?;
     let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
+    agent.manager.tell(State::Ready);
     agent.serve(signals)
 }
 
@@ -72,6 +76,8 @@ struct Agent<'e> {
     /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
     path: PathBuf,
     global: Global,
+    manager: Manager,
+    networks: Networks,
     firewall: Firewall,
     source: Source,
     reserve: Reserve,
@@ -95,6 +101,7 @@ impl<'e> Agent<'e> {
         engine: &'e mut Engine<SOURCES>,
         path: &Path,
         chosen: Chosen,
+        networks: Networks,
     ) -> Result<Self, Failure> {
         let Chosen { config, text } = chosen;
         let (global, store) = (&config.global, trial::store(&config));
@@ -114,6 +121,8 @@ impl<'e> Agent<'e> {
             patience: Patience::default(),
             global: global.clone(),
             trial: None,
+            manager: Manager::from_environment(),
+            networks,
             engine,
         };
         agent.adopt(config, None).map_err(Failure::Failed)?;
@@ -172,6 +181,7 @@ impl<'e> Agent<'e> {
         while let Some(signal) = signals.take().map_err(|error| failed("signals", &error))? {
             match signal {
                 Signal::Terminate | Signal::Interrupt => {
+                    self.manager.tell(State::Stopping);
                     output::say("ends; the guard stays ('postern remove' takes it away)");
                     return Ok(Resolve::End);
                 }
@@ -282,162 +292,6 @@ impl<'e> Agent<'e> {
                 .say(boottime(), format_args!("by hand: {}", text.trim_end()));
         }
         answer
-    }
-
-    fn apply(&mut self, path: &Path, confirm_within: Option<Duration>) -> Answer {
-        let mistaken = |failure| match failure {
-            Failure::Misused(why) | Failure::Failed(why) => why,
-            Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
-        };
-        let (config, text) = config_file::load_with_text(path).map_err(mistaken)?;
-        doctor::forbid_reload(&config)?;
-        let done = match confirm_within {
-            None => {
-                self.adopt_for_good(config, &text)?;
-                "guard installed; the agent has taken over the configuration\n".into()
-            }
-            Some(lasting) => {
-                self.try_out(config, &text, lasting)?;
-                trial::announcement(lasting)
-            }
-        };
-        self.path = path.into();
-        self.note(Ok(done))
-    }
-
-    fn adopt_for_good(&mut self, config: Config, text: &[u8]) -> Result<(), String> {
-        let store = trial::store(&config);
-        self.adopt(config, None)?;
-        trial::settle(&store, text);
-        Ok(())
-    }
-
-    /// Puts a configuration into force until it is confirmed, or the time is over.
-    fn try_out(&mut self, config: Config, text: &[u8], lasting: Duration) -> Result<(), String> {
-        let store = trial::store(&config);
-        store.begin(text).map_err(|why| why.to_string())?;
-        let adopted = self.adopt(config, Some((Duration::default(), lasting)));
-        if adopted.is_err() {
-            store.abandon();
-        }
-        adopted
-    }
-
-    fn confirm(&mut self) -> Answer {
-        let store = self.trial.as_ref().map(|trial| &trial.store);
-        let answer = trial::confirm(&mut self.firewall, store);
-        if self
-            .firewall
-            .trial()
-            .is_ok_and(|trial| trial == Trial::None)
-        {
-            self.trial = None;
-        }
-        self.note(answer)
-    }
-
-    /// Goes back to what was before a trial that nobody confirmed in time.
-    fn end_trial(&mut self, now: Instant) {
-        let Some(trial) = self.trial.take_if(|trial| trial.ends_at <= now) else {
-            return;
-        };
-        match self.firewall.trial() {
-            // Somebody confirmed it without asking this agent, or took it away.
-            Ok(Trial::None) => {}
-            Ok(Trial::Running { remaining, .. }) => {
-                let ends_at = now + remaining + Duration::from_millis(1);
-                self.trial = Some(OnTrial { ends_at, ..trial });
-            }
-            Ok(Trial::Lapsed) | Err(_) => self.go_back(&trial.store),
-        }
-    }
-
-    fn go_back(&mut self, store: &Store) {
-        let before = store.confirmed();
-        let config = before.and_then(|text| {
-            config_file::parse("the configuration that was confirmed last", &text).ok()
-        });
-        let outcome = match config {
-            Some(config) => self
-                .adopt(config, None)
-                .map(|()| "the configuration before it is in force again"),
-            None => (self.firewall.remove().map_err(in_words))
-                .map(|_| "there was none before it, and nothing is guarded"),
-        };
-        output::say(&match outcome {
-            Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
-            Err(why) => format!("the trial is over, and the doors are open: {why}"),
-        });
-    }
-
-    /// Reads the configuration again; a wrong one changes nothing.
-    fn reload(&mut self) {
-        match self.read_again() {
-            Ok(()) => output::say("configuration read again"),
-            Err(failure) => {
-                failure.report();
-                output::say("the running configuration stays");
-            }
-        }
-    }
-
-    fn read_again(&mut self) -> Result<(), Failure> {
-        let (config, text) = config_file::load_with_text(&self.path)?;
-        doctor::forbid_reload(&config).map_err(Failure::Failed)?;
-        if !trial::store(&config).is_on_trial(&text) {
-            return self.adopt_for_good(config, &text).map_err(Failure::Failed);
-        }
-        // A service manager's reload confirms nothing.
-        match self.firewall.trial() {
-            Ok(Trial::Running {
-                for_so_long,
-                remaining,
-            }) => (self.adopt(config, Some((for_so_long, remaining)))).map_err(Failure::Failed),
-            _ => Err(Failure::Failed(trial::OVER.into())),
-        }
-    }
-
-    /// Puts a configuration into force, as a whole or not at all; on trial, if it is said for how
-    /// long it has been and will be.
-    fn adopt(
-        &mut self,
-        config: Config,
-        on_trial: Option<(Duration, Duration)>,
-    ) -> Result<(), String> {
-        // What was knocked before was knocked at the doors that are to go.
-        self.hear_knocks();
-        let new = &config.global;
-        let control = (new.control != self.global.control)
-            .then(|| listen(new))
-            .transpose()?;
-        let folder = Path::new(new.state_dir.as_str());
-        let one_time = OneTime::load(&config.doors, folder, &self.one_time);
-        let listed: Vec<Port> = one_time.list_ports().collect();
-        let now = boottime();
-        let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
-        let installed = match on_trial {
-            None => self.firewall.install(&config, &listed),
-            Some(times) => self.firewall.resume_trial(&config, &listed, times),
-        };
-        installed.map_err(in_words)?;
-        self.trial = on_trial.map(|(_, remaining)| OnTrial {
-            store: trial::store(&config),
-            ends_at: boottime() + remaining,
-        });
-        tell_missing_interfaces(&config.global);
-        let Config { global, doors } = config;
-        let too_many =
-            |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
-        self.engine.configure(doors).map_err(too_many)?;
-        if let Some(control) = control {
-            self.control = control;
-        }
-        self.source.adopt(source);
-        self.global = global;
-        self.one_time = one_time;
-        (self.one_time).begin(self.engine, boottime(), &WallClock::now());
-        self.tell_notices();
-        Ok(())
     }
 
     fn grant_of(&self, name: &str) -> Duration {

@@ -18,6 +18,8 @@ mod knock_ports;
 mod links;
 mod list;
 mod manual;
+mod networks;
+mod notify;
 mod onetime;
 mod otp;
 mod output;
@@ -32,6 +34,7 @@ pub mod source;
 mod state;
 pub mod sys;
 mod trial;
+mod ubus;
 mod wall_clock;
 
 use std::process::ExitCode;

@@ -6,9 +6,15 @@
 //! `\` makes the next byte ordinary and vanishes together with a newline. `#` starts a
 //! comment, even inside an unquoted word. A newline or `;` ends a statement.
 //!
-//! Three things differ from libuci, each of them an oversight there: what follows a `;`
-//! that touches an unquoted word is read rather than dropped, an empty statement is
-//! allowed, and a byte of value zero is refused rather than hiding the rest of its line.
+//! What libuci reads is read alike, and what it refuses is refused, its oddities included,
+//! because two programs that read one file in two ways are a trap: a word that was left out
+//! takes the `;` with it, nothing but a statement or a comment may follow a `;`, and a `;`
+//! that touches a word without quotes hides the rest of the line. The last is told as
+//! [`Problem::Hidden`], which is no mistake. `tests/openwrt/uci.rs` compares both.
+//!
+//! Refused beyond that: a byte of value zero, which hides the rest of its line from libuci;
+//! text that is not UTF-8; a word or a file that is too long. One thing is accepted beyond
+//! that: options in a section that is opened for the third time, which libuci has lost.
 //!
 //! After a mistake, reading goes on at the next statement, so that every mistake is found.
 
@@ -27,7 +33,13 @@ const MAX_RETRIES: u8 = 16;
 pub struct Statements<'t> {
     text: &'t [u8],
     cursor: Cursor,
+    /// The end of the line that is read, or of the part of it that is not hidden.
+    limit: u32,
+    /// Where the next line begins.
+    next_line: u32,
     mistake: Option<(Position, Problem)>,
+    /// Where the rest of a line is hidden, not told yet.
+    hidden: Option<Position>,
     /// The first quote of the statement that ends on a later line.
     long_quote: Option<Cursor>,
     long_quotes: u32,
@@ -128,6 +140,8 @@ pub enum Problem {
     NotUtf8,
     /// A statement that does not begin with a keyword.
     UnknownStatement,
+    /// A `;` with nothing but white space, or another one, after it.
+    EmptyStatement,
     /// `package` without a name.
     PackageWithoutName,
     /// `config` without a type.
@@ -142,6 +156,9 @@ pub enum Problem {
     InvalidType,
     /// `option` or `list` before the first `config`.
     OutsideSection,
+    /// A `;` that touches a word without quotes: libuci ignores what follows it. Nothing was
+    /// lost but that.
+    Hidden,
 }
 
 /// Where reading stands, to read from there once more.
@@ -171,7 +188,10 @@ impl<'t> Statements<'t> {
                 line: 1,
                 line_start: 0,
             },
+            limit: 0,
+            next_line: 0,
             mistake: None,
+            hidden: None,
             long_quote: None,
             long_quotes: 0,
             retries: MAX_RETRIES,
@@ -182,12 +202,15 @@ impl<'t> Statements<'t> {
     /// The statements of the same file from `cursor` on.
     #[must_use]
     pub fn resume(&self, cursor: Cursor) -> Self {
-        Self {
+        let mut rest = Self {
             text: self.text,
             cursor,
+            next_line: cursor.offset,
             in_section: true,
             ..Statements::new(self.text)
-        }
+        };
+        rest.read_line();
+        rest
     }
 
     /// Where the next statement begins.
@@ -200,13 +223,23 @@ impl<'t> Statements<'t> {
         self.cursor.position()
     }
 
+    /// The next byte of the line.
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.cursor.offset as usize).copied()
+        self.text
+            .get(self.cursor.offset as usize)
+            .copied()
+            .filter(|_| self.cursor.offset < self.limit)
     }
 
-    /// Takes one byte. [`MAX_FILE`] keeps the numbers from wrapping.
+    /// Takes one byte of the line.
     fn bump(&mut self) -> Option<u8> {
         let byte = self.peek()?;
+        self.pass(byte);
+        Some(byte)
+    }
+
+    /// Steps over a byte. [`MAX_FILE`] keeps the numbers from wrapping.
+    fn pass(&mut self, byte: u8) {
         if byte == 0 {
             self.blame(self.here(), Problem::Nul);
         }
@@ -215,7 +248,16 @@ impl<'t> Statements<'t> {
             self.cursor.line += 1;
             self.cursor.line_start = self.cursor.offset;
         }
-        Some(byte)
+    }
+
+    /// Adds a line to what is read; `false` at the end of the file.
+    fn read_line(&mut self) -> bool {
+        let rest = self.text.get(self.next_line as usize..).unwrap_or_default();
+        let length = rest.iter().position(|byte| *byte == b'\n');
+        let length = length.map_or(rest.len(), |newline| newline + 1);
+        self.next_line += length as u32;
+        self.limit = self.next_line;
+        length > 0
     }
 
     /// Remembers a mistake of the current statement; the first one counts.
@@ -223,59 +265,57 @@ impl<'t> Statements<'t> {
         self.mistake.get_or_insert((position, problem));
     }
 
-    fn skip_line(&mut self) {
-        while self.peek().is_some_and(|byte| byte != b'\n') {
+    /// Nothing more of the line is read.
+    const fn hide_rest(&mut self) {
+        self.limit = self.cursor.offset;
+    }
+
+    /// Steps over what of the line was not read.
+    fn leave_line(&mut self) {
+        while let Some(byte) = self.text.get(self.cursor.offset as usize).copied()
+            && self.cursor.offset < self.next_line
+        {
+            self.pass(byte);
+        }
+        self.hide_rest();
+    }
+
+    fn skip_while(&mut self, skipped: fn(u8) -> bool) {
+        while self.peek().is_some_and(skipped) {
             self.bump();
         }
     }
 
-    /// Skips what may stand between two statements.
+    /// Skips what may stand before a statement; at the end of the file nothing is left.
+    ///
+    /// libuci forgives any white space where a line begins, and blanks after a `;`.
     fn skip_between(&mut self) {
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'#' => self.skip_line(),
-                b';' => _ = self.bump(),
-                _ if is_space(byte) => _ = self.bump(),
-                _ if self.skip_joint() => {}
-                _ => return,
+        loop {
+            self.skip_while(is_blank);
+            match self.peek() {
+                Some(b'#') => self.hide_rest(),
+                Some(_) => return,
+                None => {}
+            }
+            if self.peek().is_none() {
+                self.leave_line();
+                if !self.read_line() {
+                    return;
+                }
+                self.skip_while(is_space);
             }
         }
-    }
-
-    /// Skips what may stand between two words of one statement.
-    fn skip_blanks(&mut self) {
-        while let Some(byte) = self.peek() {
-            if byte != b'\n' && is_space(byte) {
-                self.bump();
-            } else if !self.skip_joint() {
-                return;
-            }
-        }
-    }
-
-    /// Skips a backslash at the end of a line, and with it the end of the line.
-    fn skip_joint(&mut self) -> bool {
-        let rest = self.text.get(self.cursor.offset as usize..);
-        let length = match rest.unwrap_or_default() {
-            [b'\\', b'\n', ..] => 2,
-            [b'\\', b'\r', b'\n', ..] => 3,
-            _ => return false,
-        };
-        for _ in 0..length {
-            self.bump();
-        }
-        true
     }
 
     fn keyword(&mut self) -> Option<Keyword> {
         let start = self.cursor.offset as usize;
-        while self
-            .peek()
-            .is_some_and(|byte| !is_space(byte) && byte != b';' && byte != b'#')
-        {
-            self.bump();
+        self.skip_while(|byte| !is_space(byte) && byte != b';' && byte != b'#');
+        let word = self.text.get(start..self.cursor.offset as usize)?;
+        // To libuci, only blanks end a keyword.
+        if matches!(self.peek(), Some(b'\x0b' | b'\x0c')) {
+            return None;
         }
-        match self.text.get(start..self.cursor.offset as usize)? {
+        match word {
             b"package" | b"p" => Some(Keyword::Package),
             b"config" | b"c" => Some(Keyword::Config),
             b"option" | b"o" => Some(Keyword::Option),
@@ -284,19 +324,36 @@ impl<'t> Statements<'t> {
         }
     }
 
-    /// The next word of the statement, `None` at its end.
+    /// The word after the keyword, which cannot be empty.
+    fn first_word(&mut self) -> Option<Word> {
+        self.skip_while(is_space);
+        let word = match self.peek() {
+            Some(b';') => None,
+            _ => self.word().filter(|word| !word.text.is_empty()),
+        };
+        if word.is_none() {
+            self.skip_words();
+        }
+        word
+    }
+
+    /// The next word of the statement; `None` where it was left out, with the `;` there.
     fn word(&mut self) -> Option<Word> {
-        self.skip_blanks();
+        self.skip_while(is_space);
         let position = self.here();
+        match self.peek()? {
+            b';' => {
+                self.bump();
+                return None;
+            }
+            b'#' => {
+                self.hide_rest();
+                return None;
+            }
+            _ => {}
+        }
         let mut bytes = Vec::new();
-        if self.at_end() {
-            return None;
-        }
-        let mut fits = true;
-        while !self.at_end() && !self.peek().is_some_and(is_space) {
-            fits &= self.piece(&mut bytes);
-        }
-        if !fits {
+        if !self.string(&mut bytes) {
             self.blame(position, Problem::WordTooLong);
         }
         let text = String::from_utf8(bytes).unwrap_or_else(|_| {
@@ -306,67 +363,193 @@ impl<'t> Statements<'t> {
         Some(Word { text, position })
     }
 
-    fn at_end(&self) -> bool {
-        matches!(self.peek(), None | Some(b'\n' | b';' | b'#'))
+    /// Reads pieces until white space, `;` or `#`; `false` if there was no room for them.
+    fn string(&mut self, word: &mut Vec<u8, MAX_WORD>) -> bool {
+        let (mut fits, mut plain) = (true, true);
+        loop {
+            match self.peek() {
+                Some(quote @ (b'\'' | b'"')) => {
+                    plain = false;
+                    fits &= self.quoted(quote, word);
+                }
+                Some(b'\\') => {
+                    plain = false;
+                    fits &= self.escaped(word);
+                }
+                Some(b'#') => self.hide_rest(),
+                Some(b';') if plain => return self.hide_statements() && fits,
+                None | Some(b';') => return fits,
+                Some(byte) => {
+                    self.bump();
+                    fits &= word.push(byte).is_ok();
+                }
+            }
+            if self.peek().is_none_or(is_space) {
+                // So that white space which ended a word does not end the next as well.
+                self.bump();
+                return fits;
+            }
+        }
     }
 
-    /// Reads a quoted piece or one unquoted byte; `false` if there was no room for it.
-    fn piece(&mut self, word: &mut Vec<u8, MAX_WORD>) -> bool {
-        match self.peek() {
-            Some(quote @ (b'\'' | b'"')) => self.quoted(quote, word),
-            _ => self.byte(true, word),
+    /// libuci ends a word where it stands, and if nothing of it vanished, that is on the `;`.
+    fn hide_statements(&mut self) -> bool {
+        let position = self.here();
+        self.bump();
+        self.skip_while(is_space);
+        if self.peek().is_some_and(|byte| byte != b'#') {
+            self.hidden = Some(position);
         }
+        self.hide_rest();
+        true
     }
 
     fn quoted(&mut self, quote: u8, word: &mut Vec<u8, MAX_WORD>) -> bool {
         let (start, position) = (self.cursor, self.here());
         self.bump();
         let mut fits = true;
-        while let Some(byte) = self.peek() {
-            if byte == quote {
-                self.bump();
-                if self.cursor.line != start.line {
-                    self.long_quote.get_or_insert(start);
-                    self.long_quotes += 1;
+        loop {
+            match self.peek() {
+                Some(byte) if byte == quote => break,
+                Some(b'\\') if quote == b'"' => fits &= self.escaped(word),
+                Some(byte) => {
+                    self.bump();
+                    fits &= word.push(byte).is_ok();
                 }
-                return fits;
+                None if self.read_line() => {}
+                None => {
+                    // What follows was hardly meant to be inside the quotes: go on at the
+                    // next line.
+                    self.blame(position, Problem::Unterminated);
+                    self.go_on_after_line_of(start);
+                    return true;
+                }
             }
-            fits &= self.byte(quote == b'"', word);
         }
-        // What follows was hardly meant to be inside the quotes: go on at the next line.
-        self.blame(position, Problem::Unterminated);
-        self.cursor = start;
-        self.skip_line();
-        true
+        self.bump();
+        if self.cursor.line != start.line {
+            self.long_quote.get_or_insert(start);
+            self.long_quotes += 1;
+        }
+        fits
     }
 
-    fn byte(&mut self, escapes: bool, word: &mut Vec<u8, MAX_WORD>) -> bool {
-        if escapes && self.skip_joint() {
+    /// A backslash and the byte that it makes ordinary; at the end of a line, neither.
+    fn escaped(&mut self, word: &mut Vec<u8, MAX_WORD>) -> bool {
+        self.bump();
+        let rest = self
+            .text
+            .get(self.cursor.offset as usize..self.limit as usize);
+        if let b"" | b"\n" | b"\r\n" = rest.unwrap_or_default() {
+            self.leave_line();
+            self.read_line();
             return true;
-        }
-        if escapes && self.peek() == Some(b'\\') {
-            self.bump();
         }
         self.bump().is_none_or(|byte| word.push(byte).is_ok())
     }
 
+    /// Leaves the line in which `start` is, and whatever was read after it.
+    fn go_on_after_line_of(&mut self, start: Cursor) {
+        self.cursor = start;
+        self.next_line = start.offset;
+        self.read_line();
+        self.leave_line();
+    }
+
     fn statement(&mut self) -> Result<Statement, SyntaxError> {
         let position = self.here();
+        if self.peek().is_some_and(is_gap) {
+            self.skip_while(is_gap);
+            return Err(SyntaxError {
+                position,
+                keyword: None,
+                problem: Problem::EmptyStatement,
+            });
+        }
         let keyword = self.keyword();
         (self.long_quote, self.long_quotes) = (None, 0);
-        let (first, second, third) = (self.word(), self.word(), self.word());
-        while self.word().is_some() {}
-        let statement = self.assemble(position, keyword, first, second, third);
+        let statement = self.assemble(position, keyword);
         self.in_section |= keyword == Some(Keyword::Config);
-        let (position, problem) = match (self.mistake.take(), statement) {
-            (Some(mistake), _) | (None, Err(mistake)) => self.left_open(mistake),
+        let mistake = match (self.mistake.take(), statement) {
+            (Some(nul @ (_, Problem::Nul)), _) => nul,
+            (Some(earlier), Err(mistake)) if earlier.0 <= mistake.0 => earlier,
+            (_, Err(mistake)) | (Some(mistake), _) => mistake,
             (None, Ok(statement)) => return Ok(statement),
         };
+        let (position, problem) = self.left_open(mistake);
         Err(SyntaxError {
             position,
             keyword,
             problem,
         })
+    }
+
+    /// Reads the words of a statement and puts it together.
+    fn assemble(
+        &mut self,
+        position: Position,
+        keyword: Option<Keyword>,
+    ) -> Result<Statement, (Position, Problem)> {
+        let keyword = match keyword {
+            Some(Keyword::Option | Keyword::List) if !self.in_section => {
+                Err(Problem::OutsideSection)
+            }
+            keyword => keyword.ok_or(Problem::UnknownStatement),
+        };
+        let keyword = keyword.map_err(|problem| {
+            self.skip_words();
+            (position, problem)
+        })?;
+        let first = self.first_word();
+        let first = first.ok_or((position, keyword.without_name()))?;
+        let second = match keyword {
+            Keyword::Package => None,
+            _ => self.word(),
+        };
+        // libuci does not count an empty word.
+        let surplus = self.word().filter(|word| !word.text.is_empty());
+        keyword.check(&first)?;
+        if let Some(surplus) = surplus {
+            self.skip_words();
+            return Err((surplus.position, Problem::TooManyWords));
+        }
+        let second = second.unwrap_or(Word {
+            text: String::new(),
+            position: first.position,
+        });
+        match keyword {
+            Keyword::Package => Ok(Statement::Package { name: first }),
+            Keyword::Config => {
+                check(&second, is_name, Problem::InvalidName)?;
+                Ok(Statement::Config {
+                    section: first,
+                    name: second,
+                })
+            }
+            Keyword::Option => Ok(Statement::Option {
+                name: first,
+                value: second,
+            }),
+            Keyword::List => Ok(Statement::List {
+                name: first,
+                value: second,
+            }),
+        }
+    }
+
+    /// Skips the rest of a statement that is wrong.
+    fn skip_words(&mut self) {
+        loop {
+            self.skip_while(is_space);
+            match self.peek() {
+                None | Some(b'#') => return,
+                Some(b';') => {
+                    self.bump();
+                    return;
+                }
+                Some(_) => _ = self.string(&mut Vec::new()),
+            }
+        }
     }
 
     /// Lays a mistake to the quote that was probably left open, and goes on after its line.
@@ -385,59 +568,26 @@ impl<'t> Statements<'t> {
             return mistake;
         }
         self.retries -= 1;
-        self.cursor = start;
-        let position = self.here();
-        self.skip_line();
-        (position, Problem::Unterminated)
+        self.go_on_after_line_of(start);
+        (start.position(), Problem::Unterminated)
+    }
+}
+
+impl Keyword {
+    const fn without_name(self) -> Problem {
+        match self {
+            Self::Package => Problem::PackageWithoutName,
+            Self::Config => Problem::ConfigWithoutType,
+            Self::Option | Self::List => Problem::OptionWithoutName,
+        }
     }
 
-    fn assemble(
-        &self,
-        position: Position,
-        keyword: Option<Keyword>,
-        first: Option<Word>,
-        second: Option<Word>,
-        third: Option<Word>,
-    ) -> Result<Statement, (Position, Problem)> {
-        use Problem::{ConfigWithoutType, OptionWithoutName, PackageWithoutName};
-        let keyword = keyword.ok_or((position, Problem::UnknownStatement))?;
-        let (allowed, missing, invalid): (fn(u8) -> bool, _, _) = match keyword {
-            Keyword::Package => (is_package, PackageWithoutName, Problem::InvalidName),
-            Keyword::Config => (is_type, ConfigWithoutType, Problem::InvalidType),
-            Keyword::Option | Keyword::List => (is_name, OptionWithoutName, Problem::InvalidName),
-        };
-        let first = first.filter(|word| !word.text.is_empty());
-        let first = first.ok_or((position, missing))?;
-        check(&first, allowed, invalid)?;
-        let surplus = match keyword {
-            Keyword::Package => second.as_ref(),
-            _ => third.as_ref(),
-        };
-        if let Some(word) = surplus {
-            return Err((word.position, Problem::TooManyWords));
-        }
-        let second = second.unwrap_or(Word {
-            text: String::new(),
-            position: first.position,
-        });
-        match keyword {
-            Keyword::Package => Ok(Statement::Package { name: first }),
-            Keyword::Config => {
-                check(&second, is_name, Problem::InvalidName)?;
-                Ok(Statement::Config {
-                    section: first,
-                    name: second,
-                })
-            }
-            _ if !self.in_section => Err((position, Problem::OutsideSection)),
-            Keyword::Option => Ok(Statement::Option {
-                name: first,
-                value: second,
-            }),
-            Keyword::List => Ok(Statement::List {
-                name: first,
-                value: second,
-            }),
+    /// Looks at the characters of the first word.
+    fn check(self, first: &Word) -> Result<(), (Position, Problem)> {
+        match self {
+            Self::Package => check(first, is_package, Problem::InvalidName),
+            Self::Config => check(first, is_type, Problem::InvalidType),
+            Self::Option | Self::List => check(first, is_name, Problem::InvalidName),
         }
     }
 }
@@ -451,7 +601,11 @@ impl Iterator for Statements<'_> {
             self.blame(Position::START, Problem::FileTooLarge);
         }
         self.skip_between();
-        if let Some((position, problem)) = self.mistake.take() {
+        let hidden = self
+            .hidden
+            .take()
+            .map(|position| (position, Problem::Hidden));
+        if let Some((position, problem)) = hidden.or_else(|| self.mistake.take()) {
             return Some(Err(SyntaxError {
                 position,
                 keyword: None,
@@ -477,6 +631,16 @@ fn check(
 /// isspace(3) in the C locale, as libuci uses it.
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// What ends a keyword.
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// What no statement begins with.
+const fn is_gap(byte: u8) -> bool {
+    is_space(byte) || byte == b';'
 }
 
 const fn is_name(byte: u8) -> bool {
@@ -522,7 +686,7 @@ mod tests {
     fn statements_that_are_read() {
         for (text, expected) in [
             ("", &[][..]),
-            (" \t\r\n\x0b\x0c\n;;\n", &[]),
+            (" \t\r\n\x0b\x0c\n", &[]),
             ("# only a comment", &[]),
             ("package postern\n", &["p postern"]),
             ("package a-b_9", &["p a-b_9"]),
@@ -534,8 +698,12 @@ mod tests {
             ("config '!#x'", &["c !#x "]),
             ("c d\no a b\nl a b\np q", &["c d ", "o a=b", "l a=b", "p q"]),
             ("\tconfig\td\n\n  option\t a\t\tb  ", &["c d ", "o a=b"]),
-            ("c d n;o a b;o c d", &["c d n", "o a=b", "o c=d"]),
-            ("c d ; ; o a 'b;c' ; o e f ;", &["c d ", "o a=b;c", "o e=f"]),
+            ("c d n ;o a b ; o c d", &["c d n", "o a=b", "o c=d"]),
+            (
+                "c d '';\to a 'b;c';# x\no e f ;",
+                &["c d ", "o a=b;c", "o e=f"],
+            ),
+            ("c d n\no a b\\c;o d e", &["c d n", "o a=bc", "o d=e"]),
             ("c d\r\no a b\r\no c 'd'\r\n", &["c d ", "o a=b", "o c=d"]),
             ("c d # x\no a b#c 'd\no e #f", &["c d ", "o a=b", "o e="]),
             ("c d\no a '#'\"#\"\\#b", &["c d ", "o a=###b"]),
@@ -554,8 +722,8 @@ mod tests {
             ("c d\no a \"b\\\"\\\\\\n\\'c\"", &["c d ", "o a=b\"\\n'c"]),
             ("c d\no a b\\ c\\;\\'", &["c d ", "o a=b c;'"]),
             ("c d\no a b\\\nc", &["c d ", "o a=bc"]),
-            ("c d\no a \\\n\tb", &["c d ", "o a=b"]),
-            ("c d\no a \\\r\n\tb", &["c d ", "o a=b"]),
+            ("c d\no a \\\nb", &["c d ", "o a=b"]),
+            ("c d\no a \\\r\nb", &["c d ", "o a=b"]),
             ("c d\no a b\\", &["c d ", "o a=b"]),
             ("c d\no a 'it'\\''s'", &["c d ", "o a=it's"]),
             ("c d\no a é", &["c d ", "o a=é"]),
@@ -569,6 +737,15 @@ mod tests {
     fn mistakes_that_are_found() {
         for (text, expected) in [
             ("foo", &["! 1:1 UnknownStatement"][..]),
+            ("c\x0bd", &["! 1:1 UnknownStatement"]),
+            (";", &["! 1:1 EmptyStatement"]),
+            (
+                "c d '';; \no a b",
+                &["c d ", "! 1:8 EmptyStatement", "o a=b"],
+            ),
+            ("c d n ; \n", &["c d n", "! 1:9 EmptyStatement"]),
+            ("c d ;o a b", &["! 1:6 TooManyWords"]),
+            ("c d\no a \\\n\tb", &["c d ", "! 3:2 TooManyWords"]),
             ("  options a b", &["! 1:3 UnknownStatement"]),
             ("'config' a", &["! 1:1 UnknownStatement"]),
             ("\u{feff}config a", &["! 1:1 UnknownStatement"]),
@@ -586,22 +763,25 @@ mod tests {
             ("config a b c", &["! 1:12 TooManyWords"]),
             ("option a b", &["! 1:1 OutsideSection"]),
             ("list a b", &["! 1:1 OutsideSection"]),
-            ("c d;option", &["c d ", "! 1:5 OptionWithoutName"]),
-            ("c d;list '' b", &["c d ", "! 1:5 OptionWithoutName"]),
-            ("c d;option a-b c", &["c d ", "! 1:12 InvalidName"]),
-            ("c d;option a b c", &["c d ", "! 1:16 TooManyWords"]),
-            ("c d;option a b c d e", &["c d ", "! 1:16 TooManyWords"]),
-            ("c d;option a b ''", &["c d ", "! 1:16 TooManyWords"]),
+            ("c d '';option", &["c d ", "! 1:8 OptionWithoutName"]),
+            ("c d '';list '' b", &["c d ", "! 1:8 OptionWithoutName"]),
+            ("c d '';option a-b c", &["c d ", "! 1:15 InvalidName"]),
+            ("c d '';option a b c", &["c d ", "! 1:19 TooManyWords"]),
+            ("c d '';option a b c d e", &["c d ", "! 1:19 TooManyWords"]),
             (
-                "c d;o a 'b\no c d",
-                &["c d ", "! 1:9 Unterminated", "o c=d"],
+                "c d '';option a b '' c",
+                &["c d ", "o a=b", "! 1:22 ConfigWithoutType"],
             ),
             (
-                "c d;o a x\"b\no c d",
-                &["c d ", "! 1:10 Unterminated", "o c=d"],
+                "c d '';o a 'b\no c d",
+                &["c d ", "! 1:12 Unterminated", "o c=d"],
             ),
-            ("c d;o a \"b\\\"", &["c d ", "! 1:9 Unterminated"]),
-            ("c d;o a \"\\", &["c d ", "! 1:9 Unterminated"]),
+            (
+                "c d '';o a x\"b\no c d",
+                &["c d ", "! 1:13 Unterminated", "o c=d"],
+            ),
+            ("c d '';o a \"b\\\"", &["c d ", "! 1:12 Unterminated"]),
+            ("c d '';o a \"\\", &["c d ", "! 1:12 Unterminated"]),
             ("c 'd\no a b", &["! 1:3 Unterminated", "o a=b"]),
             (
                 "c d\no a 'b\no c 'd'\no e 'f'",
@@ -628,13 +808,30 @@ mod tests {
                 &["! 1:1 UnknownStatement", "! 3:1 UnknownStatement"],
             ),
             (
-                "o a b;c d;o a b",
+                "o a 'b';c d\no a b",
                 &["! 1:1 OutsideSection", "c d ", "o a=b"],
             ),
         ] {
             assert_eq!(read(text.as_bytes()), expected, "{text:?}");
         }
-        assert_eq!(read(b"c d;o a \xff\xfe"), ["c d ", "! 1:9 NotUtf8"]);
+        assert_eq!(read(b"c d '';o a \xff\xfe"), ["c d ", "! 1:12 NotUtf8"]);
+    }
+
+    #[test]
+    fn what_libuci_hides_is_told() {
+        for (text, expected) in [
+            ("c d;o a b\no c d", &["c d ", "! 1:4 Hidden", "o c=d"][..]),
+            ("c d n;foo '", &["c d n", "! 1:6 Hidden"]),
+            ("c d;\0", &["c d ", "! 1:4 Hidden", "! 1:5 Nul"]),
+            (
+                "c d\no a;b\no c;d;",
+                &["c d ", "o a=", "! 2:4 Hidden", "o c=", "! 3:4 Hidden"],
+            ),
+            ("c d;  # x\no a b; \t\r\n", &["c d ", "o a=b"]),
+            ("c d e f;o a b", &["! 1:7 TooManyWords", "! 1:8 Hidden"]),
+        ] {
+            assert_eq!(read(text.as_bytes()), expected, "{text:?}");
+        }
     }
 
     #[test]
@@ -652,11 +849,13 @@ mod tests {
 
     #[test]
     fn positions_count_bytes_from_one() {
-        let text = "# é\n\t config \\\n 'é'x 'a\nb' ; option\n";
-        let statement = Statements::new(text.replace("'é'x", "dé").as_bytes()).next();
+        let statement = Statements::new("# é\n\t config 'é'\\\nx\n".as_bytes()).next();
         assert_eq!(
             statement.unwrap().unwrap_err().position,
-            Position { line: 3, column: 2 }
+            Position {
+                line: 2,
+                column: 10
+            }
         );
         let mut statements = Statements::new("c d\n o a 'é' x\n\to  b 'c\nd';l e f".as_bytes());
         let mut places = Vec::new();
@@ -710,7 +909,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_the_same_statement_again() {
-        let mut statements = Statements::new(b"c d\n# x\no a b;o c 'd\ne'\no f g");
+        let mut statements = Statements::new(b"c d\n# x\no a 'b';o c 'd\ne'\no f g");
         loop {
             let cursor = statements.cursor();
             let again = statements.resume(cursor).next();
@@ -750,6 +949,11 @@ mod tests {
         }
     }
 
+    /// Whether it may be told when the line was left already.
+    const fn is_told_late(problem: Problem) -> bool {
+        matches!(problem, Problem::Hidden | Problem::Nul)
+    }
+
     #[test]
     fn every_short_text_of_special_bytes_ends_and_moves_on() {
         let bytes = b"c '\"\\\n;#\0\r";
@@ -761,8 +965,9 @@ mod tests {
             });
             let mut statements = Statements::new(&text);
             let mut offset = 0;
-            while statements.next().is_some() {
-                assert!(statements.cursor.offset > offset, "{text:?}");
+            while let Some(item) = statements.next() {
+                let told = matches!(item, Err(error) if is_told_late(error.problem));
+                assert!(told || statements.cursor.offset > offset, "{text:?}");
                 offset = statements.cursor.offset;
             }
             assert_eq!(statements.cursor.offset, 5, "{text:?}");

@@ -1,5 +1,6 @@
 //! The agent under test.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -170,13 +171,22 @@ impl Setup {
         self.start_reading(router, Stdio::null())
     }
 
+    /// The same, by way of a program that is named by these words and becomes the agent.
+    ///
+    /// # Panics
+    /// When it ends or says nothing instead.
+    #[track_caller]
+    pub fn start_by<'t>(&'t self, words: &[&str], router: &'t Host) -> Agent<'t> {
+        Agent::start(&router.namespace, self, words, Stdio::null())
+    }
+
     /// The same with something on its standard input.
     ///
     /// # Panics
     /// When it ends or says nothing instead.
     #[track_caller]
     pub fn start_reading<'t>(&'t self, router: &'t Host, input: Stdio) -> Agent<'t> {
-        Agent::start(&router.namespace, self, input)
+        Agent::start(&router.namespace, self, &[], input)
     }
 
     /// One of the counters that `postern status --json` shows, such as `opened`.
@@ -226,10 +236,13 @@ struct Witness<'t> {
 
 impl<'t> Agent<'t> {
     #[track_caller]
-    fn start(namespace: &'t Namespace, setup: &'t Setup, input: Stdio) -> Self {
+    fn start(namespace: &'t Namespace, setup: &'t Setup, words: &[&str], input: Stdio) -> Self {
         let log = File::create(setup.log()).expect("make a log");
-        let mut postern = Command::new(program());
+        let program = program();
+        let mut words = words.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut postern = Command::new(words.next().unwrap_or_default());
         postern
+            .args(words)
             .args(["run", "--config"])
             .arg(setup.config())
             .stdin(input)

@@ -5,7 +5,8 @@
 //! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
 //! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
-//! became reachable, and reads the rules with [`nft`] and what the kernel says with a [`kernel_log`]. It never sleeps: it [`wait`]s.
+//! became reachable, and reads the rules with [`nft`] and what the kernel says with a
+//! [`kernel_log`]. It never sleeps: it [`wait`]s. Programs of OpenWrt's are among its [`tools`].
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
 
@@ -26,6 +27,7 @@ pub mod sender;
 pub mod server;
 pub mod strace;
 pub mod suite;
+pub mod tools;
 pub mod topology;
 pub mod visitor;
 pub mod wait;

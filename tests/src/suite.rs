@@ -12,6 +12,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::namespace::{self, Namespace};
 use crate::nft;
+use crate::tools;
 use crate::topology::Family;
 
 /// One test.
@@ -19,7 +20,8 @@ use crate::topology::Family;
 pub struct Case {
     /// What holds when it passes.
     pub name: &'static str,
-    /// Programs that it needs besides `ip` and `nft`, and paths of files that it writes to.
+    /// Programs that it needs besides `ip` and `nft`, paths of files that it writes to, and
+    /// [`FLOW_TABLES`].
     pub needs: &'static [&'static str],
     /// Panics if it fails.
     pub body: fn(),
@@ -36,6 +38,10 @@ macro_rules! cases {
         }),+]
     };
 }
+
+/// Needed by cases about flow tables. Nothing that could be installed gives them to a kernel, so
+/// that without them such a case is skipped on every machine.
+pub const FLOW_TABLES: &str = "flow tables of the kernel";
 
 /// Set to make a case that would be skipped fail: for machines that are known to have everything.
 pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
@@ -64,6 +70,10 @@ pub fn run_then(cases: impl IntoIterator<Item = Case>, finish: impl FnOnce()) ->
 }
 
 fn attempt(case: Case) -> Result<Completion, Failed> {
+    if case.needs.contains(&FLOW_TABLES) && !has_flow_tables() {
+        eprintln!("SKIPPED {}: no {FLOW_TABLES}", case.name);
+        return Ok(Completion::ignored_with(format!("no {FLOW_TABLES}")));
+    }
     if let Some(missing) = missing(case.needs) {
         let reason = format!("SKIPPED {}: {missing}", case.name);
         if env::var_os(SKIP_NOTHING).is_some() {
@@ -93,6 +103,7 @@ fn missing(needs: &[&str]) -> Option<String> {
 
 fn lacks(need: &str) -> Option<String> {
     match need.starts_with('/') {
+        _ if need == FLOW_TABLES => None,
         true => (File::options().write(true).open(need).err())
             .map(|error| format!("{need} cannot be written to: {error}")),
         false => (!is_installed(need))
@@ -118,11 +129,18 @@ fn machine_lacks() -> Option<String> {
         .map(|cause| format!("no namespaces with nftables here: {}", message(&*cause)))
 }
 
+fn has_flow_tables() -> bool {
+    let script = "table inet t {\nflowtable f {\nhook ingress priority 0\ndevices = { lo }\n}\n}\n";
+    let namespace = Namespace::new("trial");
+    namespace.run_with_input("nft", &["-f", "-"], script).status == 0
+}
+
 fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);
     env::split_paths(&path)
         .chain(usual)
+        .chain([tools::folder()])
         .any(|directory| Path::new(&directory).join(program).is_file())
 }
 

@@ -11,11 +11,12 @@ use crate::onetime::list_ports;
 use crate::output::{self, Failure};
 use crate::report::span;
 use crate::sys::poll::poll;
-use crate::{config_file, doctor, trial};
+use crate::{config_file, doctor, networks, trial};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
-    let (config, text) = config_file::load_with_text(&options.config)?;
+    let (mut config, text) = config_file::load_with_text(&options.config)?;
+    networks::resolve(&mut config)?;
     doctor::forbid(&config).map_err(Failure::Failed)?;
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;

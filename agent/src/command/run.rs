@@ -1,10 +1,15 @@
 use crate::args::Options;
+use crate::networks::Networks;
 use crate::output::Failure;
 use crate::{daemon, doctor, trial};
 
 /// `postern run`
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let chosen = trial::configuration_of_a_start(&options.config)?;
+    let mut chosen = trial::configuration_of_a_start(&options.config)?;
+    let mut networks = Networks::default();
+    networks
+        .resolve(&mut chosen.config)
+        .map_err(Failure::Failed)?;
     doctor::forbid(&chosen.config).map_err(Failure::Failed)?;
-    daemon::run(&options.config, chosen)
+    daemon::run(&options.config, chosen, networks)
 }

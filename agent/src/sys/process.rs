@@ -11,6 +11,8 @@ use super::check;
 pub enum Capability {
     /// Files that only others may read.
     ReadAnyFile = 2,
+    /// Changes of capability sets.
+    SetPcap = 8,
     /// Ports below 1024.
     NetBindService = 10,
     /// nf_tables, conntrack and NFLOG.
@@ -43,7 +45,9 @@ impl core::error::Error for DropError {
 /// Gives up every capability of this thread but these, for good, also for programs that it starts.
 ///
 /// Call it before any thread is started. A capability that the thread never had stays
-/// missing. Doing it again changes nothing.
+/// missing. Doing it again changes nothing. Where somebody else confined the process already and
+/// took CAP_SETPCAP from it, as procd's jail does, the bounding set stays: once new privileges are
+/// forbidden, no program gains by it (`cap_bprm_creds_from_file` in security/commoncap.c).
 pub fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropError> {
     let keep = keep
         .iter()
@@ -115,6 +119,7 @@ fn limit_bounding_set(keep: u64) -> io::Result<()> {
     for capability in 0..u64::BITS {
         let drops = keep >> capability & 1 == 0;
         match prctl(libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(1) if drops && !has(Capability::SetPcap) => return Ok(()),
             Ok(1) if drops => prctl(libc::PR_CAPBSET_DROP, capability, 0).map(drop)?,
             Ok(_) => {}
             // The kernel's last capability was the one before.
@@ -266,19 +271,41 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_step() {
+    fn a_process_that_is_confined_already_gains_nothing_by_a_program() {
         if !is_root() {
             return;
         }
         in_a_thread(|| {
-            // Without CAP_SETPCAP the bounding set cannot shrink.
-            limit_own_sets(0).unwrap();
-            let error = drop_capabilities_except(&[]).unwrap_err().to_string();
-            assert!(
-                error.starts_with("cannot limit the bounding set: "),
-                "{error}"
-            );
+            limit_own_sets(1 << Capability::NetAdmin as u32).unwrap();
+            drop_capabilities_except(&[Capability::NetAdmin]).unwrap();
+            let bounding = status("CapBnd");
+            assert_ne!(bounding & !(1 << Capability::NetAdmin as u32), 0);
+            assert!(has(Capability::NetAdmin));
+            drop_capabilities_except(&[]).unwrap();
+            let program = std::process::Command::new("cat")
+                .arg("/proc/self/status")
+                .output();
+            let status = String::from_utf8(program.unwrap().stdout).unwrap();
+            for set in ["CapPrm", "CapEff"] {
+                assert!(
+                    status.contains(&format!("{set}:\t0000000000000000")),
+                    "{status}"
+                );
+            }
         });
+    }
+
+    #[test]
+    fn an_error_names_the_step() {
+        let error = DropError {
+            step: "limit the bounding set",
+            cause: io::Error::from_raw_os_error(libc::EPERM),
+        };
+        let error = error.to_string();
+        assert!(
+            error.starts_with("cannot limit the bounding set: "),
+            "{error}"
+        );
     }
 
     #[test]

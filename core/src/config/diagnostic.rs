@@ -71,7 +71,7 @@ pub enum Problem {
     Anonymous,
     /// A door's name is too long or does not begin with a letter.
     DoorName,
-    /// A second door of the same name.
+    /// A second door, or button, of the same name.
     DoorTwice,
     /// More doors than [`crate::door::MAX_DOORS`].
     TooManyDoors,
@@ -169,7 +169,8 @@ impl Problem {
     /// Whether a configuration is refused for it.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::ForeignPackage
+            Self::Syntax(uci::Problem::Hidden)
+            | Self::ForeignPackage
             | Self::UnknownSection
             | Self::UnknownOption
             | Self::EmptyOption
@@ -212,7 +213,7 @@ impl Problem {
                 "bad name {value}, expected a letter and up to {number} more letters, digits and _"
             }
             Self::DoorTwice => {
-                "door {value} is already there at line {number}, expected another name"
+                "{word} {value} is already there at line {number}, expected another name"
             }
             Self::TooManyDoors => "too many doors, expected at most {number}",
             Self::Missing => "{option} is missing, expected {expected}",
@@ -353,6 +354,7 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
         uci::Problem::UnknownStatement => {
             "unknown statement, expected package, config, option or list"
         }
+        uci::Problem::EmptyStatement => "a ; with nothing after it, expected a statement",
         uci::Problem::PackageWithoutName => "package without a name, expected package postern",
         uci::Problem::ConfigWithoutType => "config without a type, expected config TYPE 'NAME'",
         uci::Problem::OptionWithoutName => "nothing is named, expected a name and a 'VALUE'",
@@ -366,6 +368,9 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
             "a character that section types do not have, expected printable ASCII without spaces"
         }
         uci::Problem::OutsideSection => "an option outside of a section, expected config first",
+        uci::Problem::Hidden => {
+            "what follows a ; that touches a word is ignored, expected a line of its own"
+        }
     }
 }
 

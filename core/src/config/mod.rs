@@ -34,8 +34,9 @@ pub const MAX_INTERFACES: usize = 16;
 pub const MAX_KERNEL_KNOCKS: usize = 512;
 /// The longest interface name: the kernel's IFNAMSIZ less its terminator.
 pub const MAX_INTERFACE_NAME: usize = 15;
-/// Where the control socket lies unless the configuration says otherwise.
-pub const DEFAULT_CONTROL: &str = "/run/postern.sock";
+/// Where the control socket lies unless the configuration says otherwise: in a folder of its own,
+/// which can be all of `/var/run` that a confined agent writes to. OpenWrt has no `/run`.
+pub const DEFAULT_CONTROL: &str = "/var/run/postern/control.sock";
 /// The most sections with a name, doors and sections of unknown types together.
 pub const MAX_SECTIONS: usize = 128;
 

@@ -5,14 +5,16 @@ use heapless::{String, Vec};
 use super::draft::{Draft, Fault};
 use super::methods::{MethodName, Methods};
 use super::values::{
-    choice, cutoff, is_special, is_volatile, mark, number, path, payload, period, port,
-    small_number, time, time_within,
+    choice, cutoff, is_special, is_volatile, led, mark, number, path, payload, period, port,
+    small_number, switch, time, time_within, word,
 };
 use super::{
     DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, Problem, Source,
 };
 use crate::code::{Algorithm, Digits};
-use crate::door::{AtEnd, EngineName, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
+use crate::door::{
+    AtEnd, EngineName, MAX_DECOYS, MAX_DOORS, MAX_GUARDS, MAX_STEPS, Order, Sequence,
+};
 use crate::knock::Protocol::{Tcp, Udp};
 use crate::time::Duration;
 
@@ -25,6 +27,8 @@ pub enum Section {
     Client,
     /// `config door 'NAME'`
     Door,
+    /// `config button`, in a router's configuration
+    Button,
 }
 
 impl Section {
@@ -34,6 +38,7 @@ impl Section {
             Self::Postern => "postern",
             Self::Client => "client",
             Self::Door => "door",
+            Self::Button => "button",
         }
     }
 }
@@ -119,6 +124,17 @@ const PATH: &str = "an absolute path of at most 107 bytes";
 /// Every option of every section.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
+        name: "enabled",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("1"),
+        unit: "yes or no",
+        expected: "1 or 0",
+        meaning: "whether OpenWrt's init script starts the agent; elsewhere nobody asks",
+        secret: false,
+        kind: Kind::One(|_, text| switch(text).map_err(Fault::from)),
+    },
+    OptionSpec {
         name: "source",
         section: Section::Postern,
         methods: Methods::ALL,
@@ -168,7 +184,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: "interface",
         expected: "a network interface such as wan, 1 to 15 bytes of printable ASCII \
                   without spaces and / : * \" \\",
-        meaning: "an interface that is guarded and on which knocks are heard",
+        meaning: "an interface that is guarded and on which knocks are heard; on OpenWrt, a \
+                  network of /etc/config/network or a device",
         secret: false,
         kind: Kind::Many {
             add: interface,
@@ -669,6 +686,81 @@ pub const OPTIONS: &[OptionSpec] = &[
             Ok(())
         }),
     },
+    OptionSpec {
+        name: "button",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Required,
+        unit: "word",
+        expected: "the name of a button, letters, digits, - and _, such as wps",
+        meaning: "the push button of a router that opens doors; reset belongs to OpenWrt",
+        secret: false,
+        kind: Kind::One(|_, text| word(text).map_err(Fault::from)),
+    },
+    OptionSpec {
+        name: "door",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Required,
+        unit: "word",
+        expected: "the name of a door",
+        meaning: "a door that it opens",
+        secret: false,
+        kind: Kind::Many {
+            add: |_, text| word(text).map_err(Fault::from),
+            clear: |_| (),
+            limit: MAX_DOORS,
+        },
+    },
+    OptionSpec {
+        name: "hold",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Default("0"),
+        unit: "seconds",
+        expected: "a number from 0 to 60",
+        meaning: "how long the button must be held; of several sections, the one with the \
+                  longest time that it was held for counts",
+        secret: false,
+        kind: Kind::One(|_, text| Ok(small_number(text, 0..=60).map(drop)?)),
+    },
+    OptionSpec {
+        name: "for",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Default("5m"),
+        unit: "time",
+        expected: "a time from 1s to 365d, such as 5m",
+        meaning: "how long the doors stay open",
+        secret: false,
+        kind: Kind::One(|_, text| {
+            let range = Duration::from_secs(1)..=Duration::LONGEST;
+            Ok(time_within(text, range).map(drop)?)
+        }),
+    },
+    OptionSpec {
+        name: "on",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "interface",
+        expected: "an interface, as in the section postern",
+        meaning: "for whom the doors open: everyone on this interface; without it, everyone \
+                  on every interface that is guarded",
+        secret: false,
+        kind: Kind::One(|_, text| interface_name(text).map(drop)),
+    },
+    OptionSpec {
+        name: "led",
+        section: Section::Button,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: "word",
+        expected: "a name in /sys/class/leds, such as green:wps",
+        meaning: "the LED that blinks while the doors are open",
+        secret: false,
+        kind: Kind::One(|_, text| led(text).map_err(Fault::from)),
+    },
 ];
 
 /// The option of this name, and its index.
@@ -712,21 +804,26 @@ fn log_from(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     }
 }
 
+fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    let name = interface_name(text)?;
+    if draft.global.interfaces.contains(&name) {
+        return Err(Problem::InterfaceTwice.into());
+    }
+    push(&mut draft.global.interfaces, name)
+}
+
 /// The kernel refuses `/`, `:`, white space, `.` and `..` (`dev_valid_name` in
 /// net/core/dev.c). To nft, `*` is a wildcard, and `"` and `\` do not fit in its strings.
-fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+fn interface_name(text: &str) -> Result<Interface, Fault> {
     let name = Interface::try_from(text).map_err(|_| Problem::BadValue)?;
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:*\"\\".contains(&byte);
     if text.is_empty() || text == "." || text == ".." || !text.bytes().all(allowed) {
         return Err(Problem::BadValue.into());
     }
-    if text == "lo" {
-        return Err(Problem::Loopback.into());
+    match text {
+        "lo" => Err(Problem::Loopback.into()),
+        _ => Ok(name),
     }
-    if draft.global.interfaces.contains(&name) {
-        return Err(Problem::InterfaceTwice.into());
-    }
-    push(&mut draft.global.interfaces, name)
 }
 
 fn engine(text: &str) -> Result<EngineName, Fault> {

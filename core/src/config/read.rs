@@ -37,6 +37,7 @@ pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: R
         knock_ports: 0,
         kernel_knocks: 0,
         any_door: false,
+        button: heapless::String::new(),
         lost: Found::default(),
         failed: Found::default(),
         report,
@@ -80,6 +81,8 @@ struct Reader<'t, 'c, 'r> {
     knock_ports: usize,
     kernel_knocks: usize,
     any_door: bool,
+    /// The name of the button being read.
+    button: heapless::String<MAX_WORD>,
     /// Whether a statement could not be read.
     lost: Found,
     /// Whether there was an error.
@@ -122,7 +125,9 @@ impl Reader<'_, '_, '_> {
         if error.keyword == Some(Keyword::Config) {
             self.end_section();
         }
-        self.lost = Found::BOTH;
+        if error.problem != uci::Problem::Hidden {
+            self.lost = Found::BOTH;
+        }
         let number = match error.problem {
             uci::Problem::FileTooLarge => MAX_FILE,
             _ => MAX_WORD,
@@ -147,6 +152,7 @@ impl Reader<'_, '_, '_> {
         match section.text.as_str() {
             text if text == self.global.name() => self.open_global(name),
             "door" => self.open_door(name),
+            "button" if self.global == Section::Postern => self.open_button(name),
             "postern" => self.tell_at(Problem::RouterSection, Details::default()),
             "client" => self.tell_at(Problem::ClientSection, Details::default()),
             _ => self.tell_at(Problem::UnknownSection, self.global_word(section)),
@@ -176,7 +182,7 @@ impl Reader<'_, '_, '_> {
         };
         let problem = if kind.text != section.text {
             Problem::OtherType
-        } else if kind.text == "door" {
+        } else if matches!(kind.text.as_str(), "door" | "button") {
             Problem::DoorTwice
         } else {
             return true;
@@ -187,6 +193,10 @@ impl Reader<'_, '_, '_> {
             problem,
             Details {
                 number,
+                word: match kind.text.as_str() {
+                    "button" => "button",
+                    _ => "door",
+                },
                 ..word(name)
             },
         );
@@ -220,15 +230,23 @@ impl Reader<'_, '_, '_> {
         }
         let door = self.door_name(name).unwrap_or_default();
         self.draft.begin(door);
-        for (given, _) in self
-            .given
-            .iter_mut()
-            .zip(OPTIONS)
-            .filter(|(_, spec)| spec.section == Section::Door)
-        {
+        self.begin(Section::Door);
+    }
+
+    /// A button concerns a script of OpenWrt's: its options are looked at, and not kept.
+    fn open_button(&mut self, name: &Word) {
+        self.button.clear();
+        _ = self.button.push_str(&name.text);
+        self.begin(Section::Button);
+    }
+
+    /// Begins a section of a type that there may be several of.
+    fn begin(&mut self, section: Section) {
+        let given = self.given.iter_mut().zip(OPTIONS);
+        for (given, _) in given.filter(|(_, spec)| spec.section == section) {
             *given = None;
         }
-        self.section = Some(Section::Door);
+        self.section = Some(section);
     }
 
     fn door_name(&mut self, name: &Word) -> Option<Name> {
@@ -342,6 +360,8 @@ impl Reader<'_, '_, '_> {
             self.count_kernel_knocks(&door);
             // `open_door` made sure that there is room.
             _ = self.draft.doors.push(door);
+        } else if self.section == Some(Section::Button) {
+            self.check_options(Section::Button, self.section_at);
         }
         self.section = None;
     }
@@ -520,6 +540,7 @@ impl Reader<'_, '_, '_> {
         let within = match (problem, self.section) {
             (Problem::Syntax(_) | Problem::ForeignPackage, _) | (_, None) => None,
             (_, Some(Section::Door)) => Some((Section::Door, self.draft.door.name.as_str())),
+            (_, Some(Section::Button)) => Some((Section::Button, self.button.as_str())),
             (_, Some(global)) => Some((global, "global")),
         };
         let severity = problem.severity();

@@ -86,7 +86,7 @@ fn the_example_of_the_design() {
             mark: 0x1000_0000,
             nflog_group: 5,
             log_from: LogFrom::Kernel,
-            control: "/run/postern.sock".try_into().unwrap(),
+            control: "/var/run/postern/control.sock".try_into().unwrap(),
             state_dir: "/etc/postern/state".try_into().unwrap(),
             fallback: Fallback::Auto,
         },

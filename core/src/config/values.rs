@@ -19,6 +19,36 @@ pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Prob
     found.map(|(_, value)| *value).ok_or(Problem::UnknownWord)
 }
 
+/// What OpenWrt's shell functions take for yes and no (`get_bool` in functions.sh).
+pub(super) fn switch(text: &str) -> Result<(), Problem> {
+    let (yes, no) = (
+        ["1", "on", "true", "yes", "enabled"],
+        ["0", "off", "false", "no", "disabled"],
+    );
+    match yes.contains(&text) || no.contains(&text) {
+        true => Ok(()),
+        false => Err(Problem::UnknownWord),
+    }
+}
+
+/// A word that shell scripts can use as it is.
+pub(super) fn word(text: &str) -> Result<(), Problem> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    match !text.is_empty() && !text.starts_with('-') && text.bytes().all(allowed) {
+        true => Ok(()),
+        false => Err(Problem::BadValue),
+    }
+}
+
+/// The name of a folder in `/sys/class/leds`.
+pub(super) fn led(text: &str) -> Result<(), Problem> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    match !text.is_empty() && !text.starts_with('.') && text.bytes().all(allowed) {
+        true => Ok(()),
+        false => Err(Problem::BadValue),
+    }
+}
+
 pub(super) fn port(text: &str) -> Result<Port, Problem> {
     let (protocol, digits) = match text.split_once(':') {
         None => (Protocol::Tcp, text),

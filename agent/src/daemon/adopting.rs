@@ -1,0 +1,186 @@
+//! Which configuration the agent serves: how it takes another one over, for good or on trial.
+
+use std::path::Path;
+
+use postern_core::config::Config;
+use postern_core::knock::Port;
+use postern_core::ports::TooManyPorts;
+use postern_core::time::{Duration, Instant};
+
+use super::{Agent, OnTrial, in_words, listen, tell_missing_interfaces};
+use crate::control::Answer;
+use crate::firewall::Trial;
+use crate::notify::State;
+use crate::onetime::OneTime;
+use crate::output::{self, Failure};
+use crate::sys::clock::boottime;
+use crate::trial::Store;
+use crate::wall_clock::WallClock;
+use crate::{config_file, doctor, trial};
+
+impl Agent<'_> {
+    pub(super) fn apply(&mut self, path: &Path, confirm_within: Option<Duration>) -> Answer {
+        let mistaken = |failure| match failure {
+            Failure::Misused(why) | Failure::Failed(why) => why,
+            Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
+        };
+        let (config, text) = config_file::load_with_text(path).map_err(mistaken)?;
+        let config = self.permitted(config)?;
+        let done = match confirm_within {
+            None => {
+                self.adopt_for_good(config, &text)?;
+                "guard installed; the agent has taken over the configuration\n".into()
+            }
+            Some(lasting) => {
+                self.try_out(config, &text, lasting)?;
+                trial::announcement(lasting)
+            }
+        };
+        self.path = path.into();
+        self.note(Ok(done))
+    }
+
+    fn adopt_for_good(&mut self, config: Config, text: &[u8]) -> Result<(), String> {
+        let store = trial::store(&config);
+        self.adopt(config, None)?;
+        trial::settle(&store, text);
+        Ok(())
+    }
+
+    /// Puts a configuration into force until it is confirmed, or the time is over.
+    fn try_out(&mut self, config: Config, text: &[u8], lasting: Duration) -> Result<(), String> {
+        let store = trial::store(&config);
+        store.begin(text).map_err(|why| why.to_string())?;
+        let adopted = self.adopt(config, Some((Duration::default(), lasting)));
+        if adopted.is_err() {
+            store.abandon();
+        }
+        adopted
+    }
+
+    pub(super) fn confirm(&mut self) -> Answer {
+        let store = self.trial.as_ref().map(|trial| &trial.store);
+        let answer = trial::confirm(&mut self.firewall, store);
+        if self
+            .firewall
+            .trial()
+            .is_ok_and(|trial| trial == Trial::None)
+        {
+            self.trial = None;
+        }
+        self.note(answer)
+    }
+
+    /// Goes back to what was before a trial that nobody confirmed in time.
+    pub(super) fn end_trial(&mut self, now: Instant) {
+        let Some(trial) = self.trial.take_if(|trial| trial.ends_at <= now) else {
+            return;
+        };
+        match self.firewall.trial() {
+            // Somebody confirmed it without asking this agent, or took it away.
+            Ok(Trial::None) => {}
+            Ok(Trial::Running { remaining, .. }) => {
+                let ends_at = now + remaining + Duration::from_millis(1);
+                self.trial = Some(OnTrial { ends_at, ..trial });
+            }
+            Ok(Trial::Lapsed) | Err(_) => self.go_back(&trial.store),
+        }
+    }
+
+    fn go_back(&mut self, store: &Store) {
+        let before = store.confirmed();
+        let config = before.and_then(|text| {
+            config_file::parse("the configuration that was confirmed last", &text).ok()
+        });
+        let outcome = match config {
+            Some(config) => (self.permitted(config))
+                .and_then(|config| self.adopt(config, None))
+                .map(|()| "the configuration before it is in force again"),
+            None => (self.firewall.remove().map_err(in_words))
+                .map(|_| "there was none before it, and nothing is guarded"),
+        };
+        output::say(&match outcome {
+            Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
+            Err(why) => format!("the trial is over, and the doors are open: {why}"),
+        });
+    }
+
+    /// Reads the configuration again; a wrong one changes nothing.
+    pub(super) fn reload(&mut self) {
+        self.manager.tell(State::Reloading);
+        match self.read_again() {
+            Ok(()) => output::say("configuration read again"),
+            Err(failure) => {
+                failure.report();
+                output::say("the running configuration stays");
+            }
+        }
+        self.manager.tell(State::Ready);
+    }
+
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let (config, text) = config_file::load_with_text(&self.path)?;
+        let config = self.permitted(config).map_err(Failure::Failed)?;
+        if !trial::store(&config).is_on_trial(&text) {
+            return self.adopt_for_good(config, &text).map_err(Failure::Failed);
+        }
+        // A service manager's reload confirms nothing.
+        match self.firewall.trial() {
+            Ok(Trial::Running {
+                for_so_long,
+                remaining,
+            }) => (self.adopt(config, Some((for_so_long, remaining)))).map_err(Failure::Failed),
+            _ => Err(Failure::Failed(trial::OVER.into())),
+        }
+    }
+
+    /// The configuration with devices in place of networks, unless it could lock its owner out.
+    fn permitted(&mut self, mut config: Config) -> Result<Config, String> {
+        self.networks.resolve(&mut config)?;
+        doctor::forbid_reload(&config)?;
+        Ok(config)
+    }
+
+    /// Puts a configuration into force, as a whole or not at all; on trial, if it is said for how
+    /// long it has been and will be.
+    pub(super) fn adopt(
+        &mut self,
+        config: Config,
+        on_trial: Option<(Duration, Duration)>,
+    ) -> Result<(), String> {
+        // What was knocked before was knocked at the doors that are to go.
+        self.hear_knocks();
+        let new = &config.global;
+        let control = (new.control != self.global.control)
+            .then(|| listen(new))
+            .transpose()?;
+        let folder = Path::new(new.state_dir.as_str());
+        let one_time = OneTime::load(&config.doors, folder, &self.one_time);
+        let listed: Vec<Port> = one_time.list_ports().collect();
+        let now = boottime();
+        let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
+        let installed = match on_trial {
+            None => self.firewall.install(&config, &listed),
+            Some(times) => self.firewall.resume_trial(&config, &listed, times),
+        };
+        installed.map_err(in_words)?;
+        self.trial = on_trial.map(|(_, remaining)| OnTrial {
+            store: trial::store(&config),
+            ends_at: boottime() + remaining,
+        });
+        tell_missing_interfaces(&config.global);
+        let Config { global, doors } = config;
+        let too_many =
+            |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
+        self.engine.configure(doors).map_err(too_many)?;
+        if let Some(control) = control {
+            self.control = control;
+        }
+        self.source.adopt(source);
+        self.global = global;
+        self.one_time = one_time;
+        (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.tell_notices();
+        Ok(())
+    }
+}

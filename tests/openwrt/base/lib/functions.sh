@@ -1,0 +1,87 @@
+#!/bin/sh
+# Stands in for OpenWrt's /lib/functions.sh: the functions that Postern's scripts use, with the real uci.
+# shellcheck shell=dash disable=SC1090,SC2317 # whom it calls, and who calls it, is decided elsewhere
+
+config_load() {
+	local said
+	CONFIG_SECTIONS=''
+	# Each line of an export is a call of one of these.
+	package() { :; }
+	config() {
+		CONFIG_SECTION=$2
+		CONFIG_SECTIONS="$CONFIG_SECTIONS $2"
+		eval "CONFIG_$2_TYPE=\$1"
+	}
+	option() { eval "CONFIG_${CONFIG_SECTION}_$1=\$2"; }
+	list() {
+		local length
+		eval "length=\$((\${CONFIG_${CONFIG_SECTION}_$1_LENGTH:-0} + 1))"
+		eval "CONFIG_${CONFIG_SECTION}_$1_LENGTH=$length CONFIG_${CONFIG_SECTION}_$1_ITEM$length=\$2"
+	}
+	said=$(uci -S -n export "$1" 2>/dev/null) || return
+	eval "$said"
+}
+
+config_get() {
+	eval "$1=\${CONFIG_$2_$3:-\$4}"
+}
+
+config_get_bool() {
+	config_get "$@"
+	eval "case \$$1 in
+		1 | on | true | yes | enabled) $1=1 ;;
+		0 | off | false | no | disabled) $1=0 ;;
+		*) $1=\$4 ;;
+	esac"
+}
+
+config_foreach() {
+	local each=$1 wanted=$2 section type
+	for section in $CONFIG_SECTIONS; do
+		config_get type "$section" TYPE
+		[ "$type" != "$wanted" ] || "$each" "$section"
+	done
+}
+
+config_list_foreach() {
+	local section=$1 name=$2 each=$3 length item number=1
+	config_get length "$section" "${name}_LENGTH" 0
+	while [ "$number" -le "$length" ]; do
+		config_get item "$section" "${name}_ITEM$number"
+		"$each" "$item"
+		number=$((number + 1))
+	done
+}
+
+# What a package's scripts call: of the files that it brought, some are run.
+default_postinst() {
+	local name root=$IPKG_INSTROOT file
+	name=$(basename "${1%.*}")
+	while read -r file; do
+		case $file in
+			/etc/uci-defaults/*)
+				[ -n "$root" ] || { (. "$file") && rm -f "$file"; }
+				;;
+			/etc/init.d/*)
+				if [ -n "$root" ]; then
+					sh "$root/etc/rc.common" "$root$file" enable
+				else
+					"$file" enable
+					"$file" start
+				fi
+				;;
+		esac
+	done <"$root/usr/lib/opkg/info/$name.list"
+}
+
+default_prerm() {
+	local name root=$IPKG_INSTROOT file
+	name=$(basename "${1%.*}")
+	if [ -f "$root/usr/lib/opkg/info/$name.prerm-pkg" ]; then
+		(. "$root/usr/lib/opkg/info/$name.prerm-pkg")
+	fi
+	grep '^/etc/init.d/' "$root/usr/lib/opkg/info/$name.list" | while read -r file; do
+		[ "$PKG_UPGRADE" = 1 ] || "$file" disable
+		"$file" stop
+	done
+}

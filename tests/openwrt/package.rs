@@ -1,0 +1,665 @@
+//! The package for OpenWrt: what is in it, how it is installed and removed, and what its scripts do.
+//!
+//! They run under busybox' ash in a root folder that the package was unpacked into, with the real uci and
+//! jshn. The rest of OpenWrt's base system is stood in for by `base/`, which writes down what procd is told.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+
+use postern_tests::agent::program;
+use postern_tests::namespace::Namespace;
+use postern_tests::process::{Said, run};
+use postern_tests::scratch::Scratch;
+use postern_tests::suite::{self, in_case_of};
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, nft, tools};
+
+fn main() -> ExitCode {
+    suite::run(cases![
+        the_same_sources_give_the_same_bytes needs "make" "busybox",
+        it_is_what_opkg_expects needs "make",
+        the_feed_takes_its_version_from_cargo,
+        installing_it_adds_the_firewalls_rule_once needs "make" "busybox" "uci",
+        removing_it_takes_the_rule_and_the_guard_away needs "make" "busybox" "uci",
+        an_upgrade_keeps_what_its_owner_wrote needs "make" "busybox" "uci",
+        the_configuration_that_comes_with_it_is_right needs "make" "busybox",
+        the_service_is_started_as_procd_expects needs "make" "busybox" "uci",
+        a_service_that_is_not_enabled_takes_its_guard_away needs "make" "busybox" "uci",
+        a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
+        a_jail_sees_the_folders_that_doors_name needs "make" "busybox" "uci",
+        the_kernels_log_is_read_outside_of_a_jail needs "make" "busybox" "uci",
+        doors_open_and_close_over_ubus needs "make" "busybox" "jshn" "jq",
+        a_button_opens_doors_by_how_long_it_was_held needs "make" "busybox" "uci",
+        an_led_blinks_while_a_door_is_open needs "make" "busybox" "uci",
+        the_feeds_own_test_passes needs "make" "busybox",
+        without_apk_there_is_no_package_and_no_silence,
+    ])
+}
+
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Builds the package around the program that the other tests run.
+fn build(out: &Path, umask: &str) -> PathBuf {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", &format!("umask {umask} && exec \"$@\""), "sh"]);
+    sh.arg(top().join("openwrt/ipk"))
+        .args([TARGET, "--binary"])
+        .arg(program());
+    let said = run(sh.env("CARGO_TARGET_DIR", out), "").ok();
+    PathBuf::from(said.trim_end())
+}
+
+/// The package that the cases share.
+fn package() -> &'static Path {
+    static PACKAGE: OnceLock<(Scratch, PathBuf)> = OnceLock::new();
+    let (_, package) = PACKAGE.get_or_init(|| {
+        let scratch = Scratch::new();
+        let package = build(scratch.path(), "022");
+        (scratch, package)
+    });
+    package
+}
+
+fn tar(arguments: &[&str], file: &Path) -> String {
+    run(Command::new("tar").args(arguments).arg(file), "").ok()
+}
+
+fn the_same_sources_give_the_same_bytes() {
+    let [one, other] = ["022", "077"].map(|umask| {
+        let scratch = Scratch::new();
+        let package = build(scratch.path(), umask);
+        (
+            fs::read(&package).expect("a package"),
+            package.file_name().map(ToOwned::to_owned),
+        )
+    });
+    assert_eq!(one.1, other.1);
+    assert!(one.0 == other.0, "the packages differ");
+}
+
+fn it_is_what_opkg_expects() {
+    let package = package();
+    let name = package.file_name().expect("a name").to_string_lossy();
+    let version = format!("{}-r1", env!("CARGO_PKG_VERSION"));
+    assert_eq!(name, format!("postern_{version}_x86_64.ipk"));
+    // A gzipped tar, not Debian's ar.
+    assert_eq!(
+        tar(&["-tzf"], package),
+        "./debian-binary\n./data.tar.gz\n./control.tar.gz\n"
+    );
+    let parts = Scratch::new();
+    let into = parts.path().display().to_string();
+    tar(&["-C", &into, "-xzf"], package);
+    assert_eq!(
+        fs::read_to_string(parts.join("debian-binary")).expect("a part"),
+        "2.0\n"
+    );
+    let data = tar(&["--numeric-owner", "-tvzf"], &parts.join("data.tar.gz"));
+    assert!(data.lines().all(|line| line.contains(" 0/0 ")), "{data}");
+    let mode_of = |path: &str| {
+        let line = data
+            .lines()
+            .find(|line| line.ends_with(&format!(" .{path}")));
+        line.unwrap_or_else(|| panic!("no {path} in {data}"))[..10].to_string()
+    };
+    for (path, mode) in [
+        ("/usr/sbin/postern", "-rwxr-xr-x"),
+        // Whoever reads the knocks can open the doors.
+        ("/etc/config/postern", "-rw-------"),
+        ("/etc/init.d/postern", "-rwxr-xr-x"),
+        ("/etc/uci-defaults/90-postern", "-rwxr-xr-x"),
+        ("/etc/capabilities/postern.json", "-rw-r--r--"),
+        ("/etc/hotplug.d/button/50-postern", "-rw-r--r--"),
+        ("/lib/upgrade/keep.d/postern", "-rw-r--r--"),
+        ("/usr/libexec/rpcd/postern", "-rwxr-xr-x"),
+        ("/usr/share/rpcd/acl.d/postern.json", "-rw-r--r--"),
+    ] {
+        assert_eq!(mode_of(path), mode, "{path}");
+    }
+    assert_eq!(
+        data.lines().filter(|line| !line.ends_with('/')).count(),
+        9,
+        "{data}"
+    );
+    tar(&["-C", &into, "-xzf"], &parts.join("control.tar.gz"));
+    let control = fs::read_to_string(parts.join("control")).expect("a control file");
+    for line in [
+        "Package: postern".to_string(),
+        format!("Version: {version}"),
+        "Architecture: x86_64".into(),
+        "Depends: kmod-nft-core, kmod-nfnetlink-log".into(),
+        "License: GPL-2.0-or-later".into(),
+    ] {
+        assert!(
+            control.lines().any(|other| other == line),
+            "no {line} in {control}"
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(parts.join("conffiles")).expect("a part"),
+        "/etc/config/postern\n"
+    );
+}
+
+fn the_feed_takes_its_version_from_cargo() {
+    let makefile = fs::read_to_string(top().join("openwrt/Makefile")).expect("the feed's Makefile");
+    let version = format!("PKG_VERSION:={}\n", env!("CARGO_PKG_VERSION"));
+    assert!(
+        makefile.contains(&version),
+        "the Makefile is not of {version}"
+    );
+}
+
+/// A router's root folder, over that of this machine, with the package unpacked in it.
+struct Router {
+    scratch: Scratch,
+    network: Namespace,
+}
+
+/// Lays the folder over this machine's root, and runs a script in it.
+const ENTER: &str = "mount -t overlay overlay -o lowerdir=/,upperdir=$1/root,workdir=$1/work $1/all && \
+                     mount -t proc proc $1/all/proc && mount --bind /dev $1/all/dev && \
+                     exec chroot $1/all env -i PATH=/usr/sbin:/usr/bin sh -c \"$2\"";
+
+/// The firewall's configuration before us.
+const FIREWALL: &str = "config zone\n\toption name 'wan'\n\toption input 'REJECT'\n";
+
+const DOOR: &str = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'sequence-separate'
+	list open 'tcp:7000'
+	list open 'udp:8001'
+	list open 'tcp:6002'
+	option cutoff '5 per 10m'
+";
+
+impl Router {
+    fn new() -> Self {
+        let router = Self {
+            scratch: Scratch::new(),
+            network: Namespace::new("router"),
+        };
+        for folder in [
+            "root/usr/bin",
+            "root/usr/sbin",
+            "root/tmp",
+            "root/etc/config",
+            "work",
+            "all",
+        ] {
+            fs::create_dir_all(router.scratch.join(folder)).expect("make folders");
+        }
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("openwrt/base");
+        router.copy(&base.join("lib/functions.sh"), "usr/lib/functions.sh");
+        router.copy(
+            &base.join("lib/functions/network.sh"),
+            "usr/lib/functions/network.sh",
+        );
+        router.copy(&base.join("etc/rc.common"), "etc/rc.common");
+        for program in ["ubus", "logger"] {
+            router.copy(&base.join(program), &format!("usr/bin/{program}"));
+        }
+        for program in ["uci", "jshn"] {
+            router.copy(&tools::path(program), &format!("usr/bin/{program}"));
+        }
+        router.copy(&tools::path("jshn.sh"), "usr/share/libubox/jshn.sh");
+        // Every script runs under the shell that OpenWrt has.
+        symlink("/usr/bin/busybox", router.path("usr/bin/sh")).expect("a shell");
+        router.write("etc/config/firewall", FIREWALL);
+        router.write("tmp/networks", "wan eth7\nwan6 eth7\n");
+        router.unpack();
+        router
+    }
+
+    /// Debian's /lib is a link to usr/lib, which a folder of ours would hide.
+    fn unpack(&self) {
+        let mut unpack = Command::new(top().join("openwrt/unpack"));
+        run(unpack.arg(package()).arg(self.path("")), "").ok();
+        let keep = "lib/upgrade/keep.d/postern";
+        self.copy(&self.path(keep), &format!("usr/{keep}"));
+        fs::remove_dir_all(self.path("lib")).expect("remove a folder");
+    }
+
+    /// One whose service is enabled, with a door.
+    fn enabled() -> Self {
+        let router = Self::new();
+        router.configure(&format!(
+            "config postern 'global'\n\toption enabled '1'\n\toption guard 'mark'\n\
+             \tlist interface 'wan'\n\tlist interface 'eth9'\n{DOOR}"
+        ));
+        router
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join("root").join(name)
+    }
+
+    fn copy(&self, from: &Path, to: &str) {
+        let to = self.path(to);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("make folders");
+        fs::copy(from, to).expect("copy a file");
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
+        fs::write(path, text).expect("write a file");
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    fn configure(&self, text: &str) {
+        self.write("etc/config/postern", text);
+    }
+
+    /// Runs a script in it.
+    fn run(&self, script: &str) -> Said {
+        self.run_with_input(script, "")
+    }
+
+    fn run_with_input(&self, script: &str, input: &str) -> Said {
+        let folder = self.scratch.path().display().to_string();
+        let arguments = ["--mount", "sh", "-c", ENTER, "sh", &folder, script];
+        self.network.run_with_input("unshare", &arguments, input)
+    }
+
+    /// What procd and others were told, by a script that ran to its end.
+    #[track_caller]
+    fn calls(&self, script: &str) -> String {
+        let _ = fs::remove_file(self.path("tmp/calls"));
+        self.run(script).ok();
+        self.read("tmp/calls")
+    }
+
+    fn rules(&self) -> String {
+        self.run("uci show firewall").ok()
+    }
+}
+
+const RULE: &str = "firewall.postern=rule\nfirewall.postern.name='Postern'\nfirewall.postern.src='wan'\n\
+                    firewall.postern.proto='tcp udp'\nfirewall.postern.mark='0x10000000/0x10000000'\n\
+                    firewall.postern.target='ACCEPT'\n";
+const INSTALL: &str = "/usr/lib/opkg/info/postern.postinst configure";
+
+fn installing_it_adds_the_firewalls_rule_once() {
+    let router = Router::new();
+    let calls = router.calls(INSTALL);
+    assert!(router.rules().contains(RULE), "{}", router.rules());
+    assert_eq!(
+        router.read("etc/rc.d/S21postern"),
+        router.read("etc/init.d/postern")
+    );
+    // It is not enabled: nothing is started.
+    let nothing = "service postern\nadd_reload_trigger postern after 0 ms\n\
+                   add_reload_interface_trigger wan after 0 ms\n\
+                   add_reload_interface_trigger wan6 after 0 ms\n";
+    assert_eq!(calls, nothing);
+    // As after an upgrade of the whole system, which runs the script again.
+    let defaults = top().join("openwrt/files/postern.defaults");
+    router
+        .run("uci set firewall.postern.enabled=0 && uci commit firewall")
+        .ok();
+    let before = router.rules();
+    router.copy(&defaults, "etc/uci-defaults/90-postern");
+    router.run(INSTALL).ok();
+    assert_eq!(router.rules(), before);
+    assert!(!router.path("etc/uci-defaults/90-postern").exists());
+}
+
+fn removing_it_takes_the_rule_and_the_guard_away() {
+    let router = Router::enabled();
+    router.run(INSTALL).ok();
+    router.run("postern apply").ok();
+    let table = || nft::table(&router.network, "inet postern");
+    assert!(table().is_some());
+    let upgrade = router.calls("PKG_UPGRADE=1 /usr/lib/opkg/info/postern.prerm upgrade 9");
+    assert_eq!(upgrade, "kill postern\n");
+    assert!(router.rules().contains(RULE) && table().is_some());
+    assert!(
+        router
+            .path("etc/rc.d/S21postern")
+            .symlink_metadata()
+            .is_ok()
+    );
+    let removal = router.calls("/usr/lib/opkg/info/postern.prerm remove");
+    assert_eq!(removal, "kill postern\n");
+    assert!(!router.rules().contains("postern"), "{}", router.rules());
+    assert_eq!(table(), None);
+    // The overlay remembers that it is gone.
+    assert_ne!(router.run("ls /etc/rc.d/S21postern").status, 0);
+}
+
+fn an_upgrade_keeps_what_its_owner_wrote() {
+    let router = Router::new();
+    let shipped = router.read("etc/config/postern");
+    router.configure("# mine\n");
+    router.unpack();
+    assert_eq!(router.read("etc/config/postern"), "# mine\n");
+    assert_eq!(router.read("etc/config/postern-opkg"), shipped);
+    // And a new image keeps the secrets and what codes were used.
+    assert_eq!(
+        router.read("usr/lib/upgrade/keep.d/postern"),
+        "/etc/postern/\n"
+    );
+}
+
+fn the_configuration_that_comes_with_it_is_right() {
+    let router = Router::new();
+    let said = router.run("postern check");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(
+        said.stderr
+            .lines()
+            .all(|line| line.contains("there is no door")),
+        "{said:?}"
+    );
+    // What is commented out is right as well, one door at a time.
+    let shipped = router.read("etc/config/postern");
+    let examples: Vec<&str> = shipped.split("\n\n").skip(2).collect();
+    assert_eq!(examples.len(), 3);
+    let uncommented = |text: &str| -> String {
+        let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+        lines
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
+    let head: Vec<&str> = shipped.split("\n\n").take(2).collect();
+    for door in &examples[..2] {
+        let text = format!(
+            "{}\n{}\n{}",
+            head.join("\n\n"),
+            uncommented(door),
+            uncommented(examples[2])
+        );
+        in_case_of(&text, || {
+            router.configure(&text);
+            let said = router.run("postern render");
+            assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
+        });
+    }
+}
+
+/// How a service is declared whose configuration has nothing special.
+const STARTED: &str = "\
+service postern
+open_instance 
+set_param command /usr/sbin/postern run
+set_param file /etc/config/postern
+append_param netdev eth7
+append_param netdev eth9
+set_param reload_signal HUP
+set_param respawn 60 5 0
+set_param stdout 1
+set_param stderr 1
+set_param capabilities /etc/capabilities/postern.json
+set_param no_new_privs 1
+add_jail postern ubus log procfs sysfs
+add_jail_mount /etc/config
+add_jail_mount_rw /var/run/postern /etc/postern
+close_instance 
+add_reload_trigger postern after 0 ms
+add_reload_interface_trigger wan after 0 ms
+add_reload_interface_trigger eth9 after 0 ms
+";
+
+fn the_service_is_started_as_procd_expects() {
+    let router = Router::enabled();
+    assert_eq!(router.calls("/etc/init.d/postern start"), STARTED);
+    let mode = fs::metadata(router.path("etc/postern"))
+        .expect("a folder")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    // A reload declares the same: procd sees by the file and the devices whether to send the signal.
+    assert_eq!(router.calls("/etc/init.d/postern reload"), STARTED);
+    router.write("tmp/networks", "wan pppoe-wan\n");
+    let moved = STARTED.replace("eth7", "pppoe-wan");
+    assert_eq!(router.calls("/etc/init.d/postern reload"), moved);
+    let booted = router.calls("/etc/init.d/postern boot");
+    assert_eq!(
+        booted,
+        format!("ubus -t 10 wait_for network.interface\n{moved}")
+    );
+    // The guard stays, as it does when the agent dies.
+    assert_eq!(router.calls("/etc/init.d/postern stop"), "kill postern\n");
+}
+
+fn a_service_that_is_not_enabled_takes_its_guard_away() {
+    let router = Router::enabled();
+    router.run("postern apply").ok();
+    router
+        .run("uci set postern.global.enabled=0 && uci commit postern")
+        .ok();
+    let calls = router.calls("/etc/init.d/postern reload");
+    let (_, triggers) = STARTED.split_once("close_instance \n").expect("triggers");
+    assert_eq!(calls, format!("service postern\n{triggers}"));
+    assert_eq!(nft::table(&router.network, "inet postern"), None);
+}
+
+fn a_wrong_configuration_is_not_started_and_said() {
+    let router = Router::enabled();
+    let right = router.read("etc/config/postern");
+    for wrong in [
+        right.replace("'mark'", "'fence'"),
+        // uci itself refuses this one.
+        format!("{right}\noption\n"),
+    ] {
+        in_case_of(&wrong, || {
+            router.configure(&wrong);
+            let said = router.run("rm -f /tmp/calls; /etc/init.d/postern reload");
+            assert!(said.stderr.contains("/etc/config/postern:"), "{said:?}");
+            // procd starts nothing that has an error; to an agent that runs it sends the signal all the same.
+            let error =
+                "set_param error /etc/config/postern is wrong, 'postern check' says where\n";
+            let respawn = "set_param respawn";
+            let expected = STARTED.replacen(respawn, &format!("{error}{respawn}"), 1);
+            assert_eq!(router.read("tmp/calls"), expected);
+        });
+    }
+}
+
+fn a_jail_sees_the_folders_that_doors_name() {
+    let router = Router::new();
+    router.configure(
+        "config postern 'global'\n\tlist interface 'wan'\n\toption control '/var/run/other/socket'\n\
+         \toption state_dir '/srv/state'\n\
+         config door 'ssh'\n\tlist guard '22'\n\toption method 'one-time-clock'\n\
+         \toption secret_file '/etc/postern/ssh.secret'\n\
+         config door 'web'\n\tlist guard '80'\n\toption method 'one-time-list'\n\
+         \toption list_file '/srv/lists/web'\n",
+    );
+    let calls = router.calls("/etc/init.d/postern start");
+    let mounts: Vec<&str> = calls
+        .lines()
+        .filter(|line| line.starts_with("add_jail_mount"))
+        .collect();
+    assert_eq!(
+        mounts,
+        [
+            "add_jail_mount /etc/config",
+            "add_jail_mount_rw /var/run/postern /etc/postern",
+            "add_jail_mount_rw /var/run/other",
+            "add_jail_mount_rw /srv/state",
+            "add_jail_mount /srv/lists",
+        ]
+    );
+}
+
+fn the_kernels_log_is_read_outside_of_a_jail() {
+    let router = Router::enabled();
+    let log = router
+        .read("etc/config/postern")
+        .replace("'mark'\n", "'mark'\n\toption source 'log'\n");
+    router.configure(&log);
+    let calls = router.calls("/etc/init.d/postern start");
+    assert!(
+        !calls.contains("jail") && !calls.contains("capabilities"),
+        "{calls}"
+    );
+}
+
+/// Calls a method as rpcd does, and says what `jq` finds in the answer.
+fn call(router: &Router, method: &str, arguments: &str, wanted: &str) -> String {
+    let script = format!("/usr/libexec/rpcd/postern call {method}");
+    let said = router.run_with_input(&script, arguments);
+    let found = run(Command::new("jq").args(["-r", wanted]), &said.stdout);
+    assert_eq!((said.status, found.status), (0, 0), "{said:?}");
+    found.stdout.trim_end().to_string()
+}
+
+fn doors_open_and_close_over_ubus() {
+    let router = Router::enabled();
+    let methods = router.run("/usr/libexec/rpcd/postern list").ok();
+    let methods = run(Command::new("jq").args(["-c", "keys"]), &methods).ok();
+    let expected = r#"["close","confirm","doctor","lock","open","status","unlock"]"#;
+    assert_eq!(methods.trim_end(), expected);
+    let acl = fs::read_to_string(top().join("openwrt/files/postern.acl")).expect("an ACL");
+    let granted = "[.postern | .read, .write | .ubus.postern[]] | sort";
+    let granted = run(Command::new("jq").args(["-c", granted]), &acl).ok();
+    assert_eq!(granted.trim_end(), expected);
+
+    assert_eq!(call(&router, "status", "{}", ".installed"), "false");
+    router.run("postern apply").ok();
+    assert_eq!(call(&router, "status", "", ".installed"), "true");
+    let from = r#"{"door":"ssh","from":"192.0.2.7","for":"1h"}"#;
+    let opened = call(&router, "open", from, ".ok, .message");
+    assert_eq!(opened, "true\ndoor ssh is open for 192.0.2.7 for 1h");
+    let table = || nft::table(&router.network, "inet postern").unwrap_or_default();
+    assert!(table().contains("192.0.2.7"), "{}", table());
+    assert_eq!(call(&router, "close", r#"{"door":"ssh"}"#, ".ok"), "true");
+    assert!(!table().contains("192.0.2.7"), "{}", table());
+    // Text from outside is a name, never an option, nor anything that a shell would do.
+    for door in [
+        "",
+        "--help",
+        "--config=/dev/null",
+        "$(touch /tmp/x)",
+        "ssh; touch /tmp/x",
+        "'",
+        "\\n",
+        "web",
+    ] {
+        let arguments = format!(r#"{{"door":"{}"}}"#, door.replace('\\', "\\\\"));
+        assert_eq!(call(&router, "open", &arguments, ".ok"), "false", "{door}");
+    }
+    let arguments = r#"{"door":"ssh","from":"--for=1h"}"#;
+    assert_eq!(call(&router, "open", arguments, ".ok"), "false");
+    assert!(!router.path("tmp/x").exists());
+    // What else there is answers, if only that it cannot.
+    for method in ["lock", "unlock", "confirm"] {
+        let ok = call(&router, method, "{}", ".ok");
+        assert!(ok == "true" || ok == "false", "{ok}");
+    }
+    assert_ne!(
+        router.run("/usr/libexec/rpcd/postern call nothing").status,
+        0
+    );
+}
+
+const BUTTONS: &str = "
+config button
+	option button 'wps'
+	list door 'ssh'
+
+config button
+	option button 'wps'
+	list door 'ssh'
+	list door 'web'
+	option hold '3'
+	option for '1h'
+";
+
+const WEB: &str = "
+config door 'web'
+	list guard 'tcp:80'
+	option method 'sequence-separate'
+	list open 'tcp:9000'
+	list open 'udp:9002'
+	list open 'tcp:9001'
+	option cutoff '5 per 10m'
+";
+
+/// A press of a button, as procd tells of it.
+fn press(button: &str, action: &str, seconds: u32) -> String {
+    format!("BUTTON={button} ACTION={action} SEEN={seconds} sh /etc/hotplug.d/button/50-postern")
+}
+
+fn a_button_opens_doors_by_how_long_it_was_held() {
+    let router = Router::enabled();
+    let config = router.read("etc/config/postern");
+    router.configure(&format!("{config}{WEB}{BUTTONS}"));
+    router.run("postern apply").ok();
+    let opened = |script: &str| {
+        let log = router.calls(script);
+        let doors: Vec<String> = log
+            .lines()
+            .map(|line| line.replace("logger -t postern button wps: ", ""))
+            .collect();
+        doors.join("; ")
+    };
+    assert_eq!(opened(&press("wps", "pressed", 0)), "");
+    assert_eq!(opened(&press("reset", "released", 9)), "");
+    assert_eq!(
+        opened(&press("wps", "released", 1)),
+        "door ssh is open for everyone for 5m"
+    );
+    let long = "door ssh is open for everyone for 1h; door web is open for everyone for 1h";
+    assert_eq!(opened(&press("wps", "released", 3)), long);
+    assert_eq!(opened(&press("wps", "released", 30)), long);
+    let table = nft::table(&router.network, "inet postern").unwrap_or_default();
+    assert!(table.matches("timeout 1h").count() >= 2, "{table}");
+}
+
+fn an_led_blinks_while_a_door_is_open() {
+    let router = Router::enabled();
+    let config = router.read("etc/config/postern");
+    router
+        .configure(&format!("{config}{BUTTONS}\toption led 'green:wps'\n").replace("'1h'", "'1s'"));
+    router.run("postern apply").ok();
+    let led = "sys/class/leds/green:wps/trigger";
+    router.write(led, "none timer [heartbeat] netdev\n");
+    // Pressed twice: the one who waits for the first press must not end the second one's blinking.
+    router
+        .run(&format!("{0}; {0}", press("wps", "released", 4)))
+        .ok();
+    assert_eq!(router.read(led), "timer\n");
+    poll_until(SOON, "the LED does what it did before", || {
+        router.read(led) == "heartbeat\n"
+    });
+}
+
+fn the_feeds_own_test_passes() {
+    let router = Router::new();
+    router.copy(&top().join("openwrt/test.sh"), "tmp/test.sh");
+    let test = |version: &str| {
+        router
+            .run(&format!("sh /tmp/test.sh postern {version}"))
+            .status
+    };
+    assert_eq!(test(env!("CARGO_PKG_VERSION")), 0);
+    assert_ne!(test("9.9.9"), 0);
+}
+
+/// Where there is an apk, it is not this test's business.
+fn without_apk_there_is_no_package_and_no_silence() {
+    let mut apk = Command::new(top().join("openwrt/apk"));
+    let said = run(apk.arg(TARGET).env("PATH", "/usr/bin:/bin"), "");
+    if !Path::new("/usr/bin/apk").exists() {
+        assert_eq!((said.status, said.stdout.as_str()), (1, ""));
+        assert!(
+            said.stderr.contains("apk-tools 3") && said.stderr.contains("is missing"),
+            "{said:?}"
+        );
+    }
+}
