@@ -27,8 +27,9 @@ test-no-os: ## core builds without an operating system, needs no crate that it s
 	RUSTC_BOOTSTRAP=1 $(CARGO) build --locked --release --manifest-path tests/no_panic/Cargo.toml \
 		--target x86_64-unknown-none -Zbuild-std=core --target-dir $${CARGO_TARGET_DIR:-target}/no_panic
 
-test-agent: setup ## the program's parts
+test-agent: setup ## the program's parts, with libnftnl and without (root)
 	$(CARGO) test --locked -p postern
+	$(CARGO) test --locked -p postern --no-default-features
 
 test-netns: setup ## the program with the real kernel, clients and servers, in network namespaces (root)
 	$(CARGO) build --locked -p postern
@@ -45,6 +46,7 @@ bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p postern --no-default-features --all-targets -- -D warnings
 	shellcheck $(scripts)
 
 setup:

@@ -52,7 +52,9 @@ pub(crate) fn run(path: &Path, config: Config) -> Result<(), Failure> {
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
     let mut agent = Agent::start(&mut engine, path, config)?;
-    process::drop_capabilities_except(&[Capability::NetAdmin])
+    let needed = [Capability::NetAdmin].into_iter();
+    let needed: Vec<Capability> = needed.chain(agent.source.needs()).collect();
+    process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
     agent.serve(signals)
@@ -85,7 +87,7 @@ impl<'e> Agent<'e> {
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen(global).map_err(Failure::Failed)?,
-            source: Source::open(&config, &list_ports(&config.doors), &reserve)
+            source: Source::open(&config, &list_ports(&config.doors), &reserve, boottime())
                 .map_err(Failure::Failed)?,
             reserve,
             firewall: Firewall::open()
@@ -137,11 +139,11 @@ impl<'e> Agent<'e> {
         files.extend(watched.chain(self.control.fds()).map(PollFd::readable));
         poll(&mut files, next.map(|at| at.since(boottime())))?;
         let ready = |file: Option<&PollFd<'_>>| file.is_some_and(PollFd::is_ready);
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= boottime());
         Ok(Ready {
             signals: ready(files.first()),
-            source: ready(files.get(1)),
-            control: files.iter().skip(2).any(PollFd::is_ready)
-                || self.control.poll_at().is_some_and(|at| at <= boottime()),
+            source: ready(files.get(1)) || is_due(self.source.poll_at()),
+            control: files.iter().skip(2).any(PollFd::is_ready) || is_due(self.control.poll_at()),
         })
     }
 
@@ -167,7 +169,8 @@ impl<'e> Agent<'e> {
     }
 
     fn tell_notices(&mut self) {
-        for notice in self.one_time.take_notices() {
+        let notices = self.one_time.take_notices().into_iter();
+        for notice in notices.chain(self.source.take_notices()) {
             self.journal.say(boottime(), || notice);
         }
     }
@@ -298,7 +301,8 @@ impl<'e> Agent<'e> {
         let folder = Path::new(new.state_dir.as_str());
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
-        let source = self.source.prepare(&config, &listed, &self.reserve)?;
+        let now = boottime();
+        let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
         self.firewall.install(&config, &listed).map_err(in_words)?;
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = config;

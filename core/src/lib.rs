@@ -1,6 +1,6 @@
 //! What a knock means: packets in, decisions out.
 //!
-//! A packet's journey: [`packet`] reads bytes into a [`knock`]; the [`engine`] asks the
+//! A packet's journey: [`packet`] reads bytes, or [`kernlog`] a line, into a [`knock`]; the [`engine`] asks the
 //! [`door`]'s method what the knock amounts to at that [`time`], and answers with a
 //! decision. In private modules behind the engine: `ports` finds the doors that a port
 //! concerns, `table` keeps the attempts of every source under a [`hash`], `doorstep`
@@ -24,6 +24,7 @@ pub mod door;
 mod doorstep;
 pub mod engine;
 pub mod hash;
+pub mod kernlog;
 pub mod knock;
 pub mod method;
 pub mod packet;

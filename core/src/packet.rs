@@ -155,7 +155,7 @@ fn ipv4(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
 }
 
 /// RFC 1122 section 3.2.1.3 lists the addresses that must not be a source.
-fn ipv4_source(octets: [u8; 4]) -> Result<IpAddr, Refusal> {
+pub(crate) fn ipv4_source(octets: [u8; 4]) -> Result<IpAddr, Refusal> {
     let address = Ipv4Addr::from(octets);
     if address.is_unspecified()
         || address.is_loopback()
@@ -182,7 +182,7 @@ fn ipv6(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
 }
 
 /// RFC 4291 sections 2.5.2, 2.5.3 and 2.7 list the addresses that must not be a source.
-fn ipv6_source(octets: [u8; 16]) -> Result<IpAddr, Refusal> {
+pub(crate) fn ipv6_source(octets: [u8; 16]) -> Result<IpAddr, Refusal> {
     let address = Ipv6Addr::from(octets);
     // An IPv4-mapped address stands for an IPv4 node inside an API, never on the wire (RFC
     // 4291 section 2.5.5.2, RFC 4942 section 2.2). Here it would be a second identity.

@@ -177,11 +177,8 @@ fn help_and_version_go_to_standard_output() {
     }
     let version = postern(&["--version"]);
     assert_eq!((version.status, version.stderr.as_str()), (0, ""));
-    assert!(
-        version.stdout.contains(env!("CARGO_PKG_VERSION")),
-        "{}",
-        version.stdout
-    );
+    let expected = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl)\n");
+    assert_eq!(version.stdout, expected);
 }
 
 fn misuse_goes_to_standard_error() {

@@ -1,10 +1,10 @@
 //! The agent under test.
 
-use std::cell::RefCell;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{env, thread};
 
 use nix::sys::signal::Signal;
@@ -35,7 +35,7 @@ pub fn program() -> PathBuf {
 pub struct Setup {
     scratch: Scratch,
     guard: Guard,
-    source: RefCell<String>,
+    source: Mutex<String>,
 }
 
 /// The guard modes, as a configuration names them.
@@ -98,7 +98,7 @@ impl Setup {
         let setup = Self {
             scratch: Scratch::new(),
             guard,
-            source: RefCell::new(NFLOG.into()),
+            source: Mutex::new(NFLOG.into()),
         };
         setup.rewrite(doors);
         setup
@@ -106,7 +106,7 @@ impl Setup {
 
     /// Names another source in these lines, from the next [`Setup::rewrite`] on.
     pub fn hear_by(&self, source: &str) {
-        self.source.replace(source.into());
+        *self.source() = source.into();
     }
 
     /// Replaces the configuration's doors; a running agent learns of it by SIGHUP. A path
@@ -115,7 +115,7 @@ impl Setup {
     /// A router in a namespace has neither console nor, most of the time, another interface: it
     /// says that it does without.
     pub fn rewrite(&self, doors: &str) {
-        let (guard, source) = (self.guard.name(), self.source.borrow());
+        let (guard, source) = (self.guard.name(), self.source());
         let global = format!(
             "config postern 'global'\n{source}\toption guard '{guard}'\n\
              \tlist interface '{WAN}'\n\toption control '@/control'\n\toption fallback 'none'\n"
@@ -128,6 +128,10 @@ impl Setup {
         let own = format!("'{}/", self.scratch.path().display());
         let text = format!("{global}{state}{doors}");
         self.rewrite_whole(&text.replace("'@/", &own));
+    }
+
+    fn source(&self) -> MutexGuard<'_, String> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The path of one of the files in the setup's own folder.
@@ -167,7 +171,16 @@ impl Setup {
     /// When it ends or says nothing instead.
     #[track_caller]
     pub fn start<'t>(&'t self, router: &'t Host) -> Agent<'t> {
-        Agent::start(&router.namespace, self)
+        self.start_reading(router, Stdio::null())
+    }
+
+    /// The same with something on its standard input.
+    ///
+    /// # Panics
+    /// When it ends or says nothing instead.
+    #[track_caller]
+    pub fn start_reading<'t>(&'t self, router: &'t Host, input: Stdio) -> Agent<'t> {
+        Agent::start(&router.namespace, self, input)
     }
 
     /// One of the counters that `postern status --json` shows, such as `opened`.
@@ -209,13 +222,13 @@ struct Witness<'t> {
 
 impl<'t> Agent<'t> {
     #[track_caller]
-    fn start(namespace: &'t Namespace, setup: &'t Setup) -> Self {
+    fn start(namespace: &'t Namespace, setup: &'t Setup, input: Stdio) -> Self {
         let log = File::create(setup.log()).expect("make a log");
         let mut postern = Command::new(program());
         postern
             .args(["run", "--config"])
             .arg(setup.config())
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::null());
         let process = namespace.spawn(postern.stderr(log));
         let witness = Witness { namespace, setup };

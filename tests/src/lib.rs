@@ -5,7 +5,7 @@
 //! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
 //! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
-//! became reachable, and reads the rules with [`nft`]. It never sleeps: it [`wait`]s.
+//! became reachable, and reads the rules with [`nft`] and what the kernel says with a [`kernel_log`]. It never sleeps: it [`wait`]s.
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
 
@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod kernel_log;
 pub mod knocker;
 pub mod namespace;
 pub mod nft;

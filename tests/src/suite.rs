@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ use crate::topology::Family;
 pub struct Case {
     /// What holds when it passes.
     pub name: &'static str,
-    /// Programs that it needs besides `ip` and `nft`.
+    /// Programs that it needs besides `ip` and `nft`, and paths of files that it writes to.
     pub needs: &'static [&'static str],
     /// Panics if it fails.
     pub body: fn(),
@@ -82,14 +83,20 @@ fn message(cause: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-fn missing(programs: &[&str]) -> Option<String> {
+fn missing(needs: &[&str]) -> Option<String> {
     static MACHINE: OnceLock<Option<String>> = OnceLock::new();
-    let absent = programs.iter().find(|program| !is_installed(program));
     match MACHINE.get_or_init(machine_lacks) {
         Some(lack) => Some(lack.clone()),
-        None => {
-            absent.map(|program| format!("{program} is not installed (tests/setup installs it)"))
-        }
+        None => needs.iter().find_map(|need| lacks(need)),
+    }
+}
+
+fn lacks(need: &str) -> Option<String> {
+    match need.starts_with('/') {
+        true => (File::options().write(true).open(need).err())
+            .map(|error| format!("{need} cannot be written to: {error}")),
+        false => (!is_installed(need))
+            .then(|| format!("{need} is not installed (tests/setup installs it)")),
     }
 }
 

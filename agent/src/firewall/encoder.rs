@@ -1,12 +1,12 @@
-//! Messages written by ourselves, for targets without libnftnl: the same attributes in the same
-//! order (include/uapi/linux/netfilter/nf_tables.h).
+//! Messages written by ourselves, for targets without libnftnl: the attributes that it writes
+//! (include/uapi/linux/netfilter/nf_tables.h).
 //!
 //! Numbers are in network order, except in registers' values and in user data.
 
 use Value::{Bare, Data, Text, U8, U16, U32, U64};
 
-use super::expression::{COUNTER, Expression};
-use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE};
+use super::expression::Expression;
+use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE};
 use super::netlink::{attribute, nest, nfta, set_of_elements, text};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};

@@ -2,7 +2,7 @@
 
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::config::{Config, Fallback, Global, Guard, MAX_KERNEL_KNOCKS, Source};
+use postern_core::config::{Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, Source};
 use postern_core::door::{AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
@@ -56,6 +56,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
+            log_from: LogFrom::Kernel,
             control: String::new(),
             state_dir: String::new(),
             fallback: Fallback::Auto,

@@ -12,6 +12,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/rulesets")
 }
 
+/// Whether a golden file says the same, or will from now on.
+pub(super) fn assert_golden(text: &str, path: &Path) {
+    if env::var_os("BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let golden = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(text, golden, "{}", path.display());
+}
+
 #[test]
 fn examples_are_rendered_as_their_golden_files_say() {
     let examples = examples::all();
@@ -19,12 +29,7 @@ fn examples_are_rendered_as_their_golden_files_say() {
     for example in &examples {
         let text = render(&(example.config)(), example.listed);
         let path = folder().join(example.name).with_extension("nft");
-        if env::var_os("BLESS").is_some() {
-            fs::create_dir_all(folder()).unwrap();
-            fs::write(&path, &text).unwrap();
-        }
-        let golden = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(text, golden, "{}", path.display());
+        assert_golden(&text, &path);
     }
 }
 

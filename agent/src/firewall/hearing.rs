@@ -1,11 +1,9 @@
 //! What the table does so that the source of knocks sees one.
 
 use postern_core::config::{Config, Global, Source};
+use postern_core::kernlog;
 
-use super::ruleset::{Rule, Statement, Verdict, snaplen};
-
-/// What a line in the kernel's log about a knock begins with.
-pub const LOG_PREFIX: &str = "postern: ";
+use super::ruleset::{Chain, Rule, Statement, Verdict, snaplen};
 
 /// How the table helps the source to see a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,30 +29,71 @@ impl Hearing {
         }
     }
 
-    /// What tells the source of a packet, where the table must.
-    pub(super) fn tell(self, config: &Config) -> Option<Statement> {
+    /// What becomes of a knock. A socket's is marked as a granted source's packets are, in case
+    /// that the ordinary firewall asks for the mark.
+    pub(super) fn knock(self, config: &Config) -> Vec<Rule> {
+        let drop = Statement::Verdict(Verdict::Drop);
         match self {
-            Self::Group(group) => Some(Statement::Log {
-                group,
-                length: snaplen(&config.doors),
-            }),
-            Self::Line => Some(Statement::LogLine(LOG_PREFIX)),
+            Self::Group(group) => vec![vec![log(config, group), drop]],
+            Self::Line => vec![vec![log_line()], vec![drop]],
+            Self::Before => vec![vec![drop]],
+            Self::Through => {
+                let accept = Statement::Verdict(Verdict::Accept);
+                let mark = super::ruleset::mark(config).into_iter();
+                vec![mark.chain([accept]).collect()]
+            }
+        }
+    }
+
+    /// What tells the source of a hit at a decoy, where the table must.
+    pub(super) fn decoy(self, config: &Config) -> Option<Rule> {
+        let limit = Statement::Limit {
+            per_second: DECOY_HITS,
+            burst: DECOY_HITS,
+        };
+        match self {
+            Self::Group(group) => Some(vec![limit, log(config, group)]),
+            Self::Line => Some(vec![log_line()]),
             Self::Before | Self::Through => None,
         }
     }
 
-    /// What becomes of a knock. A socket's is marked as a granted source's packets are, in case
-    /// that the ordinary firewall asks for the mark.
-    pub(super) fn knock(self, config: &Config) -> Rule {
-        let verdict = match self {
-            Self::Through => Verdict::Accept,
-            Self::Group(_) | Self::Line | Self::Before => Verdict::Drop,
+    /// The chain that both of them need.
+    pub(super) fn chain(self) -> Option<Chain> {
+        let limit = Statement::Limit {
+            per_second: LINES,
+            burst: LINES_AT_ONCE,
         };
-        let mark = match self {
-            Self::Through => super::ruleset::mark(config),
-            Self::Group(_) | Self::Line | Self::Before => None,
-        };
-        let told = self.tell(config).into_iter().chain(mark);
-        told.chain([Statement::Verdict(verdict)]).collect()
+        (self == Self::Line).then(|| Chain {
+            name: LOGGED.to_owned(),
+            hooked: false,
+            rules: vec![vec![limit, Statement::LogLine(kernlog::PREFIX)]],
+        })
     }
+}
+
+/// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
+/// answers on such a port its packets must not keep the agent busy.
+const DECOY_HITS: u32 = 100;
+
+/// The chain that writes lines.
+const LOGGED: &str = "logged";
+/// Lines in a second, and how many more at once: enough for several whole sequences.
+///
+/// Strangers cause them, and each is 250 octets. A serial console of 115,200 baud prints 46 of
+/// them in a second, for which the kernel may wait; a ring of 64 KiB, as small routers have,
+/// holds those of 26 s. Knocks and decoys share the limit, so that a scan which keeps decoys
+/// from being logged keeps its knocks from it too.
+const LINES: u32 = 10;
+const LINES_AT_ONCE: u32 = 50;
+
+fn log(config: &Config, group: u16) -> Statement {
+    Statement::Log {
+        group,
+        length: snaplen(&config.doors),
+    }
+}
+
+fn log_line() -> Statement {
+    Statement::Verdict(Verdict::Jump(LOGGED.to_owned()))
 }

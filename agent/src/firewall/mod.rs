@@ -60,7 +60,7 @@ use postern_core::time::Duration;
 use channel::{Channel, Failure, Term};
 pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
-pub use hearing::{Hearing, LOG_PREFIX};
+pub use hearing::Hearing;
 use netlink::Key;
 pub use network::Network;
 use network::family;

@@ -34,8 +34,10 @@ pub(super) enum Object {
 /// A part of the kernel that can be missing where nf_tables is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Feature {
-    /// `log`.
+    /// `log` to a group.
     Log,
+    /// `log` to the kernel's log.
+    LogLine,
     /// `limit`.
     Limit,
     /// `ct`.
@@ -62,6 +64,9 @@ impl Display for Feature {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Log => "log (CONFIG_NFT_LOG, module nft_log)",
+            Self::LogLine => {
+                "log lines (CONFIG_NFT_LOG and CONFIG_NF_LOG_SYSLOG, modules nft_log and nf_log_syslog)"
+            }
             Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
             Self::Counter => "counters with names (CONFIG_NFT_OBJREF, module nft_objref)",
@@ -73,7 +78,8 @@ impl Feature {
     /// What a rule asks of the kernel beside nf_tables itself.
     pub(super) fn of(rule: &[Expression]) -> Option<Self> {
         rule.iter().find_map(|expression| match expression {
-            Expression::Log { .. } | Expression::LogLine(_) => Some(Self::Log),
+            Expression::Log { .. } => Some(Self::Log),
+            Expression::LogLine(_) => Some(Self::LogLine),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
             Expression::Count { .. } => Some(Self::Counter),

@@ -36,7 +36,7 @@ pub(super) fn port_map(
     let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    if Hearing::of(&config.global).tell(config).is_some() {
+    if Hearing::of(&config.global).decoy(config).is_some() {
         let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
         let alone = decoys.filter(|number| !single.contains_key(number));
         ports.extend(alone.map(|number| (number..=number, DECOY.to_owned())));

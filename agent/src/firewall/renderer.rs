@@ -26,3 +26,17 @@ pub(super) fn built_in() -> impl Renderer {
 pub(super) fn built_in() -> impl Renderer {
     super::encoder::Encoder
 }
+
+#[cfg(all(test, not(feature = "libnftnl")))]
+mod tests {
+    /// What is linked statically does not show.
+    #[test]
+    fn without_libnftnl_no_c_library_of_netlink_is_linked() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(maps.contains("libc"), "{maps}");
+        assert!(
+            !maps.contains("libnftnl") && !maps.contains("libmnl"),
+            "{maps}"
+        );
+    }
+}

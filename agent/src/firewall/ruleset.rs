@@ -41,9 +41,6 @@ pub(super) const INPUT: &str = "input";
 const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
-/// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
-/// answers on such a port its packets must not keep the agent busy.
-const DECOY_HITS: u32 = 100;
 const FRAGMENT: &str = "fragment";
 
 /// The whole table.
@@ -450,8 +447,11 @@ pub(super) fn map_name(protocol: Protocol) -> String {
 fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
     // It is never deleted, and the kernel lists what is made after it behind it.
     let mut chains = vec![input_chain(config)];
-    chains.extend(engines::needs_agent(config).then(|| knock_chain(config)));
-    chains.extend(decoy_chain(config));
+    if engines::needs_agent(config) {
+        chains.push(knock_chain(config));
+        chains.extend(decoy_chain(config));
+        chains.extend(Hearing::of(&config.global).chain());
+    }
     for door in &config.doors {
         chains.extend(engines::chains(door));
         chains.extend(engines::decoy_chain(config, door));
@@ -467,7 +467,7 @@ fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
 
 fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
-    rules.push(Hearing::of(&config.global).knock(config));
+    rules.extend(Hearing::of(&config.global).knock(config));
     Chain {
         name: KNOCK.to_owned(),
         hooked: false,
@@ -477,7 +477,7 @@ fn knock_chain(config: &Config) -> Chain {
 
 /// Listens, and leaves the packet to whoever it is for.
 fn decoy_chain(config: &Config) -> Option<Chain> {
-    let tell = Hearing::of(&config.global).tell(config)?;
+    let tell = Hearing::of(&config.global).decoy(config)?;
     let mut doors = config
         .doors
         .iter()
@@ -485,12 +485,8 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
     if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
         return None;
     }
-    let limit = Statement::Limit {
-        per_second: DECOY_HITS,
-        burst: DECOY_HITS,
-    };
     let mut rules = ignoring_cutoffs(&Verdict::Accept);
-    rules.push(vec![limit, tell]);
+    rules.push(tell);
     Some(Chain {
         name: DECOY.to_owned(),
         hooked: false,

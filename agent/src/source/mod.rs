@@ -6,6 +6,7 @@
 //! [`Hearing`]: crate::firewall::Hearing
 
 mod interfaces;
+mod log;
 pub mod nflog;
 mod packet;
 mod reserve;
@@ -18,10 +19,12 @@ use postern_core::knock::{Knock, Port};
 use postern_core::packet::parse;
 use postern_core::time::Instant;
 
+use self::log::LogSource;
 use self::nflog::Nflog;
 use self::packet::PacketSource;
 pub(crate) use self::reserve::Reserve;
 use crate::firewall::LONGEST_SNAPLEN;
+use crate::sys::process::Capability;
 
 /// Room for the packets that arrive while the agent is busy: 0.1 s of a flood.
 const RECEIVE_BUFFER: u32 = 4 << 20;
@@ -30,6 +33,7 @@ const RECEIVE_BUFFER: u32 = 4 << 20;
 pub(crate) enum Source {
     Nflog(Nflog),
     Packet(Box<PacketSource>),
+    Log(LogSource),
 }
 
 /// What another configuration takes.
@@ -56,6 +60,7 @@ impl Source {
         config: &Config,
         listed: &[Port],
         reserve: &Reserve,
+        now: Instant,
     ) -> Result<Self, String> {
         let global = &config.global;
         match global.source {
@@ -67,6 +72,7 @@ impl Source {
             config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
                 .map(|packet| Self::Packet(Box::new(packet)))
                 .map_err(|error| format!("source packet: {error}")),
+            config::Source::Log => LogSource::open(&global.log_from, reserve, now).map(Self::Log),
             other => Err(format!("source {} is not in this version", other.name())),
         }
     }
@@ -77,15 +83,18 @@ impl Source {
         config: &Config,
         listed: &[Port],
         reserve: &Reserve,
+        now: Instant,
     ) -> Result<Next, String> {
-        let suits = config.global.source == self.name()
+        let global = &config.global;
+        let suits = global.source == self.name()
             && match self {
-                Self::Nflog(nflog) => nflog.group() == config.global.nflog_group,
+                Self::Nflog(nflog) => nflog.group() == global.nflog_group,
                 Self::Packet(packet) => packet.suits(config, listed),
+                Self::Log(log) => *log.from() == global.log_from,
             };
         match suits {
             true => Ok(Next::Same),
-            false => Self::open(config, listed, reserve).map(Next::Other),
+            false => Self::open(config, listed, reserve, now).map(Next::Other),
         }
     }
 
@@ -111,21 +120,24 @@ impl Source {
                 .for_each(|packet| visitor(parse(packet).ok().as_ref()))
                 .map(drop),
             Self::Packet(packet) => packet.for_each(now, visitor),
+            Self::Log(log) => log.for_each(now, visitor),
         }
     }
 
-    /// When [`Source::poll`] has something to do, if nothing else happens.
+    /// When there may be something to hear, or [`Source::poll`] has something to do, if nothing
+    /// else happens.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         match self {
             Self::Nflog(_) => None,
             Self::Packet(packet) => packet.poll_at(),
+            Self::Log(log) => log.poll_at(),
         }
     }
 
     /// Tries again what failed before.
     pub(crate) fn poll(&mut self, now: Instant) {
         match self {
-            Self::Nflog(_) => {}
+            Self::Nflog(_) | Self::Log(_) => {}
             Self::Packet(packet) => packet.poll(now),
         }
     }
@@ -135,6 +147,23 @@ impl Source {
         match self {
             Self::Nflog(nflog) => nflog.losses(),
             Self::Packet(packet) => packet.losses(),
+            Self::Log(log) => log.losses(),
+        }
+    }
+
+    /// What there is to say about it, since it was last asked.
+    pub(crate) fn take_notices(&mut self) -> Vec<String> {
+        match self {
+            Self::Nflog(_) | Self::Packet(_) => Vec::new(),
+            Self::Log(log) => log.take_notices(),
+        }
+    }
+
+    /// What hearing on takes, beside what every agent needs.
+    pub(crate) const fn needs(&self) -> Option<Capability> {
+        match self {
+            Self::Nflog(_) | Self::Packet(_) => None,
+            Self::Log(log) => log.needs(),
         }
     }
 
@@ -142,6 +171,7 @@ impl Source {
         match self {
             Self::Nflog(_) => config::Source::Nflog,
             Self::Packet(_) => config::Source::Packet,
+            Self::Log(_) => config::Source::Log,
         }
     }
 }
@@ -151,6 +181,7 @@ impl AsFd for Source {
         match self {
             Self::Nflog(nflog) => nflog.as_fd(),
             Self::Packet(packet) => packet.as_fd(),
+            Self::Log(log) => log.as_fd(),
         }
     }
 }

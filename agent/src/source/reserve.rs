@@ -1,8 +1,10 @@
 //! What takes privileges to open, opened before the agent gives them up: a reload may name
 //! another source than the agent began with.
 
+use std::fs::File;
 use std::rc::Rc;
 
+use super::log::kmsg;
 use super::packet::Pair;
 use crate::sys::process::{Capability, has};
 
@@ -10,6 +12,7 @@ use crate::sys::process::{Capability, has};
 pub(crate) struct Reserve {
     /// One pair hears while another gets ready to take its place.
     packet: Result<[Rc<Pair>; 2], String>,
+    kmsg: Result<Rc<File>, String>,
 }
 
 impl Reserve {
@@ -17,7 +20,11 @@ impl Reserve {
     pub(crate) fn open() -> Self {
         let pair = || Pair::open().map(Rc::new).map_err(|error| explain(&error));
         let pairs = pair().and_then(|first| Ok([first, pair()?]));
-        Self { packet: pairs }
+        let kmsg = kmsg::open().map(Rc::new);
+        Self {
+            packet: pairs,
+            kmsg: kmsg.map_err(|error| kmsg::explain(&error)),
+        }
     }
 
     /// A pair that nobody uses.
@@ -26,6 +33,11 @@ impl Reserve {
         let free = pairs.iter().find(|pair| Rc::strong_count(pair) == 1);
         free.cloned()
             .ok_or_else(|| "source packet is already in use".to_owned())
+    }
+
+    /// The kernel's log.
+    pub(super) fn kmsg(&self) -> Result<Rc<File>, String> {
+        self.kmsg.clone()
     }
 }
 

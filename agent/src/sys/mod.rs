@@ -6,6 +6,7 @@ pub mod clock;
 pub(crate) mod costs;
 pub(crate) mod datagram;
 pub(crate) mod epoll;
+pub(crate) mod inotify;
 pub(crate) mod link;
 pub mod netlink;
 #[cfg(feature = "libnftnl")]

@@ -9,6 +9,8 @@ use super::check;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
+    /// Files that only others may read.
+    ReadAnyFile = 2,
     /// nf_tables, conntrack and NFLOG.
     NetAdmin = 12,
     /// AF_PACKET sockets.

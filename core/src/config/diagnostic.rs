@@ -123,6 +123,8 @@ pub enum Problem {
     CloseIsCode,
     /// A payload for knocks that carry none.
     PayloadWithoutUdp,
+    /// A payload where knocks are lines of a log.
+    PayloadInLog,
     /// The closing sequence is the opening one, or one is the beginning of the other.
     SequencesClash,
     /// More knock ports than [`super::MAX_KNOCK_PORTS`].
@@ -157,6 +159,8 @@ pub enum Problem {
     FileShared,
     /// A folder that a reboot empties.
     Volatile,
+    /// A log that does not say who wrote a line.
+    Forgeable,
 }
 
 impl Problem {
@@ -177,7 +181,8 @@ impl Problem {
             | Self::Scannable
             | Self::ScannableInKernel
             | Self::FileShared
-            | Self::Volatile => Severity::Warning,
+            | Self::Volatile
+            | Self::Forgeable => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -267,6 +272,9 @@ impl Problem {
             Self::PayloadWithoutUdp => {
                 "no knock is UDP, expected at least one, or no {option}: a TCP SYN carries nothing"
             }
+            Self::PayloadInLog => {
+                "source log does not see what a packet carries, expected no {option}"
+            }
             Self::SequencesClash => {
                 "one of open and close begins with all of the other, \
                  expected sequences that cannot be mistaken"
@@ -313,6 +321,10 @@ impl Problem {
             }
             Self::Volatile => {
                 "a reboot empties the folder of {option} {value}, expected one that lasts"
+            }
+            Self::Forgeable => {
+                "{option} {value} cannot tell the kernel's lines from those that users forge, \
+                 expected /dev/kmsg"
             }
         }
     }

@@ -4,7 +4,7 @@ use heapless::{String, Vec};
 
 use super::methods::MethodName;
 use super::options::Setter;
-use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section};
+use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
     AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
@@ -21,6 +21,8 @@ pub(super) struct Draft<'c> {
     pub(super) doors: &'c mut Vec<Door, MAX_DOORS>,
     /// What serves doors that do not say.
     pub(super) engine: EngineName,
+    /// Where knocks are seen, also where the file says so further down.
+    pub(super) source: Source,
     pub(super) door: DoorDraft,
 }
 
@@ -78,6 +80,7 @@ impl<'c> Draft<'c> {
             address,
             doors,
             engine: EngineName::Daemon,
+            source: Source::Nflog,
             door: DoorDraft::new(Name::new()),
         };
         draft.set_defaults(section);

@@ -1,7 +1,7 @@
 //! What only a whole door shows: each check looks at one thing that options have in common.
 
-use super::Problem;
 use super::draft::Draft;
+use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
 use crate::knock::Protocol;
@@ -32,6 +32,7 @@ pub(super) const ERRORS: &[Check] = &[
     code_is_guard,
     close_is_code,
     payload_without_udp,
+    payload_in_a_log,
 ];
 
 /// What makes a door weak. A client cannot help it.
@@ -130,6 +131,11 @@ fn payload_without_udp(_: &Draft<'_>, door: &Door) -> Option<Finding> {
     let known = !matches!(door.method, Method::List { .. });
     let without = known && !knocks_by_udp(door);
     without.then(|| at("payload", Problem::PayloadWithoutUdp))
+}
+
+fn payload_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let in_a_log = draft.source == Source::Log && door.payload.is_some();
+    in_a_log.then(|| at("payload", Problem::PayloadInLog))
 }
 
 fn knocks_by_udp(door: &Door) -> bool {

@@ -81,6 +81,8 @@ pub struct Global {
     pub mark: u32,
     /// The NFLOG group, not 0.
     pub nflog_group: u16,
+    /// Where source `log` reads.
+    pub log_from: LogFrom,
     /// Where the agent's control socket lies: an absolute path.
     pub control: String<MAX_PATH>,
     /// The folder of what one-time methods remember: an absolute path.
@@ -120,6 +122,7 @@ impl Global {
         promiscuous: false,
         mark: 0,
         nflog_group: 0,
+        log_from: LogFrom::Kernel,
         control: String::new(),
         state_dir: String::new(),
         fallback: Fallback::Auto,
@@ -137,6 +140,17 @@ pub enum Source {
     Sockets,
     /// Lines that nftables' `log` writes into the kernel's log.
     Log,
+}
+
+/// Where the kernel's log is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFrom {
+    /// `/dev/kmsg`: record by record, and each says whether it is the kernel's.
+    Kernel,
+    /// The file of a log daemon: an absolute path.
+    File(String<MAX_PATH>),
+    /// Standard input.
+    Input,
 }
 
 /// The rules that keep a door shut.

@@ -5,10 +5,12 @@ use heapless::{String, Vec};
 use super::draft::{Draft, Fault};
 use super::methods::{MethodName, Methods};
 use super::values::{
-    choice, cutoff, is_volatile, mark, number, path, payload, period, port, small_number, time,
-    time_within,
+    choice, cutoff, is_special, is_volatile, mark, number, path, payload, period, port,
+    small_number, time, time_within,
 };
-use super::{DEFAULT_CONTROL, Fallback, Guard, Interface, MAX_INTERFACES, Problem, Source};
+use super::{
+    DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, Problem, Source,
+};
 use crate::code::{Algorithm, Digits};
 use crate::door::{AtEnd, EngineName, MAX_DECOYS, MAX_GUARDS, MAX_STEPS, Order, Sequence};
 use crate::knock::Protocol::{Tcp, Udp};
@@ -122,10 +124,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog or packet",
+        expected: "nflog, packet or log",
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
                   group, packet sees them before any rule does, and what the router forwards \
-                  too",
+                  too, log is a rule that has the kernel's log tell of them, a few a second",
         secret: false,
         kind: Kind::One(source),
     },
@@ -214,6 +216,22 @@ pub const OPTIONS: &[OptionSpec] = &[
             draft.global.nflog_group = number(text, 1..=u16::MAX)?;
             Ok(())
         }),
+    },
+    OptionSpec {
+        name: "log_from",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default(KERNEL_LOG),
+        unit: "path or word",
+        expected: "/dev/kmsg, stdin, or another absolute path of at most 107 bytes, not below \
+                   /dev, /proc or /sys",
+        meaning: "where source log reads: /dev/kmsg is the kernel itself, whose lines nobody \
+                  can forge; stdin is standard input, such as logread -f; another path is the \
+                  file of a log daemon, which may be rotated. Whoever can have a log daemon \
+                  write a line with the kernel's name, and most let everybody, can forge \
+                  knocks there",
+        secret: false,
+        kind: Kind::One(log_from),
     },
     OptionSpec {
         name: "control",
@@ -666,13 +684,35 @@ pub(super) fn knocks_from(method: MethodName) -> Option<&'static OptionSpec> {
 }
 
 fn source(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    draft.global.source = match text {
-        "nflog" => Source::Nflog,
-        "packet" => Source::Packet,
-        "sockets" | "log" => return Err(Problem::NotYet.into()),
-        _ => return Err(Problem::UnknownWord.into()),
-    };
+    draft.global.source = known_source(text)?;
     Ok(())
+}
+
+pub(super) fn known_source(text: &str) -> Result<Source, Problem> {
+    match text {
+        "nflog" => Ok(Source::Nflog),
+        "packet" => Ok(Source::Packet),
+        "log" => Ok(Source::Log),
+        "sockets" => Err(Problem::NotYet),
+        _ => Err(Problem::UnknownWord),
+    }
+}
+
+/// The device of the kernel's log.
+const KERNEL_LOG: &str = "/dev/kmsg";
+
+fn log_from(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    draft.global.log_from = match text {
+        KERNEL_LOG => LogFrom::Kernel,
+        "stdin" => LogFrom::Input,
+        _ if is_special(text) => return Err(Problem::BadValue.into()),
+        _ => LogFrom::File(path(text)?),
+    };
+    let forgeable = draft.source == Source::Log && draft.global.log_from != LogFrom::Kernel;
+    match forgeable {
+        true => Err(Problem::Forgeable.into()),
+        false => Ok(()),
+    }
 }
 
 /// The kernel refuses `/`, `:`, white space, `.` and `..` (`dev_valid_name` in

@@ -6,7 +6,7 @@ use super::diagnostic::Details;
 use super::draft::Draft;
 use super::judge::{self, Check};
 use super::methods::Methods;
-use super::options::{Kind, OptionSpec, Setter, find, knocks_from};
+use super::options::{Kind, OptionSpec, Setter, find, knocks_from, known_source};
 use super::{
     Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, OPTIONS, Presence, Problem,
     Section, Severity,
@@ -22,7 +22,9 @@ type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 /// Reads `text`, whose global section is of this type, into an empty draft; whether there
 /// was no error.
 pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: Report<'_>) -> bool {
-    draft.engine = default_engine(text, global).unwrap_or(draft.engine);
+    draft.source =
+        foretold(text, global, "source", |text| known_source(text).ok()).unwrap_or(draft.source);
+    draft.engine = foretold(text, global, "engine", EngineName::parse).unwrap_or(draft.engine);
     let reader = Reader {
         file: Statements::new(text),
         draft,
@@ -42,19 +44,24 @@ pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: R
     reader.read()
 }
 
-/// The engine of doors that do not say, which a global section behind them can name.
-fn default_engine(text: &[u8], global: Section) -> Option<EngineName> {
-    let (mut within, mut engine) = (false, None);
+/// A global option, which doors depend on that can stand before it.
+fn foretold<T>(
+    text: &[u8],
+    global: Section,
+    option: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let (mut within, mut found) = (false, None);
     for statement in Statements::new(text) {
         match statement {
             Ok(Statement::Config { section, .. }) => within = section.text == global.name(),
-            Ok(Statement::Option { name, value }) if within && name.text == "engine" => {
-                engine = EngineName::parse(&value.text).or(engine);
+            Ok(Statement::Option { name, value }) if within && name.text == option => {
+                found = read(&value.text).or(found);
             }
             _ => {}
         }
     }
-    engine
+    found
 }
 
 struct Reader<'t, 'c, 'r> {

@@ -85,6 +85,7 @@ fn the_example_of_the_design() {
             promiscuous: false,
             mark: 0x1000_0000,
             nflog_group: 5,
+            log_from: LogFrom::Kernel,
             control: "/run/postern.sock".try_into().unwrap(),
             state_dir: "/etc/postern/state".try_into().unwrap(),
             fallback: Fallback::Auto,
@@ -278,7 +279,7 @@ fn a_fallback_has_to_be_found_unless_its_owner_speaks_of_it() {
 fn global_values_that_are_refused() {
     use Problem::{BadValue, OutOfRange};
     for (option, values, problem) in [
-        ("option source", "sockets log", Problem::NotYet),
+        ("option source", "sockets", Problem::NotYet),
         ("option promiscuous", "yes 2 01", Problem::UnknownWord),
         ("option source", "pcap NFLOG", Problem::UnknownWord),
         ("option guard", "drop", Problem::UnknownWord),
@@ -291,6 +292,11 @@ fn global_values_that_are_refused() {
         ("option mark", "0x0 0x00000000000 0x100000000", OutOfRange),
         ("option nflog_group", "0 65536 99999999999", OutOfRange),
         ("option nflog_group", "x -1 0x5", BadValue),
+        (
+            "option log_from",
+            "- Stdin kern.log /dev/log /dev/kmsg/ /proc/kmsg /sys/x /var/log/",
+            BadValue,
+        ),
         (
             "option control",
             "run/x x / /run/ '/a\nb' '/a\x1bb'",
@@ -307,6 +313,38 @@ fn global_values_that_are_refused() {
         for value in split(values) {
             let text = format!("{HEAD}{TAIL}config postern global\n{option} {value}\n");
             assert_eq!(problems(&text), [problem], "{option} {value}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_tell_is_warned_of_where_it_is_read() {
+    let log = |value: &str| value.try_into().map(LogFrom::File).unwrap();
+    for (value, expected) in [
+        ("/dev/kmsg", LogFrom::Kernel),
+        ("stdin", LogFrom::Input),
+        ("/var/log/kern.log", log("/var/log/kern.log")),
+        ("/device/log", log("/device/log")),
+    ] {
+        for source in ["nflog", "log"] {
+            // In either order, and in front of the doors or behind them.
+            let names = [
+                format!("option source {source}"),
+                format!("option log_from {value}"),
+            ];
+            let section =
+                |names: &[String]| format!("config postern global\n{}\n", names.join("\n"));
+            let reversed = [names[1].clone(), names[0].clone()];
+            for text in [
+                section(&names) + HEAD + TAIL,
+                format!("{HEAD}{TAIL}{}", section(&reversed)),
+            ] {
+                let (config, said) = parse(&text);
+                assert_eq!(config.unwrap().global.log_from, expected, "{text}");
+                let warned = source == "log" && value != "/dev/kmsg";
+                let said: Vec<Problem> = said.into_iter().map(|(_, problem, _)| problem).collect();
+                assert_eq!(said, vec![Problem::Forgeable; warned.into()], "{text}");
+            }
         }
     }
 }

@@ -99,6 +99,12 @@ pub(super) fn path(text: &str) -> Result<String<MAX_PATH>, Problem> {
     String::try_from(text).map_err(|_| Problem::BadValue)
 }
 
+/// Whether what the path names is made by the kernel, and no ordinary file.
+pub(super) fn is_special(path: &str) -> bool {
+    let special = ["/dev/", "/proc/", "/sys/"];
+    special.iter().any(|folder| path.starts_with(folder))
+}
+
 /// Whether a reboot empties the folder, on OpenWrt or elsewhere.
 pub(super) fn is_volatile(path: &str) -> bool {
     let volatile = ["/tmp/", "/run/", "/var/run/", "/var/tmp/", "/dev/shm/"];

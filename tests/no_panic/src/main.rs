@@ -8,6 +8,7 @@ use core::panic::PanicInfo;
 
 use postern_core::config::{self, Client, Config};
 use postern_core::engine::Engine;
+use postern_core::kernlog::{self, Line};
 use postern_core::method::Armed;
 use postern_core::packet;
 use postern_core::payload::RANDOM;
@@ -31,6 +32,11 @@ extern "C" fn _start(now: u64) {
     let bytes: &[u8] = black_box(&[]);
     if let Ok(knock) = packet::parse(bytes) {
         _ = black_box(engine.handle(now, &knock));
+    }
+    for line in [kernlog::line(bytes), logged(bytes)] {
+        if let Line::Packet(Ok(knock)) = line {
+            _ = black_box(engine.handle(now, &knock));
+        }
     }
     engine.poll(now);
     black_box(engine.poll_at());
@@ -56,6 +62,10 @@ extern "C" fn _start(now: u64) {
     _ = engine.watch(bytes.len(), black_box(&[]));
     black_box(engine.armed(bytes.len()));
     black_box(Client::parse(bytes, |_| {}));
+}
+
+fn logged(bytes: &[u8]) -> Line<'_> {
+    kernlog::record(bytes).map_or(Line::Foreign, |(_, line)| line)
 }
 
 struct Nowhere;

@@ -85,7 +85,7 @@ impl<'c> Map<'c> {
             .flat_map(|door| lines(door))
             .flat_map(|line| line.steps);
         // What sees packets by itself needs no rule for them.
-        let told = Hearing::of(&config.global).tell(config).is_some();
+        let told = Hearing::of(&config.global).decoy(config).is_some();
         let heard = others.iter().filter(|_| told);
         Self {
             config,

@@ -1,0 +1,171 @@
+//! Netfilter's log lines, from wherever the machine has them.
+//!
+//! What the kernel logs passes through more hands than a packet that is handed over: the
+//! kernel logs no more than a few knocks a second (`Hearing::Line`), overwrites what nobody
+//! read, and logs nothing of a container unless it is told to.
+
+mod follower;
+mod input;
+pub(super) mod kmsg;
+mod lines;
+
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use postern_core::config::LogFrom;
+use postern_core::kernlog::{Line, line};
+use postern_core::knock::Knock;
+use postern_core::time::Instant;
+
+use self::follower::Follower;
+use self::input::Input;
+use self::kmsg::Kmsg;
+use super::{Losses, Reserve};
+use crate::sys::process::Capability;
+
+/// A log in which the kernel tells of knocks.
+pub(crate) struct LogSource {
+    from: LogFrom,
+    reader: Reader,
+    /// What is never ready to be read, because nobody writes.
+    nothing: (PipeReader, PipeWriter),
+    notices: Vec<String>,
+}
+
+enum Reader {
+    Kernel(Kmsg),
+    File(Follower),
+    Input(Input),
+}
+
+impl LogSource {
+    /// Begins to read at the end of what the log holds now.
+    pub(crate) fn open(from: &LogFrom, reserve: &Reserve, now: Instant) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("source log: {error}");
+        let reader = match from {
+            LogFrom::Kernel => Reader::Kernel(Kmsg::read(reserve.kmsg()?).map_err(failed)?),
+            LogFrom::File(path) => Reader::File(Follower::open(Path::new(path.as_str()), now)),
+            LogFrom::Input => Reader::Input(Input::standard().map_err(failed)?),
+        };
+        Ok(Self {
+            from: from.clone(),
+            reader,
+            nothing: io::pipe().map_err(failed)?,
+            notices: namespace_notice().into_iter().collect(),
+        })
+    }
+
+    /// Where it reads.
+    pub(super) const fn from(&self) -> &LogFrom {
+        &self.from
+    }
+
+    /// Hands each knock that waits to the visitor, and `None` for each line that tells of none
+    /// although it is about a packet that our rule logged, or reads as if it was.
+    pub(super) fn for_each(
+        &mut self,
+        now: Instant,
+        mut visitor: impl FnMut(Option<&Knock<'_>>),
+    ) -> io::Result<()> {
+        let mut forged = 0_u32;
+        let mut hear = |line: Line<'_>| match line {
+            Line::Packet(knock) => visitor(knock.ok().as_ref()),
+            Line::Forged => {
+                forged += 1;
+                visitor(None);
+            }
+            Line::Foreign => {}
+        };
+        match &mut self.reader {
+            Reader::Kernel(kmsg) => kmsg.for_each(hear)?,
+            Reader::File(follower) => follower.for_each(now, |text| hear(line(text))),
+            Reader::Input(input) => {
+                let open = input.fd().is_some();
+                let goes_on = input.for_each(|text| hear(line(text)));
+                if open && !matches!(goes_on, Ok(true)) {
+                    let end = "standard input has ended: nobody is heard any more";
+                    self.notices.push(end.to_owned());
+                }
+                goes_on.map(drop)?;
+            }
+        }
+        if forged > 0 {
+            self.notices.push(format!(
+                "lines of the log that read as if the kernel told of a knock, but do not say \
+                 that it did: {forged}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// When to look at a file that may have changed without a word.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        match &self.reader {
+            Reader::File(follower) => Some(follower.poll_at()),
+            Reader::Kernel(_) | Reader::Input(_) => None,
+        }
+    }
+
+    /// Records that are missing, whatever they were about, and lines that were too long.
+    pub(super) fn losses(&self) -> Losses {
+        match &self.reader {
+            Reader::Kernel(kmsg) => Losses {
+                packets: kmsg.lost(),
+                overruns: kmsg.overruns(),
+            },
+            Reader::File(follower) => without_room(follower.too_long()),
+            Reader::Input(input) => without_room(input.too_long()),
+        }
+    }
+
+    /// What there is to say about the log, since it was last asked.
+    pub(super) fn take_notices(&mut self) -> Vec<String> {
+        let mut notices = core::mem::take(&mut self.notices);
+        if let Reader::File(follower) = &mut self.reader {
+            notices.extend(follower.take_notices());
+        }
+        notices
+    }
+
+    /// What reading on takes, beside what every agent needs. A rotated log is opened again, and
+    /// is often of another user's, who lets nobody else read it.
+    pub(super) const fn needs(&self) -> Option<Capability> {
+        match self.reader {
+            Reader::File(_) => Some(Capability::ReadAnyFile),
+            Reader::Kernel(_) | Reader::Input(_) => None,
+        }
+    }
+}
+
+const fn without_room(lines: u64) -> Losses {
+    Losses {
+        packets: 0,
+        overruns: lines,
+    }
+}
+
+impl AsFd for LogSource {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let file = match &self.reader {
+            Reader::Kernel(kmsg) => Some(kmsg.as_fd()),
+            Reader::File(follower) => follower.fd(),
+            Reader::Input(input) => input.fd(),
+        };
+        file.unwrap_or_else(|| self.nothing.0.as_fd())
+    }
+}
+
+/// What to say where the kernel may log nothing of what this network namespace hears
+/// (`nf_log_allowed` in net/netfilter/nf_log_syslog.c). The variable that decides is shown in
+/// the machine's own namespace only, and its neighbour in all of them.
+fn namespace_notice() -> Option<String> {
+    let is_shown = |name: &str| fs::exists(format!("/proc/sys/net/netfilter/{name}")).ok();
+    let is_of_container = is_shown("nf_log")? && !is_shown("nf_log_all_netns")?;
+    is_of_container.then(|| {
+        "this is not the machine's own network namespace: the kernel logs knocks here only if \
+         net.netfilter.nf_log_all_netns is 1 there"
+            .to_owned()
+    })
+}

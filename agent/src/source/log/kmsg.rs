@@ -1,0 +1,109 @@
+//! The kernel's log itself, record by record: /dev/kmsg (Documentation/ABI/testing/dev-kmsg).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::rc::Rc;
+
+use postern_core::kernlog::{self, Line};
+
+use crate::sys::process::{Capability, has};
+
+/// The longest record that the kernel makes of a message, with all that is known of it
+/// (`CONSOLE_EXT_LOG_MAX`, later `PRINTK_MESSAGE_MAX`, of kernel/printk).
+const LONGEST_RECORD: usize = 8192;
+/// The most records that one call reads, so that a flood does not keep the agent from
+/// everything else.
+const RECORDS_PER_CALL: usize = 256;
+
+/// Where it lies.
+const KMSG: &str = "/dev/kmsg";
+
+/// Opens the kernel's log. That takes a capability in many places (`kernel.dmesg_restrict`), and
+/// reading takes none.
+pub(in crate::source) fn open() -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK).open(KMSG)
+}
+
+/// Says in words why it cannot be opened.
+pub(in crate::source) fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) if !has(Capability::Syslog) => {
+            format!("{KMSG} takes the capability CAP_SYSLOG")
+        }
+        Some(libc::ENOENT) => {
+            format!("{KMSG} is not there, as in many containers: choose with option log_from")
+        }
+        _ => format!("{KMSG}: {error}"),
+    }
+}
+
+/// The kernel's log, from its end on.
+pub(super) struct Kmsg {
+    /// Only one at a time reads it, for there is one place in it.
+    file: Rc<File>,
+    record: Box<[u8]>,
+    /// The number of the record that comes next; unknown before the first.
+    expected: Option<u64>,
+    lost: u64,
+    overruns: u64,
+}
+
+impl Kmsg {
+    /// Reads it from its end on.
+    pub(super) fn read(file: Rc<File>) -> io::Result<Self> {
+        (&*file).seek(SeekFrom::End(0))?;
+        Ok(Self {
+            file,
+            record: vec![0; LONGEST_RECORD].into(),
+            expected: None,
+            lost: 0,
+            overruns: 0,
+        })
+    }
+
+    /// Hands the line of each record that waits to the visitor. Never blocks.
+    pub(super) fn for_each(&mut self, mut visitor: impl FnMut(Line<'_>)) -> io::Result<()> {
+        for _ in 0..RECORDS_PER_CALL {
+            let length = match (&*self.file).read(&mut self.record) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Records that were not read were overwritten; the next read goes on behind them.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
+                    self.overruns += 1;
+                    continue;
+                }
+                // A record that is longer than any should be was left out.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => continue,
+                Err(error) => return Err(error),
+            };
+            let record = self.record.get(..length).and_then(kernlog::record);
+            let Some((number, line)) = record else {
+                continue;
+            };
+            let expected = self.expected.replace(number.saturating_add(1));
+            self.lost += number.saturating_sub(expected.unwrap_or(number));
+            visitor(line);
+        }
+        Ok(())
+    }
+
+    /// Records, about whatever, that are missing between those that were read.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// How often records were overwritten before they were read.
+    pub(super) fn overruns(&self) -> u64 {
+        self.overruns
+    }
+}
+
+impl AsFd for Kmsg {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
