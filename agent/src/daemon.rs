@@ -345,7 +345,7 @@ impl<'e> Agent<'e> {
             losses: self.source.losses(),
             underway: self.engine.underway(now).collect(),
         };
-        Ok(Report {
+        let mut report = Report {
             agent: Some(agent),
             installed,
             doors: (self.engine.doors().iter().enumerate())
@@ -356,7 +356,9 @@ impl<'e> Agent<'e> {
             } else {
                 Vec::new()
             },
-        })
+        };
+        report.ask_kernel(&mut self.firewall, self.engine.doors())?;
+        Ok(report)
     }
 }
 
@@ -561,6 +563,7 @@ fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
             window: door.window,
             grant: door.grant,
         }),
+        kernel: None,
         progress,
     }
 }

@@ -1,3 +1,5 @@
+use postern_core::door::Door;
+
 use super::reach;
 use crate::args::Options;
 use crate::control::Request;
@@ -17,8 +19,22 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
             reach::firewall()?
                 .install(&config, &list_ports(&config.doors))
                 .map_err(|refusal| Failure::Failed(refusal.to_string()))?;
-            output::say("no agent is running: nobody hears knocks until 'postern run'");
+            if let Some(who) = deaf(&config.doors) {
+                output::say(&format!("no agent is running: {who} until 'postern run'"));
+            }
             output::print("guard installed\n")
         }
+    }
+}
+
+/// Who is kept out while no agent runs; `None`: nobody, because the kernel serves every door.
+fn deaf(doors: &[Door]) -> Option<String> {
+    let (kernels, agents): (Vec<_>, Vec<_>) =
+        doors.iter().partition(|door| door.engine.is_in_kernel());
+    let names: Vec<&str> = agents.iter().map(|door| door.name.as_str()).collect();
+    match (names.as_slice(), kernels.as_slice()) {
+        ([], [_, ..]) => None,
+        (_, []) => Some("nobody hears knocks".into()),
+        (names, _) => Some(format!("nobody hears knocks at {}", names.join(", "))),
     }
 }
