@@ -319,7 +319,7 @@ impl<'e> Agent<'e> {
             losses: self.source.losses(),
             underway: self.engine.underway(now).collect(),
         };
-        Ok(Report {
+        let mut report = Report {
             agent: Some(agent),
             installed,
             trial: self.firewall.trial()?,
@@ -331,7 +331,9 @@ impl<'e> Agent<'e> {
             } else {
                 Vec::new()
             },
-        })
+        };
+        report.ask_kernel(&mut self.firewall, self.engine.doors())?;
+        Ok(report)
     }
 }
 
@@ -546,6 +548,7 @@ fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
             window: door.window,
             grant: door.grant,
         }),
+        kernel: None,
         progress,
     }
 }

@@ -2,12 +2,13 @@
 
 use core::fmt::{self, Display, Write as _};
 
-use postern_core::config::{Guard, Source};
+use postern_core::config::{Config, Guard, Source};
+use postern_core::door::{Door, EngineName};
 use postern_core::engine::{Counters, Underway};
 use postern_core::method::Effect;
 use postern_core::time::Duration;
 
-use crate::firewall::{Firewall, Grant, Refusal, Trial, Who};
+use crate::firewall::{Attempt, Counts, Firewall, Grant, Refusal, Trial, Who};
 use crate::onetime::Progress;
 use crate::source::Losses;
 
@@ -48,8 +49,18 @@ pub(crate) struct DoorReport {
     pub(crate) name: String,
     /// What only the configuration says.
     pub(crate) details: Option<DoorDetails>,
+    /// What the kernel knows, of doors that it serves.
+    pub(crate) kernel: Option<KernelReport>,
     /// What only the agent knows, of one-time doors.
     pub(crate) progress: Option<Progress>,
+}
+
+/// What the kernel knows of a door that it serves.
+pub(crate) struct KernelReport {
+    /// `None`: only the configuration says, and none that names this door was at hand.
+    pub(crate) engine: Option<EngineName>,
+    pub(crate) counts: Counts,
+    pub(crate) attempts: Vec<Attempt>,
 }
 
 /// What the configuration says of a door.
@@ -61,8 +72,11 @@ pub(crate) struct DoorDetails {
 }
 
 impl Report {
-    /// As much as the kernel knows without an agent.
-    pub(crate) fn of_kernel(firewall: &mut Firewall) -> Result<Self, Refusal> {
+    /// As much as the kernel knows without an agent, where `config` may help to read it.
+    pub(crate) fn of_kernel(
+        firewall: &mut Firewall,
+        config: Option<&Config>,
+    ) -> Result<Self, Refusal> {
         let installed = firewall.installed()?;
         let (doors, grants) = match installed {
             true => (firewall.doors()?, firewall.grants()?),
@@ -71,15 +85,60 @@ impl Report {
         let nameless = |name| DoorReport {
             name,
             details: None,
+            kernel: None,
             progress: None,
         };
-        Ok(Self {
+        let mut report = Self {
             agent: None,
             installed,
             trial: firewall.trial()?,
             doors: doors.into_iter().map(nameless).collect(),
             grants,
-        })
+        };
+        let doors = config.map_or(&[][..], |config| &config.doors);
+        report.ask_kernel(firewall, doors)?;
+        Ok(report)
+    }
+
+    /// Adds what the kernel knows of the doors that it serves; `doors` are those of the
+    /// configuration.
+    pub(crate) fn ask_kernel(
+        &mut self,
+        firewall: &mut Firewall,
+        doors: &[Door],
+    ) -> Result<(), Refusal> {
+        if !self.installed {
+            return Ok(());
+        }
+        let all = firewall.counts()?;
+        for report in &mut self.doors {
+            let Some(counts) = all.get(&report.name) else {
+                continue;
+            };
+            let mut known = doors.iter().filter(|door| door.engine.is_in_kernel());
+            let door = known.find(|door| *door.name == *report.name);
+            let attempts = door.map(|door| firewall.attempts(door)).transpose()?;
+            report.kernel = Some(KernelReport {
+                engine: door.map(|door| door.engine),
+                counts: *counts,
+                attempts: attempts.unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The first line where no agent runs.
+    fn without_agent(&self) -> String {
+        let doors = self.doors.iter();
+        let deaf: Vec<&str> = doors
+            .filter(|door| door.kernel.is_none())
+            .map(|door| door.name.as_str())
+            .collect();
+        match deaf.as_slice() {
+            deaf if deaf.len() == self.doors.len() => "nobody hears knocks".into(),
+            [] => "no door needs one".into(),
+            deaf => format!("nobody hears knocks at {}", deaf.join(", ")),
+        }
     }
 
     pub(crate) fn render(&self, json: bool) -> String {
@@ -90,7 +149,7 @@ impl Report {
         let mut text = String::new();
         match &self.agent {
             Some(agent) => agent.text(&mut text),
-            None => text += "agent: not running, nobody hears knocks\n",
+            None => _ = writeln!(text, "agent: not running, {}", self.without_agent()),
         }
         if !self.installed {
             text += "guard: NOT INSTALLED, every door is left to the ordinary firewall\n";
@@ -118,6 +177,9 @@ impl Report {
             let more = grants.count().saturating_sub(LISTED_GRANTS);
             if more > 0 {
                 _ = writeln!(text, "  open for {more} more");
+            }
+            if let Some(kernel) = &door.kernel {
+                kernel.underway_text(&mut text);
             }
             if let Some(agent) = &self.agent {
                 agent.underway_text(&door.name, &self.doors, &mut text);
@@ -288,20 +350,99 @@ impl AgentReport {
     }
 }
 
+impl KernelReport {
+    fn counts_text(&self, text: &mut String) {
+        let Counts {
+            seen,
+            matched,
+            opened,
+            closed,
+            refused,
+            no_room,
+        } = self.counts;
+        _ = writeln!(
+            text,
+            "  knocks: {seen} seen, {matched} matched, {refused} refused, {no_room} found no room; \
+             {opened} opened, {closed} closed"
+        );
+    }
+
+    fn underway_text(&self, text: &mut String) {
+        for attempt in self.attempts.iter().take(LISTED) {
+            let Attempt {
+                source,
+                accepted,
+                needed,
+                ..
+            } = attempt;
+            let (verb, left) = (effect(attempt.effect), span(attempt.remaining));
+            _ = writeln!(
+                text,
+                "  {source} has made {accepted} of {needed} knocks to {verb}, {left} left"
+            );
+        }
+        let more = self.attempts.len().saturating_sub(LISTED);
+        if more > 0 {
+            _ = writeln!(text, "  and {more} more under way");
+        }
+    }
+
+    fn json(&self) -> String {
+        let Counts {
+            seen,
+            matched,
+            opened,
+            closed,
+            refused,
+            no_room,
+        } = self.counts;
+        let attempts = self.attempts.iter().take(LISTED).map(|attempt| {
+            let Attempt {
+                source,
+                accepted,
+                needed,
+                next,
+                ..
+            } = attempt;
+            let (effect, remaining) = (effect(attempt.effect), attempt.remaining.as_millis());
+            let (protocol, number) = (next.protocol.name(), next.number);
+            format!(
+                "{{\"source\":\"{source}\",\"effect\":\"{effect}\",\"accepted\":{accepted},\
+                 \"needed\":{needed},\"next\":\"{protocol}:{number}\",\"remaining_ms\":{remaining}}}"
+            )
+        });
+        let engine = self.engine.map(EngineName::name).map(quoted);
+        format!(
+            ",\"engine\":{},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\"refused\":{refused},\
+             \"no_room\":{no_room},\"opened\":{opened},\"closed\":{closed}}},\"underway_total\":{},\"underway\":{}",
+            engine.as_deref().unwrap_or("null"),
+            self.attempts.len(),
+            list(attempts),
+        )
+    }
+}
+
 impl DoorReport {
     fn text(&self, text: &mut String) {
-        _ = match &self.details {
-            Some(door) => {
-                let guards = door.guards.join(" ");
-                let (window, grant) = (span(door.window), span(door.grant));
-                writeln!(
-                    text,
-                    "door {}: {guards}, {}, window {window}, grant {grant}",
-                    self.name, door.method
-                )
-            }
-            None => writeln!(text, "door {}", self.name),
-        };
+        _ = write!(text, "door {}", self.name);
+        if let Some(door) = &self.details {
+            let guards = door.guards.join(" ");
+            let (window, grant) = (span(door.window), span(door.grant));
+            _ = write!(
+                text,
+                ": {guards}, {}, window {window}, grant {grant}",
+                door.method
+            );
+        }
+        if let Some(kernel) = &self.kernel {
+            let engine = kernel.engine.map_or("in the kernel", EngineName::name);
+            let comma = if self.details.is_some() { "," } else { ":" };
+            _ = write!(text, "{comma} engine {engine}");
+        }
+        text.push('\n');
+        if let Some(kernel) = &self.kernel {
+            kernel.counts_text(text);
+        }
         if let Some(why) = self
             .progress
             .as_ref()
@@ -313,6 +454,10 @@ impl DoorReport {
 
     fn json(&self) -> String {
         let mut json = self.details_json();
+        json += &self
+            .kernel
+            .as_ref()
+            .map_or_else(String::new, KernelReport::json);
         if let Some(Progress { next, shut }) = &self.progress {
             let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
             let next = or_null(next.map(|next| next.to_string()));
@@ -422,6 +567,7 @@ mod tests {
         let door = |shut: Option<&str>| DoorReport {
             name: "ssh".into(),
             details: None,
+            kernel: None,
             progress: Some(Progress {
                 next: None,
                 shut: shut.map(Into::into),

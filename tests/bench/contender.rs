@@ -38,13 +38,22 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    /// Everyone, ours first.
-    pub(crate) fn all() -> [Self; 3] {
-        [
+    /// Everyone who is measured under a flood, ours first.
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
             Self::new("postern", start_postern),
             Self::new("knockd", start_knockd),
             Self::new("ruleset", start_ruleset),
         ]
+    }
+
+    /// The same, and our engines inside nftables.
+    pub(crate) fn all_with_engines() -> Vec<Self> {
+        let engines = [
+            Self::new("chain", |net| apply_engine(net, "chain")),
+            Self::new("track", |net| apply_engine(net, "track")),
+        ];
+        Self::all().into_iter().chain(engines).collect()
     }
 
     fn new(name: &'static str, start: fn(&Topology) -> Running) -> Self {
@@ -88,19 +97,26 @@ fn receiver(client: &Namespace) -> Socket {
 }
 
 fn start_postern(net: &Topology) -> Running {
+    let setup = set_up(net, "daemon");
+    let process = setup.start(&net.router).into_process();
+    vec![Box::new(process), Box::new(setup)]
+}
+
+/// A door that the kernel serves: nothing has to live.
+fn apply_engine(net: &Topology, engine: &str) -> Running {
+    set_up(net, engine).verb(&net.router, "apply", &[]).ok();
+    Vec::new()
+}
+
+fn set_up(net: &Topology, engine: &str) -> Setup {
     let open: String = KNOCKS
         .map(|port| format!("\tlist open 'tcp:{port}'\n"))
         .concat();
-    let setup = Setup::new(
-        &net.router,
-        Guard::Gate,
-        &format!(
-            "config door 'ssh'\n\tlist guard 'tcp:{GUARDED}'\n\toption method 'sequence-separate'\n\
-             {open}\toption window '10s'\n\toption grant '10s'\n"
-        ),
+    let door = format!(
+        "config door 'ssh'\n\tlist guard 'tcp:{GUARDED}'\n\toption method 'sequence-separate'\n\
+         \toption engine '{engine}'\n{open}\toption window '10s'\n\toption grant '10s'\n"
     );
-    let process = setup.start(&net.router).into_process();
-    vec![Box::new(process), Box::new(setup)]
+    Setup::new(&net.router, Guard::Gate, &door)
 }
 
 /// Debian's knockd, which has nft open the port.

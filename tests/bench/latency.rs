@@ -158,15 +158,21 @@ fn print(title: &str, contenders: &[Contender], times: &[Vec<Option<Duration>>])
         medians.push(median);
     }
     println!();
-    if let [Some(ours), others @ ..] = &medians[..] {
-        for (contender, other) in contenders.iter().skip(1).zip(others) {
-            if let Some(other) = other {
-                let ratio = ours.as_secs_f64() / other.as_secs_f64();
-                println!(
-                    "median of postern / median of {}: {ratio:.3}",
-                    contender.name
-                );
-            }
+    let median = |name| {
+        let found = contenders
+            .iter()
+            .position(|contender| contender.name == name)?;
+        medians.get(found).copied().flatten()
+    };
+    for (ours, other) in [
+        ("postern", "knockd"),
+        ("postern", "ruleset"),
+        ("chain", "ruleset"),
+        ("track", "ruleset"),
+    ] {
+        if let (Some(one), Some(two)) = (median(ours), median(other)) {
+            let ratio = one.as_secs_f64() / two.as_secs_f64();
+            println!("median of {ours} / median of {other}: {ratio:.3}");
         }
     }
 }

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     }
     let modes: Vec<String> = std::env::args().skip(1).collect();
     match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["latency"] => latency::measure(&Contender::all()),
+        ["latency"] => latency::measure(&Contender::all_with_engines()),
         ["flood"] => flood::measure(&Contender::all()),
         _ => {
             eprintln!("usage: bench latency|flood");

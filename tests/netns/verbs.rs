@@ -100,7 +100,7 @@ fn check_is_content_with_a_right_file() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Mark, SSH_DOOR);
     // The tests' own folder is one that a reboot empties, of which it warns.
-    let text = std::fs::read_to_string(setup.config()).expect("a configuration");
+    let text = fs::read_to_string(setup.config()).expect("a configuration");
     let lasting = text.lines().filter(|line| !line.contains("state_dir"));
     setup.rewrite_whole(&lasting.map(|line| format!("{line}\n")).collect::<String>());
     let said = setup.verb(&net.router, "check", &[]);

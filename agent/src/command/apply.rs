@@ -1,12 +1,13 @@
 use std::io::{self, IsTerminal};
 
 use postern_core::config::Config;
+use postern_core::door::Door;
 use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
 use crate::control::{Answer, Request};
-use crate::firewall::{Firewall, Trial, needs_agent};
+use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};
 use crate::report::span;
@@ -59,8 +60,8 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
         }
     };
     installed.map_err(|refusal| refusal.to_string())?;
-    if needs_agent(config) {
-        output::say("no agent is running: nobody hears knocks until 'postern run'");
+    if let Some(who) = deaf(&config.doors) {
+        output::say(&format!("no agent is running: {who} until 'postern run'"));
     }
     Ok(match confirm_within {
         None => "guard installed\n".into(),
@@ -96,4 +97,16 @@ fn show_time_left() -> Result<(), Failure> {
 
 fn trial_of(firewall: &mut Firewall) -> Result<Trial, Failure> {
     (firewall.trial()).map_err(|refusal| Failure::Failed(refusal.to_string()))
+}
+
+/// Who is kept out while no agent runs; `None`: nobody, because the kernel serves every door.
+fn deaf(doors: &[Door]) -> Option<String> {
+    let (kernels, agents): (Vec<_>, Vec<_>) =
+        doors.iter().partition(|door| door.engine.is_in_kernel());
+    let names: Vec<&str> = agents.iter().map(|door| door.name.as_str()).collect();
+    match (names.as_slice(), kernels.as_slice()) {
+        ([], [_, ..]) => None,
+        (_, []) => Some("nobody hears knocks".into()),
+        (names, _) => Some(format!("nobody hears knocks at {}", names.join(", "))),
+    }
 }

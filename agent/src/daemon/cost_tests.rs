@@ -11,6 +11,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
+use postern_core::config::Config;
+
 use super::*;
 use crate::scratch::Scratch;
 use crate::sys::costs::{allocations, netlink_calls};

@@ -5,8 +5,8 @@
 
 use Value::{Bare, Data, Text, U8, U16, U32, U64};
 
-use super::expression::{COUNTER, Expression};
-use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE};
+use super::expression::Expression;
+use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE};
 use super::netlink::{attribute, nest, nfta, set_of_elements, text};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};

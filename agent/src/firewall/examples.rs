@@ -347,7 +347,7 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 48] = [
+    let with_doors: [(&'static str, Make); 49] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -435,6 +435,11 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         ("track-longest", || longest_in_kernel(Track)),
         ("engines-together", || together(Gate)),
         ("engines-together-mark", || together(Mark)),
+        ("engines-beside-packets", || {
+            let mut config = together(Gate);
+            config.global.source = Source::Packet;
+            config
+        }),
     ];
     // A guarded port among them, the same port twice, and a port of a knock.
     const PORTS: &[Port] = &[tcp(5), udp(5), tcp(22), udp(6), tcp(5), udp(4_000), tcp(9)];

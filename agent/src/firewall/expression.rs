@@ -10,9 +10,6 @@ use super::ruleset::Verdict;
 /// before 1.2.7 writes beyond its memory if it is given more.
 pub(super) const LONGEST_VALUE: usize = 64;
 
-/// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
-pub(super) const COUNTER: u32 = 1;
-
 /// A register, by the number that messages have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Register(pub(super) u32);

@@ -51,6 +51,9 @@ pub(super) struct Counted {
     pub(super) octets: u64,
 }
 
+/// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
+pub(super) const COUNTER: u32 = 1;
+
 /// A named set or map, as the kernel has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NewSet<'t> {

@@ -5,8 +5,7 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
-use super::expression::COUNTER;
-use super::message::{Counted, Lasting};
+use super::message::{COUNTER, Counted, Lasting};
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
 use super::ruleset::{Family, TABLE};
 

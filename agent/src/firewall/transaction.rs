@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::expression::COUNTER;
 use super::lowering;
-use super::message::{Counted, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
+use super::message::{COUNTER, Counted, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
 use super::renderer::Renderer;

@@ -9,6 +9,7 @@ use postern_core::knock::{Port, Protocol};
 use postern_core::method;
 
 use super::{Count, Line, chain, lines};
+use crate::firewall::hearing::Hearing;
 use crate::firewall::ruleset::{Chain, DECOY, KNOCK, Rule, Statement, Verdict, silencing};
 
 /// A port that concerns a door of the kernel.
@@ -70,7 +71,7 @@ struct Map<'c> {
     decoys: Vec<(&'c Door, BTreeSet<Place>)>,
     /// Ports that lists of the agent's doors knock on.
     listed: BTreeSet<Place>,
-    /// The decoys of the agent's doors.
+    /// The decoys of the agent's doors of which the table tells the agent.
     others: BTreeSet<Place>,
 }
 
@@ -83,6 +84,9 @@ impl<'c> Map<'c> {
             .iter()
             .flat_map(|door| lines(door))
             .flat_map(|line| line.steps);
+        // What sees packets by itself needs no rule for them.
+        let told = Hearing::of(&config.global).decoy(config).is_some();
+        let heard = others.iter().filter(|_| told);
         Self {
             config,
             knocks: steps.copied().map(place).collect(),
@@ -91,7 +95,7 @@ impl<'c> Map<'c> {
                 .map(|door| (*door, decoys(door).collect()))
                 .collect(),
             listed: listed.iter().copied().map(place).collect(),
-            others: others.iter().flat_map(|door| decoys(door)).collect(),
+            others: heard.flat_map(|door| decoys(door)).collect(),
         }
     }
 
@@ -109,8 +113,7 @@ impl<'c> Map<'c> {
                 chain: None,
             };
         }
-        let mut rules = silencing(self.config);
-        rules.extend(self.shown(port));
+        let mut rules = self.shown(port);
         rules.extend(
             decoyed
                 .iter()
@@ -133,15 +136,18 @@ impl<'c> Map<'c> {
             .iter()
             .filter(|door| door.engine.is_in_kernel());
         let here = ours.filter(|door| method::watches(door, port));
-        here.flat_map(|door| {
+        let shown = here.flat_map(|door| {
             let entrances = lines(door).filter_map(|line| line.entrance(port));
             let mut rules: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
             if let Some(first) = rules.first_mut() {
                 first.insert(0, Count::Seen.statement(door));
             }
             rules
-        })
-        .collect()
+        });
+        match self.knocks.contains(&place(port)) {
+            true => silencing(self.config).into_iter().chain(shown).collect(),
+            false => Vec::new(),
+        }
     }
 
     /// What becomes of the packet: knocks get no answer, the agent hears what is for it.

@@ -1,7 +1,7 @@
 //! Knocks at doors of the kernel, on the loopback interface.
 
 use core::net::{IpAddr, SocketAddr};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -118,7 +118,9 @@ fn fence() {
         .set_read_timeout(Some(core::time::Duration::from_secs(5)))
         .unwrap();
     socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
-    socket.recv(&mut [0; 1]).unwrap();
+    while let Err(error) = socket.recv(&mut [0; 1]) {
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
 }
 
 /// Whether a packet to this address arrives, which takes a while for a new one of IPv6.
@@ -135,6 +137,15 @@ fn stay() {
     let mut here = CpuSet::new();
     here.set(sched_getcpu().unwrap()).unwrap();
     sched_setaffinity(Pid::from_raw(0), &here).unwrap();
+}
+
+/// Whether a service at this TCP port gets a connection.
+fn is_answered(from: IpAddr, port: Port) -> bool {
+    let listener = TcpListener::bind(("::", port.number)).unwrap();
+    let _asking = send(from, 0, port);
+    (0..3).for_each(|_| fence());
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().is_ok()
 }
 
 /// Sends a SYN or a datagram from this source and port, 0 for a fresh one.
@@ -470,10 +481,7 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
             .iter()
             .find(|decoy| decoy.protocol == Protocol::Tcp)
             .unwrap();
-        let listener = TcpListener::bind(("::", tcp.number)).unwrap();
-        knock(client, &[*tcp]);
-        listener.set_nonblocking(true).unwrap();
-        listener.accept().unwrap();
+        assert!(is_answered(client, *tcp));
         knock(client, &OPEN);
         assert!(lab.is_open_for(client));
         knock(client, &CLOSE);
@@ -767,6 +775,12 @@ fn doors_share_ports_each_by_itself() {
             lab.firewall.cut_off(client, HOUR).unwrap();
             knock(client, &steps);
             assert_eq!(granted(&mut lab, "chain") + granted(&mut lab, "track"), 0);
+            // Decoys only listen, whoever it is.
+            let mut decoys = decoy::decoys(&lab.config.doors[0], &lab.config.doors);
+            let decoy = decoys
+                .find(|decoy| decoy.protocol == Protocol::Tcp)
+                .unwrap();
+            assert!(is_answered(client, decoy));
             nflog
                 .for_each(|packet| panic!("{packet:?}"))
                 .map(drop)
