@@ -36,6 +36,7 @@ pub mod sys;
 mod trial;
 mod ubus;
 mod wall_clock;
+mod watchers;
 
 use std::process::ExitCode;
 
