@@ -436,10 +436,10 @@ impl DoorReport {
 
     fn json(&self) -> String {
         let mut json = self.details_json();
-        json += &self
-            .kernel
-            .as_ref()
-            .map_or_else(String::new, KernelReport::json);
+        match &self.kernel {
+            Some(kernel) => json += &kernel.json(),
+            None => _ = write!(json, ",\"engine\":\"{}\"", EngineName::Daemon.name()),
+        }
         if let Some(Progress { next, shut }) = &self.progress {
             let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
             let next = or_null(next.map(|next| next.to_string()));
@@ -575,10 +575,13 @@ mod tests {
         assert_eq!(text(&shut), "door ssh\n  shut: the clock is not set: so\n");
         assert_eq!(
             shut.json(),
-            ",\"next\":null,\"shut\":\"the clock is not set: so\""
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":\"the clock is not set: so\""
         );
         assert_eq!(text(&open), "door ssh\n");
-        assert_eq!(open.json(), ",\"next\":null,\"shut\":null");
+        assert_eq!(
+            open.json(),
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":null"
+        );
     }
 
     #[test]
