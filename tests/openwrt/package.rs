@@ -405,7 +405,7 @@ set_param stderr 1
 set_param capabilities /etc/capabilities/postern.json
 set_param no_new_privs 1
 add_jail postern ubus log procfs sysfs
-add_jail_mount /etc/config
+add_jail_mount /etc/config /etc/inittab
 add_jail_mount_rw /var/run/postern /etc/postern
 close_instance 
 add_reload_trigger postern after 0 ms
@@ -487,7 +487,7 @@ fn a_jail_sees_the_folders_that_doors_name() {
     assert_eq!(
         mounts,
         [
-            "add_jail_mount /etc/config",
+            "add_jail_mount /etc/config /etc/inittab",
             "add_jail_mount_rw /var/run/postern /etc/postern",
             "add_jail_mount_rw /var/run/other",
             "add_jail_mount_rw /srv/state",
