@@ -1,7 +1,9 @@
 //! Where knocks are seen: each source with the real kernel, and what networks do to it.
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
@@ -41,20 +43,56 @@ const SOURCES: [&str; 3] = ["nflog", "packet", "sockets"];
 const OPEN: [Knock; 3] = [Knock::Tcp(7000), Knock::Udp(8001), Knock::Tcp(9002)];
 const CLOSE: [Knock; 2] = [Knock::Tcp(9003), Knock::Tcp(7004)];
 
+/// A flood is alone: all namespaces share each processor's backlog of packets, and it would push
+/// out what others send (`enqueue_to_backlog` in net/core/dev.c).
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// Whoever holds it is alone, or with others who are quiet.
+enum Turn {
+    Quiet {
+        _turn: RwLockReadGuard<'static, ()>,
+    },
+    Loud {
+        _turn: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+impl Turn {
+    fn quiet() -> Self {
+        let _turn = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+        Self::Quiet { _turn }
+    }
+
+    fn loud() -> Self {
+        let _turn = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+        Self::Loud { _turn }
+    }
+}
+
 /// A router that hears by some source, with a service behind its door.
 struct Stage {
     net: Topology,
     setup: Setup,
     _ssh: Service,
+    _turn: Turn,
 }
 
 impl Stage {
     fn new(source: &str, guard: Guard, doors: &str) -> Self {
+        Self::in_turn(Turn::quiet(), source, guard, doors)
+    }
+
+    fn in_turn(_turn: Turn, source: &str, guard: Guard, doors: &str) -> Self {
         let net = Topology::new();
         let setup = Setup::new(&net.router, guard, doors);
         hear_by(&setup, source, doors);
         let _ssh = Service::tcp(&net.router.namespace, 22);
-        Self { net, setup, _ssh }
+        Self {
+            net,
+            setup,
+            _ssh,
+            _turn,
+        }
     }
 
     fn start(&self) -> Agent<'_> {
@@ -93,12 +131,20 @@ fn hear_by(setup: &Setup, source: &str, doors: &str) {
     setup.rewrite(doors);
 }
 
-/// Knocks as every source can hear it: of TCP, with a connection, for as long as an answer takes.
+/// Knocks as every source can hear it: of TCP, with a connection, which lasts until the agent has
+/// taken it and hung up, where it does that.
 fn knock(from: &Host, to: IpAddr, knocks: &[Knock]) {
     for knock in knocks {
         let to = SocketAddr::new(to, knock.port());
         match knock {
-            Knock::Tcp(_) => _ = probe::tcp_connect(&from.namespace, None, to),
+            Knock::Tcp(_) => {
+                if let Ok(mut connection) = probe::tcp_connect(&from.namespace, None, to) {
+                    connection
+                        .set_read_timeout(Some(SOON))
+                        .expect("set a timeout");
+                    _ = connection.read(&mut [0]);
+                }
+            }
             Knock::Udp(_) => {
                 let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = from.namespace.enter(|| UdpSocket::bind(any));
@@ -289,7 +335,7 @@ fn a_source_that_cannot_be_had_changes_nothing() {
 
 fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
     with_each_source(|source| {
-        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
         let (router, client) = (&stage.net.router, &stage.net.client);
         // Answers to forged addresses go to somebody who does not want them.
         let back = format!("route add 10.0.0.0/8 via {}\n", stage.net.stranger.v4);
@@ -319,7 +365,7 @@ fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
 fn what_the_kernel_could_not_hand_over_is_reported() {
     for source in ["nflog", "packet"] {
         in_case_of(source, || {
-            let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+            let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
             let agent = stage.start();
             let router = &stage.net.router;
             assert_eq!(stage.setup.counter(router, "lost"), 0);
