@@ -15,6 +15,7 @@ use postern_tests::server::{Listener, Service};
 use postern_tests::strace::Strace;
 use postern_tests::suite::{self, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Host, LAN, Topology};
+use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::{SOON, poll_until};
 use postern_tests::{cases, nft};
 
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
         what_the_kernel_could_not_hand_over_is_reported,
         a_knock_costs_receiving_it_and_one_batch_if_it_opens needs "strace",
         no_more_privileges_are_kept_than_are_needed,
+        half_a_connection_is_no_knock_at_a_socket,
+        what_is_exported_knocks_at_sockets needs "setpriv" "unshare",
         codes_of_six_digits_have_sockets,
         codes_of_eight_digits_have_none,
         a_taken_port_is_named_and_a_taken_decoy_is_done_without,
@@ -459,6 +462,46 @@ fn no_more_privileges_are_kept_than_are_needed() {
         stage.net.plug_router();
         on_both_families(|family| stage.open(family));
     });
+}
+
+/// So nobody can knock at sockets by TCP in the name of another.
+fn half_a_connection_is_no_knock_at_a_socket() {
+    let stage = Stage::new("sockets", Guard::Gate, SSH_DOOR);
+    let _agent = stage.start();
+    let router = &stage.net.router;
+    let sender = Sender::new(&stage.net.client.namespace);
+    let syns = [OPEN[0], OPEN[2]];
+    on_both_families(|family| {
+        // The client resets what it knows nothing of; nobody has the other address.
+        let nobody = match family {
+            Family::V4 => "192.0.2.77",
+            Family::V6 => "2001:db8::77",
+        };
+        let nobody: IpAddr = nobody.parse().expect("an address");
+        for from in [stage.net.client.address(family), nobody] {
+            Knocker::new(&sender, from, router.address(family)).send(&syns);
+        }
+    });
+    stage.open(Family::V4);
+    assert_eq!(stage.setup.counter(router, "seen"), 3);
+}
+
+fn what_is_exported_knocks_at_sockets() {
+    let stage = Stage::new("sockets", Guard::Gate, SSH_DOOR);
+    let _agent = stage.start();
+    let net = &stage.net;
+    let exported = stage.setup.verb(&net.router, "export", &["ssh"]).ok();
+    assert!(exported.contains("option source 'sockets'"), "{exported}");
+    let visitor = Visitor::new(net, &exported);
+    for (family, option) in [(Family::V4, "-4"), (Family::V6, "-6")] {
+        let ssh = stage.ssh(family);
+        visitor.knock(&net.client, &[option, ROUTER, "ssh"]).ok();
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        visitor
+            .knock(&net.client, &[option, ROUTER, "ssh", "--close"])
+            .ok();
+        assert!(probe::tcp_shuts(&net.client.namespace, ssh, SOON));
+    }
 }
 
 fn codes_of_six_digits_have_sockets() {
