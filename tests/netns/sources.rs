@@ -366,36 +366,38 @@ fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
 }
 
 fn what_the_kernel_could_not_hand_over_is_reported() {
-    for source in ["nflog", "packet"] {
-        in_case_of(source, || {
-            let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
-            let agent = stage.start();
-            let router = &stage.net.router;
-            assert_eq!(stage.setup.counter(router, "lost"), 0);
-            let sender = Sender::new(&stage.net.client.namespace);
-            let from = stage.net.client.port(Family::V4, 40_000);
-            agent.hang();
-            // More than 8 MiB have room for.
-            for _ in 0..40_000 {
-                sender.send(&Packet::syn(from, router.port(Family::V4, 7000)));
-            }
-            agent.go_on();
-            // What was lost of NFLOG's packets, the number of one that found room tells.
-            let (client, ssh) = (&stage.net.client, stage.ssh(Family::V6));
-            poll_until(SOON, "a knock finds room", || {
-                stage.knock(client, Family::V6, &OPEN);
-                probe::tcp(&client.namespace, ssh) == Answer::Open
-            });
-            let lost = stage.setup.counter(router, "lost");
-            assert!(lost > 0);
-            if source == "nflog" {
-                assert!(stage.setup.counter(router, "overruns") > 0);
-            }
-            let status = stage.setup.verb(router, "status", &[]).ok();
-            assert!(!status.contains(" 0 packets lost"), "{status}");
-            stage.open(Family::V4);
+    with_each_source(|source| {
+        let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
+        let agent = stage.start();
+        let router = &stage.net.router;
+        assert_eq!(stage.setup.counter(router, "lost"), 0);
+        let sender = Sender::new(&stage.net.client.namespace);
+        let from = stage.net.client.port(Family::V4, 40_000);
+        // More than 8 MiB have room for, and of connections there is none.
+        let knock = match source {
+            "sockets" => Packet::udp(from, router.port(Family::V4, 8001), &[0]),
+            _ => Packet::syn(from, router.port(Family::V4, 7000)),
+        };
+        agent.hang();
+        for _ in 0..40_000 {
+            sender.send(&knock);
+        }
+        agent.go_on();
+        // What was lost of NFLOG's packets, the number of one that found room tells.
+        let (client, ssh) = (&stage.net.client, stage.ssh(Family::V6));
+        poll_until(SOON, "a knock finds room", || {
+            stage.knock(client, Family::V6, &OPEN);
+            probe::tcp(&client.namespace, ssh) == Answer::Open
         });
-    }
+        let lost = stage.setup.counter(router, "lost");
+        assert!(lost > 0);
+        if source == "nflog" {
+            assert!(stage.setup.counter(router, "overruns") > 0);
+        }
+        let status = stage.setup.verb(router, "status", &[]).ok();
+        assert!(!status.contains(" 0 packets lost"), "{status}");
+        stage.open(Family::V4);
+    });
 }
 
 /// Waking up is a call of poll, and where a source has several files, one of epoll_wait.
