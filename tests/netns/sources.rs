@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     suite::run(cases![
         sequences_open_and_close,
         a_wrong_knock_ends_the_attempt,
+        a_hit_at_a_decoy_ends_the_attempt,
         an_interface_that_was_made_anew_is_heard,
         an_interface_that_comes_late_is_heard,
         a_link_that_was_down_is_heard,
@@ -193,6 +194,32 @@ fn a_wrong_knock_ends_the_attempt() {
             );
             stage.open(family);
         });
+    });
+}
+
+/// A TCP port that the agent listens at as a decoy, as the rules for NFLOG name them.
+fn decoy(setup: &Setup, net: &Topology) -> Knock {
+    hear_by(setup, "nflog", SSH_DOOR);
+    let rules = setup.verb(&net.router, "render", &[]).ok();
+    let (_, map) = rules.split_once("map tcp_ports").expect("a map");
+    let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
+    let port = before.rsplit(|c: char| !c.is_ascii_digit()).next();
+    Knock::Tcp(port.and_then(|port| port.parse().ok()).expect("a port"))
+}
+
+fn a_hit_at_a_decoy_ends_the_attempt() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let decoy = decoy(&stage.setup, &stage.net);
+        hear_by(&stage.setup, source, SSH_DOOR);
+        let _agent = stage.start();
+        on_both_families(|family| {
+            let [first, second, third] = OPEN;
+            let stranger = &stage.net.stranger;
+            stage.knock(stranger, family, &[first, second, decoy, third]);
+            stage.open(family);
+        });
+        assert_eq!(stage.setup.counter(&stage.net.router, "wrong"), 4);
     });
 }
 
