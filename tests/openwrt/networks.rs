@@ -62,7 +62,7 @@ impl<'t> Router<'t> {
             .map(|name| format!("\tlist interface '{name}'\n"))
             .collect();
         router.setup.rewrite_whole(&format!(
-            "config postern 'global'\n\toption control '{}'\n{lists}{SSH_DOOR}",
+            "config postern 'global'\n\toption control '{}'\n\toption fallback 'other'\n{lists}{SSH_DOOR}",
             control.display()
         ));
         router.tell(networks);

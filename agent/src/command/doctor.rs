@@ -1,11 +1,15 @@
 use crate::args::Options;
-use crate::config_file;
 use crate::doctor::{self, Severity};
 use crate::output::{self, Failure};
+use crate::{config_file, networks};
 
 /// `postern doctor`
 pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
-    let config = match config_file::load(&options.config) {
+    let resolved = config_file::load(&options.config).and_then(|mut config| {
+        networks::resolve(&mut config)?;
+        Ok(config)
+    });
+    let config = match resolved {
         Ok(config) => Some(config),
         Err(Failure::Reported) => None,
         Err(failure) => {
