@@ -4,7 +4,7 @@
 //! jshn. The rest of OpenWrt's base system is stood in for by `base/`, which writes down what procd is told.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
@@ -557,6 +557,14 @@ config button
 	option for '1h'
 ";
 
+const ON_ONE: &str = "
+config button
+	option button 'wps'
+	list door 'ssh'
+	option hold '10'
+	option on 'eth9'
+";
+
 const WEB: &str = "
 config door 'web'
 	list guard 'tcp:80'
@@ -575,7 +583,7 @@ fn press(button: &str, action: &str, seconds: u32) -> String {
 fn a_button_opens_doors_by_how_long_it_was_held() {
     let router = Router::enabled();
     let config = router.read("etc/config/postern");
-    router.configure(&format!("{config}{WEB}{BUTTONS}"));
+    router.configure(&format!("{config}{WEB}{BUTTONS}{ON_ONE}"));
     router.run("postern apply").ok();
     let opened = |script: &str| {
         let log = router.calls(script);
@@ -593,7 +601,9 @@ fn a_button_opens_doors_by_how_long_it_was_held() {
     );
     let long = "door ssh is open for everyone for 1h; door web is open for everyone for 1h";
     assert_eq!(opened(&press("wps", "released", 3)), long);
-    assert_eq!(opened(&press("wps", "released", 30)), long);
+    assert_eq!(opened(&press("wps", "released", 9)), long);
+    let one = "door ssh is open for everyone on eth9 for 5m";
+    assert_eq!(opened(&press("wps", "released", 10)), one);
     let table = nft::table(&router.network, "inet postern").unwrap_or_default();
     assert!(table.matches("timeout 1h").count() >= 2, "{table}");
 }
