@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         removing_it_takes_the_rule_and_the_guard_away needs "make" "busybox" "uci",
         an_upgrade_keeps_what_its_owner_wrote needs "make" "busybox" "uci",
         the_configuration_that_comes_with_it_is_right needs "make" "busybox",
+        the_first_door_of_the_readme_is_right needs "make" "busybox" "uci",
         the_service_is_started_as_procd_expects needs "make" "busybox" "uci",
         a_service_that_is_not_enabled_takes_its_guard_away needs "make" "busybox" "uci",
         a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
@@ -392,6 +393,30 @@ fn the_configuration_that_comes_with_it_is_right() {
             assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
         });
     }
+}
+
+/// What a reader types, line by line.
+fn the_first_door_of_the_readme_is_right() {
+    let readme = fs::read_to_string(top().join("openwrt/README.md")).expect("the page");
+    let (_, steps) = readme.split_once("## The first door").expect("the steps");
+    let (steps, _) = steps.split_once("postern check").expect("the check");
+    let commands: Vec<&str> = steps
+        .lines()
+        .filter_map(|line| line.strip_prefix("    uci "))
+        .collect();
+    assert!(commands.len() >= 8, "{commands:?}");
+    let router = Router::new();
+    for command in commands {
+        router.run(&format!("uci {command}")).ok();
+    }
+    let said = router.run("postern check");
+    assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
+    let calls = router.calls("/etc/init.d/postern restart");
+    assert!(
+        calls.contains("set_param command /usr/sbin/postern run"),
+        "{calls}"
+    );
+    assert!(!calls.contains("error"), "{calls}");
 }
 
 /// How a service is declared whose configuration has nothing special.
