@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::manual::Whom;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
 
@@ -29,10 +30,10 @@ pub(crate) enum Request {
     Status { json: bool },
     /// Tell of each knock from now on.
     Watch { json: bool },
-    /// Open a door, to one source or to everyone; for the door's grant if no time is named.
+    /// Open a door; for the door's grant if no time is named.
     Open {
         door: String,
-        from: Option<IpAddr>,
+        whom: Whom,
         lasting: Option<Duration>,
     },
     /// Withdraw a door's grants, or one source's.
@@ -67,14 +68,15 @@ impl Request {
             Self::Watch { json: true } => "watch json".into(),
             Self::Open {
                 door,
-                from: source,
+                whom,
                 lasting,
             } => {
-                format!(
-                    "open {door} {} {}",
-                    from(source),
-                    or_dash(lasting.map(millis))
-                )
+                let whom = match whom {
+                    Whom::Source(source) => source.to_string(),
+                    Whom::Everyone => "-".into(),
+                    Whom::On(devices) => format!("on,{}", devices.join(",")),
+                };
+                format!("open {door} {whom} {}", or_dash(lasting.map(millis)))
             }
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
             Self::Apply {
@@ -114,9 +116,13 @@ impl Request {
             ("status", ["json"]) => Some(Self::Status { json: true }),
             ("watch", ["text"]) => Some(Self::Watch { json: false }),
             ("watch", ["json"]) => Some(Self::Watch { json: true }),
-            ("open", [door, from, lasting]) => Some(Self::Open {
+            ("open", [door, whom, lasting]) => Some(Self::Open {
                 door: (*door).into(),
-                from: unless_dash(from, |from| from.parse().ok())?,
+                whom: match whom.strip_prefix("on,") {
+                    Some(devices) => Whom::On(devices.split(',').map(Into::into).collect()),
+                    None => unless_dash(whom, |source| source.parse().ok())?
+                        .map_or(Whom::Everyone, Whom::Source),
+                },
                 lasting: unless_dash(lasting, |lasting| Duration::parse(lasting).ok())?,
             }),
             ("close", [door, from]) => Some(Self::Close {
@@ -347,12 +353,17 @@ mod tests {
             Request::Watch { json: false },
             Request::Open {
                 door: "ssh".into(),
-                from,
+                whom: Whom::Source("2001:db8::7".parse().unwrap()),
                 lasting: Some(Duration::from_millis(1_500)),
             },
             Request::Open {
                 door: "ssh".into(),
-                from: None,
+                whom: Whom::Everyone,
+                lasting: None,
+            },
+            Request::Open {
+                door: "ssh".into(),
+                whom: Whom::On(vec!["eth7".into(), "pppoe-wan".into()]),
                 lasting: None,
             },
             Request::Close {
