@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::manual::Whom;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
 
@@ -27,10 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Request {
     /// Describe yourself.
     Status { json: bool },
-    /// Open a door, to one source or to everyone; for the door's grant if no time is named.
+    /// Open a door; for the door's grant if no time is named.
     Open {
         door: String,
-        from: Option<IpAddr>,
+        whom: Whom,
         lasting: Option<Duration>,
     },
     /// Withdraw a door's grants, or one source's.
@@ -63,14 +64,15 @@ impl Request {
             Self::Status { json: true } => "status json".into(),
             Self::Open {
                 door,
-                from: source,
+                whom,
                 lasting,
             } => {
-                format!(
-                    "open {door} {} {}",
-                    from(source),
-                    or_dash(lasting.map(millis))
-                )
+                let whom = match whom {
+                    Whom::Source(source) => source.to_string(),
+                    Whom::Everyone => "-".into(),
+                    Whom::On(devices) => format!("on,{}", devices.join(",")),
+                };
+                format!("open {door} {whom} {}", or_dash(lasting.map(millis)))
             }
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
             Self::Apply {
@@ -108,9 +110,13 @@ impl Request {
         match (verb, words.as_slice()) {
             ("status", ["text"]) => Some(Self::Status { json: false }),
             ("status", ["json"]) => Some(Self::Status { json: true }),
-            ("open", [door, from, lasting]) => Some(Self::Open {
+            ("open", [door, whom, lasting]) => Some(Self::Open {
                 door: (*door).into(),
-                from: unless_dash(from, |from| from.parse().ok())?,
+                whom: match whom.strip_prefix("on,") {
+                    Some(devices) => Whom::On(devices.split(',').map(Into::into).collect()),
+                    None => unless_dash(whom, |source| source.parse().ok())?
+                        .map_or(Whom::Everyone, Whom::Source),
+                },
                 lasting: unless_dash(lasting, |lasting| Duration::parse(lasting).ok())?,
             }),
             ("close", [door, from]) => Some(Self::Close {
@@ -326,12 +332,17 @@ mod tests {
             Request::Status { json: false },
             Request::Open {
                 door: "ssh".into(),
-                from,
+                whom: Whom::Source("2001:db8::7".parse().unwrap()),
                 lasting: Some(Duration::from_millis(1_500)),
             },
             Request::Open {
                 door: "ssh".into(),
-                from: None,
+                whom: Whom::Everyone,
+                lasting: None,
+            },
+            Request::Open {
+                door: "ssh".into(),
+                whom: Whom::On(vec!["eth7".into(), "pppoe-wan".into()]),
                 lasting: None,
             },
             Request::Close {

@@ -277,11 +277,11 @@ impl<'e> Agent<'e> {
             Request::Status { json } => Ok(self.report().map_err(in_words)?.render(*json)),
             Request::Open {
                 door,
-                from,
+                whom,
                 lasting,
             } => {
                 let lasting = lasting.unwrap_or_else(|| self.grant_of(door));
-                let answer = manual::open(&mut self.firewall, door, *from, lasting);
+                let answer = manual::open(&mut self.firewall, door, whom, lasting);
                 self.remember();
                 self.note(answer)
             }

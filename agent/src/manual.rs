@@ -8,18 +8,29 @@ use crate::control::Answer;
 use crate::firewall::{Firewall, Network, Refusal};
 use crate::report::span;
 
-/// Opens a door to one source, or to everyone on the guarded interfaces.
-pub(crate) fn open(
-    firewall: &mut Firewall,
-    door: &str,
-    from: Option<IpAddr>,
-    lasting: Duration,
-) -> Answer {
-    let whom = match from {
-        Some(source) => grant(firewall, door, source, lasting).map(|network| network.to_string()),
-        None => firewall
+/// For whom a door is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// One source.
+    Source(IpAddr),
+    /// Everyone on the guarded interfaces.
+    Everyone,
+    /// Everyone on one interface: a network may have several devices.
+    On(Vec<String>),
+}
+
+/// Opens a door.
+pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Duration) -> Answer {
+    let whom = match whom {
+        Whom::Source(source) => {
+            grant(firewall, door, *source, lasting).map(|network| network.to_string())
+        }
+        Whom::Everyone => firewall
             .grant_anyone(door, lasting)
             .map(|()| "everyone".into()),
+        Whom::On(devices) => firewall
+            .grant_anyone_on(door, devices, lasting)
+            .map(|()| format!("everyone on {}", devices.join(" and "))),
     };
     let whom = whom.map_err(|refusal| explain(firewall, &refusal))?;
     Ok(format!(

@@ -32,13 +32,17 @@ impl Networks {
     /// Puts the devices of networks in place of their names. Where netifd does not answer, what
     /// it said before holds: it may just be starting again, and doors must not open meanwhile.
     pub(crate) fn resolve(&mut self, config: &mut Config) -> Result<(), String> {
+        self.ask_again();
+        config.global.interfaces = self.devices(&config.global.interfaces)?;
+        Ok(())
+    }
+
+    fn ask_again(&mut self) {
         match ask() {
             Ok(known) => self.known = known,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => output::say(&format!("netifd was not asked for networks: {error}")),
         }
-        config.global.interfaces = self.devices(&config.global.interfaces)?;
-        Ok(())
     }
 
     fn devices(
@@ -88,6 +92,17 @@ impl Networks {
 pub(crate) fn resolve(config: &mut Config) -> Result<(), Failure> {
     let resolved = Networks::default().resolve(config);
     resolved.map_err(Failure::Failed)
+}
+
+/// The devices of one interface, for once.
+pub(crate) fn devices(name: &str) -> Result<Vec<String>, Failure> {
+    let name = Interface::try_from(name).map_err(|_| {
+        Failure::Misused(format!("--on: '{}' is no interface", name.escape_debug()))
+    })?;
+    let mut networks = Networks::default();
+    networks.ask_again();
+    let devices = networks.devices(&[name]).map_err(Failure::Failed)?;
+    Ok(devices.iter().map(ToString::to_string).collect())
 }
 
 /// Networks may share a device, as wan and wan6 do.

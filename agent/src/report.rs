@@ -1,6 +1,7 @@
 //! What `postern status` tells, to people and to programs.
 
 use core::fmt::{self, Display, Write as _};
+use core::net::IpAddr;
 
 use postern_core::config::{Config, Guard, Source};
 use postern_core::door::{Door, EngineName};
@@ -280,18 +281,8 @@ impl AgentReport {
                 .is_some_and(|other| other.name == door)
         };
         for attempt in self.underway.iter().filter(at_this_door).take(LISTED) {
-            let Underway {
-                source,
-                accepted,
-                needed,
-                ..
-            } = attempt;
-            let verb = effect(attempt.effect);
-            let left = span(attempt.remaining);
-            _ = writeln!(
-                text,
-                "  {source} has made {accepted} of {needed} knocks to {verb}, {left} left"
-            );
+            let knocks = (attempt.accepted, attempt.needed);
+            *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
         }
         let more = self
             .underway
@@ -369,17 +360,8 @@ impl KernelReport {
 
     fn underway_text(&self, text: &mut String) {
         for attempt in self.attempts.iter().take(LISTED) {
-            let Attempt {
-                source,
-                accepted,
-                needed,
-                ..
-            } = attempt;
-            let (verb, left) = (effect(attempt.effect), span(attempt.remaining));
-            _ = writeln!(
-                text,
-                "  {source} has made {accepted} of {needed} knocks to {verb}, {left} left"
-            );
+            let knocks = (attempt.accepted, attempt.needed);
+            *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
         }
         let more = self.attempts.len().saturating_sub(LISTED);
         if more > 0 {
@@ -454,10 +436,10 @@ impl DoorReport {
 
     fn json(&self) -> String {
         let mut json = self.details_json();
-        json += &self
-            .kernel
-            .as_ref()
-            .map_or_else(String::new, KernelReport::json);
+        match &self.kernel {
+            Some(kernel) => json += &kernel.json(),
+            None => _ = write!(json, ",\"engine\":\"{}\"", EngineName::Daemon.name()),
+        }
         if let Some(Progress { next, shut }) = &self.progress {
             let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
             let next = or_null(next.map(|next| next.to_string()));
@@ -501,6 +483,17 @@ pub(crate) fn span(duration: Duration) -> impl Display {
         }
         Ok(())
     })
+}
+
+/// A line about an attempt: knocks made so far and needed in all, and the time for the rest.
+fn under_way(
+    source: IpAddr,
+    (accepted, needed): (usize, usize),
+    goal: Effect,
+    remaining: Duration,
+) -> String {
+    let (verb, left) = (effect(goal), span(remaining));
+    format!("  {source} has made {accepted} of {needed} knocks to {verb}, {left} left\n")
 }
 
 fn whom(who: &Who) -> String {
@@ -582,10 +575,13 @@ mod tests {
         assert_eq!(text(&shut), "door ssh\n  shut: the clock is not set: so\n");
         assert_eq!(
             shut.json(),
-            ",\"next\":null,\"shut\":\"the clock is not set: so\""
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":\"the clock is not set: so\""
         );
         assert_eq!(text(&open), "door ssh\n");
-        assert_eq!(open.json(), ",\"next\":null,\"shut\":null");
+        assert_eq!(
+            open.json(),
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":null"
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::contender::{Contender, KNOCKS, source};
 
 const ROUNDS: u16 = 200;
 const GIVE_UP: Duration = Duration::from_secs(1);
-const TIME_LIMIT: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const PROBE_INTERVAL: Duration = Duration::from_micros(50);
 /// Between the knocks before the last, and before the last.
 const GAP: Duration = Duration::from_millis(2);

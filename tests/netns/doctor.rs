@@ -225,6 +225,13 @@ fn a_service_on_a_knock_port() {
     expect(&findings, "knock-port-taken", "knocks on tcp:7000, where ");
     expect(&findings, "knock-port-taken", &process);
     expect(&findings, "guard-port-silent", "door ssh guards tcp:22");
+    // Nor is an agent that hears by sockets of its own.
+    setup.hear_by("\toption source 'sockets'\n");
+    setup.rewrite(&SSH_DOOR.replace("tcp:7000", "tcp:7100"));
+    let agent = setup.start(&net.router);
+    expect_no(&doctor(&setup, &net.router), "knock-port-taken");
+    agent.kill();
+    setup.rewrite(SSH_DOOR);
     let _on_udp = Service::udp_echo(&net.router.namespace, 8001);
     let findings = doctor(&setup, &net.router);
     assert_eq!(texts(&findings, "knock-port-taken").len(), 2);
@@ -434,7 +441,7 @@ fn a_reload_that_would_lock_out_is_refused() {
          agent=$!
          wait_for '^postern: ready'
          '{program}' apply --config '{careless}' && exit 97
-         printf 'apply {careless}\\n' | nc.openbsd -NU '{control}'
+         printf 'apply - {careless}\\n' | nc.openbsd -NU '{control}'
          cp '{careless}' '{config}'
          kill -HUP $agent
          wait_for 'the running configuration stays'

@@ -35,7 +35,8 @@ fn router(net: &Topology, guard: &str) -> Setup {
     let control = setup.path("control");
     setup.rewrite_whole(&format!(
         "config postern 'global'\n\toption guard '{guard}'\n\toption control '{}'\n\
-         \tlist interface 'wan'\n\toption fallback 'none'\n{SSH_DOOR}\nconfig door 'dns'\n\tlist guard 'udp:53'\n\
+         \toption fallback 'other'\n\
+         \tlist interface 'wan'\n{SSH_DOOR}\nconfig door 'dns'\n\tlist guard 'udp:53'\n\
          \toption method 'sequence-separate'\n\tlist open 'udp:7500'\n\tlist open 'tcp:7400'\n\
          \toption grant '30s'\n",
         control.display()

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     suite::run(cases![
         open_lets_anyone_in_and_close_shuts_again,
         open_from_an_address_lets_only_that_in,
+        open_on_an_interface_lets_in_whoever_is_there,
         open_for_a_time_shuts_by_itself,
         remove_takes_the_guard_away,
         deleting_the_table_takes_the_guard_away_unless_an_agent_lives,
@@ -173,5 +174,31 @@ fn opening_a_door_that_does_not_exist_fails() {
         assert_eq!(said.status, 1, "{said:?}");
         assert!(said.stderr.contains("gate"), "{said:?}");
         expect_shut(net);
+    });
+}
+
+fn open_on_an_interface_lets_in_whoever_is_there() {
+    with_agent(&[Guard::Gate], |net, setup| {
+        let neighbour = net.add_neighbour();
+        let text = std::fs::read_to_string(setup.config()).expect("a configuration");
+        let both = "\tlist interface 'wan'\n\tlist interface 'lan'\n";
+        setup.rewrite_whole(&text.replace("\tlist interface 'wan'\n", both));
+        let lan = "198.18.0.1:22".parse().expect("an address");
+        // A hanging agent does not take the configuration over; the kernel does as it is told.
+        if setup.verb(&net.router, "apply", &[]).status != 0 {
+            return;
+        }
+        assert_eq!(probe::tcp(&neighbour.namespace, lan), Answer::Silent);
+        let said = setup.verb(&net.router, "open", &["ssh", "--on", "lan", "--for", "60s"]);
+        assert_eq!(said.ok(), "door ssh is open for everyone on lan for 1m\n");
+        assert!(probe::tcp_opens(&neighbour.namespace, lan, SOON));
+        expect_shut(net);
+        let said = setup.verb(&net.router, "open", &["ssh", "--on", "eth9"]);
+        assert!(
+            said.status == 1 && said.stderr.contains("does not concern"),
+            "{said:?}"
+        );
+        let arguments = ["ssh", "--on", "lan", "--from", "192.0.2.2"];
+        assert_eq!(setup.verb(&net.router, "open", &arguments).status, 2);
     });
 }

@@ -1,7 +1,9 @@
 //! Where knocks are seen: each source with the real kernel, and what networks do to it.
 
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
@@ -13,6 +15,7 @@ use postern_tests::server::{Listener, Service};
 use postern_tests::strace::Strace;
 use postern_tests::suite::{self, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Host, LAN, Topology};
+use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::{SOON, poll_until};
 use postern_tests::{cases, nft};
 
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
     suite::run(cases![
         sequences_open_and_close,
         a_wrong_knock_ends_the_attempt,
+        a_hit_at_a_decoy_ends_the_attempt,
         an_interface_that_was_made_anew_is_heard,
         an_interface_that_comes_late_is_heard,
         a_link_that_was_down_is_heard,
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
         what_the_kernel_could_not_hand_over_is_reported,
         a_knock_costs_receiving_it_and_one_batch_if_it_opens needs "strace",
         no_more_privileges_are_kept_than_are_needed,
+        half_a_connection_is_no_knock_at_a_socket,
+        what_is_exported_knocks_at_sockets needs "setpriv" "unshare",
         codes_of_six_digits_have_sockets,
         codes_of_eight_digits_have_none,
         a_taken_port_is_named_and_a_taken_decoy_is_done_without,
@@ -41,20 +47,56 @@ const SOURCES: [&str; 3] = ["nflog", "packet", "sockets"];
 const OPEN: [Knock; 3] = [Knock::Tcp(7000), Knock::Udp(8001), Knock::Tcp(9002)];
 const CLOSE: [Knock; 2] = [Knock::Tcp(9003), Knock::Tcp(7004)];
 
+/// A flood is alone: all namespaces share each processor's backlog of packets, and it would push
+/// out what others send (`enqueue_to_backlog` in net/core/dev.c).
+static QUIET: RwLock<()> = RwLock::new(());
+
+/// Whoever holds it is alone, or with others who are quiet.
+enum Turn {
+    Quiet {
+        _turn: RwLockReadGuard<'static, ()>,
+    },
+    Loud {
+        _turn: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+impl Turn {
+    fn quiet() -> Self {
+        let _turn = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+        Self::Quiet { _turn }
+    }
+
+    fn loud() -> Self {
+        let _turn = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+        Self::Loud { _turn }
+    }
+}
+
 /// A router that hears by some source, with a service behind its door.
 struct Stage {
     net: Topology,
     setup: Setup,
     _ssh: Service,
+    _turn: Turn,
 }
 
 impl Stage {
     fn new(source: &str, guard: Guard, doors: &str) -> Self {
+        Self::in_turn(Turn::quiet(), source, guard, doors)
+    }
+
+    fn in_turn(_turn: Turn, source: &str, guard: Guard, doors: &str) -> Self {
         let net = Topology::new();
         let setup = Setup::new(&net.router, guard, doors);
         hear_by(&setup, source, doors);
         let _ssh = Service::tcp(&net.router.namespace, 22);
-        Self { net, setup, _ssh }
+        Self {
+            net,
+            setup,
+            _ssh,
+            _turn,
+        }
     }
 
     fn start(&self) -> Agent<'_> {
@@ -93,12 +135,20 @@ fn hear_by(setup: &Setup, source: &str, doors: &str) {
     setup.rewrite(doors);
 }
 
-/// Knocks as every source can hear it: of TCP, with a connection, for as long as an answer takes.
+/// Knocks as every source can hear it: of TCP, with a connection, which lasts until the agent has
+/// taken it and hung up, where it does that.
 fn knock(from: &Host, to: IpAddr, knocks: &[Knock]) {
     for knock in knocks {
         let to = SocketAddr::new(to, knock.port());
         match knock {
-            Knock::Tcp(_) => _ = probe::tcp_connect(&from.namespace, None, to),
+            Knock::Tcp(_) => {
+                if let Ok(mut connection) = probe::tcp_connect(&from.namespace, None, to) {
+                    connection
+                        .set_read_timeout(Some(SOON))
+                        .expect("set a timeout");
+                    _ = connection.read(&mut [0]);
+                }
+            }
             Knock::Udp(_) => {
                 let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = from.namespace.enter(|| UdpSocket::bind(any));
@@ -144,6 +194,32 @@ fn a_wrong_knock_ends_the_attempt() {
             );
             stage.open(family);
         });
+    });
+}
+
+/// A TCP port that the agent listens at as a decoy, as the rules for NFLOG name them.
+fn decoy(setup: &Setup, net: &Topology) -> Knock {
+    hear_by(setup, "nflog", SSH_DOOR);
+    let rules = setup.verb(&net.router, "render", &[]).ok();
+    let (_, map) = rules.split_once("map tcp_ports").expect("a map");
+    let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
+    let port = before.rsplit(|c: char| !c.is_ascii_digit()).next();
+    Knock::Tcp(port.and_then(|port| port.parse().ok()).expect("a port"))
+}
+
+fn a_hit_at_a_decoy_ends_the_attempt() {
+    with_each_source(|source| {
+        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let decoy = decoy(&stage.setup, &stage.net);
+        hear_by(&stage.setup, source, SSH_DOOR);
+        let _agent = stage.start();
+        on_both_families(|family| {
+            let [first, second, third] = OPEN;
+            let stranger = &stage.net.stranger;
+            stage.knock(stranger, family, &[first, second, decoy, third]);
+            stage.open(family);
+        });
+        assert_eq!(stage.setup.counter(&stage.net.router, "wrong"), 4);
     });
 }
 
@@ -289,7 +365,7 @@ fn a_source_that_cannot_be_had_changes_nothing() {
 
 fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
     with_each_source(|source| {
-        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
+        let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
         let (router, client) = (&stage.net.router, &stage.net.client);
         // Answers to forged addresses go to somebody who does not want them.
         let back = format!("route add 10.0.0.0/8 via {}\n", stage.net.stranger.v4);
@@ -317,36 +393,38 @@ fn a_flood_of_forged_syns_is_survived_in_bounded_memory() {
 }
 
 fn what_the_kernel_could_not_hand_over_is_reported() {
-    for source in ["nflog", "packet"] {
-        in_case_of(source, || {
-            let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
-            let agent = stage.start();
-            let router = &stage.net.router;
-            assert_eq!(stage.setup.counter(router, "lost"), 0);
-            let sender = Sender::new(&stage.net.client.namespace);
-            let from = stage.net.client.port(Family::V4, 40_000);
-            agent.hang();
-            // More than 8 MiB have room for.
-            for _ in 0..40_000 {
-                sender.send(&Packet::syn(from, router.port(Family::V4, 7000)));
-            }
-            agent.go_on();
-            // What was lost of NFLOG's packets, the number of one that found room tells.
-            let (client, ssh) = (&stage.net.client, stage.ssh(Family::V6));
-            poll_until(SOON, "a knock finds room", || {
-                stage.knock(client, Family::V6, &OPEN);
-                probe::tcp(&client.namespace, ssh) == Answer::Open
-            });
-            let lost = stage.setup.counter(router, "lost");
-            assert!(lost > 0);
-            if source == "nflog" {
-                assert!(stage.setup.counter(router, "overruns") > 0);
-            }
-            let status = stage.setup.verb(router, "status", &[]).ok();
-            assert!(!status.contains(" 0 packets lost"), "{status}");
-            stage.open(Family::V4);
+    with_each_source(|source| {
+        let stage = Stage::in_turn(Turn::loud(), source, Guard::Gate, SSH_DOOR);
+        let agent = stage.start();
+        let router = &stage.net.router;
+        assert_eq!(stage.setup.counter(router, "lost"), 0);
+        let sender = Sender::new(&stage.net.client.namespace);
+        let from = stage.net.client.port(Family::V4, 40_000);
+        // More than 8 MiB have room for, and of connections there is none.
+        let knock = match source {
+            "sockets" => Packet::udp(from, router.port(Family::V4, 8001), &[0]),
+            _ => Packet::syn(from, router.port(Family::V4, 7000)),
+        };
+        agent.hang();
+        for _ in 0..40_000 {
+            sender.send(&knock);
+        }
+        agent.go_on();
+        // What was lost of NFLOG's packets, the number of one that found room tells.
+        let (client, ssh) = (&stage.net.client, stage.ssh(Family::V6));
+        poll_until(SOON, "a knock finds room", || {
+            stage.knock(client, Family::V6, &OPEN);
+            probe::tcp(&client.namespace, ssh) == Answer::Open
         });
-    }
+        let lost = stage.setup.counter(router, "lost");
+        assert!(lost > 0);
+        if source == "nflog" {
+            assert!(stage.setup.counter(router, "overruns") > 0);
+        }
+        let status = stage.setup.verb(router, "status", &[]).ok();
+        assert!(!status.contains(" 0 packets lost"), "{status}");
+        stage.open(Family::V4);
+    });
 }
 
 /// Waking up is a call of poll, and where a source has several files, one of epoll_wait.
@@ -413,6 +491,46 @@ fn no_more_privileges_are_kept_than_are_needed() {
         stage.net.plug_router();
         on_both_families(|family| stage.open(family));
     });
+}
+
+/// So nobody can knock at sockets by TCP in the name of another.
+fn half_a_connection_is_no_knock_at_a_socket() {
+    let stage = Stage::new("sockets", Guard::Gate, SSH_DOOR);
+    let _agent = stage.start();
+    let router = &stage.net.router;
+    let sender = Sender::new(&stage.net.client.namespace);
+    let syns = [OPEN[0], OPEN[2]];
+    on_both_families(|family| {
+        // The client resets what it knows nothing of; nobody has the other address.
+        let nobody = match family {
+            Family::V4 => "192.0.2.77",
+            Family::V6 => "2001:db8::77",
+        };
+        let nobody: IpAddr = nobody.parse().expect("an address");
+        for from in [stage.net.client.address(family), nobody] {
+            Knocker::new(&sender, from, router.address(family)).send(&syns);
+        }
+    });
+    stage.open(Family::V4);
+    assert_eq!(stage.setup.counter(router, "seen"), 3);
+}
+
+fn what_is_exported_knocks_at_sockets() {
+    let stage = Stage::new("sockets", Guard::Gate, SSH_DOOR);
+    let _agent = stage.start();
+    let net = &stage.net;
+    let exported = stage.setup.verb(&net.router, "export", &["ssh"]).ok();
+    assert!(exported.contains("option source 'sockets'"), "{exported}");
+    let visitor = Visitor::new(net, &exported);
+    for (family, option) in [(Family::V4, "-4"), (Family::V6, "-6")] {
+        let ssh = stage.ssh(family);
+        visitor.knock(&net.client, &[option, ROUTER, "ssh"]).ok();
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        visitor
+            .knock(&net.client, &[option, ROUTER, "ssh", "--close"])
+            .ok();
+        assert!(probe::tcp_shuts(&net.client.namespace, ssh, SOON));
+    }
 }
 
 fn codes_of_six_digits_have_sockets() {

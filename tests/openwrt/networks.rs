@@ -62,7 +62,7 @@ impl<'t> Router<'t> {
             .map(|name| format!("\tlist interface '{name}'\n"))
             .collect();
         router.setup.rewrite_whole(&format!(
-            "config postern 'global'\n\toption control '{}'\n{lists}{SSH_DOOR}",
+            "config postern 'global'\n\toption control '{}'\n\toption fallback 'other'\n{lists}{SSH_DOOR}",
             control.display()
         ));
         router.tell(networks);
@@ -105,6 +105,16 @@ impl<'t> Router<'t> {
         names
     }
 
+    /// What a verb says.
+    fn verb(&self, verb: &[&str]) -> String {
+        let (program, config) = (program(), self.setup.config());
+        let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+        let words = self.words();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let words = [&words[..], &[&program], verb, &["--config", &config]].concat();
+        self.net.router.namespace.run(words[0], &words[1..]).ok()
+    }
+
     /// Has the agent ask again, and waits until it has.
     fn reload(&self, agent: &Agent<'_>) {
         let read = || agent.log().matches("configuration read again").count();
@@ -142,13 +152,9 @@ fn a_device_may_be_named_beside_networks() {
     let router = Router::new(&net, &["wan", "uplink"], "uplink wireguard - wg0\n");
     let _agent = router.start();
     assert_eq!(router.guarded(), ["wan", "wg0"]);
-    let mut words = router.words().to_vec();
-    let (program, config) = (program(), router.setup.config());
-    words.extend([program, config].map(|path| path.display().to_string()));
-    words.splice(8..8, ["render", "--config"].map(String::from));
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let rules = net.router.namespace.run(words[0], &words[1..]).ok();
-    assert!(rules.contains("\"wg0\""), "{rules}");
+    assert!(router.verb(&["render"]).contains("\"wg0\""));
+    let said = router.verb(&["open", "ssh", "--on", "uplink", "--for", "1h"]);
+    assert_eq!(said, "door ssh is open for everyone on wg0 for 1h\n");
 }
 
 fn a_network_that_comes_up_late_is_guarded_from_then_on() {

@@ -14,6 +14,7 @@ mod watch;
 
 use core::time::Duration;
 
+use postern_core::config::Source;
 use postern_core::door::{Door, Method};
 
 use crate::args::Options;
@@ -22,6 +23,7 @@ use file::Place;
 use outcome::{End, Outcome};
 use packet::Packet;
 use route::Route;
+use send::TcpKnock;
 use turn::Turn;
 
 pub(crate) use route::Family;
@@ -48,6 +50,10 @@ pub(crate) fn knock(options: &Options) -> Result<Outcome, Failure> {
         options,
         door,
         delay,
+        tcp: match client.source {
+            Source::Sockets => TcpKnock::Connection,
+            Source::Nflog | Source::Packet | Source::Log => TcpKnock::Syn,
+        },
         outcome: Outcome::new(options, host, &door.method),
     };
     attempt.outcome.end = match route::find(host, options.family) {
@@ -61,6 +67,7 @@ struct Attempt<'o> {
     options: &'o Options,
     door: &'o Door,
     delay: Duration,
+    tcp: TcpKnock,
     outcome: Outcome,
 }
 
@@ -109,7 +116,7 @@ impl Attempt<'_> {
     /// Sends what the outcome tells of.
     fn send(&mut self, route: &Route) -> End {
         self.outcome.tries += 1;
-        match send::all(route, &self.outcome.packets, self.delay) {
+        match send::all(route, &self.outcome.packets, self.delay, self.tcp) {
             Ok(sources) => {
                 self.outcome.see(sources);
                 End::Sent

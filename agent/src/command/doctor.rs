@@ -1,13 +1,14 @@
+use postern_core::config::Config;
+
 use crate::args::Options;
-use crate::config_file;
 use crate::doctor::{self, Severity};
 use crate::output::{self, Failure};
+use crate::{config_file, networks};
 
 /// `postern doctor`
 pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
-    let config = match config_file::load(&options.config) {
+    let config = match load(options) {
         Ok(config) => Some(config),
-        Err(Failure::Reported) => None,
         Err(failure) => {
             failure.report();
             None
@@ -27,4 +28,10 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::Reported),
     }
+}
+
+fn load(options: &Options) -> Result<Config, Failure> {
+    let mut config = config_file::load(&options.config)?;
+    networks::resolve(&mut config)?;
+    Ok(config)
 }

@@ -1,7 +1,7 @@
 use core::fmt::Write as _;
 use std::path::Path;
 
-use postern_core::config::Config;
+use postern_core::config::{Config, Source};
 use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 use zeroize::Zeroizing;
@@ -17,6 +17,7 @@ pub(crate) fn export(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
     let door = find(&config, &options.door)?;
     let text = text(
+        config.global.source,
         door,
         Path::new(config.global.state_dir.as_str()),
         options.secret,
@@ -33,8 +34,16 @@ fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Door, Failure> {
     })
 }
 
+/// What a client must know of a router that listens: it hears whole connections only.
+const BY_SOCKETS: &str = "config client 'global'\n\toption source 'sockets'\n\n";
+
 /// The door's section below comments that say what to do with it.
-fn text(door: &Door, state_dir: &Path, with_secret: bool) -> Result<Zeroizing<String>, Failure> {
+fn text(
+    source: Source,
+    door: &Door,
+    state_dir: &Path,
+    with_secret: bool,
+) -> Result<Zeroizing<String>, Failure> {
     let name = &door.name;
     // A text that grows leaves copies of secrets behind; the longest list takes less than this.
     let capacity = if with_secret { 4 * list::MAX_FILE } else { 0 };
@@ -61,6 +70,9 @@ fn text(door: &Door, state_dir: &Path, with_secret: bool) -> Result<Zeroizing<St
         _ => {}
     }
     progress(&mut text, door, state_dir);
+    if source == Source::Sockets && !door.engine.is_in_kernel() {
+        text.push_str(BY_SOCKETS);
+    }
     text.push_str(&config_file::section(door));
     Ok(text)
 }

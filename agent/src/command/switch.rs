@@ -4,32 +4,39 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
-use crate::manual;
+use crate::manual::{self, Whom};
 use crate::output::Failure;
+use crate::{config_file, networks};
 
 /// How long a door opened by hand stays open when no configuration says.
 const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
 
 /// `postern open`
 pub(crate) fn open(options: &Options) -> Result<(), Failure> {
-    let Options {
-        door,
-        from,
-        lasting,
-        ..
-    } = options;
+    let Options { door, lasting, .. } = options;
+    let whom = whom(options)?;
     let request = Request::Open {
         door: door.clone(),
-        from: *from,
+        whom: whom.clone(),
         lasting: *lasting,
     };
     let directly = || {
         let lasting = lasting.unwrap_or_else(|| grant_of(options));
-        Ok(manual::open(&mut reach::firewall()?, door, *from, lasting))
+        Ok(manual::open(&mut reach::firewall()?, door, &whom, lasting))
     };
     reach::switch(&options.config, &request, directly)
+}
+
+fn whom(options: &Options) -> Result<Whom, Failure> {
+    match (options.from, &options.on) {
+        (Some(_), Some(_)) => Err(Failure::Misused(
+            "--from and --on exclude each other; without either, everyone is let in".into(),
+        )),
+        (Some(source), None) => Ok(Whom::Source(source)),
+        (None, Some(interface)) => networks::devices(interface).map(Whom::On),
+        (None, None) => Ok(Whom::Everyone),
+    }
 }
 
 /// `postern close`

@@ -6,39 +6,17 @@
 //! ```
 
 use std::os::fd::AsFd;
-use std::process::Command;
-use std::thread;
-
-use nix::sched::{CloneFlags, unshare};
 
 use postern_core::config::Config;
 
 use super::*;
 use crate::scratch::Scratch;
 use crate::sys::costs::{allocations, netlink_calls};
-use crate::sys::tap::{Link, Tap};
+use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
 
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 
 const KNOCKS: [u16; 3] = [7000, 8001, 6002];
-
-fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = thread::spawn(|| {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("skipped: no network namespace: {error}");
-        } else if let Err(error) = Tap::new("trial", Link::Ip) {
-            println!("skipped: no tun device: {error}");
-        } else {
-            test();
-        }
-    });
-    thread.join().unwrap();
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(status.unwrap().success(), "{arguments}");
-}
 
 fn configuration(source: &str, folder: &Path) -> Config {
     let knocks = KNOCKS

@@ -131,7 +131,9 @@ fn terminal_of_unit(unit: &str) -> Option<&str> {
 /// `id:runlevels:action:process`, of busybox, procd and sysvinit.
 fn of_inittab(root: &Root) -> Vec<Login> {
     let init = root.text("proc/1/comm");
-    let reads_it = ["init", "procd", "busybox", "linuxrc"].contains(&init.trim_end());
+    let known = ["init", "procd", "busybox", "linuxrc"].contains(&init.trim_end());
+    // In OpenWrt's jail (procd-ujail) the first process is not init.
+    let reads_it = known || root.exists("etc/config/system");
     let text = root.text("etc/inittab");
     let lines = text
         .lines()

@@ -53,10 +53,7 @@ pub(super) fn ask(config: Option<&Config>) -> Answers {
             return answers;
         }
     }
-    if let (Some(config), true) = (
-        config,
-        answers.parts.iter().all(|(_, answer)| answer.is_ok()),
-    ) {
+    if let Some(config) = config {
         let listed = list_ports(&config.doors);
         answers.table = firewall.rehearse(config, &listed).err();
     }
@@ -135,7 +132,8 @@ pub(super) fn judge(answers: &Answers, config: Option<&Config>, findings: &mut V
         let is_needed = needed.contains(&part);
         findings.push(missing(kind_of(part, refusal), refusal, is_needed));
     }
-    if let Some(refusal) = &answers.table {
+    let lacks = |finding: &Finding| finding.severity == Severity::Fatal;
+    if let (Some(refusal), false) = (&answers.table, findings.iter().any(lacks)) {
         findings.push(missing(&kinds::TABLE_REFUSED, refusal, true));
     }
     let source = config.map_or(Source::Nflog, |config| config.global.source);

@@ -154,13 +154,29 @@ impl Firewall {
     /// Opens a door for anyone who arrives on a guarded interface, as the installed table
     /// names them.
     pub fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
+        self.grant_anyone_on(door, &[], lasting)
+    }
+
+    /// The same on these interfaces, as far as they are guarded; on all where none are named.
+    pub fn grant_anyone_on(
+        &mut self,
+        door: &str,
+        on: &[String],
+        lasting: Duration,
+    ) -> Result<(), Refusal> {
         plausible(door)?;
         let set = &[ruleset::ANYONE, door];
         let interfaces = self.elements(ruleset::INTERFACES)?;
-        let names: Vec<&str> = interfaces
+        let mut names: Vec<&str> = interfaces
             .iter()
             .filter_map(|interface| as_text(&interface.key))
             .collect();
+        if !on.is_empty() {
+            names.retain(|name| on.iter().any(|wanted| wanted == name));
+            if names.is_empty() {
+                return Err(Refusal::NotGuarded(on.join(" or ")));
+            }
+        }
         let changes: Vec<Change<'_>> = names
             .iter()
             .flat_map(|name| {

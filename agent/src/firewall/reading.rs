@@ -13,6 +13,9 @@ use super::ruleset::{Family, TABLE};
 /// of ours has.
 const MAX_READ: usize = 8192;
 
+/// How often the elements of a set are read again when some of them came twice.
+const REPETITIONS: usize = 4;
+
 /// A table, as the kernel has it.
 pub(super) struct KernelTable {
     /// Whether it is without flags (such as dormant) and without a comment.
@@ -94,8 +97,24 @@ impl Channel {
         self.dump(libc::NFT_MSG_GETOBJ, ask, read_counter)
     }
 
-    /// The elements of a set.
+    /// The elements of a set, in the order of their keys.
+    ///
+    /// The kernel hands them over in parts, and goes on by their number (`nft_rhash_walk`). If the
+    /// hash table is rebuilt meanwhile, some come twice and as many others not at all, and
+    /// nothing says so: it begins again. A set that packets add to may never come to rest.
     pub(super) fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
+        let mut found = self.elements_once(set)?;
+        for _ in 0..REPETITIONS {
+            if !without_repetition(&mut found) {
+                break;
+            }
+            found = self.elements_once(set)?;
+        }
+        without_repetition(&mut found);
+        Ok(found)
+    }
+
+    fn elements_once(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
         let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
         self.dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
     }
@@ -166,6 +185,14 @@ fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelElement>) {
     }
 }
 
+/// Sorts elements and takes out those that are there twice: whether there were any.
+fn without_repetition(elements: &mut Vec<KernelElement>) -> bool {
+    let count = elements.len();
+    elements.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    elements.dedup_by(|one, other| one.key == other.key);
+    elements.len() < count
+}
+
 fn read_element(element: Attributes<'_>) -> Option<KernelElement> {
     let key = element
         .inside(nfta::ELEM_KEY)?
@@ -195,4 +222,32 @@ fn time(element: Attributes<'_>, kind: u16) -> Option<Duration> {
         .find(kind)
         .and_then(as_u64)
         .map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_that_come_twice_are_noticed_and_taken_out() {
+        let element = |key: &u8| KernelElement {
+            key: vec![*key],
+            lasting: None,
+        };
+        for (keys, repeats) in [
+            (&[][..], false),
+            (&[1], false),
+            (&[2, 1, 3], false),
+            (&[1, 1], true),
+            (&[2, 3, 2, 1, 1], true),
+        ] {
+            let mut elements: Vec<KernelElement> = keys.iter().map(element).collect();
+            assert_eq!(without_repetition(&mut elements), repeats, "{keys:?}");
+            assert!(!without_repetition(&mut elements));
+            assert!(
+                keys.iter()
+                    .all(|key| elements.iter().any(|element| element.key == [*key]))
+            );
+        }
+    }
 }

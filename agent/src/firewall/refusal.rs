@@ -15,6 +15,8 @@ pub enum Refusal {
     NotInstalled,
     /// The table has no door of this name.
     UnknownDoor(String),
+    /// The table does not guard this interface.
+    NotGuarded(String),
     /// The set is full; its name.
     Full(String),
     /// The kernel lacks something that nf_tables needs for this.
@@ -49,6 +51,12 @@ impl Display for Refusal {
                 f.write_str("no guard is installed: there is no table inet postern")
             }
             Self::UnknownDoor(door) => write!(f, "the installed guard has no door '{door}'"),
+            Self::NotGuarded(interface) => {
+                write!(
+                    f,
+                    "the installed guard does not concern interface {interface}"
+                )
+            }
             Self::Full(set) => write!(f, "set {set} is full"),
             Self::Lacks { object, feature } => write!(f, "{object}: the kernel lacks {feature}"),
             Self::Refused {

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, bind, connect, socket,
 };
 use postern_core::config::{Config, Guard};
-use postern_core::door::Door;
+use postern_core::door::{Door, EngineName};
 use postern_core::time::Duration;
 
 use super::examples::{self, door, tcp, whole};
@@ -136,7 +136,11 @@ fn version(number: u16) -> Config {
     let web = door("web", &[tcp(8_080)], &[tcp(7_000)], &[]);
     let of = |doors: &[Door]| examples::config(Guard::Gate, &["lo"], doors);
     match number % 4 {
-        0 | 2 => of(&[ssh]),
+        0 => of(&[ssh]),
+        2 => of(&[Door {
+            engine: EngineName::Chain,
+            ..ssh
+        }]),
         1 => of(&[web, ssh]),
         _ => of(&examples::codes(Guard::Gate).doors),
     }

@@ -4,8 +4,33 @@ use core::mem;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
 
 use super::check;
+
+/// Runs a test in a network namespace of its own thread; says so and skips where there can be
+/// none, or no interfaces of this kind.
+pub(crate) fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            println!("skipped: no network namespace: {error}");
+        } else if let Err(error) = Tap::new("trial", Link::Ip) {
+            println!("skipped: no tun device: {error}");
+        } else {
+            test();
+        }
+    });
+    thread.join().unwrap();
+}
+
+/// Runs `ip` in the namespace of the thread.
+pub(crate) fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {arguments}");
+}
 
 /// What goes over an interface.
 #[derive(Clone, Copy)]

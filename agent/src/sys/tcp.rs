@@ -1,12 +1,15 @@
-//! A TCP connection that is begun and given up at once: one SYN, and nothing after it.
+//! TCP connections that carry nothing: a SYN alone, or a connection that is closed again.
 
 use core::mem;
 use core::net::SocketAddr;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use postern_core::time::Duration;
 
 use super::check;
+use super::poll::{PollFd, poll};
 
 /// Sends one SYN to the port, and returns the address and the port that it came from.
 ///
@@ -16,11 +19,23 @@ use super::check;
 pub fn send_syn(to: SocketAddr) -> io::Result<SocketAddr> {
     let socket = socket(to)?;
     abort_on_close(&socket)?;
+    begin(socket, to)?.local_addr()
+}
+
+/// Opens a connection, waits for it for as long, and closes it. Returns the address and the port
+/// that it came from, whether it was made or not.
+pub fn connect_briefly(to: SocketAddr, patience: Duration) -> io::Result<SocketAddr> {
+    let connection = begin(socket(to)?, to)?;
+    let mut files = [PollFd::writable(connection.as_fd())];
+    poll(&mut files, Some(patience))?;
+    connection.local_addr()
+}
+
+fn begin(socket: OwnedFd, to: SocketAddr) -> io::Result<TcpStream> {
     match connect(&socket, to) {
-        Err(error) if !is_underway(&error) => return Err(error),
-        _ => {}
+        Err(error) if !is_underway(&error) => Err(error),
+        _ => Ok(socket.into()),
     }
-    TcpStream::from(socket).local_addr()
 }
 
 fn is_underway(error: &io::Error) -> bool {
@@ -92,6 +107,7 @@ fn connect_to<A>(socket: &OwnedFd, address: &A) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
 
     use super::*;
@@ -109,11 +125,27 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_is_made_and_closed() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(any) else {
+                eprintln!("SKIPPED: no {any} here");
+                continue;
+            };
+            let patience = Duration::from_secs(5);
+            let from = connect_briefly(listener.local_addr().unwrap(), patience).unwrap();
+            let (mut connection, peer) = listener.accept().unwrap();
+            assert_eq!(peer, from);
+            assert_eq!(connection.read(&mut [0]).unwrap(), 0);
+        }
+    }
+
+    #[test]
     fn a_closed_port_is_no_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap();
         drop(listener);
         assert!(send_syn(port).is_ok());
+        assert!(connect_briefly(port, Duration::from_secs(5)).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use heapless::{String, Vec};
 
 use super::draft::Draft;
-use super::{Diagnostic, Global, Section, read};
+use super::{Diagnostic, Global, Section, Source, read};
 use crate::door::{Door, MAX_DOORS, MAX_PATH};
 
 /// The longest host name or address: that of a domain name (RFC 1035, section 2.3.4).
@@ -14,6 +14,8 @@ pub const MAX_ADDRESS: usize = 255;
 pub struct Client {
     /// The host name or the address that the knocks go to; empty: it is to be asked for.
     pub address: String<MAX_ADDRESS>,
+    /// How the router sees knocks.
+    pub source: Source,
     /// The folder of what one-time methods remember, an absolute path; empty: there is a
     /// better default than a file can know.
     pub state_dir: String<MAX_PATH>,
@@ -30,6 +32,7 @@ impl Client {
     pub fn parse(text: &[u8], mut report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
         let mut client = Self {
             address: String::new(),
+            source: Source::Nflog,
             state_dir: String::new(),
             doors: Vec::new(),
         };
@@ -37,6 +40,7 @@ impl Client {
         let (address, doors) = (&mut client.address, &mut client.doors);
         let draft = Draft::new(&mut global, address, doors, Section::Client);
         let right = read::read(text, Section::Client, draft, &mut report);
+        client.source = global.source;
         client.state_dir = global.state_dir;
         right.then_some(client)
     }

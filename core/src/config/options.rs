@@ -119,6 +119,7 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
 const LONGEST_JITTER: Duration = Duration::from_secs(10);
 const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
 const ENGINES: &str = "daemon, chain or track";
+const SOURCE: &str = "nflog, packet, sockets or log";
 const PATH: &str = "an absolute path of at most 107 bytes";
 
 /// Every option of every section.
@@ -140,7 +141,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: "word",
-        expected: "nflog, packet, sockets or log",
+        expected: SOURCE,
         meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
                   group; packet sees them before any rule does, and what the router forwards \
                   too; sockets listens at every knock port, which then answers connections and \
@@ -312,6 +313,18 @@ pub const OPTIONS: &[OptionSpec] = &[
         meaning: "where the knocks go unless the command line says otherwise",
         secret: false,
         kind: Kind::One(address),
+    },
+    OptionSpec {
+        name: "source",
+        section: Section::Client,
+        methods: Methods::ALL,
+        presence: Presence::Default("nflog"),
+        unit: "word",
+        expected: SOURCE,
+        meaning: "how the router sees knocks: where it is by sockets, a TCP knock is a whole \
+                  connection, and waits until it is made",
+        secret: false,
+        kind: Kind::One(source),
     },
     OptionSpec {
         name: "state_dir",

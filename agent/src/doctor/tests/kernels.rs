@@ -176,9 +176,18 @@ fn a_kernel_that_refuses_or_is_not_asked() {
         table: Some(Refusal::Restless),
         ..Answers::default()
     };
+    let refused = ("kernel-table-refused", Severity::Fatal);
+    assert_eq!(judged(&answers, Some(&ssh())), [refused]);
+    // Where something is lacking, that is why; unless the table does without.
+    let answers = |part| Answers {
+        table: Some(Refusal::Restless),
+        ..lacks(part)
+    };
+    assert_eq!(judged(&answers(Part::Log), Some(&ssh())).len(), 1);
+    let unneeded = judged(&answers(Part::Conntrack), Some(&ssh()));
     assert_eq!(
-        judged(&answers, Some(&ssh())),
-        [("kernel-table-refused", Severity::Fatal)]
+        unneeded,
+        [("kernel-conntrack-missing", Severity::Note), refused]
     );
 }
 

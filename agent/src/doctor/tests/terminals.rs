@@ -94,6 +94,9 @@ fn an_inittab_that_no_init_reads_does_not_count() {
     let machine = Machine::new(ALPINE);
     machine.write("proc/1/comm", "sh\n");
     assert_eq!(machine.way_in(), None);
+    let jailed = Machine::new(OPENWRT);
+    jailed.write("proc/1/comm", "ujail\n");
+    assert!(jailed.way_in().is_some());
     machine.write("run/systemd/system/placeholder", "");
     machine.write("proc/1/comm", "init\n");
     assert_eq!(machine.way_in(), None);

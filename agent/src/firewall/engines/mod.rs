@@ -4,6 +4,11 @@
 //! of every such door there: to the line's step if the port is one of its own, and else to the
 //! chain that ends its attempts. A line's last step goes on to what it is for. Both engines are
 //! this; they differ in how they mark how far a source has come, which [`Marks`] is about.
+//!
+//! Rules take marks out of sets. Before Linux 6.5 and the stable kernels of autumn 2023 (commit
+//! c92db3030492, "mark set element as dead when deleting from packet path") the room of what
+//! a rule took was never given back: there, a door stops to open after some thousand attempts
+//! until it is installed again.
 
 mod chain;
 mod line;

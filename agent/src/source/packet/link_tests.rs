@@ -5,9 +5,7 @@
 //! ```
 
 use std::process::Command;
-use std::thread;
 
-use nix::sched::{CloneFlags, unshare};
 use postern_core::config::Config;
 
 use super::tests::{segment, v4, v6};
@@ -15,7 +13,7 @@ use super::*;
 use crate::source::Reserve;
 use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
-use crate::sys::tap::{Link, Tap};
+use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
 
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OTHERS: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -28,30 +26,6 @@ fn configuration(global: &str) -> Config {
          list open tcp:6002\noption decoys 0\n"
     );
     Config::parse(text.as_bytes(), |_| {}).unwrap()
-}
-
-fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = thread::spawn(|| {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("skipped: no network namespace: {error}");
-        } else if let Err(error) = Tap::new("trial", Link::Ip) {
-            println!("skipped: no tun device: {error}");
-        } else {
-            test();
-        }
-    });
-    thread.join().unwrap();
-}
-
-fn ip(arguments: &str) {
-    let arguments = arguments.split(' ');
-    assert!(
-        Command::new("ip")
-            .args(arguments)
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 fn ethernet(name: &str) -> Tap {
