@@ -3,6 +3,8 @@
 mod adopting;
 #[cfg(test)]
 mod cost_tests;
+mod ledger;
+mod repairing;
 
 use core::net::IpAddr;
 use std::io;
@@ -17,7 +19,7 @@ use postern_core::knock::{Knock, Port};
 use postern_core::time::{Duration, Instant};
 
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Firewall, Refusal};
+use crate::firewall::{Entrance, Firewall, Network, Refusal, Watch};
 use crate::journal::Journal;
 use crate::networks::Networks;
 use crate::notify::{Manager, State};
@@ -35,6 +37,8 @@ use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
 use crate::{manual, trial};
+use ledger::Ledger;
+use repairing::Repairs;
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -46,8 +50,8 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 /// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
 const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
 
-/// Signals, knocks, the control socket, its callers and those who watch.
-const MAX_FILES: usize = 3 + MAX_CLIENTS + MAX_WATCHERS;
+/// Signals, knocks, changes of the firewall, the control socket, its callers and those who watch.
+const MAX_FILES: usize = 4 + MAX_CLIENTS + MAX_WATCHERS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
 /// configuration are devices already; `networks` says which when they change.
@@ -80,6 +84,9 @@ struct Agent<'e> {
     manager: Manager,
     networks: Networks,
     firewall: Firewall,
+    watch: Watch,
+    repairs: Repairs,
+    ledger: Ledger,
     source: Source,
     reserve: Reserve,
     control: Control,
@@ -94,6 +101,7 @@ struct Agent<'e> {
 /// The guard that is in force is on trial.
 struct OnTrial {
     store: Store,
+    began_at: Instant,
     ends_at: Instant,
 }
 
@@ -107,14 +115,20 @@ impl<'e> Agent<'e> {
         let Chosen { config, text } = chosen;
         let (global, store) = (&config.global, trial::store(&config));
         let reserve = Reserve::open();
+        let firewall =
+            Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
+        let watch = Watch::open(&firewall)
+            .map_err(|error| failed("netlink socket of nf_tables' news", &error))?;
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen(global).map_err(Failure::Failed)?,
             source: Source::open(&config, &list_ports(&config.doors), &reserve, boottime())
                 .map_err(Failure::Failed)?,
             reserve,
-            firewall: Firewall::open()
-                .map_err(|error| failed("netlink socket of nf_tables", &error))?,
+            firewall,
+            watch,
+            repairs: Repairs::new(boottime()),
+            ledger: Ledger::new(),
             one_time: OneTime::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
@@ -146,6 +160,11 @@ impl<'e> Agent<'e> {
             self.source.poll(now);
             self.keep_time(now);
             self.end_trial(now);
+            self.mend_later(now);
+            // Before the knocks, which open doors of a guard that is there.
+            if ready.news {
+                self.hear_news();
+            }
             if ready.source {
                 self.hear_knocks();
             }
@@ -163,19 +182,21 @@ impl<'e> Agent<'e> {
             self.control.poll_at(),
             self.one_time.keep_time_at(),
             self.trial.as_ref().map(|trial| trial.ends_at),
+            self.repairs.poll_at(),
         ];
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
-        let watched = [signals.as_fd(), self.source.as_fd()].into_iter();
+        let watched = [signals.as_fd(), self.source.as_fd(), self.watch.as_fd()];
         let callers = self.control.fds().chain(self.journal.watchers.fds());
-        files.extend(watched.chain(callers).map(PollFd::readable));
+        files.extend(watched.into_iter().chain(callers).map(PollFd::readable));
         poll(&mut files, next.map(|at| at.since(boottime())))?;
         let ready = |file: Option<&PollFd<'_>>| file.is_some_and(PollFd::is_ready);
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= boottime());
         Ok(Ready {
             signals: ready(files.first()),
             source: ready(files.get(1)) || is_due(self.source.poll_at()),
-            control: files.iter().skip(2).any(PollFd::is_ready) || is_due(self.control.poll_at()),
+            news: ready(files.get(2)),
+            control: files.iter().skip(3).any(PollFd::is_ready) || is_due(self.control.poll_at()),
         })
     }
 
@@ -217,11 +238,19 @@ impl<'e> Agent<'e> {
             journal,
             refused_packets,
             patience,
+            ledger,
             ..
         } = self;
         let now = boottime();
+        let mut gate = Gate {
+            firewall,
+            ledger,
+            journal,
+            patience,
+            now,
+        };
         let heard = source.for_each(now, |knock| match knock {
-            Some(knock) => act(engine, firewall, one_time, journal, patience, now, knock),
+            Some(knock) => act(engine, one_time, &mut gate, knock),
             None => *refused_packets += 1,
         });
         if let Err(error) = heard {
@@ -257,10 +286,12 @@ impl<'e> Agent<'e> {
             } => {
                 let lasting = lasting.unwrap_or_else(|| self.grant_of(door));
                 let answer = manual::open(&mut self.firewall, door, whom, lasting);
+                self.remember();
                 self.note(answer)
             }
             Request::Close { door, from } => {
                 let answer = manual::close(&mut self.firewall, door, *from);
+                self.remember();
                 self.note(answer)
             }
             Request::Apply {
@@ -270,6 +301,9 @@ impl<'e> Agent<'e> {
             Request::Confirm => self.confirm(),
             Request::Remove => {
                 let removed = self.firewall.remove().map_err(in_words)?;
+                self.repairs.unwanted();
+                self.trial = None;
+                self.ledger.clear();
                 let outcome = if removed {
                     "guard removed"
                 } else {
@@ -350,6 +384,7 @@ impl<'e> Agent<'e> {
 struct Ready {
     signals: bool,
     source: bool,
+    news: bool,
     control: bool,
 }
 
@@ -359,14 +394,20 @@ enum Resolve {
     End,
 }
 
+/// What opens and closes doors, at one moment.
+struct Gate<'g> {
+    firewall: &'g mut Firewall,
+    ledger: &'g mut Ledger,
+    journal: &'g mut Journal,
+    patience: &'g mut Patience,
+    now: Instant,
+}
+
 /// Shows a knock to the engine and tells the kernel what it decided.
 fn act(
     engine: &mut Engine<SOURCES>,
-    firewall: &mut Firewall,
     one_time: &mut OneTime,
-    journal: &mut Journal,
-    patience: &mut Patience,
-    now: Instant,
+    gate: &mut Gate<'_>,
     knock: &Knock<'_>,
 ) {
     let source = knock.source;
@@ -377,40 +418,36 @@ fn act(
         toggle,
         cut_off,
         spent,
-    } = engine.handle(now, knock);
-    journal.watchers.tell_knock(now, knock, outcome);
+    } = engine.handle(gate.now, knock);
+    gate.journal.watchers.tell_knock(gate.now, knock, outcome);
     let remembered = spent.map(|spent| {
         let saved = one_time.spend(engine, spent, &WallClock::now());
         (spent.door, saved)
     });
-    for door in close.filter_map(|index| engine.doors().get(index)) {
-        shut(firewall, journal, now, door, source);
+    for index in close {
+        if let Some(door) = engine.doors().get(index) {
+            gate.shut((index, door), source);
+        }
     }
     for index in open {
         let Some(door) = engine.doors().get(index) else {
             continue;
         };
         match may_open(index, door, remembered.as_ref()) {
-            Ok(()) => admit((firewall, journal), patience, now, (index, door), source),
-            Err(Withheld::NotRemembered(why)) => journal.say(
-                now,
-                format_args!(
-                    "door {}: not opened for {source}: its use cannot be saved: {why}",
-                    door.name
-                ),
-            ),
+            Ok(()) => gate.admit((index, door), source),
+            Err(Withheld::NotRemembered(why)) => gate.say(format_args!(
+                "door {}: not opened for {source}: its use cannot be saved: {why}",
+                door.name
+            )),
             Err(Withheld::OtherDoor) => {
                 let why = "the same knocks opened another one-time door";
-                journal.say(
-                    now,
-                    format_args!("door {}: not opened for {source}: {why}", door.name),
-                );
+                gate.say(format_args!(
+                    "door {}: not opened for {source}: {why}",
+                    door.name
+                ));
                 let name = door.name.clone();
                 if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
-                    journal.say(
-                        now,
-                        format_args!("door {name}: its use cannot be saved: {why}"),
-                    );
+                    gate.say(format_args!("door {name}: its use cannot be saved: {why}"));
                 }
             }
         }
@@ -420,12 +457,12 @@ fn act(
             continue;
         };
         // The kernel alone knows whether a grant has expired.
-        if !shut(firewall, journal, now, door, source) {
-            admit((firewall, journal), patience, now, (index, door), source);
+        if !gate.shut((index, door), source) {
+            gate.admit((index, door), source);
         }
     }
     if let Some(lasting) = cut_off {
-        cut_off_source(firewall, journal, patience, now, source, lasting);
+        gate.cut_off(source, lasting);
     }
 }
 
@@ -461,86 +498,80 @@ fn tell_missing_interfaces(global: &Global) {
     }
 }
 
-/// Opens a door for a source, unless its set was full just now.
-fn admit(
-    (firewall, journal): (&mut Firewall, &mut Journal),
-    patience: &mut Patience,
-    now: Instant,
-    (index, door): (usize, &Door),
-    source: IpAddr,
-) {
-    let grants = Subject::Grants(index);
-    if patience.spares(grants, now) {
-        return;
+impl Gate<'_> {
+    fn say(&mut self, line: impl core::fmt::Display) {
+        self.journal.say(self.now, line);
     }
-    let outcome = firewall.grant_at_least(door, source, door.grant);
-    if matches!(outcome, Err(Refusal::Full(_))) {
-        patience.leave_alone(grants, now);
-    }
-    let (name, lasting) = (&door.name, span(door.grant));
-    match outcome {
-        Ok(()) => journal.say(
-            now,
-            format_args!("door {name}: open for {source} for {lasting}"),
-        ),
-        Err(refusal) => journal.say(
-            now,
-            format_args!("door {name}: not opened for {source}: {refusal}"),
-        ),
-    }
-}
 
-/// Has the kernel ignore a source's knocks, unless the set of cut-offs was full just now: the
-/// engine ignores them by itself.
-fn cut_off_source(
-    firewall: &mut Firewall,
-    journal: &mut Journal,
-    patience: &mut Patience,
-    now: Instant,
-    source: IpAddr,
-    lasting: Duration,
-) {
-    if patience.spares(Subject::Cutoffs, now) {
-        return;
-    }
-    let source = failing_network(source);
-    let outcome = firewall.cut_off(source, lasting);
-    if matches!(outcome, Err(Refusal::Full(_))) {
-        patience.leave_alone(Subject::Cutoffs, now);
-    }
-    let lasting = span(lasting);
-    match outcome {
-        Ok(()) => journal.say(now, format_args!("{source}: cut off for {lasting}")),
-        Err(refusal) => journal.say(
-            now,
-            format_args!("{source}: cut off for {lasting}, not by the kernel: {refusal}"),
-        ),
-    }
-}
-
-/// Closes a door to a source; whether it was open for it.
-fn shut(
-    firewall: &mut Firewall,
-    journal: &mut Journal,
-    now: Instant,
-    door: &Door,
-    source: IpAddr,
-) -> bool {
-    match firewall.withdraw(door, source) {
-        Ok(was_open) => {
-            if was_open {
-                journal.say(now, format_args!("door {}: closed to {source}", door.name));
+    /// Opens a door for a source, unless its set was full just now.
+    fn admit(&mut self, (index, door): (usize, &Door), source: IpAddr) {
+        let grants = Subject::Grants(index);
+        if self.patience.spares(grants, self.now) {
+            return;
+        }
+        let outcome = self.firewall.grant_at_least(door, source, door.grant);
+        if matches!(outcome, Err(Refusal::Full(_))) {
+            self.patience.leave_alone(grants, self.now);
+        }
+        let (name, lasting) = (&door.name, span(door.grant));
+        match outcome {
+            Ok(()) => {
+                let (network, until) = (granted(door, source), self.now + door.grant);
+                self.ledger.admit(index, network, until);
+                self.say(format_args!("door {name}: open for {source} for {lasting}"));
             }
-            was_open
-        }
-        Err(refusal) => {
-            journal.say(
-                now,
-                format_args!("door {}: not closed to {source}: {refusal}", door.name),
-            );
-            false
+            Err(refusal) => {
+                self.say(format_args!(
+                    "door {name}: not opened for {source}: {refusal}"
+                ));
+            }
         }
     }
+
+    /// Has the kernel ignore a source's knocks, unless the set of cut-offs was full just now: the
+    /// engine ignores them by itself.
+    fn cut_off(&mut self, source: IpAddr, lasting: Duration) {
+        if self.patience.spares(Subject::Cutoffs, self.now) {
+            return;
+        }
+        let source = failing_network(source);
+        let outcome = self.firewall.cut_off(source, lasting);
+        if matches!(outcome, Err(Refusal::Full(_))) {
+            self.patience.leave_alone(Subject::Cutoffs, self.now);
+        }
+        let lasting = span(lasting);
+        match outcome {
+            Ok(()) => self.say(format_args!("{source}: cut off for {lasting}")),
+            Err(refusal) => self.say(format_args!(
+                "{source}: cut off for {lasting}, not by the kernel: {refusal}"
+            )),
+        }
+    }
+
+    /// Closes a door to a source; whether it was open for it.
+    fn shut(&mut self, (index, door): (usize, &Door), source: IpAddr) -> bool {
+        match self.firewall.withdraw(door, source) {
+            Ok(was_open) => {
+                self.ledger.forget(index, granted(door, source));
+                if was_open {
+                    self.say(format_args!("door {}: closed to {source}", door.name));
+                }
+                was_open
+            }
+            Err(refusal) => {
+                self.say(format_args!(
+                    "door {}: not closed to {source}: {refusal}",
+                    door.name
+                ));
+                false
+            }
+        }
+    }
+}
+
+/// What a door grants to a source.
+fn granted(door: &Door, source: IpAddr) -> Network {
+    Entrance::from(door).network(source)
 }
 
 fn listen(global: &Global) -> Result<Control, String> {

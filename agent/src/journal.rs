@@ -4,6 +4,7 @@ use core::fmt::Display;
 
 use postern_core::time::{Duration, Instant};
 
+use crate::allowance::Allowance;
 use crate::output;
 use crate::watchers::Watchers;
 
@@ -14,8 +15,7 @@ const REFILL: Duration = Duration::from_secs(2);
 
 /// A log with a limited rate; lines beyond it are counted, and the count is logged.
 pub(crate) struct Journal {
-    allowance: u32,
-    refilled_at: Instant,
+    allowance: Allowance,
     left_out: u64,
     /// They are told every line, and of knocks too.
     pub(crate) watchers: Watchers,
@@ -25,8 +25,7 @@ impl Journal {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             watchers: Watchers::default(),
-            allowance: BURST,
-            refilled_at: now,
+            allowance: Allowance::new(BURST, REFILL, now),
             left_out: 0,
         }
     }
@@ -45,18 +44,9 @@ impl Journal {
 
     /// How many lines were left out before this one; `None` if it is left out too.
     fn admit(&mut self, now: Instant) -> Option<u64> {
-        let refills = now.since(self.refilled_at).as_millis() / REFILL.as_millis();
-        if refills > 0 {
-            let refills = u32::try_from(refills).unwrap_or(BURST);
-            self.allowance = self.allowance.saturating_add(refills).min(BURST);
-            self.refilled_at = now;
-        }
-        match self.allowance.checked_sub(1) {
-            Some(allowance) => {
-                self.allowance = allowance;
-                Some(core::mem::take(&mut self.left_out))
-            }
-            None => {
+        match self.allowance.take(now) {
+            true => Some(core::mem::take(&mut self.left_out)),
+            false => {
                 self.left_out += 1;
                 None
             }

@@ -3,6 +3,7 @@
 //! A packet's journey: [`source`] reads it from the kernel, core says what it means,
 //! [`daemon`] carries the decision to the [`firewall`], and the kernel does the rest.
 
+mod allowance;
 mod args;
 mod base32;
 mod client;

@@ -76,6 +76,9 @@ impl Agent<'_> {
         let Some(trial) = self.trial.take_if(|trial| trial.ends_at <= now) else {
             return;
         };
+        if self.repairs.is_due() {
+            return self.go_back(&trial.store);
+        }
         match self.firewall.trial() {
             // Somebody confirmed it without asking this agent, or took it away.
             Ok(Trial::None) => {}
@@ -96,8 +99,12 @@ impl Agent<'_> {
             Some(config) => (self.permitted(config))
                 .and_then(|config| self.adopt(config, None))
                 .map(|()| "the configuration before it is in force again"),
-            None => (self.firewall.remove().map_err(in_words))
-                .map(|_| "there was none before it, and nothing is guarded"),
+            None => {
+                self.repairs.unwanted();
+                self.ledger.clear();
+                (self.firewall.remove().map_err(in_words))
+                    .map(|_| "there was none before it, and nothing is guarded")
+            }
         };
         output::say(&match outcome {
             Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
@@ -164,8 +171,10 @@ impl Agent<'_> {
             Some(times) => self.firewall.resume_trial(&config, &listed, times),
         };
         installed.map_err(in_words)?;
-        self.trial = on_trial.map(|(_, remaining)| OnTrial {
+        self.repairs.done();
+        self.trial = on_trial.map(|(for_so_long, remaining)| OnTrial {
             store: trial::store(&config),
+            began_at: boottime() - for_so_long,
             ends_at: boottime() + remaining,
         });
         tell_missing_interfaces(&config.global);
@@ -180,6 +189,7 @@ impl Agent<'_> {
         self.global = global;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.remember();
         self.tell_notices();
         Ok(())
     }

@@ -102,6 +102,11 @@ impl Channel {
         })
     }
 
+    /// The port that notifications of its transactions bear.
+    pub(super) fn port(&self) -> io::Result<u32> {
+        self.socket.port()
+    }
+
     /// Takes as many sequence numbers as asked for, and returns the first.
     pub(super) const fn reserve(&mut self, count: u32) -> u32 {
         let first = self.sequence;

@@ -248,11 +248,23 @@ impl Firewall {
     /// All grants of the installed table, at most [`MAX_LISTED`]. Whoever was granted access by
     /// hand and by knocks has one grant, the longer.
     pub fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
+        self.grants_in(|_, _| true)
+    }
+
+    /// The same without those that rules of the kernel made.
+    pub fn grants_of_agent(&mut self) -> Result<Vec<Grant>, Refusal> {
+        self.grants_in(|set, door| !engines::is_knocked(set, door))
+    }
+
+    fn grants_in(&mut self, listed: fn(&str, &str) -> bool) -> Result<Vec<Grant>, Refusal> {
         let mut grants = Vec::new();
         for set in self.sets()? {
             let Some((kind, door)) = ruleset::grant_kind(&set.name) else {
                 continue;
             };
+            if !listed(&set.name, door) {
+                continue;
+            }
             let elements = self.elements(&set.name)?;
             let room = MAX_LISTED.saturating_sub(grants.len());
             let comment = set.comment.as_deref();

@@ -405,7 +405,7 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
         let refusal = |firewall: &mut Firewall, spoil: &dyn Fn(&mut Table)| {
             let mut table = Table::new(&config, &[]);
             spoil(&mut table);
-            let refusal = firewall.replace(&table, &[]).unwrap_err().to_string();
+            let refusal = firewall.replace(&table, &[], &[]).unwrap_err().to_string();
             assert_eq!(listing(), render(&config, &[]));
             refusal
         };

@@ -42,6 +42,7 @@ mod rehearsal;
 mod renderer;
 #[cfg(test)]
 mod renderer_tests;
+mod repair;
 mod replacing;
 #[cfg(test)]
 mod replacing_tests;
@@ -49,6 +50,7 @@ mod ruleset;
 mod text;
 mod transaction;
 mod trial;
+mod watch;
 
 use core::net::IpAddr;
 use std::io;
@@ -77,6 +79,7 @@ pub use ruleset::{
     Table, Verdict,
 };
 pub use trial::Trial;
+pub(crate) use watch::{Deed, Doer, News, Watch};
 
 /// The most grants that outlive a reinstallation: it bounds the memory that one transaction
 /// takes. Those beyond it have to knock again.
@@ -109,7 +112,7 @@ impl Firewall {
     ///
     /// `listed` are the knock ports that the configuration names by a file only.
     pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
-        self.replace(&Table::new(config, listed), &[])
+        self.replace(&Table::new(config, listed), &[], &[])
     }
 
     /// Takes the table away, and all grants with it; `false`: there was none.

@@ -52,6 +52,10 @@ pub(super) mod nfta {
     pub(in super::super) const COUNTER_OCTETS: u16 = 1;
     pub(in super::super) const COUNTER_PACKETS: u16 = 2;
     pub(in super::super) const GEN_ID: u16 = 1;
+    pub(in super::super) const GEN_PROCESS: u16 = 2;
+    pub(in super::super) const GEN_NAME: u16 = 3;
+    /// The table's name, in messages about whatever is in a table.
+    pub(in super::super) const TABLE_OF_ANY: u16 = 1;
     pub(in super::super) const LIST_TABLE: u16 = 1;
     pub(in super::super) const LIST_SET: u16 = 2;
     pub(in super::super) const LIST_ELEMENTS: u16 = 3;
@@ -255,6 +259,8 @@ pub(crate) struct Message<'d> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
+    /// Of a notification: the port of whoever brought it about.
+    pub(crate) port: u32,
     /// What follows the header.
     pub(crate) body: &'d [u8],
 }
@@ -268,6 +274,7 @@ impl<'d> Iterator for Messages<'d> {
             kind: u16_at(self.0, 4)?,
             flags: u16_at(self.0, 6)?,
             sequence: u32_at(self.0, 8)?,
+            port: u32_at(self.0, 12)?,
             body: self.0.get(HEADER..length)?,
         };
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -276,6 +283,13 @@ impl<'d> Iterator for Messages<'d> {
 }
 
 impl<'d> Message<'d> {
+    /// The kind among those of nf_tables (`NFT_MSG_*`), and the family; `None`: it is no message of
+    /// nf_tables.
+    pub(super) fn of_nf_tables(&self) -> Option<(i32, u8)> {
+        let kind = self.kind ^ SUBSYSTEM;
+        (kind <= 0xff).then_some((kind.into(), *self.body.first()?))
+    }
+
     /// Its attributes.
     pub(super) fn attributes(&self) -> Attributes<'d> {
         Attributes(self.body.get(GENERAL..).unwrap_or_default())

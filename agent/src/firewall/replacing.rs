@@ -6,7 +6,7 @@ use super::objects::Object;
 use super::reading::{KernelCounter, KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::renderer;
-use super::ruleset::{self, INPUT, Table};
+use super::ruleset::{self, INPUT, Set, Table};
 use super::transaction::{Batch, Heritage, Kept, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
@@ -17,14 +17,22 @@ const ATTEMPTS: usize = 8;
 #[derive(Default)]
 struct Old {
     heritage: Heritage,
+    /// The indices of the sets whose elements it has.
+    sets: Vec<usize>,
     /// `None`: there is none, or it has to be deleted as a whole.
     parts: Option<Parts>,
 }
 
 impl Firewall {
     /// Puts a table in place of any older one; it gets the grants of that, and the elements that
-    /// are given.
-    pub(super) fn replace(&mut self, table: &Table, given: &[Kept]) -> Result<(), Refusal> {
+    /// are given. Those that are remembered it gets for sets of which the older one tells
+    /// nothing.
+    pub(super) fn replace(
+        &mut self,
+        table: &Table,
+        given: &[Kept],
+        remembered: &[Kept],
+    ) -> Result<(), Refusal> {
         for attempt in 1..=ATTEMPTS {
             let generation = self
                 .channel
@@ -35,7 +43,10 @@ impl Firewall {
                 Err(Refusal::NotInstalled) => Old::default(),
                 old => old?,
             };
-            old.heritage.elements.extend_from_slice(given);
+            let lost = (remembered.iter()).filter(|kept| !old.sets.contains(&kept.set));
+            old.heritage
+                .elements
+                .extend(given.iter().chain(lost).cloned());
             // The last time, a grant made since it was read is lost rather than the guard.
             let generation = (attempt < ATTEMPTS).then_some(generation);
             match self.swap(table, &old, generation) {
@@ -132,13 +143,15 @@ impl Firewall {
     fn old(&mut self, table: &Table) -> Result<Old, Refusal> {
         let sets = self.sets()?;
         let counters = self.channel.counters().map_err(unread)?;
+        let same = same_sets(table, &sets);
         Ok(Old {
             heritage: Heritage {
-                elements: self.kept(table, &sets)?,
+                elements: self.kept(table, &same)?,
                 counters: (counters.iter())
                     .map(|counter| (counter.name.clone(), counter.counted))
                     .collect(),
             },
+            sets: same,
             parts: self.parts(sets, counters)?,
         })
     }
@@ -163,21 +176,13 @@ impl Firewall {
         }))
     }
 
-    /// What the sets of grants shall have again: a set is the same if its name and comment are.
-    fn kept(&mut self, table: &Table, old: &[KernelSet]) -> Result<Vec<Kept>, Refusal> {
+    /// What these sets of the table shall have again.
+    fn kept(&mut self, table: &Table, same: &[usize]) -> Result<Vec<Kept>, Refusal> {
         let mut kept = Vec::new();
-        for (index, set) in table
-            .sets
+        for (index, set) in same
             .iter()
-            .enumerate()
-            .filter(|(_, set)| ruleset::grant_kind(&set.name).is_some())
+            .filter_map(|index| Some((*index, table.sets.get(*index)?)))
         {
-            if !old
-                .iter()
-                .any(|old| old.name == set.name && old.comment == set.comment)
-            {
-                continue;
-            }
             let elements = self.elements(&set.name)?;
             let room = MAX_KEPT.saturating_sub(kept.len());
             let most = set.size.map_or(room, |size| room.min(size as usize));
@@ -197,6 +202,20 @@ impl Firewall {
         }
         Ok(kept)
     }
+}
+
+/// The indices of the sets of grants that were there before: a set is the same if its name and
+/// comment are.
+fn same_sets(table: &Table, old: &[KernelSet]) -> Vec<usize> {
+    let is_same = |set: &Set| {
+        let mut old = old.iter();
+        ruleset::grant_kind(&set.name).is_some()
+            && old.any(|old| old.name == set.name && old.comment == set.comment)
+    };
+    let sets = table.sets.iter().enumerate();
+    sets.filter(|(_, set)| is_same(set))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 /// Whether the transaction was for rules that have changed since.

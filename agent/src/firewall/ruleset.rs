@@ -306,7 +306,13 @@ pub(super) fn grants(family: Family, door: &str) -> String {
     [grant_prefix(family), door].concat()
 }
 
-fn anyone(door: &str) -> String {
+/// Whether a set of this name stays as it was made: elements of the others come and go.
+pub(super) fn is_fixed(set: &str) -> bool {
+    let ports = ["tcp_ports", "udp_ports", "tcp_guarded", "udp_guarded"];
+    set == INTERFACES || ports.contains(&set)
+}
+
+pub(super) fn anyone(door: &str) -> String {
     [ANYONE, door].concat()
 }
 

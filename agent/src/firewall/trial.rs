@@ -93,6 +93,21 @@ fn lapsed_chain(ports: &[(Protocol, Set)], mark: &Statement) -> Chain {
     }
 }
 
+/// The elements of [`TRIAL`], for a trial that began so long ago and goes on for so long.
+pub(super) fn armed(config: &Config, (for_so_long, remaining): (Duration, Duration)) -> Vec<Kept> {
+    let remaining = channel::timeout(remaining);
+    let names = ruleset::interface_names(config);
+    let element = |name: &String| Kept {
+        set: 0,
+        key: interface_key(name).to_vec(),
+        lasting: Some(Lasting {
+            timeout: remaining.saturating_add(for_so_long.as_millis()),
+            remaining,
+        }),
+    };
+    names.iter().map(element).collect()
+}
+
 impl Firewall {
     /// The same as [`Firewall::install`], but that the kernel ends it after so long, unless it is
     /// confirmed ([`Firewall::confirm`]).
@@ -112,19 +127,8 @@ impl Firewall {
         listed: &[Port],
         (for_so_long, remaining): (Duration, Duration),
     ) -> Result<(), Refusal> {
-        let remaining = channel::timeout(remaining);
-        let names = ruleset::interface_names(config);
-        let armed: Vec<Kept> = (names.iter())
-            .map(|name| Kept {
-                set: 0,
-                key: interface_key(name).to_vec(),
-                lasting: Some(Lasting {
-                    timeout: remaining.saturating_add(for_so_long.as_millis()),
-                    remaining,
-                }),
-            })
-            .collect();
-        self.replace(&Table::on_trial(config, listed), &armed)
+        let armed = armed(config, (for_so_long, remaining));
+        self.replace(&Table::on_trial(config, listed), &armed, &[])
     }
 
     /// How the installed guard stands.

@@ -6,7 +6,8 @@ use core::mem;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use super::check;
+use super::raw::{Step, filter};
+use super::{check, set_receive_buffer};
 
 /// libmnl's socket where that is linked.
 #[cfg(feature = "libnftnl")]
@@ -54,6 +55,26 @@ impl NetlinkSocket {
         let _ = socket.set_option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
         let _ = socket.set_option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
         Ok(socket)
+    }
+
+    /// The port that the kernel knows it by, and that notifications of its requests bear.
+    pub fn port(&self) -> io::Result<u32> {
+        // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.
+        let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+        let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        let file = self.socket.as_raw_fd();
+        // SAFETY: the kernel writes at most `size` bytes, the size of `address`, to `address`.
+        check(unsafe { libc::getsockname(file, (&raw mut address).cast(), &raw mut size) })?;
+        Ok(address.nl_pid)
+    }
+
+    /// Receives what the kernel tells a group from now on, but for what requests of this port
+    /// brought about: that does not even wake whoever waits.
+    pub fn join(&self, group: libc::c_int, but_for: u32, buffer_bytes: u32) -> io::Result<()> {
+        set_receive_buffer(self.as_fd(), buffer_bytes)?;
+        filter(self.as_fd(), &not_from(but_for))?;
+        let (level, option) = (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
+        self.set_option(level, option, group.cast_unsigned())
     }
 
     /// Sends one datagram to the kernel, all or nothing.
@@ -154,6 +175,32 @@ impl NetlinkSocket {
         })
         .map(drop)
     }
+}
+
+/// The program that drops datagrams whose first message bears this port: nf_tables packs no
+/// notifications of two requests into one datagram (`nft_commit_notify`).
+fn not_from(port: u32) -> [Step; 4] {
+    /// Where `nlmsg_pid` is in a `struct nlmsghdr`, in the host's order; a program loads words as
+    /// if they were in that of the network.
+    const PORT: u32 = 12;
+    let step = |code: u32, jt, jf, k| Step {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let end = libc::BPF_RET | libc::BPF_K;
+    [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            port.to_be(),
+        ),
+        step(end, 0, 0, 0),
+        step(end, 0, 0, u32::MAX),
+    ]
 }
 
 /// Opens a socket, and lets the kernel choose its port.

@@ -1,0 +1,174 @@
+//! What others do to the guard, and how the agent puts it back.
+
+use postern_core::config::Config;
+use postern_core::knock::Port;
+use postern_core::time::{Duration, Instant};
+
+use super::{Agent, in_words};
+use crate::allowance::Allowance;
+use crate::firewall::{Deed, Doer, News, Trial};
+use crate::output;
+use crate::report::span;
+use crate::sys::clock::boottime;
+
+/// How often the guard is put back at once: somebody else may do just the same.
+const AT_ONCE: u32 = 10;
+/// Beyond that, once after each of these.
+const EVERY: Duration = Duration::from_secs(6);
+
+/// Whether the guard is to be put back, and how often that may be.
+pub(super) struct Repairs {
+    allowance: Allowance,
+    /// When what is not as it should be is put back.
+    due_at: Option<Instant>,
+    /// The guard is to be there: nobody took it away on purpose.
+    is_wanted: bool,
+}
+
+impl Repairs {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            allowance: Allowance::new(AT_ONCE, EVERY, now),
+            due_at: None,
+            is_wanted: false,
+        }
+    }
+
+    /// The guard was put in place.
+    pub(super) const fn done(&mut self) {
+        self.due_at = None;
+        self.is_wanted = true;
+    }
+
+    /// The guard was taken away on purpose.
+    pub(super) const fn unwanted(&mut self) {
+        self.due_at = None;
+        self.is_wanted = false;
+    }
+
+    /// When there is something to do.
+    pub(super) const fn poll_at(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// Whether the guard is not as it should be, and stays so for a while.
+    pub(super) const fn is_due(&self) -> bool {
+        self.due_at.is_some()
+    }
+}
+
+impl Agent<'_> {
+    /// Hears what others did to the guard.
+    pub(super) fn hear_news(&mut self) {
+        let news = match self.watch.hear() {
+            Ok(news) => news,
+            Err(error) => {
+                let why = format_args!("changes of the firewall cannot be heard: {error}");
+                self.journal.say(boottime(), why);
+                return;
+            }
+        };
+        let mut harm = None;
+        for news in news {
+            match news {
+                News::Missed => harm = Some("what others did to the firewall was lost".into()),
+                News::Done(Deed::Grants, doer) if !doer.is_postern() => {}
+                News::Done(deed, doer) if doer.is_postern() => {
+                    self.respect(deed, &doer);
+                    harm = None;
+                }
+                News::Done(deed, doer) => {
+                    let verb = match deed {
+                        Deed::Deleted => "deleted",
+                        Deed::Changed | Deed::Grants => "changed",
+                    };
+                    harm = Some(format!("{doer} {verb} the guard"));
+                }
+            }
+        }
+        if let Some(harm) = harm {
+            self.mend(&harm);
+        }
+    }
+
+    /// What a verb did that found no answer here was meant.
+    fn respect(&mut self, deed: Deed, doer: &Doer) {
+        match deed {
+            Deed::Deleted => {
+                self.repairs.unwanted();
+                self.trial = None;
+                self.ledger.clear();
+                output::say(&format!(
+                    "{doer} removed the guard; the agent waits for 'postern apply' or SIGHUP"
+                ));
+            }
+            Deed::Changed => output::say(&format!(
+                "{doer} put a guard in place; 'postern apply' has the agent take it over too"
+            )),
+            Deed::Grants => {}
+        }
+        self.remember();
+    }
+
+    /// Takes what the kernel has for what there is to remember.
+    pub(super) fn remember(&mut self) {
+        // Without an answer, what is known already is the best there is.
+        let Ok(grants) = self.firewall.grants_of_agent() else {
+            return;
+        };
+        let doors = self.engine.doors();
+        self.ledger.take_over(grants, doors, boottime());
+        if let Ok(Trial::None) = self.firewall.trial() {
+            self.trial = None;
+        }
+    }
+
+    /// Puts the guard back that somebody harmed, now or later.
+    fn mend(&mut self, harm: &str) {
+        if !self.repairs.is_wanted || self.repairs.is_due() {
+            return;
+        }
+        let now = boottime();
+        if self.repairs.allowance.take(now) {
+            self.put_back(harm);
+        } else {
+            let at = self.repairs.allowance.next_at();
+            self.repairs.due_at = Some(at);
+            output::say(&format!(
+                "{harm}; it was put back {AT_ONCE} times already, and is again in {}",
+                span(at.since(now))
+            ));
+        }
+    }
+
+    /// Puts back what had to wait.
+    pub(super) fn mend_later(&mut self, now: Instant) {
+        if self.repairs.due_at.is_some_and(|at| at <= now) {
+            self.repairs.due_at = None;
+            self.mend("the guard is not what it was");
+        }
+    }
+
+    fn put_back(&mut self, harm: &str) {
+        let now = boottime();
+        let config = Config {
+            global: self.global.clone(),
+            doors: self.engine.doors().iter().cloned().collect(),
+        };
+        let listed: Vec<Port> = self.one_time.list_ports().collect();
+        let trial = self.trial.as_ref();
+        let times = trial.map(|trial| (now.since(trial.began_at), trial.ends_at.since(now)));
+        let grants = self.ledger.grants(self.engine.doors(), now);
+        let put_back = self.firewall.put_back(&config, &listed, times, &grants);
+        match put_back.map_err(in_words) {
+            Ok(()) => output::say(&format!("{harm}: it is back, with its grants")),
+            Err(why) => {
+                self.repairs.due_at = Some(now + EVERY);
+                output::say(&format!(
+                    "{harm}, and it cannot be put back: {why}; tried again in {}",
+                    span(EVERY)
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Putting back what somebody took away.
+
+use core::net::IpAddr;
+
+use postern_core::config::Config;
+use postern_core::knock::Port;
+use postern_core::time::Duration;
+
+use super::channel::timeout;
+use super::grants::{Grant, Who};
+use super::message::Lasting;
+use super::network::family;
+use super::ruleset::{self, Table, interface_key};
+use super::transaction::Kept;
+use super::trial::armed;
+use super::{Firewall, Refusal};
+
+impl Firewall {
+    /// Puts the table of this configuration back, on trial for what is left of it if it was.
+    ///
+    /// Where the kernel has lost a set of grants, it gets those that are remembered here.
+    pub(crate) fn put_back(
+        &mut self,
+        config: &Config,
+        listed: &[Port],
+        on_trial: Option<(Duration, Duration)>,
+        grants: &[Grant],
+    ) -> Result<(), Refusal> {
+        let (table, armed) = match on_trial {
+            None => (Table::new(config, listed), Vec::new()),
+            Some(times) => (Table::on_trial(config, listed), armed(config, times)),
+        };
+        let remembered: Vec<Kept> = (grants.iter())
+            .filter_map(|grant| element(&table, grant))
+            .collect();
+        self.replace(&table, &armed, &remembered)
+    }
+}
+
+/// The element that a grant is; `None`: the table has no such door.
+fn element(table: &Table, grant: &Grant) -> Option<Kept> {
+    let (name, key) = match &grant.who {
+        Who::Network(network) => {
+            let first = network.first();
+            let key = match first {
+                IpAddr::V4(address) => address.octets().to_vec(),
+                IpAddr::V6(address) => address.octets().to_vec(),
+            };
+            (ruleset::grants(family(first), &grant.door), key)
+        }
+        Who::Anyone { interface } => {
+            let key = interface_key(interface).to_vec();
+            (ruleset::anyone(&grant.door), key)
+        }
+    };
+    let lasting = grant.remaining.map(|remaining| Lasting {
+        timeout: timeout(remaining),
+        remaining: timeout(remaining),
+    });
+    Some(Kept {
+        set: table.sets.iter().position(|set| set.name == name)?,
+        key,
+        lasting,
+    })
+}
