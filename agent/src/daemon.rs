@@ -205,7 +205,7 @@ impl<'e> Agent<'e> {
             match signal {
                 Signal::Terminate | Signal::Interrupt => {
                     self.manager.tell(State::Stopping);
-                    output::say("ends; the guard stays ('postern remove' takes it away)");
+                    self.leave_behind();
                     return Ok(Resolve::End);
                 }
                 Signal::Hangup => self.reload(),
