@@ -30,7 +30,7 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn load(options: &Options) -> Result<Config, Failure> {
+fn load(options: &Options) -> Result<Box<Config>, Failure> {
     let mut config = config_file::load(&options.config)?;
     networks::resolve(&mut config)?;
     Ok(config)
