@@ -315,7 +315,8 @@ const VERBS: &[Verb] = &[
         name: "close",
         operands: &[Operand::Door],
         summary: "withdraw a door's grants",
-        details: "Without --from, all of them. Connections that are established live on.",
+        details: "Without --from, all of them. Connections that are established live on, except at doors with\n\
+                  option on_expiry 'cut'.",
         options: &[Opt::From, Opt::Config],
         run: command::close,
     },

@@ -3,6 +3,7 @@
 mod adopting;
 #[cfg(test)]
 mod cost_tests;
+mod cutting;
 mod ledger;
 mod repairing;
 
@@ -37,6 +38,7 @@ use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
 use crate::{manual, trial};
+use cutting::Cutting;
 use ledger::Ledger;
 use repairing::Repairs;
 
@@ -87,6 +89,7 @@ struct Agent<'e> {
     watch: Watch,
     repairs: Repairs,
     ledger: Ledger,
+    cutting: Cutting,
     source: Source,
     reserve: Reserve,
     control: Control,
@@ -129,6 +132,7 @@ impl<'e> Agent<'e> {
             watch,
             repairs: Repairs::new(boottime()),
             ledger: Ledger::new(),
+            cutting: Cutting::new(),
             one_time: OneTime::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
@@ -171,6 +175,7 @@ impl<'e> Agent<'e> {
             if ready.control {
                 self.answer_callers();
             }
+            self.cut(boottime());
         }
     }
 
@@ -183,6 +188,8 @@ impl<'e> Agent<'e> {
             self.one_time.keep_time_at(),
             self.trial.as_ref().map(|trial| trial.ends_at),
             self.repairs.poll_at(),
+            self.cutting.poll_at(),
+            self.ledger.poll_at(self.cutting.doors()),
         ];
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
@@ -239,12 +246,14 @@ impl<'e> Agent<'e> {
             refused_packets,
             patience,
             ledger,
+            cutting,
             ..
         } = self;
         let now = boottime();
         let mut gate = Gate {
             firewall,
             ledger,
+            cutting,
             journal,
             patience,
             now,
@@ -290,8 +299,13 @@ impl<'e> Agent<'e> {
                 self.note(answer)
             }
             Request::Close { door, from } => {
+                // Whom rules let in is looked at before and after.
+                self.cutting.ask_now(boottime());
+                self.cut(boottime());
                 let answer = manual::close(&mut self.firewall, door, *from);
+                self.cutting.ask_now(boottime());
                 self.remember();
+                self.cut(boottime());
                 self.note(answer)
             }
             Request::Apply {
@@ -398,6 +412,7 @@ enum Resolve {
 struct Gate<'g> {
     firewall: &'g mut Firewall,
     ledger: &'g mut Ledger,
+    cutting: &'g mut Cutting,
     journal: &'g mut Journal,
     patience: &'g mut Patience,
     now: Instant,
@@ -552,7 +567,9 @@ impl Gate<'_> {
     fn shut(&mut self, (index, door): (usize, &Door), source: IpAddr) -> bool {
         match self.firewall.withdraw(door, source) {
             Ok(was_open) => {
-                self.ledger.forget(index, granted(door, source));
+                let network = granted(door, source);
+                self.ledger.forget(index, network);
+                self.cutting.withdraw(index, network);
                 if was_open {
                     self.say(format_args!("door {}: closed to {source}", door.name));
                 }

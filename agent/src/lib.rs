@@ -9,6 +9,7 @@ mod base32;
 mod client;
 mod command;
 mod config_file;
+mod conntrack;
 mod control;
 mod daemon;
 mod doctor;

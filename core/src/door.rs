@@ -58,6 +58,27 @@ pub struct Door {
     pub decoys: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,
+    /// What becomes of a source's connections when its grant ends.
+    pub on_expiry: OnExpiry,
+}
+
+/// What becomes of a source's connections when its grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExpiry {
+    /// They live on; there are no new ones.
+    Keep,
+    /// They end too.
+    Cut,
+}
+
+impl OnExpiry {
+    /// The name in configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// Who keeps the state of attempts.
@@ -285,6 +306,7 @@ pub(crate) mod tests {
             grant_prefix6: 128,
             decoys: 16,
             cutoff: None,
+            on_expiry: OnExpiry::Keep,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use postern_core::door::{Cutoff, Door, EngineName, Method, Name, Sequence};
+use postern_core::door::{Cutoff, Door, EngineName, Method, Name, OnExpiry, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::time::{Duration, Instant};
@@ -46,6 +46,7 @@ fn door(name: &str, open: &[Port], close: &[Port]) -> Door {
         grant_prefix6: 128,
         decoys: 0,
         cutoff: None,
+        on_expiry: OnExpiry::Keep,
     }
 }
 

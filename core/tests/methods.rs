@@ -7,7 +7,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, EngineName, Method, Name, Order, Sequence};
+use postern_core::door::{AtEnd, Door, EngineName, Method, Name, OnExpiry, Order, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome, Spent};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::method::{Armed, Candidate};
@@ -46,6 +46,7 @@ fn door(method: Method) -> Door {
         grant_prefix6: 128,
         decoys: 16,
         cutoff: None,
+        on_expiry: OnExpiry::Keep,
     }
 }
 

@@ -44,6 +44,15 @@ impl Service {
         Self::listen(namespace, port, |mut stream| stream.write_all(b"welcome\n"))
     }
 
+    /// A TCP service that sends everything back, on each connection for a minute at most.
+    pub fn tcp_echo(namespace: &Namespace, port: u16) -> Self {
+        Self::listen(namespace, port, |stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            thread::spawn(move || io::copy(&mut &stream, &mut &stream));
+            Ok(())
+        })
+    }
+
     /// A UDP service that sends every datagram back.
     pub fn udp_echo(namespace: &Namespace, port: u16) -> Self {
         let socket = namespace

@@ -1,12 +1,15 @@
 //! The manual switch.
 
+use postern_core::door::OnExpiry;
 use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
+use crate::conntrack::{self, Doomed};
 use crate::control::Request;
+use crate::firewall::{Firewall, Network, Who};
 use crate::manual::{self, Whom};
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::{config_file, networks};
 
 /// How long a door opened by hand stays open when no configuration says.
@@ -46,8 +49,47 @@ pub(crate) fn close(options: &Options) -> Result<(), Failure> {
         door: door.clone(),
         from: *from,
     };
-    let directly = || Ok(manual::close(&mut reach::firewall()?, door, *from));
+    let directly = || {
+        let mut firewall = reach::firewall()?;
+        let before = let_in(&mut firewall, door);
+        let answer = manual::close(&mut firewall, door, *from);
+        let after = let_in(&mut firewall, door);
+        cut(options, before.into_iter().filter(|it| !after.contains(it)));
+        Ok(answer)
+    };
     reach::switch(&options.config, &request, directly)
+}
+
+/// Whom a door lets in.
+fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
+    let grants = firewall.grants().unwrap_or_default().into_iter();
+    let of_door = grants.filter(|grant| grant.door == door);
+    of_door
+        .filter_map(|grant| match grant.who {
+            Who::Network(network) => Some(network),
+            Who::Anyone { .. } => None,
+        })
+        .collect()
+}
+
+/// Ends the connections of those who were let in, if that is what the door does, as far as a
+/// configuration can be read.
+fn cut(options: &Options, networks: impl Iterator<Item = Network>) {
+    let config = config_file::peek(&options.config);
+    let doors = config.iter().flat_map(|config| &config.doors);
+    let mut cutting = doors.filter(|door| door.on_expiry == OnExpiry::Cut);
+    let Some(door) = cutting.find(|door| door.name == options.door.as_str()) else {
+        return;
+    };
+    let ports = || door.guards.to_vec();
+    let doomed = networks.map(|network| Doomed {
+        network,
+        ports: ports(),
+    });
+    let doomed: Vec<Doomed> = doomed.collect();
+    if let Err(error) = conntrack::cut(&doomed) {
+        output::say(&format!("connections cannot be told to end: {error}"));
+    }
 }
 
 /// How long a grant of the door lasts, as far as a configuration can be read.

@@ -198,7 +198,9 @@ impl Agent<'_> {
         self.global = global;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.ledger.clear();
         self.remember();
+        self.cutting.begin(self.engine.doors(), boottime());
         self.tell_notices();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Who was let in until when, should the kernel lose it.
 
-use postern_core::door::Door;
+use postern_core::door::{Door, DoorSet};
 use postern_core::time::{Duration, Instant};
 
 use crate::firewall::{Grant, Network, Who};
@@ -22,6 +22,15 @@ struct Entry {
     who: Who,
     /// `None`: it does not end.
     until: Option<Instant>,
+}
+
+impl Entry {
+    fn network(self) -> Option<(usize, Network)> {
+        match self.who {
+            Who::Network(network) => Some((self.door, network)),
+            Who::Anyone { .. } => None,
+        }
+    }
 }
 
 impl Ledger {
@@ -56,9 +65,14 @@ impl Ledger {
         self.entries.clear();
     }
 
-    /// Takes what the kernel has for all that there is.
-    pub(super) fn take_over(&mut self, grants: Vec<Grant>, doors: &[Door], now: Instant) {
-        self.entries.clear();
+    /// Takes what the kernel has for all that there is, and says which networks were let in before.
+    pub(super) fn take_over(
+        &mut self,
+        grants: Vec<Grant>,
+        doors: &[Door],
+        now: Instant,
+    ) -> Vec<(usize, Network)> {
+        let before = self.entries.drain(..).filter_map(Entry::network).collect();
         for grant in grants {
             let Some(door) = doors.iter().position(|door| *door.name == *grant.door) else {
                 continue;
@@ -69,6 +83,26 @@ impl Ledger {
                 until: grant.remaining.map(|remaining| now + remaining),
             });
         }
+        before
+    }
+
+    /// When the next grant of these doors ends.
+    pub(super) fn poll_at(&self, doors: DoorSet) -> Option<Instant> {
+        if doors.is_empty() {
+            return None;
+        }
+        let entries = self.entries.iter();
+        let of_doors = entries.filter(|entry| doors.contains(entry.door));
+        of_doors.filter_map(|entry| entry.until).min()
+    }
+
+    /// Forgets the grants of these doors that ended, and says which networks they had let in.
+    pub(super) fn take_ended(&mut self, doors: DoorSet, now: Instant) -> Vec<(usize, Network)> {
+        let has_ended = |entry: &mut Entry| {
+            doors.contains(entry.door) && entry.until.is_some_and(|until| until <= now)
+        };
+        let ended = self.entries.extract_if(.., has_ended);
+        ended.filter_map(Entry::network).collect()
     }
 
     /// The grants that go on.

@@ -117,7 +117,9 @@ impl Agent<'_> {
             return;
         };
         let doors = self.engine.doors();
-        self.ledger.take_over(grants, doors, boottime());
+        for (index, network) in self.ledger.take_over(grants, doors, boottime()) {
+            self.cutting.withdraw(index, network);
+        }
         if let Ok(Trial::None) = self.firewall.trial() {
             self.trial = None;
         }

@@ -5,7 +5,9 @@ use postern_core::code::{Algorithm, Code, Digits};
 use postern_core::config::{
     Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, OnCrash, Source,
 };
-use postern_core::door::{AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, Order, Sequence};
+use postern_core::door::{
+    AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, OnExpiry, Order, Sequence,
+};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
@@ -43,6 +45,7 @@ pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -
         grant_prefix6: 128,
         decoys: 0,
         cutoff: None,
+        on_expiry: OnExpiry::Keep,
     }
 }
 
@@ -314,6 +317,15 @@ fn largest_in_kernel(engine: EngineName) -> Config {
     config
 }
 
+/// Two of three doors cut: one of both protocols, and one of UDP.
+pub(super) fn cutting(guard: Guard) -> Config {
+    let mut config = three(guard);
+    for door in config.doors.iter_mut().skip(1) {
+        door.on_expiry = OnExpiry::Cut;
+    }
+    config
+}
+
 /// The tables that are too large to be read by a person.
 pub(super) const LARGEST: [Example; 4] = [
     Example {
@@ -350,7 +362,7 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 49] = [
+    let with_doors: [(&'static str, Make); 51] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -395,6 +407,8 @@ pub(super) fn all() -> std::vec::Vec<Example> {
         ("sockets-mark", || heard_by(Mark, Source::Sockets)),
         ("log-gate", || heard_by(Gate, Source::Log)),
         ("log-mark", || heard_by(Mark, Source::Log)),
+        ("cutting-gate", || cutting(Gate)),
+        ("cutting-mark", || cutting(Mark)),
         ("networks-gate", || networks(Gate, 24, 64)),
         ("networks-mark", || networks(Mark, 24, 64)),
         ("networks-of-ipv4-only", || networks(Gate, 23, 128)),

@@ -11,7 +11,7 @@ const HEADER: usize = 16;
 const GENERAL: usize = 4;
 /// The length of `struct nlattr`.
 const ATTRIBUTE: usize = 4;
-const NESTED: u16 = 0x8000;
+pub(crate) const NESTED: u16 = 0x8000;
 /// NLA_F_NESTED and NLA_F_NET_BYTEORDER are no part of an attribute's number.
 const TYPE_MASK: u16 = 0x3fff;
 
@@ -292,7 +292,7 @@ impl<'d> Message<'d> {
     }
 
     /// Its attributes.
-    pub(super) fn attributes(&self) -> Attributes<'d> {
+    pub(crate) fn attributes(&self) -> Attributes<'d> {
         Attributes(self.body.get(GENERAL..).unwrap_or_default())
     }
 

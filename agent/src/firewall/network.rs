@@ -32,6 +32,11 @@ impl Network {
         self.address
     }
 
+    /// Whether the address is one of them.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        Self::of(address, self.prefix) == *self
+    }
+
     /// As many ones as this, then zeros.
     pub(super) const fn mask4(prefix: u8) -> Ipv4Addr {
         let zeros = 32_u32.saturating_sub(prefix as u32);

@@ -30,7 +30,7 @@ fn parts(firewall: &mut Firewall) -> Option<Parts> {
 
 #[test]
 fn any_table_takes_the_place_of_any_other_part_by_part() {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "gate",
         "mark",
         "three-doors-gate",
@@ -43,6 +43,7 @@ fn any_table_takes_the_place_of_any_other_part_by_part() {
         "chain-gate",
         "track-gate",
         "engines-together",
+        "cutting-mark",
     ];
     in_namespace(|| {
         let mut firewall = Firewall::open().unwrap();

@@ -8,7 +8,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
 use postern_core::decoy;
-use postern_core::door::Door;
+use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload;
 use postern_core::time::Duration;
@@ -42,6 +42,8 @@ pub(super) const GUARD: &str = "guard";
 pub(super) const KNOCK: &str = "knock";
 pub(super) const DECOY: &str = "decoy";
 const FRAGMENT: &str = "fragment";
+/// The map of the ports of which the guard looks at every segment.
+const CUT: &str = "tcp_cut";
 
 /// The whole table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -233,6 +235,7 @@ impl Table {
         let mut sets = sets(config);
         sets.extend(both_protocols(|protocol| guarded_ports(config, protocol)));
         sets.extend(maps.into_iter().map(|(_, map)| map));
+        sets.extend(cut_ports(config));
         Self {
             counters: config.doors.iter().flat_map(engines::counters).collect(),
             sets,
@@ -308,7 +311,7 @@ pub(super) fn grants(family: Family, door: &str) -> String {
 
 /// Whether a set of this name stays as it was made: elements of the others come and go.
 pub(super) fn is_fixed(set: &str) -> bool {
-    let ports = ["tcp_ports", "udp_ports", "tcp_guarded", "udp_guarded"];
+    let ports = ["tcp_ports", "udp_ports", "tcp_guarded", "udp_guarded", CUT];
     set == INTERFACES || ports.contains(&set)
 }
 
@@ -539,18 +542,15 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
         .into_iter()
         .map(|granted| admit(config, granted))
         .collect();
-    if config.global.guard == Guard::Gate {
-        // UDP has no SYN: only connection tracking knows that a flow was let in before.
-        if door
-            .guards
-            .iter()
-            .any(|port| port.protocol == Protocol::Udp)
-        {
-            rules.push(vec![
-                Statement::UdpFlow,
-                Statement::Verdict(Verdict::Accept),
-            ]);
-        }
+    let cuts = door.on_expiry == OnExpiry::Cut;
+    let is_gate = config.global.guard == Guard::Gate;
+    let has_udp = (door.guards.iter()).any(|port| port.protocol == Protocol::Udp);
+    // UDP has no SYN: only connection tracking knows that a flow was let in before.
+    if is_gate && has_udp && !cuts {
+        let accept = Statement::Verdict(Verdict::Accept);
+        rules.push(vec![Statement::UdpFlow, accept]);
+    }
+    if is_gate || cuts {
         rules.push(vec![Statement::Verdict(Verdict::Drop)]);
     }
     Chain {
@@ -625,7 +625,9 @@ fn input_chain(config: &Config) -> Chain {
 
 fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
     let accept = Statement::Verdict(Verdict::Accept);
-    let mut rules = vec![vec![Statement::NotOpening, accept]];
+    let cut = Statement::PortVerdict(Protocol::Tcp, CUT.to_owned());
+    let mut rules: Vec<Rule> = cut_ports(config).map(|_| vec![cut]).into_iter().collect();
+    rules.push(vec![Statement::NotOpening, accept]);
     let verdicts = mapped
         .iter()
         .map(|protocol| (*protocol, map_name(*protocol)));
@@ -654,6 +656,28 @@ fn closing_rules(config: &Config) -> impl Iterator<Item = Rule> {
     both_protocols(|protocol| {
         let listed = Statement::PortIn(protocol, guarded_ports(config, protocol)?.name);
         Some(vec![listed, Statement::Verdict(Verdict::Drop)])
+    })
+}
+
+/// The TCP ports of doors that cut: a grant that ends is then the end of every connection, whoever
+/// lives to see it. `None`: there are none.
+///
+/// Behind guard `mark` too: that a connection is forgotten is not enough, because the ordinary
+/// firewall knows it again as soon as the server sends something.
+fn cut_ports(config: &Config) -> Option<Set> {
+    let doors = (config.doors.iter()).filter(|door| door.on_expiry == OnExpiry::Cut);
+    let chain = |door: &Door| door_chain_name(door);
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = doors
+        .flat_map(|door| door.guards.iter().map(move |port| (port, chain(door))))
+        .filter(|(port, _)| port.protocol == Protocol::Tcp)
+        .map(|(port, chain)| (port.number..=port.number, chain))
+        .collect();
+    ports.sort_by_key(|(ports, _)| *ports.start());
+    (!ports.is_empty()).then(|| Set {
+        name: CUT.to_owned(),
+        size: u32::try_from(ports.len()).ok(),
+        content: Content::PortChains(ports),
+        comment: None,
     })
 }
 

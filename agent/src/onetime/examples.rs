@@ -1,7 +1,7 @@
 //! One-time doors for tests.
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, EngineName, Method, Order, Sequence};
+use postern_core::door::{AtEnd, Door, EngineName, Method, OnExpiry, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::time::Duration;
 
@@ -33,6 +33,7 @@ pub(crate) fn door(name: &str, method: Method) -> Door {
         grant_prefix6: 128,
         decoys: 16,
         cutoff: None,
+        on_expiry: OnExpiry::Keep,
     }
 }
 

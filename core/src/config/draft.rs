@@ -7,7 +7,8 @@ use super::options::Setter;
 use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
-    AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, Order, Sequence,
+    AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, OnExpiry,
+    Order, Sequence,
 };
 use crate::knock::{Port, Protocol};
 use crate::method;
@@ -50,6 +51,7 @@ pub(super) struct DoorDraft {
     pub(super) grant_prefix6: u8,
     pub(super) decoys: u8,
     pub(super) cutoff: Option<Cutoff>,
+    pub(super) on_expiry: OnExpiry,
 }
 
 /// Why a value is refused, or what it is warned of.
@@ -196,6 +198,7 @@ impl DoorDraft {
             grant_prefix6: 128,
             decoys: 0,
             cutoff: None,
+            on_expiry: OnExpiry::Keep,
         }
     }
 
@@ -215,6 +218,7 @@ impl DoorDraft {
             grant_prefix6: self.grant_prefix6,
             decoys: self.decoys,
             cutoff: self.cutoff,
+            on_expiry: self.on_expiry,
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::code::{Algorithm, Digits};
 use crate::door::{
-    AtEnd, EngineName, MAX_DECOYS, MAX_DOORS, MAX_GUARDS, MAX_STEPS, Order, Sequence,
+    AtEnd, EngineName, MAX_DECOYS, MAX_DOORS, MAX_GUARDS, MAX_STEPS, OnExpiry, Order, Sequence,
 };
 use crate::knock::Protocol::{Tcp, Udp};
 use crate::time::Duration;
@@ -713,6 +713,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.cutoff = Some(cutoff(text)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "on_expiry",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Default("keep"),
+        unit: "word",
+        expected: "keep or cut",
+        meaning: "what becomes of the connections of a source whose grant ends: keep lets them \
+                  live on, cut ends them",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            let words = [("keep", OnExpiry::Keep), ("cut", OnExpiry::Cut)];
+            draft.door.on_expiry = choice(text, &words)?;
             Ok(())
         }),
     },

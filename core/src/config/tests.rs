@@ -6,7 +6,7 @@ use ufmt::{uWrite, uwrite};
 
 use super::draft::defaults;
 use super::*;
-use crate::door::{Cutoff, EngineName, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method};
+use crate::door::{Cutoff, EngineName, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method, OnExpiry};
 use crate::knock::{Port, Protocol};
 use crate::time::Duration;
 
@@ -112,6 +112,7 @@ fn the_example_of_the_design() {
                 failures: 5,
                 within: Duration::from_secs(600),
             }),
+            on_expiry: OnExpiry::Keep,
         }]
         .into_iter()
         .collect(),
@@ -273,6 +274,18 @@ fn a_fallback_has_to_be_found_unless_its_owner_speaks_of_it() {
     ] {
         let text = format!("{HEAD}{TAIL}config postern global\n{option}\n");
         assert_eq!(valid(text).global.fallback, expected, "{option}");
+    }
+}
+
+#[test]
+fn connections_outlive_their_grant_unless_they_are_to_be_cut() {
+    for (option, expected) in [
+        ("", OnExpiry::Keep),
+        ("option on_expiry keep", OnExpiry::Keep),
+        ("option on_expiry cut", OnExpiry::Cut),
+    ] {
+        let door = valid(format!("{HEAD}{TAIL}{option}\n")).doors[0].clone();
+        assert_eq!(door.on_expiry, expected, "{option}");
     }
 }
 

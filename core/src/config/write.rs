@@ -54,13 +54,13 @@ where
     section.time("grant", door.grant)?;
     section.number("grant_prefix4", door.grant_prefix4.into())?;
     section.number("grant_prefix6", door.grant_prefix6.into())?;
-    match &door.cutoff {
-        Some(cutoff) => section.value("cutoff", |value| {
+    if let Some(cutoff) = &door.cutoff {
+        section.value("cutoff", |value| {
             uwrite!(value, "{} per ", cutoff.failures)?;
             write_time(value, cutoff.within)
-        }),
-        None => Ok(()),
+        })?;
     }
+    section.option("on_expiry", door.on_expiry.name())
 }
 
 struct Writer<'w, W: ?Sized> {

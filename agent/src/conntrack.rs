@@ -1,0 +1,270 @@
+//! Connections that the kernel tracks, and ending those of a source whose grant ended
+//! (ctnetlink: include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+//!
+//! The guard drops their packets by itself. This has the ordinary firewall forget them too, so that
+//! they do not come to life when the guard goes. It may learn of one anew from what the server
+//! sends (`nf_conntrack_tcp_loose`): it is no guard by itself.
+
+use core::net::IpAddr;
+use std::io;
+use std::net::UdpSocket;
+
+use postern_core::knock::{Port, Protocol};
+
+use crate::firewall::Network;
+use crate::firewall::netlink::{Attributes, Message, Messages, NESTED, attribute, message};
+use crate::sys::netlink::NetlinkSocket;
+
+/// The most connections that are ended before they are listed anew: it bounds the memory.
+const AT_ONCE: usize = 256;
+/// The most listings. Whoever makes connections more quickly has no grant any more.
+const LISTINGS: usize = 64;
+/// Room for one datagram of a listing, as the kernel makes them.
+const LONGEST_ANSWER: usize = 32 * 1024;
+
+const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
+const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
+
+/// Numbers of nfnetlink_conntrack.h that libc lacks.
+mod cta {
+    pub(super) const TUPLE_ORIGINAL: u16 = 1;
+    pub(super) const TUPLE_REPLY: u16 = 2;
+    pub(super) const ID: u16 = 12;
+    pub(super) const ZONE: u16 = 18;
+    pub(super) const TUPLE_IP: u16 = 1;
+    pub(super) const TUPLE_PROTOCOL: u16 = 2;
+    pub(super) const V4_SOURCE: u16 = 1;
+    pub(super) const V6_SOURCE: u16 = 3;
+    pub(super) const PROTOCOL: u16 = 1;
+    pub(super) const SOURCE_PORT: u16 = 2;
+}
+
+/// Connections that are to end: of a network, to the ports of a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doomed {
+    pub(crate) network: Network,
+    pub(crate) ports: Vec<Port>,
+}
+
+/// Ends these connections, of both families; how many there were.
+pub(crate) fn cut(doomed: &[Doomed]) -> io::Result<usize> {
+    let mut socket = NetlinkSocket::open()?;
+    let mut ended = 0;
+    for _ in 0..LISTINGS {
+        let found = list(&mut socket, doomed)?;
+        for connection in &found {
+            connection.end(&mut socket)?;
+        }
+        ended += found.len();
+        if found.len() < AT_ONCE {
+            break;
+        }
+    }
+    Ok(ended)
+}
+
+/// What it takes to name a connection: attributes as the kernel wrote them.
+#[derive(Debug, PartialEq, Eq)]
+struct Connection {
+    family: u8,
+    attributes: Vec<u8>,
+}
+
+impl Connection {
+    fn end(&self, socket: &mut NetlinkSocket) -> io::Result<()> {
+        const SEQUENCE: u32 = 2;
+        let mut octets = Vec::new();
+        let of = (self.family, 0);
+        message(&mut octets, DELETE, libc::NLM_F_ACK, SEQUENCE, of, |to| {
+            to.extend_from_slice(&self.attributes);
+        });
+        socket.send(&octets)?;
+        let mut buffer = [0; 1024];
+        while let Some(datagram) = socket.receive_queued(&mut buffer)? {
+            for answer in Messages(datagram).filter(|answer| answer.sequence == SEQUENCE) {
+                match answer.outcome() {
+                    // It ended by itself.
+                    Some((0 | libc::ENOENT, _)) => return Ok(()),
+                    Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
+                    None => {}
+                }
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Some of the connections that are to end, no more than [`AT_ONCE`].
+fn list(socket: &mut NetlinkSocket, doomed: &[Doomed]) -> io::Result<Vec<Connection>> {
+    const SEQUENCE: u32 = 1;
+    let mut octets = Vec::new();
+    let every_family = (libc::AF_UNSPEC as u8, 0);
+    message(
+        &mut octets,
+        GET,
+        libc::NLM_F_DUMP,
+        SEQUENCE,
+        every_family,
+        |_| {},
+    );
+    socket.send(&octets)?;
+    let mut buffer = vec![0; LONGEST_ANSWER];
+    let mut found = Vec::new();
+    while let Some(datagram) = socket.receive_queued(&mut buffer)? {
+        for answer in Messages(datagram).filter(|answer| answer.sequence == SEQUENCE) {
+            match answer.outcome() {
+                Some((0, _)) => return Ok(found),
+                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
+                None if found.len() < AT_ONCE => found.extend(choose(&answer, doomed)),
+                None => {}
+            }
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The connection that a message is about, if it is to end.
+fn choose(answer: &Message<'_>, doomed: &[Doomed]) -> Option<Connection> {
+    let about = answer.attributes();
+    let end = |tuple| About::read(about.inside(tuple)?);
+    let (client, server) = (end(cta::TUPLE_ORIGINAL)?, end(cta::TUPLE_REPLY)?);
+    // The port that answers is the guarded one, whatever port it was redirected from.
+    let is_doomed =
+        |doomed: &Doomed| doomed.network.has(client.source) && doomed.ports.contains(&server.port);
+    if !doomed.iter().any(is_doomed) || !is_own(server.source) {
+        return None;
+    }
+    let mut attributes = Vec::new();
+    for (kind, nested) in [(cta::TUPLE_ORIGINAL, NESTED), (cta::ID, 0), (cta::ZONE, 0)] {
+        if let Some(value) = about.find(kind) {
+            attribute(&mut attributes, kind | nested, value);
+        }
+    }
+    Some(Connection {
+        family: *answer.body.first()?,
+        attributes,
+    })
+}
+
+/// One direction of a connection: who sends, and from which port.
+struct About {
+    source: IpAddr,
+    port: Port,
+}
+
+impl About {
+    fn read(tuple: Attributes<'_>) -> Option<Self> {
+        let addresses = tuple.inside(cta::TUPLE_IP)?;
+        let v4 = || {
+            Some(IpAddr::from(
+                <[u8; 4]>::try_from(addresses.find(cta::V4_SOURCE)?).ok()?,
+            ))
+        };
+        let v6 = || {
+            Some(IpAddr::from(
+                <[u8; 16]>::try_from(addresses.find(cta::V6_SOURCE)?).ok()?,
+            ))
+        };
+        let about = tuple.inside(cta::TUPLE_PROTOCOL)?;
+        let number = *about.find(cta::PROTOCOL)?.first()?;
+        let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let port = about.find(cta::SOURCE_PORT)?.try_into().ok()?;
+        Some(Self {
+            source: v4().or_else(v6)?,
+            port: Port {
+                protocol: { protocols }.find(|protocol| protocol.number() == number)?,
+                number: u16::from_be_bytes(port),
+            },
+        })
+    }
+}
+
+/// Whether an address is this machine's: what is forwarded to others is not a door's.
+///
+/// Nobody else's address can be bound to. One that is good on its own wire only cannot be without
+/// the name of that, and is never forwarded.
+fn is_own(address: IpAddr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EINVAL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(to: &mut Vec<u8>, kind: u16, from: [u8; 4], to_address: [u8; 4], ports: [u16; 2]) {
+        let nested = |kind: u16, inner: &[u8]| {
+            let mut octets = Vec::new();
+            attribute(&mut octets, kind | NESTED, inner);
+            octets
+        };
+        let mut addresses = Vec::new();
+        attribute(&mut addresses, cta::V4_SOURCE, &from);
+        attribute(&mut addresses, 2, &to_address);
+        let mut about = Vec::new();
+        attribute(&mut about, cta::PROTOCOL, &[6]);
+        attribute(&mut about, cta::SOURCE_PORT, &ports[0].to_be_bytes());
+        attribute(&mut about, 3, &ports[1].to_be_bytes());
+        let inner = [
+            nested(cta::TUPLE_IP, &addresses),
+            nested(cta::TUPLE_PROTOCOL, &about),
+        ]
+        .concat();
+        attribute(to, kind | NESTED, &inner);
+    }
+
+    fn connection(client: [u8; 4], server: [u8; 4], port: u16) -> Vec<u8> {
+        let mut octets = Vec::new();
+        message(&mut octets, SUBSYSTEM, 0, 1, (2, 0), |to| {
+            tuple(to, cta::TUPLE_ORIGINAL, client, server, [40_000, port]);
+            tuple(to, cta::TUPLE_REPLY, server, client, [port, 40_000]);
+            attribute(to, cta::ID, &[0, 0, 0, 7]);
+        });
+        octets
+    }
+
+    fn is_chosen(octets: &[u8]) -> bool {
+        let port = Port {
+            protocol: Protocol::Tcp,
+            number: 22,
+        };
+        let doomed = [Doomed {
+            network: Network::of([192, 0, 2, 0].into(), 24),
+            ports: vec![port],
+        }];
+        let chosen = Messages(octets).find_map(|answer| choose(&answer, &doomed));
+        chosen.is_some()
+    }
+
+    #[test]
+    fn only_what_a_withdrawn_source_has_with_this_machine_at_the_port_is_to_end() {
+        let here = [127, 0, 0, 1];
+        assert!(is_chosen(&connection([192, 0, 2, 7], here, 22)));
+        assert!(!is_chosen(&connection([192, 0, 3, 7], here, 22)));
+        assert!(!is_chosen(&connection([192, 0, 2, 7], here, 23)));
+        // It passes by.
+        assert!(!is_chosen(&connection(
+            [192, 0, 2, 7],
+            [203, 0, 113, 9],
+            22
+        )));
+    }
+
+    #[test]
+    fn no_octets_are_too_odd() {
+        let octets = connection([192, 0, 2, 7], [127, 0, 0, 1], 22);
+        for end in 0..octets.len() {
+            is_chosen(&octets[..end]);
+        }
+        for at in 0..octets.len() {
+            for value in [0, 1, 3, 4, 0x7f, 0x80, 0xff] {
+                let mut octets = octets.clone();
+                octets[at] = value;
+                is_chosen(&octets);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Ending the connections of sources whose grants ended, at doors that cut.
+//!
+//! The guard drops their packets by itself from then on, whatever becomes of the agent. What is
+//! done here is to have the ordinary firewall forget the connections.
+
+use core::mem;
+
+use postern_core::door::{Door, DoorSet, OnExpiry};
+use postern_core::time::{Duration, Instant};
+
+use super::Agent;
+use crate::conntrack::{self, Doomed};
+use crate::firewall::{Grant, Network, Who};
+use crate::sys::clock::boottime;
+
+/// How much later than the agent the kernel may take a grant for ended: a tick or two.
+const BEHIND: Duration = Duration::from_millis(20);
+/// How often, at most, the kernel is asked whom its own engines let in.
+const OFTEN: Duration = Duration::from_millis(500);
+
+/// Whose grants ended.
+pub(super) struct Cutting {
+    /// The doors that cut.
+    doors: DoorSet,
+    /// The doors, by their indices, and who may pass them no longer.
+    withdrawn: Vec<(usize, Network)>,
+    /// Who is looked at again when what lets them in all the same has ended.
+    later: Vec<(usize, Network, Instant)>,
+    /// Whom rules of the kernel had let in at doors that cut, when they were last asked.
+    let_in: Vec<(usize, Network)>,
+    ask_at: Option<Instant>,
+}
+
+impl Cutting {
+    pub(super) const fn new() -> Self {
+        Self {
+            doors: DoorSet::EMPTY,
+            withdrawn: Vec::new(),
+            later: Vec::new(),
+            let_in: Vec::new(),
+            ask_at: None,
+        }
+    }
+
+    /// Begins with these doors.
+    pub(super) fn begin(&mut self, doors: &[Door], now: Instant) {
+        *self = Self::new();
+        let cutting = doors.iter().enumerate().filter(|(_, door)| cuts(door));
+        cutting.for_each(|(index, _)| self.doors.insert(index));
+        self.ask_at = pause(doors).map(|_| now);
+    }
+
+    /// Somebody may not pass a door any more.
+    pub(super) fn withdraw(&mut self, index: usize, network: Network) {
+        let pair = (index, network);
+        if self.doors.contains(index) && !self.withdrawn.contains(&pair) {
+            self.withdrawn.push(pair);
+        }
+    }
+
+    /// Has the kernel asked at once whom its own engines let in.
+    pub(super) fn ask_now(&mut self, now: Instant) {
+        self.ask_at = self.ask_at.map(|_| now);
+    }
+
+    /// The doors that cut.
+    pub(super) const fn doors(&self) -> DoorSet {
+        self.doors
+    }
+
+    /// When there is somebody to look at.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        let later = self.later.iter().map(|(_, _, at)| *at);
+        later.chain(self.ask_at).min()
+    }
+
+    fn take_due(&mut self, now: Instant) {
+        let due = self.later.extract_if(.., |(_, _, at)| *at <= now);
+        let due: Vec<(usize, Network)> = due.map(|(index, network, _)| (index, network)).collect();
+        for (index, network) in due {
+            self.withdraw(index, network);
+        }
+    }
+
+    fn postpone(&mut self, index: usize, network: Network, at: Instant) {
+        let is_same = |other: &(usize, Network, Instant)| (other.0, other.1) == (index, network);
+        self.later.retain(|other| !is_same(other));
+        self.later.push((index, network, at));
+    }
+}
+
+fn cuts(door: &Door) -> bool {
+    door.on_expiry == OnExpiry::Cut
+}
+
+fn asked_about(door: &Door) -> bool {
+    cuts(door) && door.engine.is_in_kernel()
+}
+
+/// Rules tell nobody of what they grant. Asked twice while the shortest grant lasts, they cannot
+/// have let anybody in for all of its time and not be seen to.
+fn pause(doors: &[Door]) -> Option<Duration> {
+    let shortest = doors.iter().filter(|door| asked_about(door));
+    let half = |door: &Door| Duration::from_millis(door.grant.as_millis() / 2);
+    shortest.map(half).min().map(|half| half.max(OFTEN))
+}
+
+impl Agent<'_> {
+    /// Ends the connections of those whose grants ended.
+    pub(super) fn cut(&mut self, now: Instant) {
+        if self.cutting.doors.is_empty() {
+            return;
+        }
+        for (index, network) in self.ledger.take_ended(self.cutting.doors, now) {
+            self.cutting.withdraw(index, network);
+        }
+        self.cutting.take_due(now);
+        let asks = self.cutting.ask_at.is_some_and(|at| at <= now);
+        if !asks && self.cutting.withdrawn.is_empty() {
+            return;
+        }
+        let grants = self.firewall.grants();
+        self.cutting.ask_at = pause(self.engine.doors()).map(|pause| now + pause);
+        match grants {
+            Ok(grants) => {
+                self.compare(&grants);
+                self.end_connections(&grants, now);
+            }
+            // Without a guard there is nobody to keep out.
+            Err(_) => self.cutting.withdrawn.clear(),
+        }
+    }
+
+    /// Finds whom rules had let in and no longer do.
+    fn compare(&mut self, grants: &[Grant]) {
+        let doors = self.engine.doors();
+        let let_in: Vec<(usize, Network)> = (grants.iter())
+            .filter_map(|grant| match grant.who {
+                Who::Network(network) => Some((index_of(doors, &grant.door)?, network)),
+                Who::Anyone { .. } => None,
+            })
+            .filter(|(index, _)| doors.get(*index).is_some_and(asked_about))
+            .collect();
+        let before = mem::take(&mut self.cutting.let_in);
+        for (index, network) in before.into_iter().filter(|pair| !let_in.contains(pair)) {
+            self.cutting.withdraw(index, network);
+        }
+        self.cutting.let_in = let_in;
+    }
+
+    /// Whoever is let in all the same is left alone until that ends: the kernel's clock may also
+    /// be a little behind.
+    fn end_connections(&mut self, grants: &[Grant], now: Instant) {
+        let doors = self.engine.doors();
+        let mut doomed = Vec::new();
+        for (index, network) in mem::take(&mut self.cutting.withdrawn) {
+            let Some(door) = doors.get(index) else {
+                continue;
+            };
+            match let_in_for(grants, door, network) {
+                None => doomed.push(Doomed {
+                    network,
+                    ports: door.guards.to_vec(),
+                }),
+                Some(Some(remaining)) => {
+                    let at = now + remaining + BEHIND;
+                    self.cutting.postpone(index, network, at);
+                }
+                Some(None) => {}
+            }
+        }
+        if doomed.is_empty() {
+            return;
+        }
+        match conntrack::cut(&doomed) {
+            Ok(0) => {}
+            Ok(ended) => self.journal.say(
+                boottime(),
+                format_args!("{ended} connections ended, because their grants did"),
+            ),
+            Err(error) => self.journal.say(
+                boottime(),
+                format_args!("connections whose grants ended cannot be told to end: {error}"),
+            ),
+        }
+    }
+}
+
+/// For how long a door lets a network in; `None`: it does not, `Some(None)`: without an end.
+fn let_in_for(grants: &[Grant], door: &Door, network: Network) -> Option<Option<Duration>> {
+    let lets_in = |grant: &&Grant| match &grant.who {
+        Who::Network(other) => *other == network,
+        Who::Anyone { .. } => true,
+    };
+    let of_door = grants.iter().filter(|grant| *grant.door == *door.name);
+    let remaining = of_door.filter(lets_in).map(|grant| grant.remaining);
+    // What has no end outlasts the rest.
+    remaining.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)))
+}
+
+fn index_of(doors: &[Door], name: &str) -> Option<usize> {
+    doors.iter().position(|door| *door.name == *name)
+}
