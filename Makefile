@@ -2,14 +2,14 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src .ci/run \
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test .ci/run \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
 	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup ipk apk deb docs
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross test-cross test-mips ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -19,7 +19,7 @@ demo: setup ## knock, enter, be shut out again: everything real, in network name
 	tests/demo
 
 test: setup ## all layers of tests, whichever of them fail
-	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-agent test-netns
+	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-agent test-netns test-mips
 
 test-core: ## what a knock means: no kernel, no clock
 	$(CARGO) test --locked -p postern-core
@@ -46,6 +46,17 @@ bench: setup ## time from the last knock to the open port, beside knockd and a r
 bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+cross: ## static programs for routers, in target/TARGET/router; takes minutes the first time
+	cross/build
+
+test-cross: ## the same, run under qemu-user (root)
+	@tests/setup cross
+	cross/test
+
+test-mips: ## the program for big-endian MIPS alone (root)
+	@tests/setup cross
+	cross/test mips-unknown-linux-musl
 
 ipk: ## an OpenWrt package, up to 24.10, of the target TARGET (mips-unknown-linux-musl, say)
 	@openwrt/ipk $(TARGET)
