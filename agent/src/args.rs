@@ -42,6 +42,8 @@ struct Verb {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operand {
     Door,
+    /// All doors, unless it is named.
+    DoorOrAll,
     Host,
 }
 
@@ -49,13 +51,14 @@ impl Operand {
     const fn name(self) -> &'static str {
         match self {
             Self::Door => "DOOR",
+            Self::DoorOrAll => "[DOOR]",
             Self::Host => "HOST",
         }
     }
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Door => "the name of a door",
+            Self::Door | Self::DoorOrAll => "the name of a door",
             Self::Host => "the name or the address of a router",
         }
     }
@@ -63,9 +66,19 @@ impl Operand {
     /// Where it is kept; empty until the command line says it.
     const fn place(self, options: &mut Options) -> &mut String {
         match self {
-            Self::Door => &mut options.door,
+            Self::Door | Self::DoorOrAll => &mut options.door,
             Self::Host => &mut options.host,
         }
+    }
+
+    /// Whether it has to be there and is not.
+    fn is_missing(self, options: &mut Options) -> bool {
+        let is_needed = match self {
+            Self::Door => !options.all,
+            Self::DoorOrAll => false,
+            Self::Host => true,
+        };
+        is_needed && self.place(options).is_empty()
     }
 }
 
@@ -76,6 +89,7 @@ enum Opt {
     Json,
     From,
     On,
+    All,
     For,
     ClientFile,
     Close,
@@ -101,6 +115,7 @@ impl Opt {
             Self::Json => "--json",
             Self::From => "--from ADDRESS",
             Self::On => "--on INTERFACE",
+            Self::All => "--all",
             Self::For => "--for DURATION",
             Self::Close => "--close",
             Self::Ipv4 => "-4",
@@ -125,6 +140,7 @@ impl Opt {
             Self::Json => "print JSON, for programs",
             Self::From => "this source only (default: everyone on the guarded interfaces)",
             Self::On => "everyone on this interface only, a network of OpenWrt\'s or a device",
+            Self::All => "every door, in place of DOOR",
             Self::For => "how long, such as 90s, 15m or 8h (default: the door's grant)",
             Self::ClientFile => "the client file (default: ~/.config/postern/HOST)",
             Self::Close => "send the knocks that close the door",
@@ -166,6 +182,7 @@ impl Opt {
             Self::Json => options.json = true,
             Self::From => options.from = Some(address(parser)?),
             Self::On => options.on = Some(text(parser)?),
+            Self::All => options.all = true,
             Self::For => options.lasting = Some(duration("--for", &text(parser)?)?),
             Self::Close => options.closing = true,
             Self::Ipv4 => options.family = Some(family(options, Family::V4)?),
@@ -194,6 +211,8 @@ pub(crate) struct Options {
     pub(crate) from: Option<IpAddr>,
     /// The interface to open on.
     pub(crate) on: Option<String>,
+    /// Every door, in place of one.
+    pub(crate) all: bool,
     pub(crate) lasting: Option<Duration>,
     pub(crate) force: bool,
     pub(crate) resync: Option<Resync>,
@@ -308,7 +327,7 @@ const VERBS: &[Verb] = &[
         operands: &[Operand::Door],
         summary: "open a door by hand",
         details: "Works without a running agent and with a broken configuration.",
-        options: &[Opt::From, Opt::On, Opt::For, Opt::Config],
+        options: &[Opt::All, Opt::From, Opt::On, Opt::For, Opt::Config],
         run: command::open,
     },
     Verb {
@@ -317,8 +336,27 @@ const VERBS: &[Verb] = &[
         summary: "withdraw a door's grants",
         details: "Without --from, all of them. Connections that are established live on, except at doors with\n\
                   option on_expiry 'cut'.",
-        options: &[Opt::From, Opt::Config],
+        options: &[Opt::All, Opt::From, Opt::Config],
         run: command::close,
+    },
+    Verb {
+        name: "lock",
+        operands: &[Operand::DoorOrAll],
+        summary: "let nobody in at a door, whatever is granted",
+        details: "At every door, if none is named. Until 'postern unlock', which works without a running agent\n\
+                  too; a reload, a restart of the agent and a flush of the firewall leave it locked. 'postern\n\
+                  remove' and a reboot lift it: every way to be locked out ends somewhere. Connections that\n\
+                  are established live on, except at doors with option on_expiry 'cut'.",
+        options: &[Opt::Config],
+        run: command::lock,
+    },
+    Verb {
+        name: "unlock",
+        operands: &[Operand::DoorOrAll],
+        summary: "have a door's grants count again",
+        details: "At every door, if none is named. Grants that did not end meanwhile are as they were.",
+        options: &[Opt::Config],
+        run: command::unlock,
     },
     Verb {
         name: "knock",
@@ -424,7 +462,13 @@ fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
         }
     }
     let mut operands = verb.operands.iter();
-    match operands.find(|operand| operand.place(&mut options).is_empty()) {
+    if options.all && !options.door.is_empty() {
+        return Err(Failure::Misused(format!(
+            "'postern {}' takes a door or --all, not both",
+            verb.name
+        )));
+    }
+    match operands.find(|operand| operand.is_missing(&mut options)) {
         Some(missing) => Err(Failure::Misused(format!(
             "'postern {}' needs {}",
             verb.name,
@@ -723,6 +767,9 @@ mod tests {
         );
         assert!(parsed("keygen ssh --force").unwrap().unwrap().force);
         assert!(!parsed("keygen ssh").unwrap().unwrap().force);
+        assert!(parsed("open --all").unwrap().unwrap().all);
+        assert_eq!(parsed("lock").unwrap().unwrap().door, "");
+        assert_eq!(parsed("unlock -- ssh").unwrap().unwrap().door, "ssh");
         assert!(parsed("doctor --strict").unwrap().unwrap().strict);
     }
 
@@ -754,6 +801,10 @@ mod tests {
             "open ssh --for soon",
             "open ssh --for",
             "close ssh --for 5s",
+            "open ssh --all",
+            "lock ssh web",
+            "lock --all",
+            "unlock --from 192.0.2.7",
             "knock",
             "knock ssh",
             "knock a.example ssh web",

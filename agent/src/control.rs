@@ -38,6 +38,10 @@ pub(crate) enum Request {
     },
     /// Withdraw a door's grants, or one source's.
     Close { door: String, from: Option<IpAddr> },
+    /// Let nobody in at a door, whatever is granted.
+    Lock { door: String },
+    /// Have its grants count again.
+    Unlock { door: String },
     /// Take over this configuration and install its guard, on trial for a time if one is named.
     Apply {
         config: PathBuf,
@@ -79,6 +83,8 @@ impl Request {
                 format!("open {door} {whom} {}", or_dash(lasting.map(millis)))
             }
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
+            Self::Lock { door } => format!("lock {door}"),
+            Self::Unlock { door } => format!("unlock {door}"),
             Self::Apply {
                 config,
                 confirm_within,
@@ -128,6 +134,12 @@ impl Request {
             ("close", [door, from]) => Some(Self::Close {
                 door: (*door).into(),
                 from: unless_dash(from, |from| from.parse().ok())?,
+            }),
+            ("lock", [door]) => Some(Self::Lock {
+                door: (*door).into(),
+            }),
+            ("unlock", [door]) => Some(Self::Unlock {
+                door: (*door).into(),
             }),
             ("confirm", []) => Some(Self::Confirm),
             ("remove", []) => Some(Self::Remove),
@@ -382,6 +394,8 @@ mod tests {
                 config: "/etc/a file".into(),
                 confirm_within: Some(Duration::from_secs(120)),
             },
+            Request::Lock { door: "ssh".into() },
+            Request::Unlock { door: "ssh".into() },
             Request::Confirm,
             Request::Remove,
             resync(Resync::Usual),
@@ -432,6 +446,8 @@ mod tests {
             "apply - x",
             "apply soon /x",
             "remove all",
+            "lock",
+            "unlock ssh web",
             "resync",
             "resync ssh to",
             "resync ssh to 18446744073709551616",

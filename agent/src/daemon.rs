@@ -89,6 +89,8 @@ struct Agent<'e> {
     watch: Watch,
     repairs: Repairs,
     ledger: Ledger,
+    /// The doors that are locked.
+    locked: Vec<String>,
     cutting: Cutting,
     source: Source,
     reserve: Reserve,
@@ -132,6 +134,7 @@ impl<'e> Agent<'e> {
             watch,
             repairs: Repairs::new(boottime()),
             ledger: Ledger::new(),
+            locked: Vec::new(),
             cutting: Cutting::new(),
             one_time: OneTime::default(),
             journal: Journal::new(boottime()),
@@ -308,6 +311,16 @@ impl<'e> Agent<'e> {
                 self.cut(boottime());
                 self.note(answer)
             }
+            Request::Lock { door } => {
+                let answer = manual::lock(&mut self.firewall, door);
+                self.remember();
+                self.note(answer)
+            }
+            Request::Unlock { door } => {
+                let answer = manual::unlock(&mut self.firewall, door);
+                self.remember();
+                self.note(answer)
+            }
             Request::Apply {
                 config,
                 confirm_within,
@@ -317,7 +330,7 @@ impl<'e> Agent<'e> {
                 let removed = self.firewall.remove().map_err(in_words)?;
                 self.repairs.unwanted();
                 self.trial = None;
-                self.ledger.clear();
+                self.forget();
                 let outcome = if removed {
                     "guard removed"
                 } else {
@@ -383,6 +396,7 @@ impl<'e> Agent<'e> {
             doors: (self.engine.doors().iter().enumerate())
                 .map(|(index, door)| describe(door, self.one_time.progress(index)))
                 .collect(),
+            locked: Vec::new(),
             grants: if installed {
                 self.firewall.grants()?
             } else {

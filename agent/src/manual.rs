@@ -33,10 +33,35 @@ pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Du
             .map(|()| format!("everyone on {}", devices.join(" and "))),
     };
     let whom = whom.map_err(|refusal| explain(firewall, &refusal))?;
+    let locked = match firewall.locks() {
+        Ok(locked) if locked.iter().any(|locked| locked == door) => {
+            format!(", but it is locked: nobody gets in until 'postern unlock {door}'")
+        }
+        _ => String::new(),
+    };
     Ok(format!(
-        "door {door} is open for {whom} for {}\n",
+        "door {door} is open for {whom} for {}{locked}\n",
         span(lasting)
     ))
+}
+
+/// Locks a door.
+pub(crate) fn lock(firewall: &mut Firewall, door: &str) -> Answer {
+    match firewall.lock(door) {
+        Ok(()) => Ok(format!(
+            "door {door} is locked: nobody gets in until 'postern unlock {door}', or a reboot\n"
+        )),
+        Err(refusal) => Err(explain(firewall, &refusal)),
+    }
+}
+
+/// Unlocks a door.
+pub(crate) fn unlock(firewall: &mut Firewall, door: &str) -> Answer {
+    match firewall.unlock(door) {
+        Ok(true) => Ok(format!("door {door} is unlocked\n")),
+        Ok(false) => Ok(format!("door {door} was not locked\n")),
+        Err(refusal) => Err(explain(firewall, &refusal)),
+    }
 }
 
 fn grant(

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) trial: Trial,
     pub(crate) doors: Vec<DoorReport>,
     pub(crate) grants: Vec<Grant>,
+    /// The doors that are locked.
+    pub(crate) locked: Vec<String>,
 }
 
 /// What only a running agent knows.
@@ -95,6 +97,7 @@ impl Report {
             trial: firewall.trial()?,
             doors: doors.into_iter().map(nameless).collect(),
             grants,
+            locked: Vec::new(),
         };
         let doors = config.map_or(&[][..], |config| &config.doors);
         report.ask_kernel(firewall, doors)?;
@@ -111,6 +114,7 @@ impl Report {
         if !self.installed {
             return Ok(());
         }
+        self.locked = firewall.locks()?;
         let all = firewall.counts()?;
         for report in &mut self.doors {
             let Some(counts) = all.get(&report.name) else {
@@ -168,6 +172,9 @@ impl Report {
         }
         for door in &self.doors {
             door.text(&mut text);
+            if self.locked.contains(&door.name) {
+                _ = writeln!(text, "  LOCKED until 'postern unlock {}'", door.name);
+            }
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
             for grant in grants.clone().take(LISTED_GRANTS) {
                 let left = grant
@@ -220,8 +227,9 @@ impl Report {
                     quoted(&whom)
                 )
             }));
+            let locked = self.locked.contains(&door.name);
             format!(
-                "{{\"name\":{}{},\"grants_total\":{total},\"grants\":{grants}}}",
+                "{{\"name\":{}{},\"locked\":{locked},\"grants_total\":{total},\"grants\":{grants}}}",
                 quoted(&door.name),
                 door.json()
             )

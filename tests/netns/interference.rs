@@ -14,6 +14,7 @@ use postern_tests::{cases, client, nft};
 fn main() -> ExitCode {
     suite::run(cases![
         a_guard_that_is_flushed_comes_back_with_its_grants needs "knock",
+        a_lock_comes_back_too,
         every_change_is_undone,
         a_trial_comes_back_with_the_time_that_it_had_left,
         a_flushed_trial_that_was_confirmed_comes_back_for_good,
@@ -83,6 +84,38 @@ fn a_guard_that_is_flushed_comes_back_with_its_grants() {
             }
         });
     }
+}
+
+fn a_lock_comes_back_too() {
+    let net = Topology::new();
+    let router = &net.router.namespace;
+    let _ssh = Service::tcp(router, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let agent = setup.start(&net.router);
+    let expect_both = |answer| expect(&net, Family::V4, answer, answer);
+    setup
+        .verb(&net.router, "open", &["ssh", "--for", "1h"])
+        .ok();
+    expect_both(Answer::Open);
+    setup.verb(&net.router, "lock", &[]).ok();
+    expect_both(Answer::Silent);
+    nft::apply(router, DELETE);
+    poll_until(SOON, "it is back", || said(&agent, "it is back") == 1);
+    expect_both(Answer::Silent);
+    agent.reload_now();
+    expect_both(Answer::Silent);
+    assert!(agent.stop().success());
+    let _agent = setup.start(&net.router);
+    expect_both(Answer::Silent);
+    setup.verb(&net.router, "unlock", &[]).ok();
+    expect_both(Answer::Open);
+    // Whoever takes the guard away, takes its locks away.
+    setup.verb(&net.router, "lock", &["ssh"]).ok();
+    setup.verb(&net.router, "remove", &[]).ok();
+    setup.verb(&net.router, "apply", &[]).ok();
+    expect_both(Answer::Silent);
+    setup.verb(&net.router, "open", &["ssh"]).ok();
+    expect_both(Answer::Open);
 }
 
 fn every_change_is_undone() {

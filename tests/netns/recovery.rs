@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         open_from_an_address_lets_only_that_in,
         open_on_an_interface_lets_in_whoever_is_there,
         open_for_a_time_shuts_by_itself,
+        a_locked_door_lets_nobody_in_until_it_is_unlocked,
+        every_door_is_switched_at_once,
         remove_takes_the_guard_away,
         deleting_the_table_takes_the_guard_away_unless_an_agent_lives,
         opening_a_door_that_does_not_exist_fails,
@@ -144,6 +146,74 @@ fn open_for_a_time_shuts_by_itself() {
         expect_open(net);
         expect_shut(net);
     });
+}
+
+fn a_locked_door_lets_nobody_in_until_it_is_unlocked() {
+    in_each_state(&Guard::BOTH, |net, setup, state| {
+        let verb = |verb: &str, arguments: &[&str]| setup.verb(&net.router, verb, arguments).ok();
+        verb("open", &["ssh", "--for", "1h"]);
+        expect_open(net);
+        assert!(verb("lock", &["ssh"]).contains("until 'postern unlock ssh'"));
+        expect_shut(net);
+        let said = verb("open", &["ssh", "--from", &net.client.v4.to_string()]);
+        assert!(said.contains("but it is locked"), "{said}");
+        let ssh = net.router.port(Family::V4, 22);
+        assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
+        if state != State::Hanging {
+            assert!(verb("status", &[]).contains("LOCKED until"));
+            assert!(verb("status", &["--json"]).contains("\"locked\":true"));
+        }
+        assert_eq!(verb("unlock", &["ssh"]), "door ssh is unlocked\n");
+        expect_open(net);
+        assert_eq!(verb("unlock", &["ssh"]), "door ssh was not locked\n");
+        assert_eq!(setup.verb(&net.router, "lock", &["gate"]).status, 1);
+        expect_open(net);
+    });
+}
+
+fn every_door_is_switched_at_once() {
+    let web = SSH_DOOR
+        .replace("'ssh'", "'web'")
+        .replace("tcp:22'", "tcp:8080'");
+    let web = ["7000", "8001", "9002", "9003", "7004"]
+        .iter()
+        .fold(web, |web, port| web.replace(port, &format!("1{port}")));
+    for state in STATES {
+        in_case_of(state, || {
+            let net = Topology::new();
+            let _services = [22, 8080].map(|port| Service::tcp(&net.router.namespace, port));
+            let setup = Setup::new(&net.router, Guard::Gate, &format!("{SSH_DOOR}{web}"));
+            let agent = setup.start(&net.router);
+            let _alive = match state {
+                State::Alive => Some(agent),
+                State::Hanging => {
+                    agent.hang();
+                    Some(agent)
+                }
+                State::Dead => {
+                    Agent::kill(agent);
+                    None
+                }
+            };
+            let expect = |answer: Answer, after: &str| {
+                for port in [22, 8080] {
+                    let door = net.router.port(Family::V6, port);
+                    let seen = probe::tcp(&net.stranger.namespace, door);
+                    assert_eq!(seen, answer, "{port} after {after}");
+                }
+            };
+            for (verb, arguments, answer) in [
+                ("close", &["--all"][..], Answer::Silent),
+                ("open", &["--all", "--for", "1h"], Answer::Open),
+                ("lock", &[], Answer::Silent),
+                ("unlock", &[], Answer::Open),
+                ("close", &["--all"], Answer::Silent),
+            ] {
+                setup.verb(&net.router, verb, arguments).ok();
+                expect(answer, verb);
+            }
+        });
+    }
 }
 
 fn remove_takes_the_guard_away() {

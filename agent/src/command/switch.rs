@@ -17,16 +17,20 @@ const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
 
 /// `postern open`
 pub(crate) fn open(options: &Options) -> Result<(), Failure> {
-    let Options { door, lasting, .. } = options;
     let whom = whom(options)?;
+    at_each(options, |door| open_one(options, door, &whom))
+}
+
+fn open_one(options: &Options, door: &str, whom: &Whom) -> Result<(), Failure> {
+    let lasting = options.lasting;
     let request = Request::Open {
-        door: door.clone(),
+        door: door.into(),
         whom: whom.clone(),
-        lasting: *lasting,
+        lasting,
     };
     let directly = || {
-        let lasting = lasting.unwrap_or_else(|| grant_of(options));
-        Ok(manual::open(&mut reach::firewall()?, door, &whom, lasting))
+        let lasting = lasting.unwrap_or_else(|| grant_of(options, door));
+        Ok(manual::open(&mut reach::firewall()?, door, whom, lasting))
     };
     reach::switch(&options.config, &request, directly)
 }
@@ -44,20 +48,67 @@ fn whom(options: &Options) -> Result<Whom, Failure> {
 
 /// `postern close`
 pub(crate) fn close(options: &Options) -> Result<(), Failure> {
-    let Options { door, from, .. } = options;
+    at_each(options, |door| close_one(options, door))
+}
+
+fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
+    let from = options.from;
     let request = Request::Close {
-        door: door.clone(),
-        from: *from,
+        door: door.into(),
+        from,
     };
     let directly = || {
         let mut firewall = reach::firewall()?;
         let before = let_in(&mut firewall, door);
-        let answer = manual::close(&mut firewall, door, *from);
+        let answer = manual::close(&mut firewall, door, from);
         let after = let_in(&mut firewall, door);
-        cut(options, before.into_iter().filter(|it| !after.contains(it)));
+        cut(
+            options,
+            door,
+            before.into_iter().filter(|it| !after.contains(it)),
+        );
         Ok(answer)
     };
     reach::switch(&options.config, &request, directly)
+}
+
+/// `postern lock`
+pub(crate) fn lock(options: &Options) -> Result<(), Failure> {
+    at_each(options, |door| {
+        let request = Request::Lock { door: door.into() };
+        let directly = || Ok(manual::lock(&mut reach::firewall()?, door));
+        reach::switch(&options.config, &request, directly)
+    })
+}
+
+/// `postern unlock`
+pub(crate) fn unlock(options: &Options) -> Result<(), Failure> {
+    at_each(options, |door| {
+        let request = Request::Unlock { door: door.into() };
+        let directly = || Ok(manual::unlock(&mut reach::firewall()?, door));
+        reach::switch(&options.config, &request, directly)
+    })
+}
+
+/// Does it at the door that is named, or at every door of the guard; one that fails does not
+/// keep it from the others.
+fn at_each(options: &Options, act: impl Fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    if !options.door.is_empty() {
+        return act(&options.door);
+    }
+    let doors = reach::firewall()?.doors();
+    let doors = doors.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
+    let failures = doors.iter().filter_map(|door| act(door).err());
+    let failures: Vec<Failure> = failures.collect();
+    let failed = !failures.is_empty();
+    for failure in failures {
+        failure.report();
+    }
+    if failed {
+        Err(Failure::Reported)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whom a door lets in.
@@ -74,11 +125,11 @@ fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
 
 /// Ends the connections of those who were let in, if that is what the door does, as far as a
 /// configuration can be read.
-fn cut(options: &Options, networks: impl Iterator<Item = Network>) {
+fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
     let config = config_file::peek(&options.config);
     let doors = config.iter().flat_map(|config| &config.doors);
     let mut cutting = doors.filter(|door| door.on_expiry == OnExpiry::Cut);
-    let Some(door) = cutting.find(|door| door.name == options.door.as_str()) else {
+    let Some(door) = cutting.find(|cutting| cutting.name == door) else {
         return;
     };
     let ports = || door.guards.to_vec();
@@ -93,11 +144,11 @@ fn cut(options: &Options, networks: impl Iterator<Item = Network>) {
 }
 
 /// How long a grant of the door lasts, as far as a configuration can be read.
-fn grant_of(options: &Options) -> Duration {
+fn grant_of(options: &Options, door: &str) -> Duration {
     let config = config_file::peek(&options.config);
     let doors = config.iter().flat_map(|config| &config.doors);
     doors
-        .filter(|door| door.name == options.door.as_str())
+        .filter(|known| known.name == door)
         .map(|door| door.grant)
         .next()
         .unwrap_or(WITHOUT_CONFIG)

@@ -106,7 +106,7 @@ impl Agent<'_> {
                 .map(|()| "the configuration before it is in force again"),
             None => {
                 self.repairs.unwanted();
-                self.ledger.clear();
+                self.forget();
                 (self.firewall.remove().map_err(in_words))
                     .map(|_| "there was none before it, and nothing is guarded")
             }
@@ -200,6 +200,7 @@ impl Agent<'_> {
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
         self.ledger.clear();
         self.remember();
+        self.lock_again();
         self.cutting.begin(self.engine.doors(), boottime());
         self.tell_notices();
         Ok(())

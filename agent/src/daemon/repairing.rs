@@ -97,7 +97,7 @@ impl Agent<'_> {
             Deed::Deleted => {
                 self.repairs.unwanted();
                 self.trial = None;
-                self.ledger.clear();
+                self.forget();
                 output::say(&format!(
                     "{doer} removed the guard; the agent waits for 'postern apply' or SIGHUP"
                 ));
@@ -120,8 +120,28 @@ impl Agent<'_> {
         for (index, network) in self.ledger.take_over(grants, doors, boottime()) {
             self.cutting.withdraw(index, network);
         }
+        if let Ok(locked) = self.firewall.locks() {
+            self.locked = locked;
+        }
         if let Ok(Trial::None) = self.firewall.trial() {
             self.trial = None;
+        }
+    }
+
+    /// Forgets who was let in, and what was locked: the guard was taken away.
+    pub(super) fn forget(&mut self) {
+        self.ledger.clear();
+        self.locked.clear();
+    }
+
+    /// Locks what is locked on interfaces that were not guarded before, too.
+    pub(super) fn lock_again(&mut self) {
+        for door in &self.locked {
+            if let Err(refusal) = self.firewall.lock(door) {
+                output::say(&format!(
+                    "door {door} may not be locked any more: {refusal}"
+                ));
+            }
         }
     }
 
@@ -175,7 +195,8 @@ impl Agent<'_> {
         let trial = self.trial.as_ref();
         let times = trial.map(|trial| (now.since(trial.began_at), trial.ends_at.since(now)));
         let grants = self.ledger.grants(self.engine.doors(), now);
-        let put_back = self.firewall.put_back(&config, &listed, times, &grants);
+        let remembered = (grants.as_slice(), self.locked.as_slice());
+        let put_back = (self.firewall).put_back(&config, &listed, times, remembered);
         put_back.map_err(in_words)
     }
 

@@ -296,6 +296,12 @@ impl Firewall {
         Ok(doors.collect())
     }
 
+    /// Whether there is such a door; a name that no door can have is not asked for.
+    pub(super) fn check_door(&mut self, door: &str) -> Result<(), Refusal> {
+        plausible(door)?;
+        self.check(door)
+    }
+
     /// Whether there is such a door.
     fn check(&mut self, door: &str) -> Result<(), Refusal> {
         match self.doors()?.iter().any(|known| known == door) {

@@ -27,6 +27,7 @@ pub(crate) mod kernel_tests;
 mod knock_tests;
 #[cfg(feature = "libnftnl")]
 mod libnftnl;
+mod locks;
 mod lowering;
 mod message;
 pub(crate) mod netlink;

@@ -18,21 +18,22 @@ use super::{Firewall, Refusal};
 impl Firewall {
     /// Puts the table of this configuration back, on trial for what is left of it if it was.
     ///
-    /// Where the kernel has lost a set of grants, it gets those that are remembered here.
+    /// Where the kernel has lost a set of grants, it gets those that are remembered here; so it is
+    /// with the doors that were locked.
     pub(crate) fn put_back(
         &mut self,
         config: &Config,
         listed: &[Port],
         on_trial: Option<(Duration, Duration)>,
-        grants: &[Grant],
+        (grants, locked): (&[Grant], &[String]),
     ) -> Result<(), Refusal> {
         let (table, armed) = match on_trial {
             None => (Table::new(config, listed), Vec::new()),
             Some(times) => (Table::on_trial(config, listed), armed(config, times)),
         };
-        let remembered: Vec<Kept> = (grants.iter())
-            .filter_map(|grant| element(&table, grant))
-            .collect();
+        let grants = grants.iter().filter_map(|grant| element(&table, grant));
+        let locks = (locked.iter()).flat_map(|door| lock(&table, config, door));
+        let remembered: Vec<Kept> = grants.chain(locks).collect();
         self.replace(&table, &armed, &remembered)
     }
 }
@@ -62,4 +63,19 @@ fn element(table: &Table, grant: &Grant) -> Option<Kept> {
         key,
         lasting,
     })
+}
+
+/// The elements that lock a door; none, if the table has no such door.
+fn lock(table: &Table, config: &Config, door: &str) -> Vec<Kept> {
+    let name = [ruleset::LOCKED, door].concat();
+    let Some(set) = table.sets.iter().position(|set| set.name == name) else {
+        return Vec::new();
+    };
+    let names = ruleset::interface_names(config).into_iter();
+    let element = |name: String| Kept {
+        set,
+        key: interface_key(&name).to_vec(),
+        lasting: None,
+    };
+    names.map(element).collect()
 }

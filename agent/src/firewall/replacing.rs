@@ -237,7 +237,7 @@ impl Firewall {
 fn same_sets(table: &Table, old: &[KernelSet]) -> Vec<usize> {
     let is_same = |set: &Set| {
         let mut old = old.iter();
-        ruleset::grant_kind(&set.name).is_some()
+        ruleset::is_kept(&set.name)
             && old.any(|old| old.name == set.name && old.comment == set.comment)
     };
     let sets = table.sets.iter().enumerate();

@@ -295,6 +295,18 @@ pub(super) const fn grant_prefix(family: Family) -> &'static str {
     }
 }
 
+/// What the name of a door's set of interfaces begins with on which it is locked.
+pub(super) const LOCKED: &str = "locked_";
+
+fn locked(door: &str) -> String {
+    [LOCKED, door].concat()
+}
+
+/// Whether elements of a set of this name outlive a reinstallation.
+pub(super) fn is_kept(set: &str) -> bool {
+    grant_kind(set).is_some() || set.starts_with(LOCKED)
+}
+
 /// What kind of grants a set holds, and for which door; `None`: it holds none.
 pub(super) fn grant_kind(set: &str) -> Option<(GrantKind, &str)> {
     let sources = Family::BOTH.map(|family| (grant_prefix(family), GrantKind::Source(family)));
@@ -437,15 +449,15 @@ fn door_sets(door: &Door) -> Vec<Set> {
         size: Some(MAX_GRANTS),
         comment: Some(grants_identity(door, family)),
     };
-    let interfaces = Set {
-        name: anyone(&door.name),
+    let interfaces = |name| Set {
+        name,
         content: Content::TimedInterfaces,
         size: u32::try_from(MAX_INTERFACES).ok(),
         comment: Some(identity(door)),
     };
     let mut sets: Vec<Set> = Family::BOTH.map(sources).into();
     sets.extend(engines::knocked_sets(door, MAX_GRANTS));
-    sets.push(interfaces);
+    sets.extend([anyone(&door.name), locked(&door.name)].map(interfaces));
     sets
 }
 
@@ -538,12 +550,16 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
     if door.engine.is_in_kernel() {
         granted.extend(Family::BOTH.map(|family| engines::knocked_by(door, family)));
     }
-    let mut rules: Vec<Rule> = granted
-        .into_iter()
-        .map(|granted| admit(config, granted))
-        .collect();
     let cuts = door.on_expiry == OnExpiry::Cut;
     let is_gate = config.global.guard == Guard::Gate;
+    // Without its mark the packet is the ordinary firewall's to refuse.
+    let shut = match is_gate || cuts {
+        true => Verdict::Drop,
+        false => Verdict::Accept,
+    };
+    let is_locked = Statement::ArrivedOn(locked(&door.name));
+    let mut rules: Vec<Rule> = vec![vec![is_locked, Statement::Verdict(shut)]];
+    rules.extend(granted.into_iter().map(|granted| admit(config, granted)));
     let has_udp = (door.guards.iter()).any(|port| port.protocol == Protocol::Udp);
     // UDP has no SYN: only connection tracking knows that a flow was let in before.
     if is_gate && has_udp && !cuts {

@@ -283,6 +283,13 @@ mod tests {
 		comment \"tcp:22\"
 	}
 
+	set locked_ssh {
+		type ifname
+		size 16
+		flags timeout
+		comment \"tcp:22\"
+	}
+
 	set cutoff4 {
 		type ipv4_addr
 		size 4096
@@ -323,6 +330,7 @@ mod tests {
 	}
 
 	chain door_ssh {
+		iifname @locked_ssh drop
 		iifname @anyone_ssh accept
 		ip saddr @grant4_ssh accept
 		ip6 saddr @grant6_ssh accept
@@ -350,6 +358,7 @@ mod tests {
     fn a_mark_leaves_the_decision_to_the_firewall() {
         let text = render(&examples::ssh(Guard::Mark), &[]);
         let door = "	chain door_ssh {
+		iifname @locked_ssh accept
 		iifname @anyone_ssh meta mark set meta mark | 0x10000000 accept
 		ip saddr @grant4_ssh meta mark set meta mark | 0x10000000 accept
 		ip6 saddr @grant6_ssh meta mark set meta mark | 0x10000000 accept

@@ -1,0 +1,51 @@
+//! Locks: doors that let nobody in, whatever is granted.
+
+use super::channel::{Change, Term};
+use super::netlink::{Key, as_text};
+use super::refusal::refused;
+use super::ruleset;
+use super::{Firewall, Refusal};
+
+impl Firewall {
+    /// Lets nobody in who arrives on a guarded interface, until the door is unlocked. Grants are
+    /// kept and may be made, but count for nothing.
+    pub(crate) fn lock(&mut self, door: &str) -> Result<(), Refusal> {
+        self.check_door(door)?;
+        let set: &[&str] = &[ruleset::LOCKED, door];
+        let interfaces = self.elements(ruleset::INTERFACES)?;
+        let names = (interfaces.iter()).filter_map(|interface| as_text(&interface.key));
+        let changes: Vec<Change<'_>> = names
+            .map(|name| Change::Add(set, Key::Interface(name), Term::Forever))
+            .collect();
+        self.change_lock(set, &changes)
+    }
+
+    /// Has grants count again; `false`: the door was not locked.
+    pub(crate) fn unlock(&mut self, door: &str) -> Result<bool, Refusal> {
+        self.check_door(door)?;
+        let set: &[&str] = &[ruleset::LOCKED, door];
+        let was_locked = !self.elements(&set.concat())?.is_empty();
+        self.change_lock(set, &[Change::Flush(set)])?;
+        Ok(was_locked)
+    }
+
+    /// The doors that are locked.
+    pub(crate) fn locks(&mut self) -> Result<Vec<String>, Refusal> {
+        let mut locked = Vec::new();
+        for set in self.sets()? {
+            if let Some(door) = set.name.strip_prefix(ruleset::LOCKED)
+                && !self.elements(&set.name)?.is_empty()
+            {
+                locked.push(door.to_owned());
+            }
+        }
+        Ok(locked)
+    }
+
+    fn change_lock(&mut self, set: &[&str], changes: &[Change<'_>]) -> Result<(), Refusal> {
+        self.channel.apply(changes).map_err(|failure| {
+            let refusal = refused(set, failure);
+            self.explain(refusal)
+        })
+    }
+}
