@@ -28,9 +28,12 @@ const FILE_SYSTEMS: [(&str, &str); 5] = [
     ("tmpfs", "/tmp"),
 ];
 
+/// What is done, and how.
+type Step = (&'static str, fn() -> io::Result<()>);
+
 /// Readies the machine, and keeps its programs running until the power goes.
 pub(crate) fn run() -> ExitCode {
-    let steps: [(&str, fn() -> io::Result<()>); 6] = [
+    let steps: [Step; 6] = [
         ("file systems", mount_all),
         ("modules", load_modules),
         ("disk", mount_disk),
