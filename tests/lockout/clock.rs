@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use postern_tests::agent::{Agent, Guard, SSH_DOOR};
+use postern_tests::agent::{Agent, Guard};
 use postern_tests::knocker::{Knock, Knocker};
 use postern_tests::otp::{self, App};
 use postern_tests::process::run;
@@ -112,7 +112,9 @@ pub(crate) fn a_wrong_clock_and_codes_of_the_clock() {
 
 /// Somebody had the door take everything up to 2100 for used.
 pub(crate) fn codes_used_up_by_a_clock_in_the_future() {
-    let stage = Stage::new(Guard::Gate, CLOCK_DOOR);
+    // All that are acceptable now are used by a resync: what comes after them is to come soon.
+    let short = CLOCK_DOOR.replace("skew '10'", "skew '1'\n\toption period '5s'");
+    let stage = Stage::new(Guard::Gate, &short);
     let app = App::scan(&stage.verb("keygen ssh").ok());
     let sender = Sender::new(&stage.net.client.namespace);
     let (_, time) = TIMES[1];
@@ -132,10 +134,5 @@ pub(crate) fn codes_used_up_by_a_clock_in_the_future() {
     knock(app.step());
     assert!(!stage.owner_is_let_in());
     let loss = loss.at_console("resync ssh");
-    let mut ahead = 1;
-    loss.ends_once(|| {
-        knock(app.step() + ahead);
-        ahead = ahead % 9 + 1;
-    });
-    assert_ne!(SSH_DOOR, CLOCK_DOOR);
+    loss.ends_once(|| knock(app.step() + 1));
 }

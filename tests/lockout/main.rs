@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         all_rules_flushed needs "knock",
         all_rules_flushed_with_a_dead_agent needs "knock",
         our_table_deleted needs "knock",
-        a_drop_rule_of_another_tool needs "knock",
+        a_firewall_of_another_tool_that_drops needs "knock",
         our_tables_name_taken needs "knock",
         our_tables_name_taken_by_a_living_owner needs "knock",
         a_table_of_an_earlier_version needs "knock",

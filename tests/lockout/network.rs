@@ -3,12 +3,12 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use postern_tests::agent::{Guard, SSH_DOOR, Setup};
-use postern_tests::client;
+use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Sshd;
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{client, nft};
 
 use crate::stage::{OPEN, Stage};
 
@@ -61,6 +61,11 @@ pub(crate) fn an_interface_gone_and_back() {
 /// A firewall of its own guards the new name, and no mark is set there.
 pub(crate) fn an_interface_renamed() {
     let stage = Stage::new(Guard::Mark, SSH_DOOR);
+    let strict = FIREWALL.replace("iifname != \"wan\"", "iifname lo");
+    nft::apply(
+        &stage.net.router.namespace,
+        &format!("delete table inet fw\n{strict}"),
+    );
     let _agent = stage.start();
     let rename = |from: &str, to: &str| {
         stage.net.router.namespace.ip_batch(&format!(

@@ -42,23 +42,42 @@ pub(crate) fn our_table_deleted() {
     loss.ends_by_knocking();
 }
 
-const DROP: &str = "table inet other { chain input {\n\
-                    type filter hook input priority 0; tcp dport 22 drop; } }\n";
+/// Whether by a rule or by what it does with the rest; the doctor names the latter.
+const DROPS: [(&str, &str); 2] = [
+    (
+        "another tool's drop rule",
+        "policy accept; tcp dport 22 drop",
+    ),
+    (
+        "another tool's drop policy",
+        "policy drop; tcp dport != 22 accept",
+    ),
+];
 
-pub(crate) fn a_drop_rule_of_another_tool() {
-    let stage = Stage::gate();
-    let _agent = stage.start();
-    let loss = stage.lose("another tool's drop rule");
-    nft::apply(&stage.net.router.namespace, DROP);
-    loss.is_felt();
-    let said = stage.verb("doctor").stdout;
-    assert!(said.contains("inet other"), "{said}");
-    loss.in_shell("nft delete table inet other")
-        .ends_by_knocking();
+pub(crate) fn a_firewall_of_another_tool_that_drops() {
+    for (way, rules) in DROPS {
+        let stage = Stage::gate();
+        let _agent = stage.start();
+        let loss = stage.lose(way);
+        nft::apply(
+            &stage.net.router.namespace,
+            &format!(
+                "table inet other {{ chain input {{\ntype filter hook input priority 0; {rules}\n}}\n}}\n"
+            ),
+        );
+        loss.is_felt();
+        let said = stage.verb("doctor").stdout;
+        assert!(
+            !rules.contains("policy drop") || said.contains("inet other"),
+            "{said}"
+        );
+        loss.in_shell("nft delete table inet other")
+            .ends_by_knocking();
+    }
 }
 
 const TAKEN: &str = "table inet postern { chain input {\n\
-                     type filter hook input priority 0; tcp dport 22 drop; } }\n";
+                     type filter hook input priority 0; tcp dport 22 drop\n}\n}\n";
 
 pub(crate) fn our_tables_name_taken() {
     let stage = Stage::gate();
@@ -77,7 +96,8 @@ pub(crate) fn our_tables_name_taken_by_a_living_owner() {
     let mut nft = Command::new("nft");
     let mut owner = router.spawn(nft.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()));
     let input = owner.child().stdin.as_mut().expect("its standard input");
-    let owned = TAKEN.replacen('{', "{ flags owner;", 1).replace('\n', " ");
+    let owned = "table inet postern { flags owner; chain input { \
+                 type filter hook input priority 0; tcp dport 22 drop; }; }";
     writeln!(input, "{owned}").expect("a table");
     poll_until(SOON, "a table with an owner", || {
         nft::table(router, TABLE).is_some_and(|table| table.contains("drop"))
