@@ -284,6 +284,16 @@ const VERBS: &[Verb] = &[
         run: command::status,
     },
     Verb {
+        name: "watch",
+        operands: &[],
+        summary: "tell of knocks and doors as it happens",
+        details: "Tells of each knock that the agent hears and of what it does, and every 0.2s of what changed\n\
+                  at doors of the kernel's engines, until Ctrl-C. It shows which ports are knocked: the\n\
+                  screen is as secret as they are. In a flood it leaves events out, and says how many.",
+        options: &[Opt::Json, Opt::Config],
+        run: command::watch,
+    },
+    Verb {
         name: "doctor",
         operands: &[],
         summary: "look for what could lock you out, and for what this kernel lacks",

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Request {
     /// Describe yourself.
     Status { json: bool },
+    /// Tell of each knock from now on.
+    Watch { json: bool },
     /// Open a door; for the door's grant if no time is named.
     Open {
         door: String,
@@ -62,6 +64,8 @@ impl Request {
         match self {
             Self::Status { json: false } => "status text".into(),
             Self::Status { json: true } => "status json".into(),
+            Self::Watch { json: false } => "watch text".into(),
+            Self::Watch { json: true } => "watch json".into(),
             Self::Open {
                 door,
                 whom,
@@ -110,6 +114,8 @@ impl Request {
         match (verb, words.as_slice()) {
             ("status", ["text"]) => Some(Self::Status { json: false }),
             ("status", ["json"]) => Some(Self::Status { json: true }),
+            ("watch", ["text"]) => Some(Self::Watch { json: false }),
+            ("watch", ["json"]) => Some(Self::Watch { json: true }),
             ("open", [door, whom, lasting]) => Some(Self::Open {
                 door: (*door).into(),
                 whom: match whom.strip_prefix("on,") {
@@ -155,6 +161,16 @@ fn unless_dash<T>(word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<O
 
 /// Asks the agent behind `socket`; `None` where no agent listens.
 pub(crate) fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    let Some(mut stream) = call(socket, request)? else {
+        return Ok(None);
+    };
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    understand(&answer).map(Some)
+}
+
+/// Tells the agent behind `socket` what it is asked; `None` where no agent listens.
+pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Option<UnixStream>> {
     let mut stream = match unix::connect(socket) {
         Ok(stream) => stream,
         Err(error)
@@ -172,9 +188,7 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.write_all(format!("{}\n", request.encode()).as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    understand(&answer).map(Some)
+    Ok(Some(stream))
 }
 
 /// An answer says how long it is, so that one that broke off is known.
@@ -271,6 +285,11 @@ impl Caller {
         self.request.as_ref()
     }
 
+    /// The way to whoever asked.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// Answers without waiting: what does not fit the socket's buffer is lost, and the
     /// verb reports that the answer broke off.
     pub(crate) fn answer(mut self, answer: &Answer) {
@@ -330,6 +349,8 @@ mod tests {
         for request in [
             Request::Status { json: true },
             Request::Status { json: false },
+            Request::Watch { json: true },
+            Request::Watch { json: false },
             Request::Open {
                 door: "ssh".into(),
                 whom: Whom::Source("2001:db8::7".parse().unwrap()),

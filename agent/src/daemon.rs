@@ -35,6 +35,7 @@ use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
 use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
+use crate::watchers::MAX_WATCHERS;
 use crate::{manual, trial};
 use ledger::Ledger;
 use repairing::Repairs;
@@ -49,8 +50,8 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 /// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
 const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
 
-/// Signals, knocks, changes of the firewall, the control socket and its callers.
-const MAX_FILES: usize = 4 + MAX_CLIENTS;
+/// Signals, knocks, changes of the firewall, the control socket, its callers and those who watch.
+const MAX_FILES: usize = 4 + MAX_CLIENTS + MAX_WATCHERS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
 /// configuration are devices already; `networks` says which when they change.
@@ -186,12 +187,8 @@ impl<'e> Agent<'e> {
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
         let watched = [signals.as_fd(), self.source.as_fd(), self.watch.as_fd()];
-        files.extend(
-            watched
-                .into_iter()
-                .chain(self.control.fds())
-                .map(PollFd::readable),
-        );
+        let callers = self.control.fds().chain(self.journal.watchers.fds());
+        files.extend(watched.into_iter().chain(callers).map(PollFd::readable));
         poll(&mut files, next.map(|at| at.since(boottime())))?;
         let ready = |file: Option<&PollFd<'_>>| file.is_some_and(PollFd::is_ready);
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= boottime());
@@ -208,7 +205,7 @@ impl<'e> Agent<'e> {
             match signal {
                 Signal::Terminate | Signal::Interrupt => {
                     self.manager.tell(State::Stopping);
-                    output::say("ends; the guard stays ('postern remove' takes it away)");
+                    self.leave_behind();
                     return Ok(Resolve::End);
                 }
                 Signal::Hangup => self.reload(),
@@ -263,8 +260,14 @@ impl<'e> Agent<'e> {
     }
 
     fn answer_callers(&mut self) {
+        self.journal.watchers.dismiss();
         for caller in self.control.hear(boottime()) {
             let answer = match caller.request() {
+                Some(Request::Watch { json }) => {
+                    let json = *json;
+                    self.journal.watchers.add(caller.into_stream(), json);
+                    continue;
+                }
                 Some(request) => self.answer(request),
                 None => Err("the agent does not understand this; is it of another version?".into()),
             };
@@ -274,6 +277,7 @@ impl<'e> Agent<'e> {
 
     fn answer(&mut self, request: &Request) -> Answer {
         match request {
+            Request::Watch { .. } => Err("this is no question".into()),
             Request::Status { json } => Ok(self.report().map_err(in_words)?.render(*json)),
             Request::Open {
                 door,
@@ -408,13 +412,14 @@ fn act(
 ) {
     let source = knock.source;
     let Decision {
+        outcome,
         open,
         close,
         toggle,
         cut_off,
         spent,
-        ..
     } = engine.handle(gate.now, knock);
+    gate.journal.watchers.tell_knock(gate.now, knock, outcome);
     let remembered = spent.map(|spent| {
         let saved = one_time.spend(engine, spent, &WallClock::now());
         (spent.door, saved)

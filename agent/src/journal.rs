@@ -6,6 +6,7 @@ use postern_core::time::{Duration, Instant};
 
 use crate::allowance::Allowance;
 use crate::output;
+use crate::watchers::Watchers;
 
 /// Lines that may come at once.
 const BURST: u32 = 30;
@@ -16,11 +17,14 @@ const REFILL: Duration = Duration::from_secs(2);
 pub(crate) struct Journal {
     allowance: Allowance,
     left_out: u64,
+    /// They are told every line, and of knocks too.
+    pub(crate) watchers: Watchers,
 }
 
 impl Journal {
-    pub(crate) const fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
+            watchers: Watchers::default(),
             allowance: Allowance::new(BURST, REFILL, now),
             left_out: 0,
         }
@@ -28,6 +32,7 @@ impl Journal {
 
     /// Logs a line, or counts it where there were too many.
     pub(crate) fn say(&mut self, now: Instant, line: impl Display) {
+        self.watchers.tell_line(now, &line);
         match self.admit(now) {
             Some(0) => output::say_at_once(line),
             Some(left_out) => {

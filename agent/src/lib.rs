@@ -37,6 +37,7 @@ pub mod sys;
 mod trial;
 mod ubus;
 mod wall_clock;
+mod watchers;
 
 use std::process::ExitCode;
 

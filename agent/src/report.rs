@@ -503,7 +503,7 @@ fn whom(who: &Who) -> String {
     }
 }
 
-const fn effect(effect: Effect) -> &'static str {
+pub(crate) const fn effect(effect: Effect) -> &'static str {
     match effect {
         Effect::Open => "open",
         Effect::Close => "close",

@@ -259,7 +259,11 @@ fn nonsense() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+    use crate::scratch::Scratch;
 
     /// A named blob, as libubox lays it out.
     fn field(id: u8, name: &str, body: &[u8]) -> Vec<u8> {
@@ -323,5 +327,80 @@ mod tests {
                 assert!(fields(&list).all(|field| field.name.is_empty()), "{word:x}");
             }
         }
+    }
+
+    /// What comes of a bus that says these bytes to whoever connects, and nothing more.
+    fn said(bytes: &'static [u8], hangs_up: bool) -> ErrorKind {
+        let scratch = Scratch::new();
+        let path = scratch.path("ubus");
+        let listener = UnixListener::bind(&path).unwrap();
+        let bus = thread::spawn(move || {
+            let (mut caller, _) = listener.accept().unwrap();
+            caller.write_all(bytes).unwrap();
+            // Until the caller gives up.
+            while !hangs_up && caller.read(&mut [0; 512]).is_ok_and(|length| length > 0) {}
+        });
+        let outcome = Ubus::connect(&path).and_then(|mut ubus| ubus.call("object", "method"));
+        bus.join().unwrap();
+        outcome.unwrap_err().kind()
+    }
+
+    const GREETING: &[u8] = b"\0\0\0\0\0\0\0\x01\0\0\0\x04";
+
+    #[test]
+    fn a_bus_that_talks_nonsense_is_hung_up_on() {
+        for (bytes, hangs_up, kind) in [
+            (&b""[..], true, ErrorKind::UnexpectedEof),
+            (b"\0\0\0", true, ErrorKind::UnexpectedEof),
+            // Another version, another message, a body without end, one without a length.
+            (
+                b"\x01\0\0\0\0\0\0\x01\0\0\0\x04",
+                true,
+                ErrorKind::InvalidData,
+            ),
+            (
+                b"\0\x01\0\0\0\0\0\x01\0\0\0\x04",
+                true,
+                ErrorKind::InvalidData,
+            ),
+            (
+                b"\0\0\0\0\0\0\0\x01\0\xff\xff\xff",
+                true,
+                ErrorKind::InvalidData,
+            ),
+            (
+                b"\0\0\0\0\0\0\0\x01\0\0\0\x03",
+                true,
+                ErrorKind::InvalidData,
+            ),
+            (GREETING, false, ErrorKind::TimedOut),
+            (b"", false, ErrorKind::TimedOut),
+        ] {
+            let found = match said(bytes, hangs_up) {
+                // What read(2) says when its time is over.
+                ErrorKind::WouldBlock => ErrorKind::TimedOut,
+                // It hung up before the question came.
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ErrorKind::UnexpectedEof,
+                kind => kind,
+            };
+            assert_eq!(found, kind, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_what_was_asked_for_is_nonsense() {
+        // A greeting, then for the first question a status that is well.
+        let status = [
+            GREETING,
+            b"\0\x01\0\x01\0\0\0\0\0\0\0\x0c\x01\0\0\x08\0\0\0\0",
+        ]
+        .concat();
+        assert_eq!(said(status.leak(), false), ErrorKind::InvalidData);
+        let refused = [
+            GREETING,
+            b"\0\x01\0\x01\0\0\0\0\0\0\0\x0c\x01\0\0\x08\0\0\0\x04",
+        ]
+        .concat();
+        assert_eq!(said(refused.leak(), false), ErrorKind::NotFound);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
+use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
 use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::sender::Sender;
@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         a_wrong_configuration_leaves_the_running_one needs "knock",
         a_wrong_configuration_does_not_start,
         a_reload_does_not_let_anybody_through_for_a_moment,
+        a_killed_agent_leaves_its_guard_or_has_the_kernel_take_it_away needs "knock",
+        a_guard_that_goes_with_its_agent_stays_when_that_is_told_to_end needs "knock",
+        whose_the_guard_is_a_verb_says_that_finds_no_answer,
+        without_an_agent_nobody_owns_the_guard,
     ])
 }
 
@@ -212,4 +216,138 @@ fn a_reload_does_not_let_anybody_through_for_a_moment() {
     });
     let answers = capture.answers(&net.client, ssh.ip());
     assert_eq!(answers.iter().filter(|answer| answer.accepts()).count(), 0);
+}
+
+const TABLE: &str = "inet postern";
+
+/// A router whose guard goes with its agent, or stays.
+fn on_crash(net: &Topology, guard: Guard, what: &str) -> Setup {
+    let setup = Setup::new(&net.router, guard, SSH_DOOR);
+    choose(&setup, what);
+    setup
+}
+
+fn choose(setup: &Setup, what: &str) {
+    setup.hear_by(&format!(
+        "\toption source 'nflog'\n\toption on_crash '{what}'\n"
+    ));
+    setup.rewrite(SSH_DOOR);
+}
+
+fn stranger_sees(net: &Topology, family: Family) -> Answer {
+    probe::tcp(&net.stranger.namespace, net.router.port(family, 22))
+}
+
+fn is_owned(net: &Topology) -> bool {
+    let table = nft::table(&net.router.namespace, TABLE);
+    table.is_some_and(|table| table.contains("flags owner"))
+}
+
+fn a_killed_agent_leaves_its_guard_or_has_the_kernel_take_it_away() {
+    with_each_guard(|net, guard| {
+        for what in ["keep", "open"] {
+            let _ssh = Service::tcp(&net.router.namespace, 22);
+            let setup = on_crash(net, guard, what);
+            let agent = setup.start(&net.router);
+            assert_eq!(is_owned(net), what == "open");
+            for family in Family::BOTH {
+                assert_eq!(stranger_sees(net, family), Answer::Silent, "{what}");
+                let ssh = net.router.port(family, 22);
+                client::knock(&net.client, ssh.ip(), &OPEN);
+                assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+            }
+            agent.kill();
+            poll_until(SOON, "the guard goes, or stays", || {
+                nft::table(&net.router.namespace, TABLE).is_some() == (what == "keep")
+            });
+            // Without marks, the firewall of the owner keeps everybody out.
+            let (client, stranger) = match (guard, what) {
+                (_, "keep") => (Answer::Open, Answer::Silent),
+                (Guard::Gate, _) => (Answer::Open, Answer::Open),
+                (Guard::Mark, _) => (Answer::Silent, Answer::Silent),
+            };
+            for family in Family::BOTH {
+                let ssh = net.router.port(family, 22);
+                assert_eq!(stranger_sees(net, family), stranger, "{what}");
+                assert_eq!(probe::tcp(&net.client.namespace, ssh), client, "{what}");
+            }
+            // The next one guards again.
+            let _agent = setup.start(&net.router);
+            assert_eq!(stranger_sees(net, Family::V4), Answer::Silent, "{what}");
+            setup.verb(&net.router, "remove", &[]).ok();
+        }
+    });
+}
+
+fn a_guard_that_goes_with_its_agent_stays_when_that_is_told_to_end() {
+    with_each_guard(|net, guard| {
+        let _ssh = Service::tcp(&net.router.namespace, 22);
+        let setup = on_crash(net, guard, "open");
+        let agent = setup.start(&net.router);
+        let ssh = net.router.port(Family::V4, 22);
+        client::knock(&net.client, ssh.ip(), &OPEN);
+        assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+        let expect = |owned: bool, when: &str| {
+            assert_eq!(is_owned(net), owned, "{when}");
+            assert_eq!(stranger_sees(net, Family::V4), Answer::Silent, "{when}");
+            assert_eq!(
+                probe::tcp(&net.client.namespace, ssh),
+                Answer::Open,
+                "{when}"
+            );
+        };
+        // A reload may change its mind, there and back.
+        for what in ["keep", "open", "open", "keep", "open"] {
+            choose(&setup, what);
+            agent.reload_now();
+            expect(what == "open", what);
+        }
+        assert!(agent.stop().success());
+        expect(false, "after it ended");
+        let agent = setup.start(&net.router);
+        expect(true, "after it began");
+        agent.kill();
+    });
+}
+
+fn whose_the_guard_is_a_verb_says_that_finds_no_answer() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = on_crash(&net, Guard::Gate, "open");
+    let agent = setup.start(&net.router);
+    nft::apply(&net.router.namespace, "flush ruleset");
+    assert_eq!(stranger_sees(&net, Family::V4), Answer::Silent);
+    setup
+        .verb(&net.router, "open", &["ssh", "--for", "1s"])
+        .ok();
+    agent.hang();
+    let owner = format!("'kill -9 {}' takes it away", agent.id());
+    let client = net.client.v4.to_string();
+    for (verb, arguments) in [
+        ("open", &["ssh"][..]),
+        ("open", &["ssh", "--from", &client]),
+        ("close", &["ssh"]),
+        ("remove", &[]),
+    ] {
+        let said = setup.verb(&net.router, verb, arguments);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.stderr.contains(&owner), "{said:?}");
+    }
+    // Which is true.
+    Agent::kill(agent);
+    poll_until(SOON, "the guard goes", || {
+        stranger_sees(&net, Family::V6) == Answer::Open
+    });
+}
+
+fn without_an_agent_nobody_owns_the_guard() {
+    let net = Topology::new();
+    let setup = on_crash(&net, Guard::Gate, "open");
+    let said = setup.verb(&net.router, "apply", &[]);
+    assert!(
+        said.stderr.contains("on_crash 'open' has no effect"),
+        "{said:?}"
+    );
+    assert!(nft::table(&net.router.namespace, TABLE).is_some());
+    assert!(!is_owned(&net));
 }

@@ -532,6 +532,7 @@ fn doors_open_and_close_over_ubus() {
     assert_eq!(granted.trim_end(), expected);
 
     assert_eq!(call(&router, "status", "{}", ".installed"), "false");
+    assert_eq!(call(&router, "doctor", "{}", ".findings | type"), "array");
     router.run("postern apply").ok();
     assert_eq!(call(&router, "status", "", ".installed"), "true");
     let from = r#"{"door":"ssh","from":"192.0.2.7","for":"1h"}"#;

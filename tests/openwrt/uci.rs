@@ -134,9 +134,10 @@ impl Model {
     /// What `uci export` prints.
     fn export(&self, package: &str) -> String {
         let mut text = format!("package {package}\n");
-        let quoted = |value: &str| format!("'{}'", value.replace('\'', "'\\''"));
+        let escaped = |value: &str| value.replace('\'', "'\\''");
+        let quoted = |value: &str| format!("'{}'", escaped(value));
         for section in &self.sections {
-            _ = write!(text, "\nconfig {}", section.kind);
+            _ = write!(text, "\nconfig {}", escaped(&section.kind));
             if !section.name.is_empty() {
                 _ = write!(text, " '{}'", section.name);
             }

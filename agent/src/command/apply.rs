@@ -1,6 +1,6 @@
 use std::io::{self, IsTerminal};
 
-use postern_core::config::Config;
+use postern_core::config::{Config, OnCrash};
 use postern_core::door::Door;
 use postern_core::time::Duration;
 
@@ -60,6 +60,11 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
         }
     };
     installed.map_err(|refusal| refusal.to_string())?;
+    if config.global.on_crash == OnCrash::Open {
+        output::say(
+            "no agent is running: option on_crash 'open' has no effect until 'postern run'",
+        );
+    }
     if let Some(who) = deaf(&config.doors) {
         output::say(&format!("no agent is running: {who} until 'postern run'"));
     }

@@ -14,6 +14,7 @@ mod resync;
 mod run;
 mod status;
 mod switch;
+mod watch;
 
 pub(crate) use apply::apply;
 pub(crate) use check::check;
@@ -28,3 +29,4 @@ pub(crate) use resync::resync;
 pub(crate) use run::run;
 pub(crate) use status::status;
 pub(crate) use switch::{close, open};
+pub(crate) use watch::watch;

@@ -1,5 +1,7 @@
 //! Reaching a running agent, or the kernel where none runs.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use postern_core::config::DEFAULT_CONTROL;
@@ -14,18 +16,30 @@ use crate::output::{self, Failure};
 /// A broken configuration must not keep its owner from opening a door, so then the agent
 /// is looked for where it would be without one.
 pub(super) fn agent(config: &Path, request: &Request) -> Result<Option<Answer>, Failure> {
-    let socket = match config_file::peek(config) {
+    let socket = socket(config);
+    control::ask(&socket, request).map_err(|error| unreachable(&socket, &error))
+}
+
+/// Calls the agent that the configuration speaks of, and leaves the line open.
+pub(super) fn call(config: &Path, request: &Request) -> Result<Option<UnixStream>, Failure> {
+    let socket = socket(config);
+    control::call(&socket, request).map_err(|error| unreachable(&socket, &error))
+}
+
+fn socket(config: &Path) -> PathBuf {
+    match config_file::peek(config) {
         Some(config) => PathBuf::from(config.global.control.as_str()),
         None => PathBuf::from(DEFAULT_CONTROL),
+    }
+}
+
+fn unreachable(socket: &Path, error: &io::Error) -> Failure {
+    let cure = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run this as root",
+        io::ErrorKind::WouldBlock => "; it does not answer",
+        _ => "",
     };
-    control::ask(&socket, request).map_err(|error| {
-        let cure = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "; run this as root",
-            std::io::ErrorKind::WouldBlock => "; it does not answer",
-            _ => "",
-        };
-        Failure::Failed(format!("the agent at {}: {error}{cure}", socket.display()))
-    })
+    Failure::Failed(format!("the agent at {}: {error}{cure}", socket.display()))
 }
 
 /// Asks the agent; where it cannot be asked, turns to the kernel.

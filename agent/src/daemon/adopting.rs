@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use postern_core::config::Config;
+use postern_core::config::{Config, OnCrash};
 use postern_core::knock::Port;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
@@ -166,10 +166,14 @@ impl Agent<'_> {
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
+        self.firewall.own(new.on_crash == OnCrash::Open);
         let installed = match on_trial {
             None => self.firewall.install(&config, &listed),
             Some(times) => self.firewall.resume_trial(&config, &listed, times),
         };
+        if installed.is_err() {
+            self.firewall.own(self.global.on_crash == OnCrash::Open);
+        }
         installed.map_err(in_words)?;
         self.repairs.done();
         self.trial = on_trial.map(|(for_so_long, remaining)| OnTrial {

@@ -1,6 +1,6 @@
 //! What others do to the guard, and how the agent puts it back.
 
-use postern_core::config::Config;
+use postern_core::config::{Config, OnCrash};
 use postern_core::knock::Port;
 use postern_core::time::{Duration, Instant};
 
@@ -150,6 +150,20 @@ impl Agent<'_> {
     }
 
     fn put_back(&mut self, harm: &str) {
+        match self.make_anew() {
+            Ok(()) => output::say(&format!("{harm}: it is back, with its grants")),
+            Err(why) => {
+                self.repairs.due_at = Some(boottime() + EVERY);
+                output::say(&format!(
+                    "{harm}, and it cannot be put back: {why}; tried again in {}",
+                    span(EVERY)
+                ));
+            }
+        }
+    }
+
+    /// Puts the table that there is to be in place of whatever there is.
+    fn make_anew(&mut self) -> Result<(), String> {
         let now = boottime();
         let config = Config {
             global: self.global.clone(),
@@ -160,15 +174,20 @@ impl Agent<'_> {
         let times = trial.map(|trial| (now.since(trial.began_at), trial.ends_at.since(now)));
         let grants = self.ledger.grants(self.engine.doors(), now);
         let put_back = self.firewall.put_back(&config, &listed, times, &grants);
-        match put_back.map_err(in_words) {
-            Ok(()) => output::say(&format!("{harm}: it is back, with its grants")),
-            Err(why) => {
-                self.repairs.due_at = Some(now + EVERY);
-                output::say(&format!(
-                    "{harm}, and it cannot be put back: {why}; tried again in {}",
-                    span(EVERY)
-                ));
-            }
+        put_back.map_err(in_words)
+    }
+
+    /// An agent that ends as it was told is no crash: its guard stays.
+    pub(super) fn leave_behind(&mut self) {
+        let goes_with_agent = self.global.on_crash == OnCrash::Open && self.repairs.is_wanted;
+        self.firewall.own(false);
+        let left = match goes_with_agent {
+            true => self.make_anew(),
+            false => Ok(()),
+        };
+        match left {
+            Ok(()) => output::say("ends; the guard stays ('postern remove' takes it away)"),
+            Err(why) => output::say(&format!("ends, and the guard with it: {why}")),
         }
     }
 }

@@ -6,7 +6,7 @@
 use Value::{Bare, Data, Text, U8, U16, U32, U64};
 
 use super::expression::Expression;
-use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE};
+use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED};
 use super::netlink::{attribute, nest, nfta, set_of_elements, text};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
@@ -17,9 +17,9 @@ pub(super) struct Encoder;
 impl Renderer for Encoder {
     fn write(&mut self, new: &New<'_>, to: &mut Vec<u8>) {
         match new {
-            New::Table => {
+            New::Table { owned } => {
                 text(to, nfta::TABLE_NAME, &[TABLE]);
-                number(to, nfta::TABLE_FLAGS, 0);
+                number(to, nfta::TABLE_FLAGS, if *owned { OWNED } else { 0 });
             }
             New::Chain(chain) => write_chain(chain, to),
             New::Set(set) => write_set(set, to),

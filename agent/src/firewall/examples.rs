@@ -2,7 +2,9 @@
 
 use heapless::{String, Vec};
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::config::{Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, Source};
+use postern_core::config::{
+    Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, OnCrash, Source,
+};
 use postern_core::door::{AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, Order, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload::{MAX_BYTES, Payload};
@@ -60,6 +62,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             control: String::new(),
             state_dir: String::new(),
             fallback: Fallback::Auto,
+            on_crash: OnCrash::Keep,
         },
         doors: Vec::from_slice(doors).unwrap(),
     }

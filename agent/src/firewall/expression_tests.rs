@@ -45,7 +45,7 @@ pub(super) fn news() -> Vec<New<'static>> {
         going_unmarked(),
     ];
     let mut news = vec![
-        New::Table,
+        New::Table { owned: false },
         New::Counter("hits", Counted::default()),
         New::Chain(chain),
         New::Set(stage()),

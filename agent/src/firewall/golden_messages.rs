@@ -54,7 +54,12 @@ fn goldens() -> Vec<Golden> {
         burst: 100,
     };
     vec![
-        golden("table", "add table inet postern", New::Table, &[]),
+        golden(
+            "table",
+            "add table inet postern",
+            New::Table { owned: false },
+            &[],
+        ),
         golden(
             "chain-with-hook",
             "add chain inet postern input { type filter hook input priority -10; policy accept; }",

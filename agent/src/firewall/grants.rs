@@ -225,7 +225,11 @@ impl Firewall {
         let (set, key) = entrance.knocked_of(source);
         match self.channel.take(&set, key) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
-            taken => taken.map_err(|failure| refused(&set, failure)),
+            Err(failure) => {
+                let refusal = refused(&set, failure);
+                Err(self.explain(refusal))
+            }
+            Ok(taken) => Ok(taken),
         }
     }
 
@@ -306,7 +310,8 @@ impl Firewall {
         {
             return refusal;
         }
-        refused(set, failure)
+        let refusal = refused(set, failure);
+        self.explain(refusal)
     }
 }
 

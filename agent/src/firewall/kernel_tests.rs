@@ -13,7 +13,7 @@ use postern_core::config::Guard;
 use postern_core::time::Duration;
 
 use super::examples::{Example, whole};
-use super::transaction::Heritage;
+use super::transaction::{Heritage, Ownership};
 use super::{
     Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
     examples, render,
@@ -482,14 +482,26 @@ fn a_transaction_for_rules_that_have_changed_is_void() {
             .unwrap();
         let table = Table::new(&examples::three(Guard::Gate), &[]);
         let (_, failure) = firewall
-            .try_replace(&table, &Heritage::default(), Some(before), None)
+            .try_replace(
+                &table,
+                &Heritage::default(),
+                Some(before),
+                Ownership::default(),
+                None,
+            )
             .unwrap_err();
         assert_eq!(failure.number(), Some(libc::ERESTART));
         assert_eq!(sources(&mut firewall, "ssh"), ["192.0.2.1"]);
         let now = firewall.channel.generation().unwrap();
         assert!(
             firewall
-                .try_replace(&table, &Heritage::default(), Some(now), None)
+                .try_replace(
+                    &table,
+                    &Heritage::default(),
+                    Some(now),
+                    Ownership::default(),
+                    None
+                )
                 .is_ok()
         );
     });

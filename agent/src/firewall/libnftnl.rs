@@ -5,10 +5,10 @@ use std::ffi::CString;
 use nftnl::{ChainType, Hook, NlMsg, Policy, ProtoFamily};
 
 use super::expression::Expression;
-use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE};
+use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
-use crate::sys::nftnl::{Counter, Elements, Press, Recipe, Set};
+use crate::sys::nftnl::{Counter, Elements, Press, Recipe, Set, Table};
 
 /// The library, and its memory for one message at a time.
 pub(super) struct Libnftnl(Press);
@@ -27,7 +27,10 @@ impl Renderer for Libnftnl {
     fn write(&mut self, new: &New<'_>, to: &mut Vec<u8>) {
         let table = nftnl::Table::new(c_name(TABLE), ProtoFamily::Inet);
         match new {
-            New::Table => self.print(&table, to),
+            New::Table { owned } => {
+                let flags = if *owned { OWNED } else { 0 };
+                self.print(&Table::new(&c_name(TABLE), flags), to);
+            }
             New::Chain(chain) => self.print(&new_chain(chain, &table), to),
             New::Set(set) => self.print(&new_set(set), to),
             New::Elements(set, elements) => self.print(&new_elements(set, elements), to),

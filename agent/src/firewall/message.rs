@@ -15,8 +15,8 @@ const MOST_EXPRESSIONS: usize = 128;
 /// Something that is to be made: what a back-end writes.
 #[derive(Debug)]
 pub(super) enum New<'t> {
-    /// The table.
-    Table,
+    /// The table, which is the socket's own, or nobody's.
+    Table { owned: bool },
     /// A chain without its rules.
     Chain(&'t Chain),
     /// A set or map without its elements.
@@ -50,6 +50,10 @@ pub(super) struct Counted {
     pub(super) packets: u64,
     pub(super) octets: u64,
 }
+
+/// NFT_TABLE_F_OWNER of nf_tables.h, which libc lacks: the kernel lets nobody else change the
+/// table, and deletes it when the socket that made it closes (Linux 5.12).
+pub(super) const OWNED: u32 = 2;
 
 /// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
 pub(super) const COUNTER: u32 = 1;
@@ -116,7 +120,7 @@ impl New<'_> {
     pub(super) const fn kind(&self) -> (i32, i32) {
         const CREATE: i32 = libc::NLM_F_CREATE;
         match self {
-            Self::Table => (libc::NFT_MSG_NEWTABLE, CREATE),
+            Self::Table { .. } => (libc::NFT_MSG_NEWTABLE, CREATE),
             Self::Chain(_) => (libc::NFT_MSG_NEWCHAIN, CREATE),
             Self::Set(_) => (libc::NFT_MSG_NEWSET, CREATE),
             Self::Elements(..) => (libc::NFT_MSG_NEWSETELEM, CREATE),
@@ -128,7 +132,7 @@ impl New<'_> {
     /// Whether nothing in it is longer than the kernel, or an attribute, takes.
     pub(super) fn fits(&self) -> bool {
         match self {
-            Self::Table => is_name(TABLE),
+            Self::Table { .. } => is_name(TABLE),
             Self::Chain(chain) => is_name(&chain.name),
             Self::Set(set) => is_name(set.name),
             Self::Elements(set, elements) => {

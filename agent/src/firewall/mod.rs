@@ -97,12 +97,33 @@ pub fn render(config: &Config, listed: &[Port]) -> String {
 /// The way to the kernel's firewall; it keeps one socket open.
 pub struct Firewall {
     channel: Channel,
+    /// Whether tables that it makes from now on belong to it, so that the kernel takes them away
+    /// when it is dropped, or its process ends.
+    owns: bool,
 }
 
 impl Firewall {
     /// Opens a netlink socket. It asks for nothing yet, and so needs no privilege.
     pub fn open() -> io::Result<Self> {
-        Channel::open().map(|channel| Self { channel })
+        Channel::open().map(|channel| Self {
+            channel,
+            owns: false,
+        })
+    }
+
+    /// Says whether the table that is made next goes when this does.
+    pub(crate) const fn own(&mut self, owns: bool) {
+        self.owns = owns;
+    }
+
+    /// Says of a refusal that lacks permission whether it is because the table belongs to
+    /// another process. Such a table can be read by everybody, but changed by its owner alone.
+    pub(crate) fn explain(&mut self, refusal: Refusal) -> Refusal {
+        let own = self.channel.port().ok();
+        match (&refusal, self.channel.table().map(|table| table.owner)) {
+            (Refusal::NoPermission, Ok(Some(owner))) if Some(owner) != own => Refusal::Owned(owner),
+            _ => refusal,
+        }
     }
 
     /// Puts the table of this configuration in place, in one transaction: of any older one
@@ -120,7 +141,10 @@ impl Firewall {
         match self.channel.remove_table() {
             Ok(()) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
-            Err(failure) => Err(refused_object(&Object::Table, failure)),
+            Err(failure) => {
+                let refusal = refused_object(&Object::Table, failure);
+                Err(self.explain(refusal))
+            }
         }
     }
 

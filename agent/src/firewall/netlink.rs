@@ -25,6 +25,7 @@ pub(super) mod nfta {
     pub(in super::super) const TABLE_NAME: u16 = 1;
     pub(in super::super) const TABLE_FLAGS: u16 = 2;
     pub(in super::super) const TABLE_USE: u16 = 3;
+    pub(in super::super) const TABLE_OWNER: u16 = 7;
     pub(in super::super) const TABLE_USERDATA: u16 = 6;
     pub(in super::super) const CHAIN_TABLE: u16 = 1;
     pub(in super::super) const CHAIN_NAME: u16 = 3;

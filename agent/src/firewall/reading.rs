@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
-use super::message::{COUNTER, Counted, Lasting};
+use super::message::{COUNTER, Counted, Lasting, OWNED};
 use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
 use super::ruleset::{Family, TABLE};
 
@@ -18,8 +18,10 @@ const REPETITIONS: usize = 4;
 
 /// A table, as the kernel has it.
 pub(super) struct KernelTable {
-    /// Whether it is without flags (such as dormant) and without a comment.
+    /// Whether it is without flags (such as dormant) but that of an owner, and without a comment.
     pub(super) plain: bool,
+    /// The port of the socket that it belongs to.
+    pub(super) owner: Option<u32>,
     /// How many things are in it: sets, chains, and others, which are not ours.
     pub(super) things: usize,
 }
@@ -123,7 +125,9 @@ impl Channel {
 fn read_table(table: Attributes<'_>) -> KernelTable {
     let number = |kind| table.find(kind).and_then(as_u32);
     KernelTable {
-        plain: number(nfta::TABLE_FLAGS) == Some(0) && table.find(nfta::TABLE_USERDATA).is_none(),
+        plain: number(nfta::TABLE_FLAGS).is_some_and(|flags| flags & !OWNED == 0)
+            && table.find(nfta::TABLE_USERDATA).is_none(),
+        owner: number(nfta::TABLE_OWNER),
         things: number(nfta::TABLE_USE).unwrap_or(u32::MAX) as usize,
     }
 }

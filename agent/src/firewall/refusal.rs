@@ -11,6 +11,8 @@ use super::objects::Object;
 pub enum Refusal {
     /// The process may not change the firewall (EPERM).
     NoPermission,
+    /// The table belongs to another process, whose socket has this port.
+    Owned(u32),
     /// There is no table of ours.
     NotInstalled,
     /// The table has no door of this name.
@@ -47,6 +49,12 @@ impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPermission => f.write_str("no permission to change the firewall: run as root"),
+            // The kernel chooses a process's number for the port of its first socket.
+            Self::Owned(process) => write!(
+                f,
+                "the guard belongs to process {process}, which does not answer; \
+                 'kill -9 {process}' takes it away"
+            ),
             Self::NotInstalled => {
                 f.write_str("no guard is installed: there is no table inet postern")
             }

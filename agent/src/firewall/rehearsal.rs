@@ -12,7 +12,7 @@ use super::expression::DynamicChange;
 use super::netlink::END;
 use super::refusal::refused_object;
 use super::ruleset::{Chain, Content, Family, INPUT, Key, Set, Statement, Table};
-use super::transaction::Heritage;
+use super::transaction::{Heritage, Ownership};
 use super::{Firewall, Refusal};
 
 /// A part of nf_tables that tables of ours may need.
@@ -154,7 +154,13 @@ impl Firewall {
 
     fn rehearse_table(&mut self, table: &Table) -> Result<(), Refusal> {
         let checked = self
-            .write(table, &Heritage::default(), None, None)
+            .write(
+                table,
+                &Heritage::default(),
+                None,
+                Ownership::default(),
+                None,
+            )
             .and_then(|(mut batch, first)| {
                 batch
                     .octets

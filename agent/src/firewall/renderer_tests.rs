@@ -13,11 +13,11 @@ use super::golden_messages;
 use super::kernel_tests::{comparable, in_namespace, listing, nft};
 #[cfg(feature = "libnftnl")]
 use super::libnftnl::Libnftnl;
-use super::message::{Counted, Lasting};
+use super::message::{Counted, Lasting, New};
 use super::netlink::{self, Attributes, nfta};
 use super::renderer::Renderer;
 use super::ruleset::{TABLE, Table};
-use super::transaction::{Batch, Heritage, Kept, making, replacement};
+use super::transaction::{Batch, Heritage, Kept, Ownership, making, replacement};
 use super::{expression_tests, text};
 
 /// What the kernel says of the table, one line for each of its answers, octet for octet: but for
@@ -141,6 +141,7 @@ fn the_kernel_reads_the_same_table_back_whatever_rendered_it() {
                         &Heritage::default(),
                         first,
                         None,
+                        Ownership::default(),
                         None,
                     )
                     .unwrap()
@@ -202,7 +203,16 @@ fn grants_are_kept_whatever_renders_them() {
             let kept = &heritage.elements;
             let mut channel = Channel::open().unwrap();
             commit(&mut channel, |first| {
-                replacement(&mut *renderer(), &table, &heritage, first, None, None).unwrap()
+                replacement(
+                    &mut *renderer(),
+                    &table,
+                    &heritage,
+                    first,
+                    None,
+                    Ownership::default(),
+                    None,
+                )
+                .unwrap()
             });
             let mut found = channel.elements("grant4_ssh").unwrap();
             found.sort_by(|one, other| one.key.cmp(&other.key));
@@ -221,6 +231,25 @@ fn grants_are_kept_whatever_renders_them() {
     }
 }
 
+#[test]
+fn a_table_belongs_to_the_socket_that_it_is_made_for() {
+    for (_, renderer) in RENDERERS {
+        in_namespace(move || {
+            let mut channel = Channel::open().unwrap();
+            let owned = New::Table { owned: true };
+            commit(&mut channel, |first| {
+                making(&mut *renderer(), first, &[owned])
+            });
+            let table = channel.table().unwrap();
+            assert_eq!(table.owner, channel.port().ok());
+            assert!(table.plain);
+            // The kernel takes it away at once (`nft_rcv_nl_event`).
+            drop(channel);
+            assert!(Channel::open().unwrap().table().is_err());
+        });
+    }
+}
+
 /// Whole transactions, with grants to be kept.
 #[cfg(feature = "libnftnl")]
 #[test]
@@ -229,10 +258,20 @@ fn the_encoder_writes_what_libnftnl_writes() {
         let table = table(&example);
         let heritage = heritage(&table);
         assert_alike(|renderer| {
-            replacement(renderer, &table, &heritage, 7, Some(9), None).unwrap()
+            replacement(
+                renderer,
+                &table,
+                &heritage,
+                7,
+                Some(9),
+                Ownership::default(),
+                None,
+            )
+            .unwrap()
         });
     }
     assert_alike(|renderer| making(renderer, 7, &expression_tests::news()));
+    assert_alike(|renderer| making(renderer, 7, &[New::Table { owned: true }]));
 }
 
 #[cfg(feature = "libnftnl")]

@@ -7,7 +7,7 @@ use super::reading::{KernelCounter, KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::renderer;
 use super::ruleset::{self, INPUT, Set, Table};
-use super::transaction::{Batch, Heritage, Kept, Parts, replacement};
+use super::transaction::{Batch, Heritage, Kept, Ownership, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -19,6 +19,8 @@ struct Old {
     heritage: Heritage,
     /// The indices of the sets whose elements it has.
     sets: Vec<usize>,
+    /// Whether it belongs to a socket; `None`: there is none.
+    owned: Option<bool>,
     /// `None`: there is none, or it has to be deleted as a whole.
     parts: Option<Parts>,
 }
@@ -51,11 +53,25 @@ impl Firewall {
             let generation = (attempt < ATTEMPTS).then_some(generation);
             match self.swap(table, &old, generation) {
                 Err((_, failure)) if is_outdated(&failure) => {}
-                Err((object, failure)) => return Err(refused_object(&object, failure)),
+                Err((object, failure)) => return Err(self.refused_table(&object, failure)),
                 Ok(()) => return Ok(()),
             }
         }
         Err(Refusal::Restless)
+    }
+
+    /// Says why there is no table; kernels that know no owners refuse one that is to have one
+    /// (`nf_tables_newtable`).
+    fn refused_table(&mut self, object: &Object, failure: Failure) -> Refusal {
+        match (object, failure.number()) {
+            (_, Some(libc::EPERM)) => self.explain(refused_object(object, failure)),
+            (Object::Table, Some(libc::EINVAL | libc::EOPNOTSUPP)) if self.owns => Refusal::Lacks {
+                object: object.to_string(),
+                feature: "tables with an owner (Linux 5.12): option on_crash 'keep' does without"
+                    .to_owned(),
+            },
+            _ => refused_object(object, failure),
+        }
     }
 
     /// Replaces part by part, and only where the kernel refuses that the table as a whole:
@@ -66,13 +82,17 @@ impl Firewall {
         old: &Old,
         generation: Option<u32>,
     ) -> Result<(), (Object, Failure)> {
+        let owned = Ownership {
+            old: old.owned.unwrap_or(self.owns),
+            new: self.owns,
+        };
         if let Some(parts) = &old.parts {
-            match self.try_replace(table, &old.heritage, generation, Some(parts)) {
+            match self.try_replace(table, &old.heritage, generation, owned, Some(parts)) {
                 Err((_, failure)) if failure.number().is_some() && !is_outdated(&failure) => {}
                 result => return result,
             }
         }
-        self.try_replace(table, &old.heritage, generation, None)
+        self.try_replace(table, &old.heritage, generation, owned, None)
     }
 
     pub(super) fn try_replace(
@@ -80,9 +100,10 @@ impl Firewall {
         table: &Table,
         heritage: &Heritage,
         generation: Option<u32>,
+        owned: Ownership,
         parts: Option<&Parts>,
     ) -> Result<(), (Object, Failure)> {
-        let (batch, first) = self.write(table, heritage, generation, parts)?;
+        let (batch, first) = self.write(table, heritage, generation, owned, parts)?;
         self.hand_over(&batch, first)
     }
 
@@ -92,6 +113,7 @@ impl Firewall {
         table: &Table,
         heritage: &Heritage,
         generation: Option<u32>,
+        owned: Ownership,
         parts: Option<&Parts>,
     ) -> Result<(Batch, u32), (Object, Failure)> {
         let first = self.channel.reserve(0);
@@ -101,6 +123,7 @@ impl Firewall {
             heritage,
             first,
             generation,
+            owned,
             parts,
         )
         .map_err(|object| {
@@ -143,6 +166,7 @@ impl Firewall {
     fn old(&mut self, table: &Table) -> Result<Old, Refusal> {
         let sets = self.sets()?;
         let counters = self.channel.counters().map_err(unread)?;
+        let owned = self.channel.table().map_err(unread)?.owner.is_some();
         let same = same_sets(table, &sets);
         Ok(Old {
             heritage: Heritage {
@@ -152,6 +176,7 @@ impl Firewall {
                     .collect(),
             },
             sets: same,
+            owned: Some(owned),
             parts: self.parts(sets, counters)?,
         })
     }
@@ -169,11 +194,14 @@ impl Firewall {
             .iter()
             .any(|chain| chain.name == INPUT && chain.annotated);
         let whole = old.things == chains.len() + sets.len() + counters.len();
-        Ok((old.plain && whole && !annotated).then(|| Parts {
-            chains: chains.into_iter().map(|chain| chain.name).collect(),
-            sets: sets.into_iter().map(|set| set.name).collect(),
-            counters: (counters.into_iter()).map(|counter| counter.name).collect(),
-        }))
+        let same_owner = old.owner.is_some() == self.owns;
+        Ok(
+            (old.plain && same_owner && whole && !annotated).then(|| Parts {
+                chains: chains.into_iter().map(|chain| chain.name).collect(),
+                sets: sets.into_iter().map(|set| set.name).collect(),
+                counters: (counters.into_iter()).map(|counter| counter.name).collect(),
+            }),
+        )
     }
 
     /// What these sets of the table shall have again.

@@ -16,7 +16,7 @@ use postern_core::time::Duration;
 
 use super::examples::{self, door, tcp, whole};
 use super::kernel_tests::{in_namespace, listing, nft, sources};
-use super::transaction::{Heritage, Parts};
+use super::transaction::{Heritage, Ownership, Parts};
 use super::{Firewall, Table, render};
 
 const GRANTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -61,6 +61,7 @@ fn any_table_takes_the_place_of_any_other_part_by_part() {
                     &Table::new(&config, new.listed),
                     &Heritage::default(),
                     None,
+                    Ownership::default(),
                     old_parts.as_ref(),
                 )
                 .unwrap();

@@ -28,6 +28,15 @@ pub(super) struct Batch {
     pub(super) objects: Vec<Object>,
 }
 
+/// Whether a table is the socket's own, of which a table can make a beginning only when it is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ownership {
+    /// That of the older table, or of the new one where there is none.
+    pub(super) old: bool,
+    /// That of the new one.
+    pub(super) new: bool,
+}
+
 /// What an older table is made of, if it can be taken apart: chains, sets and counters, nothing
 /// else.
 #[derive(Debug)]
@@ -59,16 +68,17 @@ pub(super) fn replacement(
     heritage: &Heritage,
     sequence: u32,
     generation: Option<u32>,
+    owned: Ownership,
     old: Option<&Parts>,
 ) -> Result<Batch, Object> {
     let mut writer = Writer::new(renderer, sequence, generation);
-    writer.make(&New::Table, Object::Table)?;
+    writer.make(&New::Table { owned: owned.old }, Object::Table)?;
     match old {
         Some(old) => writer.take_apart(old),
         // Deleting what is not there fails, adding what is there does not.
         None => {
             writer.delete(Gone::Table, Object::Table);
-            writer.make(&New::Table, Object::Table)?;
+            writer.make(&New::Table { owned: owned.new }, Object::Table)?;
         }
     }
     for chain in &table.chains {

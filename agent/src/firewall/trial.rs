@@ -172,9 +172,11 @@ impl Firewall {
             .collect();
         match self.channel.apply(&changes) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),
-            applied => applied
-                .map(|()| trial)
-                .map_err(|failure| refused(set, failure)),
+            Err(failure) => {
+                let refusal = refused(set, failure);
+                Err(self.explain(refusal))
+            }
+            Ok(()) => Ok(trial),
         }
     }
 }

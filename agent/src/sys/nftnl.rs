@@ -455,6 +455,40 @@ unsafe impl NlMsg for Counter {
     }
 }
 
+/// A table of family `inet`: the message that makes it.
+pub(crate) struct Table(NonNull<c::nftnl_table>);
+
+impl Table {
+    /// A table with these flags.
+    pub(crate) fn new(name: &CStr, flags: u32) -> Self {
+        // SAFETY: no argument.
+        let table = allocated(unsafe { c::nftnl_table_alloc() });
+        // SAFETY: the table is live; the numbers have the width of src/table.c, text is copied.
+        unsafe {
+            c::nftnl_table_set_u32(table.as_ptr(), c::NFTNL_TABLE_FAMILY as u16, INET.into());
+            c::nftnl_table_set_u32(table.as_ptr(), c::NFTNL_TABLE_FLAGS as u16, flags);
+            c::nftnl_table_set_str(table.as_ptr(), c::NFTNL_TABLE_NAME as u16, name.as_ptr());
+        }
+        Self(table)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: the table is live, and nobody else frees it.
+        unsafe { c::nftnl_table_free(self.0.as_ptr()) };
+    }
+}
+
+// SAFETY: the message holds a name, far less than the 64 KiB that the buffer has.
+unsafe impl NlMsg for Table {
+    unsafe fn write(&self, buffer: *mut c_void, sequence: u32, _kind: MsgType) {
+        let header = Set::header(buffer, sequence, libc::NFT_MSG_NEWTABLE);
+        // SAFETY: `header` begins a buffer that has room, as above; the table is live.
+        unsafe { c::nftnl_table_nlmsg_build_payload(header, self.0.as_ptr()) };
+    }
+}
+
 /// Turns objects into messages, one after another in the same memory.
 pub(crate) struct Press(Vec<u64>);
 

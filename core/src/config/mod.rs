@@ -93,6 +93,8 @@ pub struct Global {
     pub state_dir: String<MAX_PATH>,
     /// The way in that stays when no door opens.
     pub fallback: Fallback,
+    /// What becomes of the guard when the agent is killed.
+    pub on_crash: OnCrash,
 }
 
 impl Source {
@@ -130,6 +132,7 @@ impl Global {
         control: String::new(),
         state_dir: String::new(),
         fallback: Fallback::Auto,
+        on_crash: OnCrash::Keep,
     };
 }
 
@@ -164,6 +167,15 @@ pub enum Guard {
     Gate,
     /// Mark packets of granted sources; an accepting rule of the firewall asks for the mark.
     Mark,
+}
+
+/// What becomes of the guard when the agent is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It outlives the agent.
+    Keep,
+    /// The kernel takes it away.
+    Open,
 }
 
 /// What the owner says of the way in that stays when no door opens.

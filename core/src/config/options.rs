@@ -9,7 +9,7 @@ use super::values::{
     small_number, switch, time, time_within, word,
 };
 use super::{
-    DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, Problem, Source,
+    DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, OnCrash, Problem, Source,
 };
 use crate::code::{Algorithm, Digits};
 use crate::door::{
@@ -299,6 +299,23 @@ pub const OPTIONS: &[OptionSpec] = &[
                     ("none", Fallback::None),
                 ],
             )?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "on_crash",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Default("keep"),
+        unit: "word",
+        expected: "keep or open",
+        meaning: "what becomes of the guard when the agent is killed: keep leaves it and its \
+                  grants in the kernel, open has the kernel take it away, so that a gate stands \
+                  open, while behind guard mark the firewall keeps everybody out",
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            let words = [("keep", OnCrash::Keep), ("open", OnCrash::Open)];
+            draft.global.on_crash = choice(text, &words)?;
             Ok(())
         }),
     },

@@ -89,6 +89,7 @@ fn the_example_of_the_design() {
             control: "/var/run/postern/control.sock".try_into().unwrap(),
             state_dir: "/etc/postern/state".try_into().unwrap(),
             fallback: Fallback::Auto,
+            on_crash: OnCrash::Keep,
         },
         doors: [Door {
             name: "ssh".try_into().unwrap(),
@@ -276,6 +277,18 @@ fn a_fallback_has_to_be_found_unless_its_owner_speaks_of_it() {
 }
 
 #[test]
+fn a_guard_outlives_the_agent_unless_it_is_to_open() {
+    for (option, expected) in [
+        ("", OnCrash::Keep),
+        ("option on_crash keep", OnCrash::Keep),
+        ("option on_crash open", OnCrash::Open),
+    ] {
+        let text = format!("{HEAD}{TAIL}config postern global\n{option}\n");
+        assert_eq!(valid(text).global.on_crash, expected, "{option}");
+    }
+}
+
+#[test]
 fn global_values_that_are_refused() {
     use Problem::{BadValue, OutOfRange};
     for (option, values, problem) in [
@@ -283,6 +296,7 @@ fn global_values_that_are_refused() {
         ("option source", "pcap NFLOG", Problem::UnknownWord),
         ("option guard", "drop", Problem::UnknownWord),
         ("option fallback", "console None yes", Problem::UnknownWord),
+        ("option on_crash", "close Open", Problem::UnknownWord),
         (
             "option mark",
             "1 268435456 0x 0xg 0X1 '0x 1' 0x-1 0x+1 -0x1",
