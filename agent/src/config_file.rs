@@ -1,4 +1,7 @@
 //! Reading the configuration file.
+//!
+//! Configurations are boxed: 64 doors on the stack put whatever lies behind them out of reach of one load or store
+//! on MIPS and ARM, and a copy is made wherever one is handed on.
 
 use core::convert::Infallible;
 use std::fs::File;
@@ -12,28 +15,30 @@ use postern_core::uci::MAX_FILE;
 use crate::output::{self, Failure};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
-pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+pub(crate) fn load(path: &Path) -> Result<Box<Config>, Failure> {
     load_with_text(path).map(|(config, _)| config)
 }
 
 /// The same, with the text that it was read from.
-pub(crate) fn load_with_text(path: &Path) -> Result<(Config, Vec<u8>), Failure> {
+pub(crate) fn load_with_text(path: &Path) -> Result<(Box<Config>, Vec<u8>), Failure> {
     let text = read_or(path, "name one with --config FILE", "run this as root")?;
     let config = parse(&path.display().to_string(), &text)?;
     Ok((config, text))
 }
 
 /// Reads the text of a configuration and reports what is wrong with it; `place` is where it is from.
-pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Config, Failure> {
-    Config::parse(text, |diagnostic| complain(place, diagnostic)).ok_or(Failure::Reported)
+pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Box<Config>, Failure> {
+    let config = Config::parse(text, |diagnostic| complain(place, diagnostic));
+    config.map(Box::new).ok_or(Failure::Reported)
 }
 
 /// Reads a client's file and reports what is wrong with it, every mistake with its place.
-pub(crate) fn load_client(path: &Path) -> Result<Client, Failure> {
+pub(crate) fn load_client(path: &Path) -> Result<Box<Client>, Failure> {
     let missing = "'postern export DOOR' prints what belongs there, on the router";
     let text = read_or(path, missing, "it belongs to somebody else")?;
     let place = path.display().to_string();
-    Client::parse(&text, |diagnostic| complain(&place, diagnostic)).ok_or(Failure::Reported)
+    let client = Client::parse(&text, |diagnostic| complain(&place, diagnostic));
+    client.map(Box::new).ok_or(Failure::Reported)
 }
 
 /// Reads a file; where there is none, and where it is forbidden, there is something to say.
@@ -56,8 +61,8 @@ pub(crate) fn section(door: &Door) -> String {
 }
 
 /// Reads a configuration without a word about what is wrong with it.
-pub(crate) fn peek(path: &Path) -> Option<Config> {
-    Config::parse(&read(path).ok()?, |_| {})
+pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
+    Config::parse(&read(path).ok()?, |_| {}).map(Box::new)
 }
 
 /// `FILE:LINE:COLUMN: what, and what was expected`, as editors know it from compilers.

@@ -1,11 +1,11 @@
 //! Doors whose attempts nftables itself keeps count of: both engines, with no process of ours.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
-use postern_tests::knocker::{Knock, Knocker, list};
+use postern_tests::knocker::{Knock, Knocker, list, stock_knock};
 use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::sender::{Random, Sender};
@@ -13,7 +13,7 @@ use postern_tests::server::{Listener, Service};
 use postern_tests::suite::{self, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, client, nft};
+use postern_tests::{cases, nft};
 
 fn main() -> ExitCode {
     suite::run(cases![
@@ -210,25 +210,12 @@ fn play(net: &Topology, plan: &Plan, guarded: SocketAddr) {
     let from = &net.client.namespace;
     assert_eq!(probe::tcp(from, guarded), Answer::Silent);
     for _ in 0..2 {
-        stock_knock(net, guarded.ip(), plan.open);
+        stock_knock(&net.client, guarded.ip(), plan.open);
         assert!(probe::tcp_opens(from, guarded, SOON));
         assert_eq!(probe::tcp(&net.stranger.namespace, guarded), Answer::Silent);
-        stock_knock(net, guarded.ip(), plan.close);
+        stock_knock(&net.client, guarded.ip(), plan.close);
         assert!(probe::tcp_shuts(from, guarded, SOON));
     }
-}
-
-/// Knocks with Debian's client.
-fn stock_knock(net: &Topology, to: IpAddr, knocks: &[Knock]) {
-    let words: Vec<String> = knocks
-        .iter()
-        .map(|knock| match knock {
-            Knock::Tcp(port) => port.to_string(),
-            Knock::Udp(port) => format!("{port}:udp"),
-        })
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    client::knock(&net.client, to, &words);
 }
 
 fn wrong_knocks_do_not_open() {
@@ -487,18 +474,18 @@ fn doors_of_all_engines_share_their_ports() {
     };
     use Answer::{Open, Silent};
     let v4 = net.router.address(Family::V4);
-    stock_knock(&net, v4, &OPEN);
+    stock_knock(&net.client, v4, &OPEN);
     assert_eq!(answers(Family::V4), [Open, Open, Silent]);
-    stock_knock(&net, v4, &CLOSE);
+    stock_knock(&net.client, v4, &CLOSE);
     assert_eq!(answers(Family::V4), [Silent; 3]);
     let agent = setup.start(&net.router);
     on_both_families(|family| {
         let router = net.router.address(family);
-        stock_knock(&net, router, &OPEN);
+        stock_knock(&net.client, router, &OPEN);
         let daemons = net.router.port(family, 2406);
         assert!(probe::tcp_opens(&net.client.namespace, daemons, SOON));
         assert_eq!(answers(family), [Open; 3]);
-        stock_knock(&net, router, &CLOSE);
+        stock_knock(&net.client, router, &CLOSE);
         assert!(probe::tcp_shuts(&net.client.namespace, daemons, SOON));
         assert_eq!(answers(family), [Silent; 3]);
     });
@@ -595,7 +582,7 @@ fn status_tells_who_has_come_how_far() {
 fn installing_again_keeps_grants_and_lets_nobody_through() {
     with_each("", |stage| {
         let v4 = Family::V4;
-        stock_knock(&stage.net, stage.ssh(v4).ip(), &OPEN);
+        stock_knock(&stage.net.client, stage.ssh(v4).ip(), &OPEN);
         stage.expect_open(v4);
         let mut capture = Capture::new(&stage.net.stranger);
         let sender = Sender::new(&stage.net.stranger.namespace);

@@ -1,13 +1,12 @@
 //! Where knocks are seen: each source with the real kernel, and what networks do to it.
 
-use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
-use postern_tests::knocker::{Knock, Knocker};
+use postern_tests::knocker::{Knock, Knocker, knock_whole};
 use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer};
 use postern_tests::sender::Sender;
@@ -104,7 +103,7 @@ impl Stage {
     }
 
     fn knock(&self, from: &Host, family: Family, knocks: &[Knock]) {
-        knock(from, self.net.router.address(family), knocks);
+        knock_whole(from, self.net.router.address(family), knocks);
     }
 
     fn ssh(&self, family: Family) -> SocketAddr {
@@ -133,31 +132,6 @@ impl Stage {
 fn hear_by(setup: &Setup, source: &str, doors: &str) {
     setup.hear_by(&format!("\toption source '{source}'\n"));
     setup.rewrite(doors);
-}
-
-/// Knocks as every source can hear it: of TCP, with a connection, which lasts until the agent has
-/// taken it and hung up, where it does that.
-fn knock(from: &Host, to: IpAddr, knocks: &[Knock]) {
-    for knock in knocks {
-        let to = SocketAddr::new(to, knock.port());
-        match knock {
-            Knock::Tcp(_) => {
-                if let Ok(mut connection) = probe::tcp_connect(&from.namespace, None, to) {
-                    connection
-                        .set_read_timeout(Some(SOON))
-                        .expect("set a timeout");
-                    _ = connection.read(&mut [0]);
-                }
-            }
-            Knock::Udp(_) => {
-                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                let socket = from.namespace.enter(|| UdpSocket::bind(any));
-                socket
-                    .and_then(|socket| socket.send_to(&[0], to))
-                    .expect("send a datagram");
-            }
-        }
-    }
 }
 
 fn with_each_source(body: impl Fn(&'static str)) {
@@ -275,7 +249,7 @@ fn other_interfaces_are_not_heard() {
         let _agent = stage.start();
         let inside: IpAddr = "198.18.0.1".parse().expect("an address");
         for _ in 0..2 {
-            knock(&neighbour, inside, &OPEN);
+            knock_whole(&neighbour, inside, &OPEN);
             let answer = probe::tcp(&neighbour.namespace, SocketAddr::new(inside, 7000));
             assert_ne!(answer, Answer::Open);
             stage.open(Family::V4);

@@ -1,14 +1,15 @@
 //! Those who knock with packets of their own making, and what they knock on.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::nft;
 use crate::packet::Packet;
 use crate::sender::Sender;
-use crate::topology::Topology;
-use crate::wait::{SOON, poll_until};
+use crate::topology::{Host, Topology};
+use crate::wait::{SOON, try_poll};
+use crate::{client, nft, probe};
 
 /// A port to knock on. Written as in a configuration: `tcp:7000`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +87,72 @@ impl<'s> Knocker<'s> {
     }
 }
 
+/// Knocks with the stock client of Debian's package knockd.
+pub fn stock_knock(from: &Host, to: IpAddr, knocks: &[Knock]) {
+    let words = knocks.iter().map(|knock| match knock {
+        Knock::Tcp(port) => port.to_string(),
+        Knock::Udp(port) => format!("{port}:udp"),
+    });
+    let words: Vec<String> = words.collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    client::knock(from, to, &words);
+}
+
+/// Knocks as every source can hear it: of TCP, with a connection, which lasts until the agent has
+/// taken it and hung up, where it does that.
+///
+/// # Panics
+/// When a datagram cannot be sent.
+pub fn knock_whole(from: &Host, to: IpAddr, knocks: &[Knock]) {
+    for knock in knocks {
+        let to = SocketAddr::new(to, knock.port());
+        match knock {
+            Knock::Tcp(_) => {
+                if let Ok(mut connection) = probe::tcp_connect(&from.namespace, None, to) {
+                    connection
+                        .set_read_timeout(Some(SOON))
+                        .expect("set a timeout");
+                    _ = connection.read(&mut [0]);
+                }
+            }
+            Knock::Udp(_) => {
+                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = from.namespace.enter(|| UdpSocket::bind(any));
+                socket
+                    .and_then(|socket| socket.send_to(&[0], to))
+                    .expect("send a datagram");
+            }
+        }
+    }
+}
+
 /// The door that [`fence`] opens.
 pub const FENCE: &str = "
 config door 'fence'
 	list guard 'tcp:1999'
 	option method 'single-separate'
-	list open 'tcp:1998'
+	list open 'udp:1998'
 	option decoys '0'
 ";
 
 /// Waits until the agent has decided on every knock so far, where [`FENCE`] is one of its doors.
-///
-/// It decides in the order of their arrival, so a knock by somebody who was never there tells.
 #[track_caller]
 pub fn fence(net: &Topology, sender: &Sender) {
+    assert!(
+        try_fence(net, sender).is_some(),
+        "the agent does not decide"
+    );
+}
+
+/// The same; `None` where it has not decided soon.
+///
+/// It decides in the order of their arrival, so a knock by somebody who was never there tells: a
+/// datagram, because that takes no answer to be heard by a socket.
+pub fn try_fence(net: &Topology, sender: &Sender) -> Option<()> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let nobody: IpAddr = Ipv4Addr::new(100, 64, high, low).into();
-    Knocker::new(sender, nobody, net.router.v4.into()).send(&[Knock::Tcp(1998)]);
-    poll_until(SOON, "the agent decides", || {
-        nft::expiry(&net.router.namespace, "inet postern", nobody).is_some()
-    });
+    Knocker::new(sender, nobody, net.router.v4.into()).send(&[Knock::Udp(1998)]);
+    let router = &net.router.namespace;
+    try_poll(SOON, || nft::granted(router, "fence", nobody).map(drop))
 }

@@ -6,7 +6,8 @@
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
 //! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
 //! became reachable, and reads the rules with [`nft`] and what the kernel says with a
-//! [`kernel_log`]. It never sleeps: it [`wait`]s. Programs of OpenWrt's are among its [`tools`].
+//! [`kernel_log`]. Doors of every method, as a [`plan`] has them, go through one [`scenario`].
+//! A case never sleeps: it [`wait`]s. Programs of OpenWrt's are among its [`tools`].
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
 
@@ -20,8 +21,10 @@ pub mod namespace;
 pub mod nft;
 pub mod otp;
 pub mod packet;
+pub mod plan;
 pub mod probe;
 pub mod process;
+pub mod scenario;
 pub mod scratch;
 pub mod sender;
 pub mod server;

@@ -50,7 +50,20 @@ pub fn addresses(namespace: &Namespace, table_name: &str) -> Vec<IpAddr> {
 
 /// How long an address remains in some set of the table; `None` where it is in none.
 pub fn expiry(namespace: &Namespace, table_name: &str, address: IpAddr) -> Option<Duration> {
-    let listing = table(namespace, table_name)?;
+    expiry_in(&table(namespace, table_name)?, address)
+}
+
+/// How long an address is let in by a door of Postern's, by the agent or the kernel itself.
+pub fn granted(namespace: &Namespace, door: &str, address: IpAddr) -> Option<Duration> {
+    let family = if address.is_ipv4() { '4' } else { '6' };
+    ["grant", "knocked"].iter().find_map(|set| {
+        let set = format!("{set}{family}_{door}");
+        let said = namespace.run("nft", &["list", "set", "inet", "postern", &set]);
+        expiry_in(&said.stdout, address)
+    })
+}
+
+fn expiry_in(listing: &str, address: IpAddr) -> Option<Duration> {
     let mut words = listing
         .split([' ', ',', '\n', '\t'])
         .skip_while(|word| *word != address.to_string());

@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// Reads the file, and reports everything that is wrong with it.
-    pub(super) fn read(&self) -> Result<Client, Failure> {
+    pub(super) fn read(&self) -> Result<Box<Client>, Failure> {
         let client = config_file::load_client(&self.file)?;
         if let Some(warning) = self.exposure(&client) {
             output::say(&format!("warning: {warning}"));

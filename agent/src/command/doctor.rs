@@ -15,7 +15,7 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
         }
     };
     let path = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
-    let findings = doctor::examine(&path, config.as_ref());
+    let findings = doctor::examine(&path, config.as_deref());
     output::print(&doctor::render(&findings, options.json))?;
     let worst_allowed = match options.strict {
         true => Severity::Note,
@@ -30,7 +30,7 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn load(options: &Options) -> Result<Config, Failure> {
+fn load(options: &Options) -> Result<Box<Config>, Failure> {
     let mut config = config_file::load(&options.config)?;
     networks::resolve(&mut config)?;
     Ok(config)

@@ -12,7 +12,7 @@ pub(crate) fn status(options: &Options) -> Result<(), Failure> {
         Some(answer) => output::print(&answer.map_err(Failure::Failed)?),
         None => {
             let config = config_file::peek(&options.config);
-            let report = Report::of_kernel(&mut reach::firewall()?, config.as_ref());
+            let report = Report::of_kernel(&mut reach::firewall()?, config.as_deref());
             let report = report.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
             output::print(&report.render(json))
         }

@@ -139,14 +139,14 @@ type Traveller = (String, IpAddr, &'static str);
 /// What the kernel had when it was asked last.
 struct Kernel {
     firewall: Firewall,
-    config: Option<Config>,
+    config: Option<Box<Config>>,
     json: bool,
     counts: BTreeMap<String, Counts>,
     attempts: BTreeMap<Traveller, (usize, usize)>,
 }
 
 impl Kernel {
-    fn new(config: Option<Config>, json: bool) -> Result<Self, Failure> {
+    fn new(config: Option<Box<Config>>, json: bool) -> Result<Self, Failure> {
         let mut kernel = Self {
             firewall: reach::firewall()?,
             config,
@@ -164,7 +164,7 @@ impl Kernel {
     }
 
     fn needs_agent(&self) -> bool {
-        self.config.as_ref().is_none_or(needs_agent)
+        self.config.as_deref().is_none_or(needs_agent)
     }
 
     /// Where the table is gone, there is nothing.

@@ -40,7 +40,7 @@ impl Agent<'_> {
         self.note(Ok(done))
     }
 
-    fn adopt_for_good(&mut self, config: Config, text: &[u8]) -> Result<(), String> {
+    fn adopt_for_good(&mut self, config: Box<Config>, text: &[u8]) -> Result<(), String> {
         let store = trial::store(&config);
         self.adopt(config, None)?;
         trial::settle(&store, text);
@@ -48,7 +48,12 @@ impl Agent<'_> {
     }
 
     /// Puts a configuration into force until it is confirmed, or the time is over.
-    fn try_out(&mut self, config: Config, text: &[u8], lasting: Duration) -> Result<(), String> {
+    fn try_out(
+        &mut self,
+        config: Box<Config>,
+        text: &[u8],
+        lasting: Duration,
+    ) -> Result<(), String> {
         let store = trial::store(&config);
         store.begin(text).map_err(|why| why.to_string())?;
         let adopted = self.adopt(config, Some((Duration::default(), lasting)));
@@ -142,7 +147,7 @@ impl Agent<'_> {
     }
 
     /// The configuration with devices in place of networks, unless it could lock its owner out.
-    fn permitted(&mut self, mut config: Config) -> Result<Config, String> {
+    fn permitted(&mut self, mut config: Box<Config>) -> Result<Box<Config>, String> {
         self.networks.resolve(&mut config)?;
         doctor::forbid_reload(&config)?;
         Ok(config)
@@ -152,7 +157,7 @@ impl Agent<'_> {
     /// long it has been and will be.
     pub(super) fn adopt(
         &mut self,
-        config: Config,
+        config: Box<Config>,
         on_trial: Option<(Duration, Duration)>,
     ) -> Result<(), String> {
         // What was knocked before was knocked at the doors that are to go.
@@ -182,7 +187,7 @@ impl Agent<'_> {
             ends_at: boottime() + remaining,
         });
         tell_missing_interfaces(&config.global);
-        let Config { global, doors } = config;
+        let Config { global, doors } = *config;
         let too_many =
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
         self.engine.configure(doors).map_err(too_many)?;

@@ -75,7 +75,10 @@ fn expect_costs(source: &'static str, receiving: u64) {
         let config = configuration(source, scratch.folder());
         let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
         let path = scratch.path("config");
-        let chosen = Chosen { config, text: None };
+        let chosen = Chosen {
+            config: Box::new(config),
+            text: None,
+        };
         let Ok(mut agent) = Agent::start(&mut engine, &path, chosen, Networks::default()) else {
             panic!("the agent does not start");
         };

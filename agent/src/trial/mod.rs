@@ -41,7 +41,7 @@ pub(crate) fn store(config: &Config) -> Store {
 
 /// What is to be put into force at a start.
 pub(crate) struct Chosen {
-    pub(crate) config: Config,
+    pub(crate) config: Box<Config>,
     /// The text to remember as confirmed, once it is in force; none where it is the one before a
     /// trial.
     pub(crate) text: Option<Vec<u8>>,
