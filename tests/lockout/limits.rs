@@ -64,7 +64,8 @@ fn fill(stage: &Stage, set: &str, size: u32) {
     nft::apply(&stage.net.router.namespace, &script);
 }
 
-pub(crate) fn a_full_set_of_grants() {
+/// Ended by a command of the README's.
+pub(crate) fn fill_the_grants(command: &str) {
     let stage = Stage::gate();
     let agent = stage.start();
     agent.hang();
@@ -72,7 +73,7 @@ pub(crate) fn a_full_set_of_grants() {
     fill(&stage, "grant4_ssh", 1024);
     agent.go_on();
     loss.is_felt();
-    loss.at_console("close ssh").ends_by_knocking();
+    loss.typed(command).ends_by_knocking();
 }
 
 pub(crate) fn a_full_set_of_cut_offs() {

@@ -8,6 +8,7 @@ mod memory;
 mod mistakes;
 mod network;
 mod others;
+mod page;
 mod processes;
 mod stage;
 
@@ -20,6 +21,7 @@ use memory::*;
 use mistakes::*;
 use network::*;
 use others::*;
+use page::*;
 use processes::*;
 
 use postern_tests::{cases, suite};
@@ -69,16 +71,17 @@ fn main() -> ExitCode {
         an_interface_renamed needs "knock",
         one_family_lost needs "knock",
         a_grant_that_ends_while_its_owner_is_inside needs "knock" "sshd" "ssh" "ssh-keygen",
-        nothing_but_lan_is_left,
+        nothing_but_lan_is_left needs "knock",
+        every_command_of_the_page_is_played needs "knock" "oathtool" "systemctl",
         a_killed_agent needs "knock",
         a_killed_agent_that_does_not_come_back needs "knock",
+        a_killed_agent_that_owns_its_guard needs "knock",
         a_stopped_agent needs "knock",
         an_agent_out_of_memory needs "knock" "prlimit",
         a_log_that_nobody_reads needs "knock",
         a_log_whose_reader_is_gone needs "knock",
         the_owner_cut_off_for_a_time needs "knock",
         the_owner_cut_off_for_long needs "knock",
-        a_full_set_of_grants needs "knock",
         a_full_set_of_cut_offs needs "knock",
         a_full_set_of_attempts_inside_the_kernel needs "knock",
     ];

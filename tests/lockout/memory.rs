@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR};
 use postern_tests::knocker::{Knock, Knocker};
@@ -9,7 +10,6 @@ use postern_tests::namespace::Namespace;
 use postern_tests::otp::{self, App};
 use postern_tests::process::run;
 use postern_tests::sender::Sender;
-use std::process::Command;
 
 use crate::stage::{LET_ME_IN, Stage};
 
@@ -22,27 +22,27 @@ config door 'ssh'
 ";
 
 /// An owner with an authenticator app.
-struct Phone {
-    app: App,
+pub(crate) struct Phone {
+    pub(crate) app: App,
     sender: Sender,
 }
 
 impl Phone {
-    fn new(stage: &Stage) -> Self {
+    pub(crate) fn new(stage: &Stage) -> Self {
         Self {
             app: App::scan(&stage.verb("keygen ssh --force").ok()),
             sender: Sender::new(&stage.net.client.namespace),
         }
     }
 
-    fn knock(&self, stage: &Stage, counter: u64) {
+    pub(crate) fn knock(&self, stage: &Stage, counter: u64) {
         let knocks = otp::knocks(&self.app.code(counter), 10_000, [Knock::Tcp; 2]);
         let (owner, router) = (stage.net.client.v4.into(), stage.door().ip());
         Knocker::new(&self.sender, owner, router).send(&knocks);
     }
 }
 
-fn seed() -> Stage {
+pub(crate) fn seed() -> Stage {
     Stage::new(Guard::Gate, SEED_DOOR)
 }
 

@@ -3,14 +3,14 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR, Setup};
+use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR, program};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Sshd;
-use postern_tests::topology::{Family, Topology};
-use postern_tests::wait::{SOON, poll_until};
+use postern_tests::topology::Family;
+use postern_tests::wait::SOON;
 use postern_tests::{client, nft};
 
-use crate::stage::{OPEN, Stage};
+use crate::stage::{LET_ME_IN, OPEN, Stage, is_greeted};
 
 pub(crate) fn the_routers_address_changes() {
     let stage = Stage::gate();
@@ -113,39 +113,42 @@ pub(crate) fn a_grant_that_ends_while_its_owner_is_inside() {
     let owner = &stage.net.client.namespace;
     assert!(probe::tcp_opens(owner, ssh, SOON));
     let loss = stage.lose("the grant ends while its owner is logged in");
-    let mut session = client::ssh_session(&stage.net.client, ssh.ip(), &server, "cat");
+    let mut session = client::ssh_session(&stage.net.client, ssh.ip(), &server, "sh");
     let mut input = session.child().stdin.take().expect("its input");
     let output = session.child().stdout.take().expect("its output");
     let mut output = BufReader::new(output);
-    let mut expect_alive = || {
-        writeln!(input, "alive").expect("the session lives");
+    let mut types = |command: &str| {
+        writeln!(input, "{command}").expect("the session lives");
         let mut line = String::new();
         output.read_line(&mut line).expect("the session lives");
-        assert_eq!(line, "alive\n");
+        line
     };
-    expect_alive();
+    assert_eq!(types("echo alive"), "alive\n");
     assert!(probe::tcp_shuts(owner, ssh, SOON));
-    expect_alive();
+    assert_eq!(types("echo alive"), "alive\n");
+    let (program, config) = (program(), stage.setup.config());
+    let (program, config) = (program.display(), config.display());
+    let said = types(&format!("'{program}' {LET_ME_IN} --config '{config}'"));
+    assert_eq!(said, "door ssh is open for 192.0.2.2 for 1h\n");
+    let loss = loss.healed_by(&format!(
+        "owner, in the login that lives on: postern {LET_ME_IN}"
+    ));
+    loss.ends_with(|| probe::tcp_opens(owner, ssh, SOON));
     assert_eq!(
         probe::tcp(&stage.net.stranger.namespace, ssh),
         Answer::Silent
     );
-    expect_alive();
-    // The door of this stage's own service is another one: nothing guards it.
-    loss.healed_by("nobody: the login lives on")
-        .ends_for_everyone();
 }
 
 /// LAN is not guarded unless it is named.
 pub(crate) fn nothing_but_lan_is_left() {
-    let net = Topology::new();
-    let neighbour = net.add_neighbour();
-    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    let agent = setup.start(&net.router);
+    let stage = Stage::gate();
+    let neighbour = stage.net.add_neighbour();
+    let agent = stage.start();
+    let loss = stage.lose("the agent killed for good, its owner goes home");
     agent.kill();
-    let _ssh = postern_tests::server::Service::tcp(&net.router.namespace, 22);
+    loss.is_felt();
     let lan = SocketAddr::from((Ipv4Addr::new(198, 18, 0, 1), 22));
-    poll_until(SOON, "LAN is let in", || {
-        crate::stage::is_greeted(&neighbour, lan)
-    });
+    loss.healed_by("owner: comes in from LAN")
+        .ends_with(|| is_greeted(&neighbour, lan));
 }

@@ -68,7 +68,7 @@ pub(crate) fn a_firewall_of_another_tool_that_drops() {
         loss.is_felt();
         let said = stage.verb("doctor").stdout;
         assert!(
-            !rules.contains("policy drop") || said.contains("inet other"),
+            !rules.contains("policy drop") || said.contains("table other drops"),
             "{said}"
         );
         loss.in_shell("nft delete table inet other")

@@ -29,6 +29,18 @@ pub(crate) fn a_killed_agent_that_does_not_come_back() {
     loss.at_console(LET_ME_IN).ends();
 }
 
+/// Guard and process end together.
+pub(crate) fn a_killed_agent_that_owns_its_guard() {
+    let stage = Stage::gate();
+    stage.edit("guard 'gate'\n", "guard 'gate'\n\toption on_crash 'open'\n");
+    let agent = stage.start();
+    stage.expect_a_way_in();
+    let loss = stage.lose("the agent killed for good, on_crash 'open'");
+    agent.kill();
+    loss.healed_by("kernel: takes the guard away")
+        .ends_for_everyone();
+}
+
 pub(crate) fn a_stopped_agent() {
     let stage = Stage::gate();
     let agent = stage.start();
@@ -44,7 +56,7 @@ pub(crate) fn a_stopped_agent() {
     loss.healed_by("owner: knocks again").ends_by_knocking();
 }
 
-/// Four hundred doors' worth of text, and not a page more than the agent has.
+/// Sixty doors more, and not a page more than the agent has.
 pub(crate) fn an_agent_out_of_memory() {
     let stage = Stage::gate();
     let mut agent = stage.start();

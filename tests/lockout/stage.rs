@@ -153,6 +153,15 @@ impl Loss<'_> {
         self.healed_by(&format!("console: {command}"))
     }
 
+    /// Types a line at the router's console, be it a verb of Postern's or another command.
+    #[track_caller]
+    pub(crate) fn typed(self, line: &str) -> Self {
+        match line.strip_prefix("postern ") {
+            Some(verb) => self.at_console(verb),
+            None => self.in_shell(line),
+        }
+    }
+
     /// The owner goes in by another address or family from here on.
     pub(crate) fn by_door(mut self, door: SocketAddr) -> Self {
         self.door = door;
@@ -188,10 +197,17 @@ impl Loss<'_> {
 
     #[track_caller]
     fn wait_until_inside(&self, knock: &mut dyn FnMut()) {
-        poll_until(AT_LAST, &format!("inside again: {}", self.way), || {
+        self.ends_with(|| {
             knock();
             is_greeted(&self.stage.net.client, self.door)
         });
+    }
+
+    /// The owner is inside as soon as this says so, by another service or another way.
+    #[track_caller]
+    pub(crate) fn ends_with(&self, is_inside: impl FnMut() -> bool) {
+        let what = format!("inside again: {}", self.way);
+        poll_until(AT_LAST, &what, is_inside);
         note(&self.way, &self.healers, self.began_at.elapsed());
     }
 }
