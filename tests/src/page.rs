@@ -72,12 +72,11 @@ fn is_command(code: &str) -> bool {
 /// When they are not.
 #[track_caller]
 pub fn expect_played(commands: &[String], played: &[&str]) {
-    let of = |command: &str| {
-        move |other: &&str| **other == *command || other.starts_with(&format!("{command} "))
+    let is_played = |command: &String| {
+        let beginning = format!("{command} ");
+        (played.iter()).any(|other| other == command || other.starts_with(&beginning))
     };
-    let missing: Vec<&String> = (commands.iter())
-        .filter(|command| !played.iter().any(|other| of(command)(other)))
-        .collect();
+    let missing: Vec<&String> = commands.iter().filter(|one| !is_played(one)).collect();
     assert!(missing.is_empty(), "nothing plays {missing:?}");
     let gone: Vec<&&str> = (played.iter())
         .filter(|other| !commands.iter().any(|command| command == **other))
