@@ -9,7 +9,7 @@ scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/bui
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross test-cross test-mips ipk apk deb docs
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross test-cross test-mips test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -38,6 +38,10 @@ test-agent: setup ## the program's parts, with libnftnl and without (root)
 test-netns: setup ## the program with the real kernel, clients and servers, in network namespaces (root)
 	$(CARGO) build --locked -p postern
 	$(CARGO) test --locked -p postern-tests --no-fail-fast
+
+test-lockout: setup ## ways to lose access, each with its owner inside at the end, and how long that took (root)
+	$(CARGO) build --locked -p postern
+	$(CARGO) test --locked -p postern-tests --test lockout
 
 bench: setup ## time from the last knock to the open port, beside knockd and a ruleset without daemon (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests

@@ -63,7 +63,6 @@ pub(crate) fn run(path: &Path, chosen: Chosen, networks: Networks) -> Result<(),
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
         ));
     }
-    output::never_wait();
     let signals = Signals::block().map_err(|error| failed("signals", &error))?;
     let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut seed = [0; 16];

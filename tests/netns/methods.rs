@@ -68,7 +68,7 @@ fn new_stage() -> Stage {
     let every = |method| Protocol::ALL.map(|protocol| (method, protocol));
     let kinds = Method::ALL.into_iter().flat_map(every);
     let possible = kinds.filter(|kind| *kind != (Method::SingleSame, Protocol::Mixed));
-    let plans = Plan::pairs(possible, |number| 35_000 + number % 12 * 1_000);
+    let plans = Plan::pairs(possible);
     Stage::new(Approach::Source("nflog"), Hand::Packets, &plans)
 }
 

@@ -7,7 +7,8 @@
 //! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
 //! became reachable, and reads the rules with [`nft`] and what the kernel says with a
 //! [`kernel_log`]. Doors of every method, as a [`plan`] has them, go through one [`scenario`].
-//! A case never sleeps: it [`wait`]s. Programs of OpenWrt's are among its [`tools`].
+//! What a [`page`] tells its reader
+//! to type is typed. A case never sleeps: it [`wait`]s. Programs of OpenWrt's are among its [`tools`].
 //!
 //! A test reports by panicking, so this crate does without the lints against panics.
 
@@ -21,6 +22,7 @@ pub mod namespace;
 pub mod nft;
 pub mod otp;
 pub mod packet;
+pub mod page;
 pub mod plan;
 pub mod probe;
 pub mod process;

@@ -1,10 +1,12 @@
 use crate::args::Options;
 use crate::networks::Networks;
-use crate::output::Failure;
+use crate::output::{self, Failure};
 use crate::{daemon, doctor, trial};
 
 /// `postern run`
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    // What is to be said of the configuration must not keep the guard waiting either.
+    output::never_wait();
     let mut chosen = trial::configuration_of_a_start(&options.config)?;
     let mut networks = Networks::default();
     networks
