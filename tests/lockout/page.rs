@@ -18,8 +18,10 @@ use crate::stage::{LET_ME_IN, Stage};
 type Play = (&'static str, fn(&str));
 
 /// Each command.
-const PLAYS: [Play; 9] = [
+const PLAYS: [Play; 11] = [
     ("postern open ssh --for 1h", open_for_everyone),
+    ("postern open --all", open_for_everyone),
+    ("postern unlock", undo_a_lock),
     ("postern status", tell_what_is_wrong),
     ("postern doctor", tell_what_is_wrong),
     ("postern remove", take_the_guard_away),
@@ -30,8 +32,10 @@ const PLAYS: [Play; 9] = [
     ("systemctl disable --now postern", start_no_more),
 ];
 
-/// Mentioned as what others do, not as what helps; `all_rules_flushed` plays them.
-const MENTIONED: [&str; 3] = [
+/// Mentioned as what others do, not as what helps; `all_rules_flushed` plays them, and
+/// [`undo_a_lock`] the lock.
+const MENTIONED: [&str; 4] = [
+    "postern lock",
     "nft flush ruleset",
     "postern apply",
     "postern resync --help",
@@ -72,6 +76,17 @@ fn in_each_state(play: impl Fn(&Stage, &str)) {
 fn open_for_everyone(command: &str) {
     in_each_state(|stage, state| {
         let loss = stage.lose(&format!("knocks forgotten, the agent {state}"));
+        loss.typed(command).ends_for_everyone();
+    });
+}
+
+fn undo_a_lock(command: &str) {
+    in_each_state(|stage, state| {
+        stage.verb("open ssh --for 1h").ok();
+        assert!(stage.owner_is_let_in());
+        stage.verb("lock").ok();
+        let loss = stage.lose(&format!("every door locked, the agent {state}"));
+        loss.is_felt();
         loss.typed(command).ends_for_everyone();
     });
 }
