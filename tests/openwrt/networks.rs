@@ -197,8 +197,8 @@ fn a_device_that_is_made_anew_is_guarded_at_once() {
     let _agent = router.start();
     let (name, v4) = (net.router.namespace.name(), net.router.v4);
     net.wire.ip_batch(&format!(
-        "link del port2\nlink add port2 type veth peer name wan netns {name}\n\
-         link set port2 master segment up\n"
+        "link del port1\nlink add port1 type veth peer name wan netns {name}\n\
+         link set port1 master segment up\n"
     ));
     let lines = format!("address add {v4}/24 dev wan\nlink set wan up\n");
     net.router.namespace.ip_batch(&lines);
