@@ -13,9 +13,10 @@ use postern_tests::agent::program;
 use postern_tests::namespace::Namespace;
 use postern_tests::process::{Said, run};
 use postern_tests::scratch::Scratch;
+use postern_tests::server::Sshd;
 use postern_tests::suite::{self, in_case_of};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, nft, tools};
+use postern_tests::{cases, client, nft, page, tools};
 
 fn main() -> ExitCode {
     suite::run(cases![
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         an_upgrade_keeps_what_its_owner_wrote needs "make" "busybox" "uci",
         the_configuration_that_comes_with_it_is_right needs "make" "busybox",
         the_first_door_of_the_readme_is_right needs "make" "busybox" "uci",
+        the_commands_of_the_page_lead_back_in needs "make" "busybox" "uci" "sshd" "ssh" "ssh-keygen",
+        failsafe_mode_leads_back_in needs "make" "busybox" "uci",
         the_service_is_started_as_procd_expects needs "make" "busybox" "uci",
         a_service_that_is_not_enabled_takes_its_guard_away needs "make" "busybox" "uci",
         a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
@@ -417,6 +420,125 @@ fn the_first_door_of_the_readme_is_right() {
         "{calls}"
     );
     assert!(!calls.contains("error"), "{calls}");
+}
+
+/// What the page has its reader type when he is locked out, in a root folder as the package leaves it.
+const WAYS_BACK: [&str; 9] = [
+    "postern open ssh --for 1h",
+    "postern status",
+    "postern remove",
+    "nft delete table inet postern",
+    "service postern stop",
+    "service postern disable",
+    "rm /etc/rc.d/S21postern",
+    "uci set postern.global.enabled='0' && uci commit postern",
+    "ssh root@192.168.1.1",
+];
+
+/// What takes a flash, a boot loader, or a machine with a controller of its own: stand-ins write down
+/// that it was typed.
+const ON_A_ROUTER: [&str; 4] = [
+    "ipmitool -I lanplus -H BMC -U USER sol activate",
+    "mount_root",
+    "reboot -f",
+    "firstboot",
+];
+
+/// OpenWrt's profile has the first for interactive shells.
+const SHELL: &str = "service() { \"/etc/init.d/$1\" \"$2\"; }
+                     for each in ipmitool mount_root reboot firstboot; do
+                         eval \"$each() { echo $each \\$* >>/tmp/calls; }\"
+                     done";
+
+fn the_commands_of_the_page_lead_back_in() {
+    let commands = page::commands(&page::section("openwrt/README.md", "Locked out"));
+    page::expect_played(&commands, &[&WAYS_BACK[..], &ON_A_ROUTER].concat());
+    for command in WAYS_BACK {
+        in_case_of(command, || type_when_locked_out(command));
+    }
+}
+
+fn type_when_locked_out(command: &str) {
+    let router = Router::enabled();
+    router.run(INSTALL).ok();
+    router.run("postern apply").ok();
+    let table = || nft::table(&router.network, "inet postern");
+    let is_enabled = || router.run("test -e /etc/rc.d/S21postern").status == 0;
+    assert!(table().is_some() && is_enabled());
+    if command.starts_with("ssh ") {
+        return enter_from_lan(&router, command);
+    }
+    let calls = router.calls(&format!("{SHELL}\n{command}"));
+    match command {
+        "postern open ssh --for 1h" => {
+            let table = table().unwrap_or_default();
+            assert!(table.contains("timeout 1h"), "{table}");
+        }
+        "postern remove" | "nft delete table inet postern" => assert_eq!(table(), None),
+        "service postern stop" => assert_eq!(calls, "kill postern\n"),
+        "service postern disable" | "rm /etc/rc.d/S21postern" => assert!(!is_enabled()),
+        "postern status" => assert!(table().is_some()),
+        _ => {
+            // As at the next start.
+            let calls = router.calls("/etc/init.d/postern start");
+            assert!(!calls.contains("open_instance"), "{calls}");
+            assert_eq!(table(), None);
+        }
+    }
+}
+
+/// LAN's address is the router's; the guard is in force.
+fn enter_from_lan(router: &Router, command: &str) {
+    let to = command.trim_start_matches("ssh root@");
+    let computer = Namespace::new("computer");
+    router.network.ip_batch(&format!(
+        "link add br-lan type veth peer name eth0 netns {}\n\
+         address add {to}/24 dev br-lan\nlink set br-lan up\nlink set lo up\n",
+        computer.name()
+    ));
+    computer.ip_batch("address add 192.168.1.2/24 dev eth0\nlink set eth0 up\n");
+    let server = Sshd::start(&router.network, 22);
+    let to = to.parse().expect("an address");
+    let said = computer.enter(|| client::ssh_by(to, &server, "echo inside"));
+    assert_eq!(said.ok(), "inside\n");
+}
+
+/// The block is typed from its first line to its last, and each of the page's other ways in place of `rm`.
+fn failsafe_mode_leads_back_in() {
+    let page = page::section("openwrt/README.md", "Locked out");
+    let (_, failsafe) = page.split_once("**Failsafe mode**").expect("such a way");
+    let typed = page::commands(failsafe);
+    // The text names `rm` alone, for the line that it stands for.
+    let lines: Vec<&str> = (typed.iter().map(String::as_str))
+        .filter(|line| *line != "rm")
+        .collect();
+    let [ssh, mount_root, rm, reboot, uci, firstboot, ..] = lines[..] else {
+        panic!("another way: {typed:?}");
+    };
+    assert!(
+        ssh.starts_with("ssh ") && firstboot == "firstboot",
+        "{typed:?}"
+    );
+    for (way, calls_expected) in [
+        (rm, "mount_root\nreboot -f\n"),
+        (uci, "mount_root\nreboot -f\n"),
+        (firstboot, "mount_root\nfirstboot\nreboot -f\n"),
+    ] {
+        in_case_of(way, || {
+            let router = Router::enabled();
+            router.run(INSTALL).ok();
+            let script = [SHELL, mount_root, way, reboot].join("\n");
+            assert_eq!(router.calls(&script), calls_expected);
+            if way == firstboot {
+                return;
+            }
+            // What the next boot does: the links in rc.d are followed, the scripts look at `enabled`.
+            let boot = "for each in /etc/rc.d/S*postern; do [ ! -e $each ] || $each start; done";
+            let calls = router.calls(boot);
+            assert!(!calls.contains("open_instance"), "{calls}");
+            assert_eq!(nft::table(&router.network, "inet postern"), None);
+        });
+    }
 }
 
 /// How a service is declared whose configuration has nothing special.

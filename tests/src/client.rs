@@ -18,8 +18,12 @@ pub fn knock(from: &Host, to: IpAddr, ports: &[&str]) {
 
 /// Runs a command at an OpenSSH server, entering with the server's key.
 pub fn ssh(from: &Host, to: IpAddr, server: &Sshd, command: &str) -> Said {
-    from.namespace
-        .enter(|| crate::process::run(&mut ssh_command(to, server, command), ""))
+    from.namespace.enter(|| ssh_by(to, server, command))
+}
+
+/// The same from the namespace that this is called in.
+pub fn ssh_by(to: IpAddr, server: &Sshd, command: &str) -> Said {
+    crate::process::run(&mut ssh_command(to, server, command), "")
 }
 
 /// Opens a session at an OpenSSH server that runs a command, with pipes to its standard streams.
