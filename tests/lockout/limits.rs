@@ -1,10 +1,13 @@
 //! What is full, and who is cut off.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
 use postern_tests::agent::{Guard, SSH_DOOR};
 use postern_tests::client;
 use postern_tests::nft;
+use postern_tests::sender::Sender;
+use postern_tests::topology::Family;
 use postern_tests::wait::{SOON, poll_until};
 
 use crate::stage::{LET_ME_IN, Stage, TABLE};
@@ -80,5 +83,21 @@ pub(crate) fn a_full_set_of_cut_offs() {
     let loss = stage.lose("the cut-offs full");
     fill(&stage, "cutoff4", 4096);
     loss.healed_by("nobody: it keeps no owner outside")
+        .ends_by_knocking();
+}
+
+/// Forged first knocks, until the kernel remembers no more of them.
+pub(crate) fn a_full_set_of_attempts_inside_the_kernel() {
+    let doors = SSH_DOOR.replace("window '10s'", "window '3s'");
+    let stage = Stage::new(Guard::Gate, &format!("{doors}\toption engine 'chain'\n"));
+    // The owner has not knocked before: who is remembered already needs no room.
+    stage.verb("apply").ok();
+    let sender = Sender::new(&stage.net.client.namespace);
+    let first = stage.net.router.port(Family::V4, 7000);
+    let loss = stage.lose("a door of engine chain flooded, its window 3s");
+    let ends_at = Instant::now() + SOON / 10;
+    sender.flood(first, 20_000, || Instant::now() >= ends_at);
+    loss.is_felt();
+    loss.healed_by("kernel: forgets old attempts")
         .ends_by_knocking();
 }

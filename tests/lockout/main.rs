@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         the_owner_cut_off_for_a_time needs "knock",
         the_owner_cut_off_for_long needs "knock",
         a_full_set_of_cut_offs needs "knock",
+        a_full_set_of_attempts_inside_the_kernel needs "knock",
     ];
     suite::run_then(ways, stage::print_returns)
 }
