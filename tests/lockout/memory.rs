@@ -90,8 +90,7 @@ pub(crate) fn a_secret_that_others_can_read() {
     run(Command::new("sh").args(["-c", &cure]), "").ok();
     agent.reload_now();
     let mut counter = 0;
-    let loss =
-        loss.healed_by("console: chmod go-rwx, as the doctor says, then service postern reload");
+    let loss = loss.healed_by("console: chmod go-rwx, as the doctor says, and a reload");
     loss.ends_once(|| {
         phone.knock(&stage, counter);
         counter += 1;
