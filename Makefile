@@ -2,14 +2,14 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test .ci/run \
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/sizes .ci/run \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
 	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross test-cross test-mips test-lockout ipk apk deb docs
+.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross sizes test-cross test-mips test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -54,9 +54,13 @@ bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 cross: ## static programs for routers, in target/TARGET/router; takes minutes the first time
 	cross/build
 
-test-cross: ## the same, run under qemu-user (root)
+sizes: ## how large they are, beside the last commit's
+	@cross/sizes
+
+test-cross: ## the same, run under qemu-user, and what the container builds compared (root)
 	@tests/setup cross
 	cross/test
+	cross/test-container
 
 test-mips: ## the program for big-endian MIPS alone (root)
 	@tests/setup cross
