@@ -1,8 +1,10 @@
 //! Runs cases as `cargo test` does, and counts what had to be skipped as ignored, never as passed.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::fs::File;
+use std::panic::UnwindSafe;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -16,25 +18,30 @@ use crate::tools;
 use crate::topology::Family;
 
 /// One test.
-#[derive(Clone, Copy, Debug)]
-pub struct Case {
+#[derive(Clone, Debug)]
+pub struct Case<B = fn()> {
     /// What holds when it passes.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Programs that it needs besides `ip` and `nft`, paths of files that it writes to, and
     /// [`FLOW_TABLES`].
     pub needs: &'static [&'static str],
     /// Panics if it fails.
-    pub body: fn(),
+    pub body: B,
 }
+
+/// What a case does.
+pub trait Body: FnOnce() + UnwindSafe + Send + 'static {}
+
+impl<B: FnOnce() + UnwindSafe + Send + 'static> Body for B {}
 
 /// Cases from the names of functions: `cases![a, b needs "ssh" "curl"]`.
 #[macro_export]
 macro_rules! cases {
     ($($body:ident $(needs $($program:literal)+)?),+ $(,)?) => {
         [$($crate::suite::Case {
-            name: stringify!($body),
+            name: stringify!($body).into(),
             needs: &[$($($program),+)?],
-            body: $body,
+            body: $body as fn(),
         }),+]
     };
 }
@@ -47,18 +54,21 @@ pub const FLOW_TABLES: &str = "flow tables of the kernel";
 pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
 
 /// Runs the cases that the command line selects.
-pub fn run(cases: impl IntoIterator<Item = Case>) -> ExitCode {
+pub fn run<B: Body>(cases: impl IntoIterator<Item = Case<B>>) -> ExitCode {
     run_then(cases, || {})
 }
 
 /// The same, and `finish` when all of them have ended: where cases share something.
-pub fn run_then(cases: impl IntoIterator<Item = Case>, finish: impl FnOnce()) -> ExitCode {
+pub fn run_then<B: Body>(
+    cases: impl IntoIterator<Item = Case<B>>,
+    finish: impl FnOnce(),
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The cases wait for most of their time.
     arguments.test_threads.get_or_insert(4);
     let trials = cases
         .into_iter()
-        .map(|case| Trial::ignorable_test(case.name, move || attempt(case)));
+        .map(|case| Trial::ignorable_test(case.name.clone(), move || attempt(case)));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     finish();
     let leaked = namespace::leaked();
@@ -69,7 +79,7 @@ pub fn run_then(cases: impl IntoIterator<Item = Case>, finish: impl FnOnce()) ->
     ExitCode::FAILURE
 }
 
-fn attempt(case: Case) -> Result<Completion, Failed> {
+fn attempt<B: Body>(case: Case<B>) -> Result<Completion, Failed> {
     if case.needs.contains(&FLOW_TABLES) && !has_flow_tables() {
         eprintln!("SKIPPED {}: no {FLOW_TABLES}", case.name);
         return Ok(Completion::ignored_with(format!("no {FLOW_TABLES}")));

@@ -41,6 +41,12 @@ impl Host {
         Self { namespace, v4, v6 }
     }
 
+    /// A host on the segment.
+    fn numbered(role: &str, number: u8) -> Self {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into());
+        Self::new(role, Ipv4Addr::new(192, 0, 2, number), v6)
+    }
+
     /// Its address of the family.
     pub fn address(&self, family: Family) -> IpAddr {
         match family {
@@ -95,6 +101,50 @@ impl Family {
     }
 }
 
+/// Two who want in, on one segment with whoever is plugged in besides.
+#[derive(Debug)]
+pub struct Segment {
+    /// Knocks, and is let in.
+    pub client: Host,
+    /// Never knocks, and is never let in.
+    pub stranger: Host,
+    /// The segment itself. Last, so that it is removed last.
+    pub wire: Namespace,
+}
+
+impl Segment {
+    /// Lays the segment, and plugs the two in.
+    #[expect(clippy::new_without_default, reason = "it acts: it is no plain value")]
+    pub fn new() -> Self {
+        let segment = Self {
+            client: Host::numbered("client", 2),
+            stranger: Host::numbered("stranger", 3),
+            wire: Namespace::new("wire"),
+        };
+        // Without spanning tree and multicast snooping a bridge forwards from the first frame on.
+        segment.wire.ip_batch(
+            "link add segment type bridge stp_state 0 mcast_snooping 0\nlink set segment up\n",
+        );
+        for host in [&segment.client, &segment.stranger] {
+            plug(&segment.wire, host, "eth0");
+        }
+        segment
+    }
+
+    /// Plugs in a machine that is none of this kernel's, by an interface of this name in
+    /// [`Segment::wire`].
+    pub fn add_tap(&self, name: &str) {
+        self.wire.ip_batch(&format!(
+            "tuntap add {name} mode tap\nlink set {name} master segment up\n"
+        ));
+    }
+
+    /// Waits until the address answers to both.
+    pub fn reach(&self, address: IpAddr) {
+        reach([&self.client, &self.stranger], address);
+    }
+}
+
 /// A router, and two who want in.
 #[derive(Debug)]
 pub struct Topology {
@@ -112,17 +162,20 @@ impl Topology {
     /// Lays the network; when this returns, its addresses answer.
     #[expect(clippy::new_without_default, reason = "it acts: it is no plain value")]
     pub fn new() -> Self {
-        let host = |role, number: u8| {
-            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into());
-            Host::new(role, Ipv4Addr::new(192, 0, 2, number), v6)
-        };
+        let Segment {
+            client,
+            stranger,
+            wire,
+        } = Segment::new();
+        let router = Host::numbered("router", 1);
+        plug(&wire, &router, WAN);
         let topology = Self {
-            client: host("client", 2),
-            stranger: host("stranger", 3),
-            router: host("router", 1),
-            wire: Namespace::new("wire"),
+            client,
+            stranger,
+            router,
+            wire,
         };
-        topology.connect();
+        topology.settle();
         topology
     }
 
@@ -141,26 +194,6 @@ impl Topology {
         neighbour
     }
 
-    fn connect(&self) {
-        // Without spanning tree and multicast snooping a bridge forwards from the first frame on.
-        let mut lines = String::from(
-            "link add segment type bridge stp_state 0 mcast_snooping 0\nlink set segment up\n",
-        );
-        let plugs = [
-            (&self.client, "eth0"),
-            (&self.stranger, "eth0"),
-            (&self.router, WAN),
-        ];
-        for (number, (host, interface)) in plugs.iter().enumerate() {
-            lines += &plug(number, host, interface);
-        }
-        self.wire.ip_batch(&lines);
-        for (host, interface) in plugs {
-            host.attach(interface);
-        }
-        self.settle();
-    }
-
     /// Takes the router's interface [`WAN`] away, and whoever is there with it.
     pub fn unplug_router(&self) {
         self.router
@@ -170,8 +203,7 @@ impl Topology {
 
     /// Gives the router another interface of the name, with the addresses of the one before.
     pub fn plug_router(&self) {
-        self.wire.ip_batch(&plug(ROUTERS_PORT, &self.router, WAN));
-        self.router.attach(WAN);
+        plug(&self.wire, &self.router, WAN);
         // The new one has another address on the segment.
         for host in [&self.client, &self.stranger] {
             host.namespace.ip_batch("neighbour flush dev eth0\n");
@@ -180,26 +212,29 @@ impl Topology {
     }
 
     /// Waits until the router answers.
-    ///
-    /// An echo each way also fills the neighbour tables: until an address is resolved, the
-    /// kernel holds a burst of packets back, and drops some of it.
     pub fn settle(&self) {
-        for host in [&self.client, &self.stranger] {
-            for family in Family::BOTH {
-                Capture::new(host).answers(host, self.router.address(family));
-            }
+        for family in Family::BOTH {
+            reach([&self.client, &self.stranger], self.router.address(family));
         }
     }
 }
 
-/// The number of the router's plug.
-const ROUTERS_PORT: usize = 2;
-
-/// The lines that put a host's interface onto the segment.
-fn plug(number: usize, host: &Host, interface: &str) -> String {
-    let name = host.namespace.name();
-    format!(
+/// Puts a host's interface onto the segment.
+fn plug(wire: &Namespace, host: &Host, interface: &str) {
+    let (name, [.., number]) = (host.namespace.name(), host.v4.octets());
+    wire.ip_batch(&format!(
         "link add port{number} type veth peer name {interface} netns {name}\n\
          link set port{number} master segment up\n"
-    )
+    ));
+    host.attach(interface);
+}
+
+/// Waits until the address answers to the hosts.
+///
+/// An echo each way also fills the neighbour tables: until an address is resolved, the kernel
+/// holds a burst of packets back, and drops some of it.
+fn reach(hosts: [&Host; 2], address: IpAddr) {
+    for host in hosts {
+        Capture::new(host).answers(host, address);
+    }
 }

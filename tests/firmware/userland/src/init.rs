@@ -1,7 +1,7 @@
 //! The first process: as much of an init as Postern needs.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,6 +16,8 @@ const MODULES: &str = "/lib/modules/list";
 const DISK: &str = "/dev/vda";
 const PERSISTENT: &str = "/persistent";
 const INTERFACE: &str = "eth0";
+/// The programs to keep running.
+const PROGRAMS: &str = "/etc/inittab";
 
 const FILE_SYSTEMS: [(&str, &str); 5] = [
     ("proc", "/proc"),
@@ -40,13 +42,14 @@ pub(crate) fn run() -> ExitCode {
         }
     }
     env_for_programs();
-    println!("init: starts services");
-    let programs = [
-        keep("postern", &["/usr/sbin/postern", "run"], Output::Log),
-        keep("service", &["/sbin/service"], Output::Log),
-        keep("console", &["/bin/sh", "-i"], Output::Console),
-    ];
-    programs.into_iter().for_each(wait);
+    match fs::read_to_string(PROGRAMS) {
+        Ok(lines) => {
+            let programs: Vec<_> = lines.lines().filter_map(Program::read).map(keep).collect();
+            println!("init: keeps {} programs running", programs.len());
+            programs.into_iter().for_each(wait);
+        }
+        Err(error) => println!("init: {PROGRAMS}: {error}"),
+    }
     ExitCode::FAILURE
 }
 
@@ -77,7 +80,10 @@ fn mount_disk() -> io::Result<()> {
 fn connect() -> io::Result<()> {
     network::bring_up("lo")?;
     // Nobody else is on this wire: an address needs not to be tried out first.
-    fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/accept_dad"), "0")?;
+    fs::write(
+        format!("/proc/sys/net/ipv6/conf/{INTERFACE}/accept_dad"),
+        "0",
+    )?;
     network::add_v4(INTERFACE, [192, 0, 2, 1].into(), 24)?;
     network::bring_up(INTERFACE)?;
     network::add_v6(INTERFACE, [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), 64)
@@ -102,43 +108,67 @@ fn env_for_programs() {
     }
 }
 
-/// Where a program's output goes.
-#[derive(Clone, Copy)]
-enum Output {
-    /// To the console, from where its input comes too.
-    Console,
-    /// To a file of its name in `/run`.
-    Log,
+/// A line of inittab(5), as busybox has it: `TERMINAL::respawn:PROCESS`.
+struct Program {
+    /// Where it speaks with people; without one it writes to a file in `/run`.
+    terminal: Option<String>,
+    words: Vec<String>,
 }
 
-/// Starts the program, and again whenever it has ended, as procd's `respawn` does.
-fn keep(name: &'static str, words: &'static [&'static str], output: Output) -> JoinHandle<()> {
+impl Program {
+    /// `None` for a comment, and for what init does not do.
+    fn read(line: &str) -> Option<Self> {
+        let (terminal, process) = line.split_once("::respawn:")?;
+        let terminal = (!terminal.is_empty()).then(|| terminal.into());
+        let words = process.split_whitespace().map(Into::into).collect();
+        (!line.starts_with('#')).then_some(Self { terminal, words })
+    }
+
+    fn path(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// A file of its name.
+    fn file(&self, extension: &str) -> PathBuf {
+        let name = Path::new(self.path()).file_name().unwrap_or_default();
+        Path::new("/run").join(name).with_extension(extension)
+    }
+
+    fn run_once(&self) -> io::Result<()> {
+        let mut command = Command::new(self.path());
+        command.args(self.words.iter().skip(1));
+        let (input, output) = match &self.terminal {
+            Some(terminal) => {
+                let terminal = Path::new("/dev").join(terminal);
+                let terminal = File::options().read(true).write(true).open(terminal)?;
+                (Stdio::from(terminal.try_clone()?), terminal)
+            }
+            None => {
+                let mut log = File::options();
+                let log = log.create(true).append(true).open(self.file("log"))?;
+                (Stdio::null(), log)
+            }
+        };
+        command
+            .stdin(input)
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let mut child = command.spawn()?;
+        fs::write(self.file("pid"), child.id().to_string() + "\n")?;
+        child.wait().map(drop)
+    }
+}
+
+/// Starts the program, and again whenever it has ended.
+fn keep(program: Program) -> JoinHandle<()> {
     thread::spawn(move || {
         loop {
-            if let Err(error) = run_once(name, words, output) {
-                println!("init: {name}: {error}");
+            if let Err(error) = program.run_once() {
+                println!("init: {}: {error}", program.path());
             }
             thread::sleep(Duration::from_secs(1));
         }
     })
-}
-
-fn run_once(name: &str, words: &[&str], output: Output) -> io::Result<()> {
-    let mut words = words.iter();
-    let mut command = Command::new(words.next().unwrap_or(&""));
-    command.args(words);
-    if let Output::Log = output {
-        let path = Path::new("/run").join(name).with_extension("log");
-        let log = File::options().create(true).append(true).open(path)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-    }
-    let mut child = command.spawn()?;
-    let pid = Path::new("/run").join(name).with_extension("pid");
-    fs::write(pid, child.id().to_string() + "\n")?;
-    child.wait().map(drop)
 }
 
 fn wait(program: JoinHandle<()>) {

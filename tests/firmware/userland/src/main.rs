@@ -16,7 +16,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let called = env::args_os().next().unwrap_or_default();
-    match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+    match Path::new(&called)
+        .file_name()
+        .and_then(|name| name.to_str())
+    {
         Some("init") => init::run(),
         Some("service") => service::run(),
         Some("sh") => shell::run(),

@@ -56,7 +56,11 @@ impl Request {
     fn new(interface: &str) -> Self {
         let mut name = [0; libc::IFNAMSIZ];
         // The last octet stays zero.
-        for (to, from) in name.iter_mut().take(libc::IFNAMSIZ - 1).zip(interface.bytes()) {
+        for (to, from) in name
+            .iter_mut()
+            .take(libc::IFNAMSIZ - 1)
+            .zip(interface.bytes())
+        {
             *to = from;
         }
         Self {

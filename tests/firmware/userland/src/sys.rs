@@ -12,7 +12,15 @@ pub(crate) fn mount(device: &str, place: &str, kind: &str) -> io::Result<()> {
     let [device, place, kind] = [device, place, kind].map(CString::new);
     let (device, place, kind) = (device?, place?, kind?);
     // SAFETY: three strings that end in zero, and no options.
-    check(unsafe { libc::mount(device.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, ptr::null()) })
+    check(unsafe {
+        libc::mount(
+            device.as_ptr(),
+            place.as_ptr(),
+            kind.as_ptr(),
+            0,
+            ptr::null(),
+        )
+    })
 }
 
 /// finit_module(2) without parameters. A module that is there already is no mistake.
@@ -27,8 +35,16 @@ pub(crate) fn load_module(file: &File) -> io::Result<()> {
 }
 
 /// Makes a request of netdevice(7), with a structure that the caller knows to be its own.
-pub(crate) fn ask_interface<T>(family: i32, request: libc::c_ulong, with: &mut T) -> io::Result<()> {
-    let any = if family == libc::AF_INET6 { "[::]:0" } else { "0.0.0.0:0" };
+pub(crate) fn ask_interface<T>(
+    family: i32,
+    request: libc::c_ulong,
+    with: &mut T,
+) -> io::Result<()> {
+    let any = if family == libc::AF_INET6 {
+        "[::]:0"
+    } else {
+        "0.0.0.0:0"
+    };
     let socket = UdpSocket::bind(any)?;
     // SAFETY: the kernel reads and writes no more than the structure of this request, which
     // lives until the call returns.
