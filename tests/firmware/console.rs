@@ -1,6 +1,5 @@
 //! A machine's serial line, with somebody typing at it.
 
-use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,6 +16,15 @@ pub(crate) struct Console {
     printed: String,
     /// How much of that was there when the last command was typed.
     typed_at: usize,
+    escape: Escape,
+}
+
+/// Where in a control sequence the line is: ESC, `[`, parameters, a letter (ECMA-48, section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    Outside,
+    Begun,
+    Within,
 }
 
 impl Console {
@@ -30,6 +38,7 @@ impl Console {
             line,
             printed: String::new(),
             typed_at: 0,
+            escape: Escape::Outside,
         }
     }
 
@@ -68,13 +77,19 @@ impl Console {
         writeln!(self.line, "{line}").expect("type on the console");
     }
 
-    /// The line without the carriage returns and the control sequences of a terminal.
+    /// Leaves out carriage returns, and what asks a terminal for more than printing.
     fn keep(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            match byte {
-                b'\r' => {}
-                b'\n' | b'\t' | 0x20..0x7f => self.printed.push(char::from(*byte)),
-                other => write!(self.printed, "\\x{other:02x}").expect("strings take all"),
+            self.escape = match (self.escape, byte) {
+                (_, 0x1b) => Escape::Begun,
+                (Escape::Begun, b'[') => Escape::Within,
+                (Escape::Within, 0x20..0x40) => Escape::Within,
+                (Escape::Begun | Escape::Within, _) => Escape::Outside,
+                (Escape::Outside, b'\n' | b'\t' | 0x20..0x7f) => {
+                    self.printed.push(char::from(*byte));
+                    Escape::Outside
+                }
+                (Escape::Outside, _) => Escape::Outside,
             }
         }
     }

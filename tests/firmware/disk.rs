@@ -40,10 +40,10 @@ struct Platter {
     seen: Vec<u8>,
     /// What was there at the last flush.
     flushed: Vec<u8>,
-    /// Writes and flushes so far.
-    steps: usize,
-    /// How many more there will be; `None`: the power stays.
+    /// How many more writes and flushes there will be; `None`: the power stays.
     steps_left: Option<usize>,
+    /// Whether there was one more, and no power for it.
+    is_refused: bool,
 }
 
 impl Disk {
@@ -51,23 +51,28 @@ impl Disk {
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new();
         let root = scratch.join("root");
+        for folder in ["config", "postern"] {
+            fs::create_dir_all(root.join(folder)).expect("make a folder");
+        }
         for (name, text) in files {
             let path = root.join(name);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
             fs::write(&path, text).expect("write a file");
             fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("make it private");
         }
         let image = scratch.join("image");
         let mut mke2fs = Command::new("mke2fs");
-        mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(root).arg(&image);
+        mke2fs
+            .args(["-q", "-t", "ext4", "-E", "lazy_itable_init=0", "-d"])
+            .arg(root)
+            .arg(&image);
         run(mke2fs.arg(format!("{}k", SIZE / 1024)), "").ok();
         let seen = fs::read(&image).expect("read the image");
         fs::remove_file(image).expect("remove the image");
         let platter = Platter {
             flushed: seen.clone(),
             seen,
-            steps: 0,
             steps_left: None,
+            is_refused: false,
         };
         Self {
             scratch,
@@ -90,19 +95,14 @@ impl Disk {
         path
     }
 
-    /// Writes and flushes so far.
-    pub(crate) fn steps(&self) -> usize {
-        lock(&self.platter).steps
-    }
-
     /// Has the power go after so many more writes and flushes.
     pub(crate) fn cut_after(&self, steps: usize) {
         lock(&self.platter).steps_left = Some(steps);
     }
 
-    /// Whether the power is gone.
-    pub(crate) fn is_cut(&self) -> bool {
-        lock(&self.platter).steps_left == Some(0)
+    /// Whether the power went in the middle of something.
+    pub(crate) fn is_refused(&self) -> bool {
+        lock(&self.platter).is_refused
     }
 
     /// Has the power back. The machine that had the disk must be gone.
@@ -113,6 +113,7 @@ impl Disk {
             Unflushed::Lost => platter.seen = platter.flushed.clone(),
         }
         platter.steps_left = None;
+        platter.is_refused = false;
     }
 }
 
@@ -124,12 +125,11 @@ impl Platter {
     /// Whether there is power for one more step.
     fn step(&mut self) -> bool {
         match &mut self.steps_left {
-            Some(0) => return false,
+            Some(0) => self.is_refused = true,
             Some(left) => *left -= 1,
             None => {}
         }
-        self.steps += 1;
-        true
+        !self.is_refused
     }
 
     fn write(&mut self, at: usize, bytes: &[u8]) -> Option<()> {
@@ -168,14 +168,12 @@ fn attend(mut stream: UnixStream, platter: &Mutex<Platter>) -> io::Result<()> {
     shake_hands(&mut stream)?;
     loop {
         let request = Request::read(&mut stream)?;
-        let mut platter = lock(platter);
         let is_step = matches!(request.kind, CMD_WRITE | CMD_FLUSH);
-        if request.kind == CMD_DISC || is_step && !platter.step() {
+        if request.kind == CMD_DISC || is_step && !lock(platter).step() {
             // Without power nothing is answered any more; the line stays open until QEMU dies.
             return wait_for_end(&mut stream);
         }
-        let answer = request.carry_out(&mut platter);
-        drop(platter);
+        let answer = request.carry_out(&mut lock(platter));
         request.reply(&mut stream, answer)?;
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Kind {
 /// Routers of 64 MB as they were sold by the million, in the two byte orders of MIPS.
 const MALTA: Kind = Kind {
     name: "mips",
-    needs: &["qemu-system-mips", "mke2fs", "knock"],
+    needs: &["qemu-system-mips", "mke2fs", "knock", "oathtool"],
     board: "malta",
     cpu: "24Kc",
     megabytes: "64",
@@ -53,7 +53,7 @@ const MALTA: Kind = Kind {
 
 const VIRT: Kind = Kind {
     name: "aarch64",
-    needs: &["qemu-system-aarch64", "mke2fs", "knock"],
+    needs: &["qemu-system-aarch64", "mke2fs", "knock", "oathtool"],
     board: "virt",
     cpu: "cortex-a53",
     megabytes: "256",
@@ -67,12 +67,12 @@ pub(crate) const KINDS: [Kind; 4] = [
     MALTA,
     Kind {
         name: "mipsel",
-        needs: &["qemu-system-mipsel", "mke2fs", "knock"],
+        needs: &["qemu-system-mipsel", "mke2fs", "knock", "oathtool"],
         ..MALTA
     },
     Kind {
         name: "armv7",
-        needs: &["qemu-system-arm", "mke2fs", "knock"],
+        needs: &["qemu-system-arm", "mke2fs", "knock", "oathtool"],
         cpu: "cortex-a15",
         ..VIRT
     },
@@ -106,9 +106,14 @@ pub(crate) struct Place<'k> {
 impl<'k> Place<'k> {
     /// A place with a disk that holds this configuration.
     pub(crate) fn new(kind: &'k Kind, config: &str) -> Self {
+        Self::with_files(kind, &[("config/postern", config)])
+    }
+
+    /// A place with a disk that holds these files.
+    pub(crate) fn with_files(kind: &'k Kind, files: &[(&str, &str)]) -> Self {
         let net = Segment::new();
         net.add_tap(TAP);
-        let disk = Disk::with(&[("config/postern", config)]);
+        let disk = Disk::with(files);
         Self { kind, net, disk }
     }
 
@@ -203,6 +208,11 @@ impl<'p> Router<'p> {
         self.console.type_line(command);
     }
 
+    /// Whether the command that was typed last is done.
+    pub(crate) fn has_prompt(&mut self) -> bool {
+        self.console.prompt(Duration::ZERO).is_some()
+    }
+
     /// All that the agent has logged since power on.
     pub(crate) fn log(&mut self) -> String {
         self.run("cat /run/postern.log").stdout
@@ -257,8 +267,13 @@ impl Drop for Router<'_> {
         let name = self.place.kind.name;
         let printed = self.console.printed();
         let path = keep(&self.place.kind.image(), printed);
-        let tail: Vec<&str> = printed.lines().rev().take(40).collect();
-        eprintln!("--- {name} said on its console (all of it: {}):", path.display());
+        let mut lines: Vec<&str> = printed.lines().collect();
+        lines.dedup();
+        let tail = lines.iter().rev().take(40).collect::<Vec<_>>();
+        eprintln!(
+            "--- {name} said on its console (all of it: {}):",
+            path.display()
+        );
         for line in tail.iter().rev() {
             eprintln!("    {line}");
         }

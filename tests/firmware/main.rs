@@ -7,10 +7,13 @@
 mod console;
 mod disk;
 mod machine;
+mod power;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postern_tests::agent::SSH_DOOR;
 use postern_tests::client;
@@ -27,7 +30,7 @@ use crate::machine::{KINDS, Kind, PROMPTLY, Place, address, port};
 type Body = fn(&'static Kind);
 
 macro_rules! bodies {
-    ($($body:ident),+ $(,)?) => {
+    ($($body:path),+ $(,)?) => {
         [$((stringify!($body), $body as Body)),+]
     };
 }
@@ -36,15 +39,21 @@ fn main() -> ExitCode {
     let bodies = bodies![
         it_guards_soon_after_power_on,
         source_nflog_opens_and_closes,
+        source_packet_opens_and_closes,
+        source_sockets_opens_and_closes,
         source_log_opens_and_closes,
         engine_chain_opens_and_closes,
         engine_track_opens_and_closes,
         a_wrong_knock_does_not_open,
+        a_flood_neither_kills_it_nor_locks_out,
+        memory_stays_within_its_budget,
         a_locked_out_owner_gets_in_by_the_serial_line,
+        power::a_cut_in_the_middle_of_apply,
+        power::a_cut_in_the_middle_of_saving_a_code,
     ];
     suite::run(KINDS.iter().flat_map(|kind| {
         bodies.map(|(name, body)| Case {
-            name: format!("{}/{name}", kind.name).into(),
+            name: format!("{}/{}", kind.name, name.trim_start_matches("power::")).into(),
             needs: kind.needs,
             body: move || body(kind),
         })
@@ -68,6 +77,13 @@ config door 'vpn'
 	option window '10s'
 	option grant '60s'
 ";
+
+/// Forged first knocks a second: what the emulated processors and network cards can take.
+const FLOOD: u32 = 1_000;
+/// More sources than the table has room for.
+const SOURCES: u64 = 8_000;
+/// KiB of memory that is really there, with 8 doors and a full table of 4096 sources.
+const MEMORY: u32 = 1_536;
 
 /// A configuration with these doors and this line about all of them.
 fn config(line: &str, doors: &str) -> String {
@@ -94,6 +110,29 @@ fn source_nflog_opens_and_closes(kind: &Kind) {
     opens_and_closes(kind, "option source 'nflog'");
 }
 
+fn source_packet_opens_and_closes(kind: &Kind) {
+    opens_and_closes(kind, "option source 'packet'");
+}
+
+/// What counts there is a connection that was made. Over a real network that takes longer than
+/// the stock client waits.
+fn source_sockets_opens_and_closes(kind: &Kind) {
+    opens_and_closes_to(kind, "option source 'sockets'", |from, to, ports| {
+        for port in ports {
+            match port.split_once(':') {
+                None => nc(from, to, port),
+                Some(_) => client::knock(from, to, &[port]),
+            }
+        }
+    });
+}
+
+/// Connects to a port and hangs up.
+fn nc(from: &Host, to: IpAddr, port: &str) {
+    let arguments = ["-nzw", "5", &to.to_string(), port];
+    from.namespace.run("nc", &arguments).ok();
+}
+
 fn source_log_opens_and_closes(kind: &Kind) {
     opens_and_closes(kind, "option source 'log'");
 }
@@ -107,6 +146,10 @@ fn engine_track_opens_and_closes(kind: &Kind) {
 }
 
 fn opens_and_closes(kind: &Kind, line: &str) {
+    opens_and_closes_to(kind, line, client::knock);
+}
+
+fn opens_and_closes_to(kind: &Kind, line: &str, knock: impl Fn(&Host, IpAddr, &[&str])) {
     let doors = [SSH_DOOR.replace("30s", "60s"), VPN_DOOR.into()].concat();
     let place = Place::new(kind, &config(line, &doors));
     let _router = place.boot();
@@ -115,13 +158,13 @@ fn opens_and_closes(kind: &Kind, line: &str) {
         in_case_of(family, || {
             let (ssh, vpn) = (port(family, SSH), port(family, VPN));
             assert!(is_silent(client, ssh));
-            client::knock(client, ssh.ip(), &OPEN);
+            knock(client, ssh.ip(), &OPEN);
             assert!(probe::tcp_opens(&client.namespace, ssh, PROMPTLY));
             assert!(is_silent(stranger, ssh));
-            client::knock(client, ssh.ip(), &CLOSE);
+            knock(client, ssh.ip(), &CLOSE);
             assert!(probe::tcp_shuts(&client.namespace, ssh, PROMPTLY));
 
-            client::knock(client, vpn.ip(), &["7101:udp", "7102:udp", "6103:udp"]);
+            knock(client, vpn.ip(), &["7101:udp", "7102:udp", "6103:udp"]);
             assert!(probe::udp_opens(&client.namespace, vpn, PROMPTLY));
             assert!(is_silent(client, ssh));
         });
@@ -135,15 +178,97 @@ fn a_wrong_knock_does_not_open(kind: &Kind) {
     for family in Family::BOTH {
         in_case_of(family, || {
             let before = router.counter("seen");
-            client::knock(client, address(family), &["8001:udp", "7000", "9002"]);
+            client::knock(client, address(family), &["7000", "9002", "7004"]);
             poll_until(PROMPTLY, "the agent has seen it", || {
                 router.counter("seen") == before + 3
             });
             assert!(is_silent(client, port(family, SSH)));
             client::knock(client, address(family), &OPEN);
-            assert!(probe::tcp_opens(&client.namespace, port(family, SSH), PROMPTLY));
+            assert!(probe::tcp_opens(
+                &client.namespace,
+                port(family, SSH),
+                PROMPTLY
+            ));
         });
     }
+}
+
+fn a_flood_neither_kills_it_nor_locks_out(kind: &Kind) {
+    let doors = SSH_DOOR.replace("30s", "5m");
+    let place = Place::new(kind, &config("option source 'nflog'", &doors));
+    let mut router = place.boot();
+    let (agent, client) = (router.agent(), &place.net.client);
+    let ended = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let flood = scope.spawn(|| flood(&place, 7000, || ended.load(Ordering::Relaxed)));
+        // Its table is full before anybody honest comes.
+        poll_until(2 * PROMPTLY, "a flood", || router.counter("seen") > SOURCES);
+        for family in Family::BOTH {
+            in_case_of(family, || {
+                client::knock(client, address(family), &OPEN);
+                assert!(probe::tcp_opens(
+                    &client.namespace,
+                    port(family, SSH),
+                    PROMPTLY
+                ));
+            });
+        }
+        ended.store(true, Ordering::Relaxed);
+        flood.join().expect("a flood")
+    });
+    assert!(is_silent(&place.net.stranger, port(Family::V4, SSH)));
+    client::knock(client, address(Family::V4), &CLOSE);
+    assert!(probe::tcp_shuts(
+        &client.namespace,
+        port(Family::V4, SSH),
+        PROMPTLY
+    ));
+    client::knock(client, address(Family::V4), &OPEN);
+    assert!(probe::tcp_opens(
+        &client.namespace,
+        port(Family::V4, SSH),
+        PROMPTLY
+    ));
+    assert_eq!(router.agent(), agent, "it was started again");
+    let seen = router.counter("seen");
+    eprintln!("{}: {seen} of {sent} forged knocks seen", kind.name);
+}
+
+/// Sends first knocks from addresses that nobody has until `stop` says so; returns how many.
+fn flood(place: &Place<'_>, to: u16, mut stop: impl FnMut() -> bool) -> u64 {
+    let sender = Sender::new(&place.net.stranger.namespace);
+    // Nothing of a test takes longer, should it fail.
+    let end = Instant::now() + 4 * PROMPTLY;
+    sender.flood(port(Family::V4, to), FLOOD, || {
+        stop() || Instant::now() > end
+    })
+}
+
+fn memory_stays_within_its_budget(kind: &Kind) {
+    let door = |number: u16| {
+        let name = format!("'ssh{number}'");
+        (SSH_DOOR.replace("'ssh'", &name))
+            .replace("tcp:22'", &format!("tcp:{}'", 2_200 + number))
+            .replace("tcp:7000", &format!("tcp:{}", 7_100 + number))
+    };
+    let doors: String = (0..8).map(door).collect();
+    let place = Place::new(kind, &config("option source 'nflog'", &doors));
+    let mut router = place.boot();
+    let before = router.memory("VmRSS");
+    let mut sent = 0;
+    while sent < SOURCES {
+        let end = Instant::now() + Duration::from_secs(1);
+        sent += flood(&place, 7_100 + (sent % 8) as u16, || Instant::now() > end);
+    }
+    poll_until(PROMPTLY, "it has seen all", || {
+        router.counter("displaced") > 0
+    });
+    let (after, most) = (router.memory("VmRSS"), router.memory("VmHWM"));
+    eprintln!(
+        "{}: {before} KiB resident at rest, {after} KiB with a full table, {most} KiB at most",
+        kind.name
+    );
+    assert!(most <= MEMORY);
 }
 
 fn a_locked_out_owner_gets_in_by_the_serial_line(kind: &Kind) {

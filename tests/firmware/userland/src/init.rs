@@ -1,6 +1,7 @@
 //! The first process: as much of an init as Postern needs.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::{self, JoinHandle};
@@ -29,11 +30,12 @@ const FILE_SYSTEMS: [(&str, &str); 5] = [
 
 /// Readies the machine, and keeps its programs running until the power goes.
 pub(crate) fn run() -> ExitCode {
-    let steps: [(&str, fn() -> io::Result<()>); 5] = [
+    let steps: [(&str, fn() -> io::Result<()>); 6] = [
         ("file systems", mount_all),
         ("modules", load_modules),
         ("disk", mount_disk),
         ("network", connect),
+        ("folder of the control socket", make_run_folder),
         ("kernel messages", leave_console_to_people),
     ];
     for (what, step) in steps {
@@ -87,6 +89,11 @@ fn connect() -> io::Result<()> {
     network::add_v4(INTERFACE, [192, 0, 2, 1].into(), 24)?;
     network::bring_up(INTERFACE)?;
     network::add_v6(INTERFACE, [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), 64)
+}
+
+/// As the service files of other systems do.
+fn make_run_folder() -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create("/run/postern")
 }
 
 /// From here on the kernel says on the console only that it is about to die (syslog(2)).

@@ -49,6 +49,7 @@ fn carry_out(line: &str) -> io::Result<u8> {
         "cp" => copy(arguments),
         "echo" => echo(arguments, output),
         "kill" => kill(arguments),
+        "sync" => sync(),
         _ => start(name, arguments, output),
     }
 }
@@ -121,6 +122,11 @@ fn kill(words: &[&str]) -> io::Result<u8> {
     };
     let number = |text: &str| text.parse::<i32>().map_err(io::Error::other);
     sys::kill(number(pid)?, -number(signal)?)?;
+    Ok(0)
+}
+
+fn sync() -> io::Result<u8> {
+    sys::sync();
     Ok(0)
 }
 

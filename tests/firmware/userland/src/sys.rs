@@ -57,6 +57,12 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) })
 }
 
+/// sync(2)
+pub(crate) fn sync() {
+    // SAFETY: it takes nothing, returns nothing and cannot fail.
+    unsafe { libc::sync() }
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -1,0 +1,170 @@
+//! Shows core packets of every kind, each between two calls of getpid(2), where an emulator
+//! counts instructions; prints of each what it was.
+//!
+//!     knocks DOORS SOURCES
+//!
+//! with so many doors, while so many sources are tracked.
+
+use std::env;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process;
+use std::sync::{Mutex, PoisonError};
+
+use postern_core::config::Config;
+use postern_core::engine::{Decision, Engine};
+use postern_core::packet;
+use postern_core::time::{Duration, Instant};
+
+/// As in the agent.
+static ENGINE: Mutex<Engine<4096>> = Mutex::new(Engine::new());
+
+/// How often each kind of knock is shown.
+const ROUNDS: u32 = 64;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn main() {
+    let numbers: Vec<u32> = (env::args().skip(1))
+        .map(|text| text.parse().expect("a number"))
+        .collect();
+    let &[doors, sources] = &numbers[..] else {
+        panic!("knocks DOORS SOURCES");
+    };
+    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    engine.seed([0x5a; 16]);
+    let config = Config::parse(configuration(doors).as_bytes(), |_| {});
+    let config = config.expect("a right configuration");
+    engine.configure(config.doors).expect("room for the ports");
+    let mut stage = Stage {
+        engine: &mut engine,
+        now: Instant::from_millis(1_000_000),
+    };
+    for number in 1..sources {
+        stage.show(&syn(source(number), first_port(number % doors)));
+    }
+    stage.measure("nothing", None);
+    for round in 0..ROUNDS {
+        stage.play(round, first_port(round * 7 % doors));
+    }
+}
+
+/// Every door has ports of its own, a second sequence, decoys and a cut-off.
+fn configuration(doors: u32) -> String {
+    let mut text = String::from("config postern 'global'\n\tlist interface 'wan'\n");
+    for door in 0..doors {
+        let port = first_port(door);
+        let [second, third, last] = [port + 1, port - 1, port + 2];
+        writeln!(
+            text,
+            "config door 'd{door}'\n\tlist guard 'tcp:{guard}'\n\toption method 'sequence-separate'\n\
+             \tlist open 'tcp:{port}'\n\tlist open 'udp:{second}'\n\tlist open 'tcp:{third}'\n\
+             \tlist close 'tcp:{last}'\n\tlist close 'udp:{port}'\n\toption cutoff '5 per 10m'",
+            guard = 2000 + door,
+        )
+        .expect("strings take all");
+    }
+    text
+}
+
+const fn first_port(door: u32) -> u16 {
+    (10_000 + 300 * door) as u16
+}
+
+struct Stage<'e> {
+    engine: &'e mut Engine<4096>,
+    now: Instant,
+}
+
+impl Stage<'_> {
+    /// All kinds of knocks at a door, by sources that were not there before.
+    fn play(&mut self, round: u32, port: u16) {
+        let honest = [source(100_000 + round), IpAddr::from(v6(round))];
+        for (source, family) in honest.into_iter().zip(["IPv4", "IPv6"]) {
+            let own = u16::try_from(round).expect("few") + 40_000;
+            let knocks = [
+                ("first", packet(TCP, source, own, port)),
+                ("repeated", packet(TCP, source, own, port)),
+                ("second", packet(UDP, source, own, port + 1)),
+                ("third", packet(TCP, source, own, port - 1)),
+                ("first to close", packet(TCP, source, own, port + 2)),
+                ("second to close", packet(UDP, source, own, port)),
+                ("beside all doors", packet(TCP, source, own, 9)),
+            ];
+            for (kind, bytes) in &knocks {
+                self.measure(&format!("{family}, {kind}"), Some(bytes));
+            }
+        }
+        let guesser = source(200_000 + round);
+        self.show(&syn(guesser, port));
+        for number in 0..6 {
+            let wrong = packet(UDP, guesser, 50_000 + number, port);
+            self.measure("IPv4, wrong", Some(&wrong));
+        }
+    }
+
+    fn measure(&mut self, kind: &str, packet: Option<&[u8]>) {
+        self.now = self.now + Duration::from_millis(1);
+        let _ = process::id();
+        let decision = packet.and_then(|packet| self.handle(packet));
+        let _ = process::id();
+        let outcome = decision.map(|decision| decision.outcome);
+        println!("{kind}: {outcome:?}");
+    }
+
+    fn show(&mut self, packet: &[u8]) {
+        self.now = self.now + Duration::from_millis(1);
+        self.handle(packet);
+    }
+
+    /// From bytes to a decision, as the agent does it.
+    fn handle(&mut self, bytes: &[u8]) -> Option<Decision> {
+        let knock = packet::parse(black_box(bytes)).ok()?;
+        Some(black_box(self.engine.handle(self.now, &knock)))
+    }
+}
+
+fn source(number: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 + number * 7_919).into()
+}
+
+const fn v6(number: u32) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 7, number as u16, 0, 0, 0, 2)
+}
+
+fn syn(source: IpAddr, port: u16) -> Vec<u8> {
+    packet(TCP, source, 40_000, port)
+}
+
+/// A packet as NFLOG hands it over: from the IP header on.
+fn packet(protocol: u8, source: IpAddr, own: u16, port: u16) -> Vec<u8> {
+    let mut segment: Vec<u8> = [own.to_be_bytes(), port.to_be_bytes()].concat();
+    match protocol {
+        TCP => {
+            segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 0x02]);
+            segment.extend([0xfa, 0xf0, 0, 0, 0, 0]);
+        }
+        _ => segment.extend([0, 12, 0, 0, b'p', b'i', b'n', b'g']),
+    }
+    let length = segment.len() as u16;
+    let mut packet = match source {
+        IpAddr::V4(source) => {
+            let [high, low] = (20 + length).to_be_bytes();
+            let mut header = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, protocol, 0, 0];
+            header.extend(source.octets());
+            header.extend([192, 0, 2, 1]);
+            header
+        }
+        IpAddr::V6(source) => {
+            let [high, low] = length.to_be_bytes();
+            let mut header = vec![0x60, 0, 0, 0, high, low, protocol, 64];
+            header.extend(source.octets());
+            header.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets());
+            header
+        }
+    };
+    packet.extend(segment);
+    packet
+}
