@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         memory_stays_within_its_budget,
         a_locked_out_owner_gets_in_by_the_serial_line,
         power::a_cut_in_the_middle_of_apply,
+        power::a_cut_in_the_middle_of_a_trial,
         power::a_cut_in_the_middle_of_saving_a_code,
     ];
     suite::run(KINDS.iter().flat_map(|kind| {

@@ -23,24 +23,16 @@ config door 'seed'
 	option grant '5m'
 ";
 
-/// Cuts the power before each write to the disk while one configuration gives way to another, for
-/// good and on trial.
+/// Cuts the power before each write to the disk while one configuration gives way to another.
 pub(crate) fn a_cut_in_the_middle_of_apply(kind: &Kind) {
-    for (command, after) in [
-        ("postern apply", Guarded::Vpn),
-        ("postern apply --confirm-within 5m", Guarded::Ssh),
-    ] {
-        let mut writes = 0;
-        while in_case_of((command, writes), || {
-            !is_applied(kind, command, after, writes)
-        }) {
-            writes += 1;
-        }
-        eprintln!(
-            "{}: {command}: cut before each of {writes} writes",
-            kind.name
-        );
-    }
+    cut_while_applying(kind, "postern apply", Guarded::Vpn);
+}
+
+/// The same while another configuration is put on trial: who comes back has the one before.
+pub(crate) fn a_cut_in_the_middle_of_a_trial(kind: &Kind) {
+    // On a terminal it would show the time that is left.
+    let command = "postern apply --confirm-within 5m > /tmp/said";
+    cut_while_applying(kind, command, Guarded::Ssh);
 }
 
 /// What the configuration in force guards: SSH's port at first.
@@ -50,34 +42,45 @@ enum Guarded {
     Vpn,
 }
 
-/// Whether the command was done before it had made so many writes, after which the power goes.
 /// The router comes back with the one configuration or with the other, as a whole; with that
-/// of `after` if the command was done.
-fn is_applied(kind: &Kind, command: &str, after: Guarded, writes: usize) -> bool {
+/// of `after` if the command was done before the power went.
+fn cut_while_applying(kind: &Kind, command: &str, after: Guarded) {
     let line = "option source 'nflog'";
-    let place = Place::with_files(
-        kind,
-        &[
-            ("config/postern", &config(line, SSH_DOOR)),
-            ("config/other", &config(line, VPN_DOOR)),
-        ],
-    );
+    let [ssh, vpn] = [SSH_DOOR, VPN_DOOR].map(|door| config(line, door));
+    let files = [
+        ("config/postern", &*ssh),
+        ("config/ssh", &ssh),
+        ("config/vpn", &vpn),
+    ];
+    let place = Place::with_files(kind, &files);
     let mut router = place.boot();
-    router.run("cp /etc/config/other /etc/config/postern").ok();
-    router.run("sync").ok();
-    place.disk.cut_after(writes);
-    router.type_line(command);
-    let mut done = false;
-    poll_until(PROMPTLY, "the command is done, or the power gone", || {
-        done = router.has_prompt();
-        done || place.disk.is_refused()
-    });
-    router.cut_power();
-    place.disk.power_on(unflushed(writes));
-    let _router = place.boot();
-    let guarded = guarded(&place);
-    assert!(!done || guarded == after, "{guarded:?} is guarded");
-    done
+    for writes in 0.. {
+        router.run("cp /etc/config/ssh /etc/config/postern").ok();
+        router.run("postern apply").ok();
+        router.run("cp /etc/config/vpn /etc/config/postern").ok();
+        router.run("sync").ok();
+        place.disk.cut_after(writes);
+        router.type_line(command);
+        let mut done = false;
+        poll_until(PROMPTLY, "the command is done, or the power gone", || {
+            done = router.has_prompt();
+            done || place.disk.is_refused()
+        });
+        router.cut_power();
+        place.disk.power_on(unflushed(writes));
+        router = place.boot();
+        in_case_of((writes, unflushed(writes)), || {
+            let guarded = guarded(&place);
+            assert!(!done || guarded == after, "{guarded:?} is guarded");
+        });
+        if done {
+            eprintln!(
+                "{}: {command}: cut before each of {writes} writes",
+                kind.name
+            );
+            return;
+        }
+    }
 }
 
 fn guarded(place: &Place<'_>) -> Guarded {
@@ -118,7 +121,9 @@ pub(crate) fn a_cut_in_the_middle_of_saving_a_code(kind: &Kind) {
             let opens = opens(&place, &mut router, &code);
             assert!(!(opened && opens), "the code opened again after the cut");
             assert!(!opens_again(&place, &mut router, &code));
-            assert!(self::opens(&place, &mut router, &next));
+            // A port of the code that is used up may be one of another code, which then is begun.
+            let mut tries = 0..3;
+            assert!(tries.any(|_| self::opens(&place, &mut router, &next)));
             router.run("postern close seed").ok();
         });
         if opened {

@@ -65,14 +65,17 @@ fn mount_all() -> io::Result<()> {
     })
 }
 
+/// Goes on behind a module that this processor has no use for, as modprobe(8) does where it is not
+/// needed after all.
 fn load_modules() -> io::Result<()> {
     let list = match fs::read_to_string(MODULES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         list => list?,
     };
     for path in list.lines() {
-        sys::load_module(&File::open(path)?)
-            .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+        if let Err(error) = sys::load_module(&File::open(path)?) {
+            println!("init: {path}: {error}");
+        }
     }
     Ok(())
 }
