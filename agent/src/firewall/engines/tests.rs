@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -75,7 +76,7 @@ impl Lab {
 
     /// Whether the door lets this source in; asks by a connection.
     fn is_open_for(&self, source: IpAddr) -> bool {
-        let _asking = send(source, 0, tcp(22));
+        let _asking = send(source, fresh_port(), tcp(22));
         // SYN, SYN and ACK, ACK: each is answered when it is its turn.
         (0..3).for_each(|_| fence());
         let taken = |listener: &TcpListener| core::iter::from_fn(|| listener.accept().ok()).count();
@@ -142,13 +143,20 @@ fn stay() {
 /// Whether a service at this TCP port gets a connection.
 fn is_answered(from: IpAddr, port: Port) -> bool {
     let listener = TcpListener::bind(("::", port.number)).unwrap();
-    let _asking = send(from, 0, port);
+    let _asking = send(from, fresh_port(), port);
     (0..3).for_each(|_| fence());
     listener.set_nonblocking(true).unwrap();
     listener.accept().is_ok()
 }
 
-/// Sends a SYN or a datagram from this source and port, 0 for a fresh one.
+/// A source port that was not used for long. The kernel's choice can be that of a knock before, which makes a knock a
+/// repeated one.
+fn fresh_port() -> u16 {
+    static USED: AtomicU16 = AtomicU16::new(0);
+    10_000 + USED.fetch_add(1, Ordering::Relaxed) % 20_000
+}
+
+/// Sends a SYN or a datagram from this source and port.
 fn send(from: IpAddr, source_port: u16, to: Port) -> OwnedFd {
     let own = SocketAddr::new(from, source_port);
     let host = match from {
@@ -201,7 +209,7 @@ fn destination(packet: &[u8]) -> u16 {
 
 fn knock(from: IpAddr, ports: &[Port]) {
     for port in ports {
-        drop(send(from, 0, *port));
+        drop(send(from, fresh_port(), *port));
     }
     fence();
 }
