@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         the_guard_cuts_without_an_agent needs "knock",
         the_firewall_forgets_what_was_cut needs "knock" "conntrack",
         closing_a_door_cuts needs "knock",
+        the_knocks_that_opened_a_door_cut_when_they_close_it needs "knock",
         a_prolonged_grant_cuts_nobody needs "knock",
     ])
 }
@@ -223,6 +224,23 @@ fn closing_a_door_cuts() {
         agent.kill();
         setup.verb(&net.router, "close", &["ssh"]).ok();
         session.wait_until_cut("closed without an agent");
+    });
+}
+
+fn the_knocks_that_opened_a_door_cut_when_they_close_it() {
+    in_every_case(|net, guard, engine, family| {
+        let _servers = servers(net);
+        let closing: String = ["tcp:9003", "tcp:7004"]
+            .map(|port| format!("\tlist close '{port}'\n"))
+            .concat();
+        let doors = doors(engine, "20s", "cut");
+        assert!(doors.contains(&closing));
+        let switch = doors.replace(&closing, "").replace("separate", "same");
+        let setup = Setup::new(&net.router, guard, &switch);
+        let _agent = setup.start(&net.router);
+        let session = knock_in(net, family);
+        client::knock(&net.client, net.router.address(family), &OPEN);
+        session.wait_until_cut("switched off");
     });
 }
 

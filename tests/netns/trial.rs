@@ -1,6 +1,7 @@
 //! A guard on trial ends by itself, unless its owner comes in anew and confirms it.
 
-use std::process::ExitCode;
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         a_start_goes_back_to_what_was_confirmed,
         a_trial_that_cannot_be_remembered_does_not_begin,
         times_that_make_no_sense_are_refused,
+        a_terminal_shows_the_time_that_is_left needs "script",
     ])
 }
 
@@ -253,8 +255,8 @@ fn a_trial_that_cannot_be_remembered_does_not_begin() {
     let _services = [22, 23].map(|port| Service::tcp(&net.router.namespace, port));
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let _agent = setup.start(&net.router);
-    std::fs::remove_dir_all(setup.path("state")).expect("remove the folder");
-    std::fs::write(setup.path("state"), "a file in its place").expect("write a file");
+    fs::remove_dir_all(setup.path("state")).expect("remove the folder");
+    fs::write(setup.path("state"), "a file in its place").expect("write a file");
     setup.rewrite(&other_door());
     let said = setup.verb(&net.router, "apply", &["--confirm-within", LONG]);
     assert!(
@@ -278,4 +280,38 @@ fn times_that_make_no_sense_are_refused() {
     poll_until(Duration::from_secs(1), "no table", || {
         nft::table(&net.router.namespace, "inet postern").is_none()
     });
+}
+
+/// `script` gives the program a terminal.
+fn a_terminal_shows_the_time_that_is_left() {
+    for (time, counted, is_confirmed, end) in [
+        (LONG, "\r4m 5", true, "confirmed: the guard stays"),
+        (
+            "2s",
+            "\r1s",
+            false,
+            "the trial is over and was not confirmed",
+        ),
+    ] {
+        in_case_of(time, || {
+            let net = Topology::new();
+            let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+            let _agent = setup.start(&net.router);
+            let (program, config) = (program(), setup.config());
+            let (program, config) = (program.display(), config.display());
+            let line = format!("{program} apply --config {config} --confirm-within {time}");
+            let shown = setup.path("shown");
+            let mut script = Command::new("script");
+            script.args(["-qefc", &line]).arg(&shown);
+            script.stdin(Stdio::null()).stdout(Stdio::null());
+            let mut script = net.router.namespace.spawn(&mut script);
+            let shows = |what: &str| fs::read_to_string(&shown).is_ok_and(|all| all.contains(what));
+            poll_until(SOON, "it counts", || shows(counted));
+            if is_confirmed {
+                confirm(&setup, &net.router).ok();
+            }
+            assert_eq!(script.wait(SOON).success(), is_confirmed);
+            assert!(shows(end));
+        });
+    }
 }

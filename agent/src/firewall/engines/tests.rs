@@ -1,11 +1,11 @@
 //! Knocks at doors of the kernel, on the loopback interface.
 
 use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicU16, Ordering};
 use std::io::{ErrorKind, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
