@@ -24,7 +24,14 @@ const NO_TIME: Duration = Duration::from_millis(0);
 
 /// What `--version` prints.
 fn version() -> String {
-    format!("postern {} ({RENDERER})\n", env!("CARGO_PKG_VERSION"))
+    let client = match command::KNOCK_LEFT_OUT {
+        None => "",
+        Some(_) => ", no client",
+    };
+    format!(
+        "postern {} ({RENDERER}{client})\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// One thing that Postern can be told to do.
@@ -651,8 +658,10 @@ fn page(verb: &Verb) -> String {
     for option in verb.options {
         text += &format!("  {:18} {}\n", option.usage(), option.meaning());
     }
-    if verb.name == "doctor" {
-        text += &doctor::catalogue();
+    match (verb.name, command::KNOCK_LEFT_OUT) {
+        ("doctor", _) => text += &doctor::catalogue(),
+        ("knock", Some(why)) => text += &format!("\nAs it is, {why}.\n"),
+        _ => {}
     }
     text
 }

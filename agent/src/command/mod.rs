@@ -22,7 +22,7 @@ pub(crate) use confirm::confirm;
 pub(crate) use doctor::doctor;
 pub(crate) use export::export;
 pub(crate) use keygen::keygen;
-pub(crate) use knock::knock;
+pub(crate) use knock::{LEFT_OUT as KNOCK_LEFT_OUT, knock};
 pub(crate) use remove::remove;
 pub(crate) use render::render;
 pub(crate) use resync::resync;
