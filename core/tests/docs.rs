@@ -34,7 +34,7 @@ fn tables() -> String {
                 "| {} | {} | {} | {} | {} |",
                 name(spec),
                 default(spec),
-                cell(spec.unit),
+                cell(spec.unit.text),
                 cell(spec.expected),
                 meaning(spec)
             );
@@ -62,8 +62,8 @@ fn default(spec: &OptionSpec) -> String {
 fn meaning(spec: &OptionSpec) -> String {
     let methods: Vec<&str> = spec.methods.names().collect();
     match spec.methods == Methods::ALL {
-        true => cell(spec.meaning),
-        false => format!("{} (with {})", cell(spec.meaning), methods.join(", ")),
+        true => cell(spec.meaning.text),
+        false => format!("{} (with {})", cell(spec.meaning.text), methods.join(", ")),
     }
 }
 

@@ -24,7 +24,7 @@ pub use crate::ports::MAX_KNOCK_PORTS;
 pub use client::{Client, MAX_ADDRESS};
 pub use diagnostic::{Diagnostic, Problem, Severity};
 pub use methods::{MethodName, Methods};
-pub use options::{OPTIONS, OptionSpec, Presence, Section};
+pub use options::{OPTIONS, OptionSpec, Presence, Section, Words};
 pub use write::write;
 
 /// The most interfaces a configuration can name.

@@ -55,11 +55,11 @@ pub struct OptionSpec {
     /// What happens where it is left out, if it belongs to the method.
     pub presence: Presence,
     /// What kind of thing a value is.
-    pub unit: &'static str,
+    pub unit: Words,
     /// The values that are accepted.
     pub expected: &'static str,
     /// What it does.
-    pub meaning: &'static str,
+    pub meaning: Words,
     /// Whether values that cannot be read are kept out of every message: somebody may have
     /// written the secret itself.
     pub secret: bool,
@@ -85,6 +85,27 @@ impl OptionSpec {
         match self.kind {
             Kind::One(set) => Some(set),
             Kind::Many { .. } => None,
+        }
+    }
+}
+
+/// What documentation says. A program that prints none is built without (feature `docs`).
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// The text.
+    #[cfg(feature = "docs")]
+    pub text: &'static str,
+}
+
+impl Words {
+    #[cfg_attr(
+        not(feature = "docs"),
+        expect(unused_variables, reason = "they are left out")
+    )]
+    const fn new(text: &'static str) -> Self {
+        Self {
+            #[cfg(feature = "docs")]
+            text,
         }
     }
 }
@@ -129,9 +150,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("1"),
-        unit: "yes or no",
+        unit: Words::new("yes or no"),
         expected: "1 or 0",
-        meaning: "whether OpenWrt's init script starts the agent; elsewhere nobody asks",
+        meaning: Words::new(
+            "whether OpenWrt's init script starts the agent; elsewhere nobody asks",
+        ),
         secret: false,
         kind: Kind::One(|_, text| switch(text).map_err(Fault::from)),
     },
@@ -140,13 +163,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: SOURCE,
-        meaning: "where knocks are seen: nflog is a rule that copies packets to a netlink \
+        meaning: Words::new(
+            "where knocks are seen: nflog is a rule that copies packets to a netlink \
                   group; packet sees them before any rule does, and what the router forwards \
                   too; sockets listens at every knock port, which then answers connections and \
                   is listed by ss, and the firewall must let knocks in; log is a rule that has \
                   the kernel's log tell of them, a few a second",
+        ),
         secret: false,
         kind: Kind::One(source),
     },
@@ -155,9 +180,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("daemon"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: ENGINES,
-        meaning: "what serves doors that have no engine of their own",
+        meaning: Words::new("what serves doors that have no engine of their own"),
         secret: false,
         // The reader looked for it before, because doors can stand before it.
         kind: Kind::One(|_, text| engine(text).map(drop)),
@@ -167,10 +192,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("gate"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "gate or mark",
-        meaning: "what keeps doors shut: gate drops new connections itself, mark lets an \
+        meaning: Words::new(
+            "what keeps doors shut: gate drops new connections itself, mark lets an \
                   accepting rule of the firewall ask for a mark",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.guard = choice(text, &[("gate", Guard::Gate), ("mark", Guard::Mark)])?;
@@ -182,11 +209,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Required,
-        unit: "interface",
+        unit: Words::new("interface"),
         expected: "a network interface such as wan, 1 to 15 bytes of printable ASCII \
                   without spaces and / : * \" \\",
-        meaning: "an interface that is guarded and on which knocks are heard; on OpenWrt, a \
+        meaning: Words::new(
+            "an interface that is guarded and on which knocks are heard; on OpenWrt, a \
                   network of /etc/config/network or a device",
+        ),
         secret: false,
         kind: Kind::Many {
             add: interface,
@@ -199,10 +228,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("0"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "0 or 1",
-        meaning: "whether source packet hears packets for other machines too, where the \
+        meaning: Words::new(
+            "whether source packet hears packets for other machines too, where the \
                   interface can see them",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.promiscuous = choice(text, &[("0", false), ("1", true)])?;
@@ -214,9 +245,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("0x10000000"),
-        unit: "hexadecimal number",
+        unit: Words::new("hexadecimal number"),
         expected: "a hexadecimal number from 0x1 to 0xffffffff",
-        meaning: "the bits that guard mark sets on packets of granted sources",
+        meaning: Words::new("the bits that guard mark sets on packets of granted sources"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.mark = mark(text)?;
@@ -228,9 +259,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("5"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 1 to 65535",
-        meaning: "the netlink group of source nflog; 0 is the kernel's own log",
+        meaning: Words::new("the netlink group of source nflog; 0 is the kernel's own log"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.nflog_group = number(text, 1..=u16::MAX)?;
@@ -242,14 +273,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default(KERNEL_LOG),
-        unit: "path or word",
+        unit: Words::new("path or word"),
         expected: "/dev/kmsg, stdin, or another absolute path of at most 107 bytes, not below \
                    /dev, /proc or /sys",
-        meaning: "where source log reads: /dev/kmsg is the kernel itself, which says of each line \
+        meaning: Words::new(
+            "where source log reads: /dev/kmsg is the kernel itself, which says of each line \
                   whether it wrote it; stdin is standard input, such as logread -f, believed \
                   once it has rested for a second; another path is the file of a log daemon, \
                   which may be rotated. In stdin and files, whoever can have a line written in \
                   the kernel's name, which most log daemons let everybody, can forge knocks",
+        ),
         secret: false,
         kind: Kind::One(log_from),
     },
@@ -258,9 +291,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default(DEFAULT_CONTROL),
-        unit: "path",
+        unit: Words::new("path"),
         expected: PATH,
-        meaning: "where the control socket lies",
+        meaning: Words::new("where the control socket lies"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.control = path(text)?;
@@ -272,9 +305,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("/etc/postern/state"),
-        unit: "path",
+        unit: Words::new("path"),
         expected: PATH,
-        meaning: "the folder of what one-time methods remember",
+        meaning: Words::new("the folder of what one-time methods remember"),
         secret: false,
         kind: Kind::One(state_dir),
     },
@@ -283,12 +316,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("auto"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "auto, other or none",
-        meaning: "the way in that stays when no door opens: auto guards no port that its \
+        meaning: Words::new(
+            "the way in that stays when no door opens: auto guards no port that its \
                   owner comes in by unless a console, a serial line or an interface that is \
                   not guarded is found, other says that there is one that cannot be seen \
                   from here, none does without",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.global.fallback = choice(
@@ -307,11 +342,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Postern,
         methods: Methods::ALL,
         presence: Presence::Default("keep"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "keep or open",
-        meaning: "what becomes of the guard when the agent is killed: keep leaves it and its \
+        meaning: Words::new(
+            "what becomes of the guard when the agent is killed: keep leaves it and its \
                   grants in the kernel, open has the kernel take it away, so that a gate stands \
                   open, while behind guard mark the firewall keeps everybody out",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             let words = [("keep", OnCrash::Keep), ("open", OnCrash::Open)];
@@ -324,10 +361,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Client,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "host name or address",
+        unit: Words::new("host name or address"),
         expected: "a host name or an address, 1 to 255 bytes of printable ASCII without \
                   spaces",
-        meaning: "where the knocks go unless the command line says otherwise",
+        meaning: Words::new("where the knocks go unless the command line says otherwise"),
         secret: false,
         kind: Kind::One(address),
     },
@@ -336,10 +373,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Client,
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: SOURCE,
-        meaning: "how the router sees knocks: where it is by sockets, a TCP knock is a whole \
+        meaning: Words::new(
+            "how the router sees knocks: where it is by sockets, a TCP knock is a whole \
                   connection, and waits until it is made",
+        ),
         secret: false,
         kind: Kind::One(source),
     },
@@ -348,9 +387,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Client,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "path",
+        unit: Words::new("path"),
         expected: PATH,
-        meaning: "the folder of what one-time methods remember",
+        meaning: Words::new("the folder of what one-time methods remember"),
         secret: false,
         kind: Kind::One(state_dir),
     },
@@ -359,9 +398,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Required,
-        unit: "port",
+        unit: Words::new("port"),
         expected: PORT,
-        meaning: "a port that stays shut unless a source was granted access",
+        meaning: Words::new("a port that stays shut unless a source was granted access"),
         secret: false,
         kind: Kind::Many {
             add: guard_port,
@@ -374,12 +413,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "word",
+        unit: Words::new("word"),
         expected: ENGINES,
-        meaning: "who keeps count of knocks: daemon is the agent; chain and track are nftables \
+        meaning: Words::new(
+            "who keeps count of knocks: daemon is the agent; chain and track are nftables \
                   itself, which needs no agent, and serve the methods that begin with single \
                   or sequence: chain by a set for each knock, track by a set of the ports \
                   that are expected next",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.engine = engine(text)?;
@@ -391,13 +432,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Required,
-        unit: "word",
+        unit: Words::new("word"),
         expected: "one of single-same, single-separate, sequence-same, sequence-separate, \
                   one-time-list, one-time-clock, one-time-seed",
-        meaning: "how the ports to knock are chosen: single has one knock and sequence \
+        meaning: Words::new(
+            "how the ports to knock are chosen: single has one knock and sequence \
                   several, same closes as it opens and separate has knocks of its own to \
                   close; one-time takes sequences from a list, or derives ports from a \
                   secret and the clock or a counter",
+        ),
         secret: false,
         kind: Kind::One(method),
     },
@@ -406,10 +449,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::STATIC,
         presence: Presence::Required,
-        unit: "port",
+        unit: Words::new("port"),
         expected: PORT,
-        meaning: "a port to knock on to open the door, in the order of the file; where the \
+        meaning: Words::new(
+            "a port to knock on to open the door, in the order of the file; where the \
                   method ends in same, to close it too",
+        ),
         secret: false,
         kind: Kind::Many {
             add: |draft, text| knock(draft, text, |draft| &mut draft.door.open),
@@ -422,10 +467,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CLOSING,
         presence: Presence::Optional,
-        unit: "port",
+        unit: Words::new("port"),
         expected: PORT,
-        meaning: "a port to knock on to close the door, in the order of the file; without \
+        meaning: Words::new(
+            "a port to knock on to close the door, in the order of the file; without \
                   any, only time closes it",
+        ),
         secret: false,
         kind: Kind::Many {
             add: |draft, text| knock(draft, text, |draft| &mut draft.door.close),
@@ -438,9 +485,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::LIST,
         presence: Presence::Required,
-        unit: "path",
+        unit: Words::new("path"),
         expected: PATH,
-        meaning: "the file of sequences, one on a line, each used once and in turn",
+        meaning: Words::new("the file of sequences, one on a line, each used once and in turn"),
         secret: false,
         kind: Kind::One(list_file),
     },
@@ -449,10 +496,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::LIST,
         presence: Presence::Default("wrap"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "wrap or stop",
-        meaning: "what comes after the last sequence of the list: wrap is the first again, \
+        meaning: Words::new(
+            "what comes after the last sequence of the list: wrap is the first again, \
                   stop leaves the door shut",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.at_end = choice(text, &[("wrap", AtEnd::Wrap), ("stop", AtEnd::Stop)])?;
@@ -464,9 +513,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CODE,
         presence: Presence::Required,
-        unit: "path",
+        unit: Words::new("path"),
         expected: PATH,
-        meaning: "the file that holds the secret which client and router share",
+        meaning: Words::new("the file that holds the secret which client and router share"),
         secret: true,
         kind: Kind::One(secret_file),
     },
@@ -475,10 +524,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CODE,
         presence: Presence::Default("sha1"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "sha1, sha256 or sha512",
-        meaning: "the hash function that derives codes; many authenticator apps know sha1 \
+        meaning: Words::new(
+            "the hash function that derives codes; many authenticator apps know sha1 \
                   only",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.code.algorithm = choice(
@@ -497,10 +548,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CODE,
         presence: Presence::Default("6"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "6 or 8",
-        meaning: "the length of a code; each half of it is added to base and makes one \
+        meaning: Words::new(
+            "the length of a code; each half of it is added to base and makes one \
                   knock",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.code.digits = choice(text, &[("6", Digits::Six), ("8", Digits::Eight)])?;
@@ -512,9 +565,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CODE,
         presence: Presence::Default("10000"),
-        unit: "port",
+        unit: Words::new("port"),
         expected: "a port from 1 to 64536, or to 55536 with 8 digits",
-        meaning: "the port that half a code of zeros stands for",
+        meaning: Words::new("the port that half a code of zeros stands for"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.code.base = number(text, 1..=u16::MAX)?;
@@ -526,10 +579,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CODE,
         presence: Presence::Default("tcp"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "tcp, udp or mixed",
-        meaning: "the protocol of both knocks of a code; with mixed, the first is TCP and \
+        meaning: Words::new(
+            "the protocol of both knocks of a code; with mixed, the first is TCP and \
                   the second UDP",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.code.protocols = choice(
@@ -548,9 +603,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CLOCK,
         presence: Presence::Default("30s"),
-        unit: "time",
+        unit: Words::new("time"),
         expected: "a time of whole seconds from 5s to 1h, such as 30s",
-        meaning: "how long a code is the current one",
+        meaning: Words::new("how long a code is the current one"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.period = period(text)?;
@@ -562,9 +617,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::CLOCK,
         presence: Presence::Default("1"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 0 to 10",
-        meaning: "how many periods before and after the current one are accepted too",
+        meaning: Words::new("how many periods before and after the current one are accepted too"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.skew = small_number(text, 0..=10)?;
@@ -576,10 +631,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::SEED,
         presence: Presence::Default("10"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 1 to 31",
-        meaning: "how many codes are accepted, the next one and those after it, in case \
+        meaning: Words::new(
+            "how many codes are accepted, the next one and those after it, in case \
                   that some were lost",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.look_ahead = small_number(text, 1..=31)?;
@@ -591,9 +648,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ONE_TIME,
         presence: Presence::Default("any"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "any or strict",
-        meaning: "whether the knocks that open may come in any order",
+        meaning: Words::new("whether the knocks that open may come in any order"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.code.order =
@@ -606,10 +663,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "payload",
+        unit: Words::new("payload"),
         expected: "dns, ntp, stun or quic, or hex: or text: and 1 to 64 bytes",
-        meaning: "what every UDP knock must carry: what a client of that protocol sends \
+        meaning: Words::new(
+            "what every UDP knock must carry: what a client of that protocol sends \
                   first, or exactly these bytes",
+        ),
         secret: true,
         kind: Kind::One(|draft, text| {
             draft.door.payload = Some(payload(text)?);
@@ -621,9 +680,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Default("10s"),
-        unit: "time",
+        unit: Words::new("time"),
         expected: "a time above 0 and up to 1h, such as 10s",
-        meaning: "the time from the first knock of an attempt to its last",
+        meaning: Words::new("the time from the first knock of an attempt to its last"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.window = time(text, LONGEST_WINDOW)?;
@@ -635,10 +694,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::STATIC,
         presence: Presence::Default("50ms"),
-        unit: "time",
+        unit: Words::new("time"),
         expected: "a time up to 10s, such as 50ms, or 0",
-        meaning: "how long after its successor a knock may still arrive, because packets \
+        meaning: Words::new(
+            "how long after its successor a knock may still arrive, because packets \
                   overtake each other",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.jitter = time_within(text, Duration::from_millis(0)..=LONGEST_JITTER)?;
@@ -650,9 +711,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Default("30s"),
-        unit: "time",
+        unit: Words::new("time"),
         expected: "a time above 0 and up to 365d, such as 30s",
-        meaning: "how long a source may open new connections after its knocks",
+        meaning: Words::new("how long a source may open new connections after its knocks"),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.grant = time(text, Duration::LONGEST)?;
@@ -664,9 +725,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Default("32"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 8 to 32",
-        meaning: "how many bits of an IPv4 address are granted; 32 is that address only",
+        meaning: Words::new(
+            "how many bits of an IPv4 address are granted; 32 is that address only",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.grant_prefix4 = small_number(text, 8..=32)?;
@@ -678,9 +741,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Default("128"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 16 to 128",
-        meaning: "how many bits of an IPv6 address are granted; 128 is that address only",
+        meaning: Words::new(
+            "how many bits of an IPv6 address are granted; 128 is that address only",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.grant_prefix6 = small_number(text, 16..=128)?;
@@ -692,10 +757,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::STATIC,
         presence: Presence::Default("16"),
-        unit: "number",
+        unit: Words::new("number"),
         expected: "a number from 0 to 32",
-        meaning: "how many ports around the knock ports end an attempt when they are hit, \
+        meaning: Words::new(
+            "how many ports around the knock ports end an attempt when they are hit, \
                   because only a port scan hits them",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.decoys = small_number(text, 0..=MAX_DECOYS)?;
@@ -707,9 +774,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "number per time",
+        unit: Words::new("number per time"),
         expected: "failures, 1 to 1000, per a time above 0 and up to 30d, such as 5 per 10m",
-        meaning: "how many failed attempts within which time silence a source for as long",
+        meaning: Words::new(
+            "how many failed attempts within which time silence a source for as long",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             draft.door.cutoff = Some(cutoff(text)?);
@@ -721,10 +790,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Door,
         methods: Methods::ALL,
         presence: Presence::Default("keep"),
-        unit: "word",
+        unit: Words::new("word"),
         expected: "keep or cut",
-        meaning: "what becomes of the connections of a source whose grant ends: keep lets them \
+        meaning: Words::new(
+            "what becomes of the connections of a source whose grant ends: keep lets them \
                   live on, cut ends them",
+        ),
         secret: false,
         kind: Kind::One(|draft, text| {
             let words = [("keep", OnExpiry::Keep), ("cut", OnExpiry::Cut)];
@@ -737,9 +808,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Required,
-        unit: "word",
+        unit: Words::new("word"),
         expected: "the name of a button, letters, digits, - and _, such as wps",
-        meaning: "the push button of a router that opens doors; reset belongs to OpenWrt",
+        meaning: Words::new(
+            "the push button of a router that opens doors; reset belongs to OpenWrt",
+        ),
         secret: false,
         kind: Kind::One(|_, text| word(text).map_err(Fault::from)),
     },
@@ -748,9 +821,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Required,
-        unit: "word",
+        unit: Words::new("word"),
         expected: "the name of a door",
-        meaning: "a door that it opens",
+        meaning: Words::new("a door that it opens"),
         secret: false,
         kind: Kind::Many {
             add: |_, text| word(text).map_err(Fault::from),
@@ -763,10 +836,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Default("0"),
-        unit: "seconds",
+        unit: Words::new("seconds"),
         expected: "a number from 0 to 60",
-        meaning: "how long the button must be held; of several sections, the one with the \
+        meaning: Words::new(
+            "how long the button must be held; of several sections, the one with the \
                   longest time that it was held for counts",
+        ),
         secret: false,
         kind: Kind::One(|_, text| Ok(small_number(text, 0..=60).map(drop)?)),
     },
@@ -775,9 +850,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Default("5m"),
-        unit: "time",
+        unit: Words::new("time"),
         expected: "a time from 1s to 365d, such as 5m",
-        meaning: "how long the doors stay open",
+        meaning: Words::new("how long the doors stay open"),
         secret: false,
         kind: Kind::One(|_, text| {
             let range = Duration::from_secs(1)..=Duration::LONGEST;
@@ -789,10 +864,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "interface",
+        unit: Words::new("interface"),
         expected: "an interface, as in the section postern",
-        meaning: "for whom the doors open: everyone on this interface; without it, everyone \
+        meaning: Words::new(
+            "for whom the doors open: everyone on this interface; without it, everyone \
                   on every interface that is guarded",
+        ),
         secret: false,
         kind: Kind::One(|_, text| interface_name(text).map(drop)),
     },
@@ -801,9 +878,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         section: Section::Button,
         methods: Methods::ALL,
         presence: Presence::Optional,
-        unit: "word",
+        unit: Words::new("word"),
         expected: "a name in /sys/class/leds, such as green:wps",
-        meaning: "the LED that blinks while the doors are open",
+        meaning: Words::new("the LED that blinks while the doors are open"),
         secret: false,
         kind: Kind::One(|_, text| led(text).map_err(Fault::from)),
     },

@@ -149,7 +149,7 @@ fn every_default_can_be_read() {
 #[test]
 fn options_are_described_and_named_once() {
     for (index, spec) in OPTIONS.iter().enumerate() {
-        for text in [spec.unit, spec.expected, spec.meaning] {
+        for text in [spec.unit.text, spec.expected, spec.meaning.text] {
             assert!(!text.is_empty() && !text.contains(['{', '\n']) && !text.contains("  "));
         }
         let same = |other: &&OptionSpec| other.section == spec.section && other.name == spec.name;
