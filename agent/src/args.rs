@@ -437,7 +437,7 @@ pub(crate) fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), F
                 Some(verb) => perform(verb, &mut parser),
                 None => Err(Failure::Misused(format!(
                     "there is no verb '{}'; 'postern --help' lists them",
-                    name.escape_debug()
+                    name.escape_default()
                 ))),
             }
         }
@@ -503,7 +503,7 @@ fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
     let text = text(parser)?;
     let address: Result<IpAddr, _> = text.parse();
     address.map(|address| address.to_canonical()).map_err(|_| {
-        let text = text.escape_debug();
+        let text = text.escape_default();
         Failure::Misused(format!(
             "--from: '{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7"
         ))
@@ -528,7 +528,7 @@ fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
         Ok(duration) if duration > Duration::default() => Ok(duration),
         _ => Err(Failure::Misused(format!(
             "{option}: '{}' is no time span, expected one such as 90s, 15m or 8h, up to 365d",
-            text.escape_debug()
+            text.escape_default()
         ))),
     }
 }
@@ -568,7 +568,7 @@ fn family(options: &Options, family: Family) -> Result<Family, Failure> {
 fn count(option: &str, text: &str) -> Result<u64, Failure> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number).ok_or_else(|| {
-        let text = text.escape_debug();
+        let text = text.escape_default();
         Failure::Misused(format!(
             "{option}: '{text}' is no number, expected one such as 42"
         ))
@@ -588,7 +588,7 @@ fn codes(text: &str) -> Result<Resync, Failure> {
         Some([first, second]) => Ok(Resync::Codes(first.clone(), Some(second.clone()))),
         _ => Err(Failure::Misused(format!(
             "--code: '{}' is no code, expected 6 or 8 digits such as 482913, or two codes such as 482913,027455",
-            text.escape_debug()
+            text.escape_default()
         ))),
     }
 }
@@ -604,9 +604,9 @@ fn resync(options: &mut Options, how: Resync) -> Result<(), Failure> {
 
 fn unexpected(verb: &Verb, arg: &Arg<'_>) -> Failure {
     let what = match arg {
-        Arg::Long(name) => format!("--{}", name.escape_debug()),
-        Arg::Short(letter) => format!("-{}", letter.escape_debug()),
-        Arg::Value(value) => value.to_string_lossy().escape_debug().to_string(),
+        Arg::Long(name) => format!("--{}", name.escape_default()),
+        Arg::Short(letter) => format!("-{}", letter.escape_default()),
+        Arg::Value(value) => value.to_string_lossy().escape_default().to_string(),
     };
     let name = verb.name;
     Failure::Misused(format!(

@@ -159,7 +159,7 @@ impl Reader<'_> {
         let port = port(word).ok_or_else(|| {
             let word = String::from_utf8_lossy(word);
             let word: String = word.chars().take(40).collect();
-            let word = word.escape_debug();
+            let word = word.escape_default();
             format!(
                 "'{word}' is no port; expected a port from 1 to 65535, such as tcp:7000 or 7000:tcp"
             )

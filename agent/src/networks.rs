@@ -97,7 +97,7 @@ pub(crate) fn resolve(config: &mut Config) -> Result<(), Failure> {
 /// The devices of one interface, for once.
 pub(crate) fn devices(name: &str) -> Result<Vec<String>, Failure> {
     let name = Interface::try_from(name).map_err(|_| {
-        Failure::Misused(format!("--on: '{}' is no interface", name.escape_debug()))
+        Failure::Misused(format!("--on: '{}' is no interface", name.escape_default()))
     })?;
     let mut networks = Networks::default();
     networks.ask_again();

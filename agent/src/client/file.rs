@@ -40,7 +40,7 @@ impl Place {
         let of_host = |folder: PathBuf| is_name.then(|| folder.join("postern").join(host));
         let usual = folder("XDG_CONFIG_HOME", ".config").and_then(of_host);
         let file = named.map(Path::to_path_buf).or(usual).ok_or_else(|| {
-            let host = host.escape_debug();
+            let host = host.escape_default();
             let why = match is_name {
                 true => "HOME is not set",
                 false => "a host's name has no slashes",
@@ -91,7 +91,7 @@ pub(super) fn door<'c>(client: &'c Client, name: &str) -> Result<&'c Door, Failu
     let door = client.doors.iter().find(|door| door.name == name);
     door.ok_or_else(|| {
         let names: Vec<&str> = client.doors.iter().map(|door| door.name.as_str()).collect();
-        let (name, names) = (name.escape_debug(), names.join(", "));
+        let (name, names) = (name.escape_default(), names.join(", "));
         Failure::Failed(format!(
             "there is no door '{name}' in the client's file; there are: {names}"
         ))

@@ -29,7 +29,7 @@ fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Door, Failure> {
     let door = config.doors.iter().find(|door| door.name == name);
     door.ok_or_else(|| {
         let names: Vec<&str> = config.doors.iter().map(|door| door.name.as_str()).collect();
-        let (name, names) = (name.escape_debug(), names.join(", "));
+        let (name, names) = (name.escape_default(), names.join(", "));
         Failure::Failed(format!("there is no door '{name}'; there are: {names}"))
     })
 }

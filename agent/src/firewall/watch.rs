@@ -54,7 +54,7 @@ impl Doer {
 impl Display for Doer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Whoever runs a program chooses its name.
-        let name = self.name.escape_debug();
+        let name = self.name.escape_default();
         match self.process {
             Some(process) => write!(f, "{name} (process {process})"),
             None => f.write_str("somebody"),

@@ -204,7 +204,7 @@ pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door
         let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
         format!(
             "there is no door '{}'; there are: {}",
-            name.escape_debug(),
+            name.escape_default(),
             names.join(", ")
         )
     })?;
@@ -255,7 +255,7 @@ fn groups(code: &Code, typed: &str) -> Result<[u16; 2], String> {
     let number = number.filter(|_| whole).ok_or_else(|| {
         format!(
             "'{}' is no code; expected {digits} digits",
-            typed.escape_debug()
+            typed.escape_default()
         )
     })?;
     let group = u32::from(code.digits.group());
