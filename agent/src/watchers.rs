@@ -69,7 +69,7 @@ impl Watchers {
 
     /// Tells of a knock, and what it was.
     pub(crate) fn tell_knock(&mut self, now: Instant, knock: &Knock<'_>, outcome: Outcome) {
-        self.tell(now, |line, json| {
+        self.tell(now, &|line, json| {
             let Knock { source, port, .. } = knock;
             let (protocol, number) = (port.protocol.name(), port.number);
             let outcome = word(outcome);
@@ -85,8 +85,8 @@ impl Watchers {
     }
 
     /// Tells what the log says.
-    pub(crate) fn tell_line(&mut self, now: Instant, text: &impl Display) {
-        self.tell(now, |line, json| {
+    pub(crate) fn tell_line(&mut self, now: Instant, text: &dyn Display) {
+        self.tell(now, &|line, json| {
             _ = match json {
                 true => write!(
                     line,
@@ -98,7 +98,7 @@ impl Watchers {
         });
     }
 
-    fn tell(&mut self, now: Instant, write: impl Fn(&mut String, bool)) {
+    fn tell(&mut self, now: Instant, write: &dyn Fn(&mut String, bool)) {
         if self.watchers.is_empty() {
             return;
         }
@@ -113,14 +113,14 @@ impl Watchers {
                 watcher.missed += 1;
                 return true;
             }
-            watcher.tell(&write)
+            watcher.tell(write)
         });
     }
 }
 
 impl Watcher {
     /// Whether it still watches.
-    fn tell(&mut self, write: &impl Fn(&mut String, bool)) -> bool {
+    fn tell(&mut self, write: &dyn Fn(&mut String, bool)) -> bool {
         match self.send_rest() {
             Ok(true) => {}
             Ok(false) => {

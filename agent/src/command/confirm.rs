@@ -14,7 +14,7 @@ pub(crate) fn confirm(options: &Options) -> Result<(), Failure> {
         let trial = firewall.trial().map_err(failed)?;
         trial::admit(trial).map_err(Failure::Failed)?;
     }
-    reach::switch(&options.config, &Request::Confirm, || {
+    reach::switch(&options.config, &Request::Confirm, &mut || {
         let config = config_file::peek(&options.config);
         let store = config.as_deref().map(trial::store);
         Ok(trial::confirm(&mut firewall, store.as_ref()))

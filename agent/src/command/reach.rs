@@ -46,7 +46,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
 pub(super) fn switch(
     config: &Path,
     request: &Request,
-    directly: impl FnOnce() -> Result<Answer, Failure>,
+    directly: &mut dyn FnMut() -> Result<Answer, Failure>,
 ) -> Result<(), Failure> {
     let answer = match agent(config, request) {
         Ok(Some(answer)) => answer,

@@ -18,7 +18,7 @@ const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
 /// `postern open`
 pub(crate) fn open(options: &Options) -> Result<(), Failure> {
     let whom = whom(options)?;
-    at_each(options, |door| open_one(options, door, &whom))
+    at_each(options, &|door| open_one(options, door, &whom))
 }
 
 fn open_one(options: &Options, door: &str, whom: &Whom) -> Result<(), Failure> {
@@ -28,11 +28,10 @@ fn open_one(options: &Options, door: &str, whom: &Whom) -> Result<(), Failure> {
         whom: whom.clone(),
         lasting,
     };
-    let directly = || {
+    reach::switch(&options.config, &request, &mut || {
         let lasting = lasting.unwrap_or_else(|| grant_of(options, door));
         Ok(manual::open(&mut reach::firewall()?, door, whom, lasting))
-    };
-    reach::switch(&options.config, &request, directly)
+    })
 }
 
 fn whom(options: &Options) -> Result<Whom, Failure> {
@@ -48,7 +47,7 @@ fn whom(options: &Options) -> Result<Whom, Failure> {
 
 /// `postern close`
 pub(crate) fn close(options: &Options) -> Result<(), Failure> {
-    at_each(options, |door| close_one(options, door))
+    at_each(options, &|door| close_one(options, door))
 }
 
 fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
@@ -57,7 +56,7 @@ fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
         door: door.into(),
         from,
     };
-    let directly = || {
+    reach::switch(&options.config, &request, &mut || {
         let mut firewall = reach::firewall()?;
         let before = let_in(&mut firewall, door);
         let answer = manual::close(&mut firewall, door, from);
@@ -68,31 +67,32 @@ fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
             before.into_iter().filter(|it| !after.contains(it)),
         );
         Ok(answer)
-    };
-    reach::switch(&options.config, &request, directly)
+    })
 }
 
 /// `postern lock`
 pub(crate) fn lock(options: &Options) -> Result<(), Failure> {
-    at_each(options, |door| {
+    at_each(options, &|door| {
         let request = Request::Lock { door: door.into() };
-        let directly = || Ok(manual::lock(&mut reach::firewall()?, door));
-        reach::switch(&options.config, &request, directly)
+        reach::switch(&options.config, &request, &mut || {
+            Ok(manual::lock(&mut reach::firewall()?, door))
+        })
     })
 }
 
 /// `postern unlock`
 pub(crate) fn unlock(options: &Options) -> Result<(), Failure> {
-    at_each(options, |door| {
+    at_each(options, &|door| {
         let request = Request::Unlock { door: door.into() };
-        let directly = || Ok(manual::unlock(&mut reach::firewall()?, door));
-        reach::switch(&options.config, &request, directly)
+        reach::switch(&options.config, &request, &mut || {
+            Ok(manual::unlock(&mut reach::firewall()?, door))
+        })
     })
 }
 
 /// Does it at the door that is named, or at every door of the guard; one that fails does not
 /// keep it from the others.
-fn at_each(options: &Options, act: impl Fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+fn at_each(options: &Options, act: &dyn Fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
     if !options.door.is_empty() {
         return act(&options.door);
     }
