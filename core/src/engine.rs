@@ -216,8 +216,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.ports.clear();
         let doors = self.doors.iter().enumerate();
         for (index, door) in doors.filter(|(_, door)| !door.engine.is_in_kernel()) {
-            for (protocol, range) in method::watched(door) {
-                self.ports.insert(protocol, range, index)?;
+            for (protocol, range) in &method::watched(door) {
+                self.ports.insert(*protocol, range.clone(), index)?;
             }
             for port in decoy::decoys(door, &self.doors) {
                 self.ports

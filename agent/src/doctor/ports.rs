@@ -94,7 +94,7 @@ fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
 fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
     let listed = list_ports(core::slice::from_ref(door)).into_iter();
     let listed = listed.map(|port| (port.protocol, port.number..=port.number));
-    method::watched(door).chain(listed).collect()
+    method::watched(door).into_iter().chain(listed).collect()
 }
 
 /// The ports that queries are sent from.

@@ -139,7 +139,9 @@ fn payload_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
 }
 
 fn knocks_by_udp(door: &Door) -> bool {
-    method::watched(door).any(|(protocol, _)| protocol == Protocol::Udp)
+    method::watched(door)
+        .iter()
+        .any(|(protocol, _)| *protocol == Protocol::Udp)
 }
 
 fn single_knock(draft: &Draft<'_>, door: &Door) -> Option<Finding> {

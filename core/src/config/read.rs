@@ -12,7 +12,7 @@ use super::{
     Problem, Section, Severity, Source,
 };
 use crate::door::{Door, EngineName, MAX_DOORS, MAX_NAME, Name};
-use crate::method;
+use crate::method::{self, MAX_WATCHED, Ports};
 use crate::uci::{
     self, Cursor, Keyword, MAX_FILE, MAX_WORD, Position, Statement, Statements, SyntaxError, Word,
 };
@@ -466,11 +466,7 @@ impl Reader<'_, '_, '_> {
         if self.knock_ports > MAX_KNOCK_PORTS {
             return;
         }
-        let others = || self.draft.doors.iter().flat_map(method::watched);
-        for (index, ports) in method::watched(door).enumerate() {
-            let mut earlier = method::watched(door).take(index).chain(others());
-            self.knock_ports += usize::from(!earlier.any(|other| other == ports));
-        }
+        self.knock_ports += knocked_first(door, self.draft.doors.iter()).len();
         if self.knock_ports > MAX_KNOCK_PORTS {
             let position = self.given_at("open");
             self.tell(position, Problem::TooManyKnockPorts, limit(MAX_KNOCK_PORTS));
@@ -482,7 +478,7 @@ impl Reader<'_, '_, '_> {
         if !door.engine.is_in_kernel() || self.kernel_knocks > MAX_KERNEL_KNOCKS {
             return;
         }
-        self.kernel_knocks += method::watched(door).count();
+        self.kernel_knocks += method::watched(door).len();
         if self.kernel_knocks > MAX_KERNEL_KNOCKS {
             let position = self.given_at("open");
             let details = limit(MAX_KERNEL_KNOCKS);
@@ -497,12 +493,11 @@ impl Reader<'_, '_, '_> {
         }
         let doors = self.draft.doors.iter();
         let heard = doors.filter(|door| !door.engine.is_in_kernel());
-        let all = || heard.clone().flat_map(method::watched);
-        let firsts = all().enumerate().filter(|(index, ports)| {
-            let mut earlier = all().take(*index);
-            !earlier.any(|other| other == *ports)
-        });
-        let ports: usize = firsts.map(|(_, (_, ports))| ports.len()).sum();
+        let mut ports = 0;
+        for (index, door) in heard.clone().enumerate() {
+            let firsts = knocked_first(door, heard.clone().take(index));
+            ports += firsts.iter().map(|(_, ports)| ports.len()).sum::<usize>();
+        }
         let source = find(Section::Postern, "source");
         let given = source.and_then(|(index, _)| *self.given.get(index)?);
         let details = Details {
@@ -555,6 +550,23 @@ impl Reader<'_, '_, '_> {
             details: Details { within, ..details },
         });
     }
+}
+
+/// The ports, and ranges of ports, that a door is the first to knock on after these doors.
+fn knocked_first<'d>(
+    door: &Door,
+    before: impl Iterator<Item = &'d Door> + Clone,
+) -> Vec<Ports, MAX_WATCHED> {
+    let mut firsts = Vec::new();
+    for ports in &method::watched(door) {
+        let mut before = before.clone();
+        let is_known = firsts.contains(ports)
+            || before.any(|earlier| method::watched(earlier).contains(ports));
+        if !is_known {
+            _ = firsts.push(ports.clone());
+        }
+    }
+    firsts
 }
 
 fn word(word: &Word) -> Details<'_> {

@@ -8,7 +8,7 @@ use core::ops::RangeInclusive;
 use heapless::Vec;
 
 use crate::code::{Code, KNOCKS};
-use crate::door::{Door, Method, Order, Sequence};
+use crate::door::{Door, MAX_STEPS, Method, Order, Sequence};
 use crate::knock::{Knock, Port, Protocol};
 use crate::time::{Duration, Instant};
 
@@ -21,6 +21,12 @@ pub(crate) use attempt::{Attempt, stamp};
 
 /// The most codes that are acceptable at a time.
 pub const MAX_CANDIDATES: usize = 32;
+
+/// Ports of a protocol.
+pub type Ports = (Protocol, RangeInclusive<u16>);
+
+/// The most ports, and ranges of them, that the knocks of a door can hit.
+pub const MAX_WATCHED: usize = LINES * MAX_STEPS + KNOCKS;
 
 /// The lines of a door: opening and closing.
 pub(crate) const LINES: usize = 2;
@@ -141,21 +147,35 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
 
 /// The ports that the door's knocks can hit, as far as its configuration tells: the ports of
 /// a list are known when it is armed.
-pub fn watched(door: &Door) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
+pub fn watched(door: &Door) -> Vec<Ports, MAX_WATCHED> {
+    // There is room for all of them.
+    let mut watched = Vec::new();
+    for port in fixed(door).into_iter().flatten() {
+        _ = watched.push((port.protocol, port.number..=port.number));
+    }
+    for ports in door.method.code().into_iter().flat_map(Code::ranges) {
+        _ = watched.push(ports);
+    }
+    watched
+}
+
+/// Whether the door's knocks can hit this port, as [`watched`] has it.
+pub fn watches(door: &Door, port: Port) -> bool {
+    let of_code = |code: &Code| {
+        let mut ranges = code.ranges().into_iter();
+        ranges.any(|(protocol, range)| protocol == port.protocol && range.contains(&port.number))
+    };
+    fixed(door).iter().any(|steps| steps.contains(&port)) || door.method.code().is_some_and(of_code)
+}
+
+/// The knocks that are in the configuration: those that open, and those that close.
+fn fixed(door: &Door) -> [&[Port]; LINES] {
     let opening = match &door.method {
         Method::Same { steps } => steps.as_slice(),
         Method::Separate { open, .. } => open,
         _ => &[],
     };
-    let steps = opening.iter().chain(door.method.close());
-    let steps = steps.map(|port| (port.protocol, port.number..=port.number));
-    steps.chain(door.method.code().into_iter().flat_map(Code::ranges))
-}
-
-/// Whether the door's knocks can hit this port, as [`watched`] has it.
-pub fn watches(door: &Door, port: Port) -> bool {
-    watched(door)
-        .any(|(protocol, numbers)| protocol == port.protocol && numbers.contains(&port.number))
+    [opening, door.method.close()]
 }
 
 impl Armed {
