@@ -371,6 +371,9 @@ impl<'e> Agent<'e> {
     fn report(&mut self) -> Result<Report, Refusal> {
         let now = boottime();
         let installed = self.firewall.installed()?;
+        let mut underway = Vec::new();
+        self.engine
+            .show_underway(now, &mut |attempt| underway.push(attempt));
         let agent = AgentReport {
             pid: std::process::id(),
             uptime: now.since(self.started_at),
@@ -386,7 +389,7 @@ impl<'e> Agent<'e> {
             counters: *self.engine.counters(),
             refused_packets: self.refused_packets,
             losses: self.source.losses(),
-            underway: self.engine.underway(now).collect(),
+            underway,
         };
         let mut report = Report {
             agent: Some(agent),

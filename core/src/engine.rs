@@ -324,30 +324,29 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.sweep_at = next.map(|next| next.max(now) + SWEEP_INTERVAL);
     }
 
-    /// Every attempt under way.
-    pub fn underway(&self, now: Instant) -> impl Iterator<Item = Underway> {
-        self.attempts
-            .iter()
-            .flat_map(move |(source, number, attempts)| {
-                let index = usize::from(number);
-                let doors = self.doors.get(index).zip(self.armed.get(index)).into_iter();
-                doors.flat_map(move |(door, armed)| {
-                    let lines = method::lines(door, armed).into_iter().zip(attempts.0);
-                    lines.filter_map(move |((effect, line), attempt)| {
-                        let age = attempt.age(now);
-                        (attempt.is_under_way() && age <= door.window).then(|| Underway {
-                            source: Ipv6Addr::from(*source).to_canonical(),
-                            door: index,
-                            effect,
-                            accepted: attempt.count() as usize,
-                            needed: line.length(),
-                            remaining: Duration::from_millis(
-                                door.window.as_millis() - age.as_millis(),
-                            ),
-                        })
-                    })
-                })
-            })
+    /// Shows every attempt under way.
+    pub fn show_underway(&self, now: Instant, show: &mut dyn FnMut(Underway)) {
+        for (source, number, attempts) in self.attempts.iter() {
+            let index = usize::from(number);
+            let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
+                continue;
+            };
+            let lines = method::lines(door, armed).into_iter().zip(attempts.0);
+            for ((effect, line), attempt) in lines {
+                let age = attempt.age(now);
+                if attempt.is_under_way() && age <= door.window {
+                    let remaining = door.window.as_millis() - age.as_millis();
+                    show(Underway {
+                        source: Ipv6Addr::from(*source).to_canonical(),
+                        door: index,
+                        effect,
+                        accepted: attempt.count() as usize,
+                        needed: line.length(),
+                        remaining: Duration::from_millis(remaining),
+                    });
+                }
+            }
+        }
     }
 
     /// Forgets attempts to open a list's door: a knock of one sequence is none of another.

@@ -86,20 +86,19 @@ fn fill(template: &str, values: &[(&'static str, String)]) -> String {
 pub(crate) fn render(findings: &[Finding], json: bool) -> String {
     let count = |severity| of_severity(findings, severity).count().to_string();
     let [fatal, warnings, notes] = Severity::ALL.map(count);
-    let sorted = || {
-        Severity::ALL
-            .into_iter()
-            .flat_map(|severity| of_severity(findings, severity))
-    };
+    let mut sorted: Vec<&Finding> = Vec::new();
+    for severity in Severity::ALL {
+        sorted.extend(of_severity(findings, severity));
+    }
     if json {
         let version = quoted(env!("CARGO_PKG_VERSION"));
-        let findings = list(sorted().map(Finding::json));
+        let findings = list(sorted.into_iter().map(Finding::json));
         return format!(
             "{{\"version\":{version},\"fatal\":{fatal},\"warnings\":{warnings},\"notes\":{notes},\"findings\":{findings}}}\n"
         );
     }
     let mut text = String::new();
-    for finding in sorted() {
+    for finding in sorted {
         let (severity, id) = (finding.severity.name(), finding.kind.id());
         text += &format!("{severity}: {id}: {}\n", finding.text());
         text += &format!("  cure: {}\n", finding.cure());

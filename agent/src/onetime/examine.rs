@@ -24,13 +24,13 @@ pub(crate) struct Finding {
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let folder = Path::new(config.global.state_dir.as_str());
     let guarded = super::guarded(&config.doors);
-    let one_time = config.doors.iter().filter(|door| door.method.is_one_time());
-    let of_one = one_time.flat_map(|door| {
-        let mut findings = material(door, &guarded);
+    let mut findings = Vec::new();
+    for door in config.doors.iter().filter(|door| door.method.is_one_time()) {
+        findings.append(&mut material(door, &guarded));
         findings.extend(memory(door, folder));
-        findings
-    });
-    of_one.chain(shared(&config.doors, folder)).collect()
+    }
+    findings.append(&mut shared(&config.doors, folder));
+    findings
 }
 
 fn shared(doors: &[Door], folder: &Path) -> Vec<Finding> {

@@ -273,15 +273,17 @@ impl OneTime {
 /// cannot be read is reported, and its door stays shut.
 pub(crate) fn list_ports(doors: &[Door]) -> Vec<Port> {
     let guarded = guarded(doors);
-    let ports = doors.iter().filter_map(|door| {
+    let mut ports = Vec::new();
+    for door in doors {
         let Method::List { file, .. } = &door.method else {
-            return None;
+            continue;
         };
-        let list = List::read(Path::new(file.as_str()), &guarded);
-        let list = list.inspect_err(|why| output::say(&format!("door {}: {why}", door.name)));
-        Some(list.ok()?.ports().to_vec())
-    });
-    ports.flatten().collect()
+        match List::read(Path::new(file.as_str()), &guarded) {
+            Ok(list) => ports.extend_from_slice(list.ports()),
+            Err(why) => output::say(&format!("door {}: {why}", door.name)),
+        }
+    }
+    ports
 }
 
 impl Keeper {
@@ -540,7 +542,8 @@ impl Memory {
 
 /// The ports that doors guard.
 fn guarded(doors: &[Door]) -> Vec<Port> {
-    doors.iter().flat_map(|door| door.guards.clone()).collect()
+    let guards = doors.iter().flat_map(|door| &door.guards);
+    guards.copied().collect()
 }
 
 /// Reads the door's secret; a missing one is worth a word about how to make it.

@@ -40,9 +40,7 @@ extern "C" fn _start(now: u64) {
     }
     engine.poll(now);
     black_box(engine.poll_at());
-    for attempt in engine.underway(now) {
-        black_box(attempt);
-    }
+    engine.show_underway(now, &mut |attempt| _ = black_box(attempt));
     let config = Config::parse(bytes, |diagnostic| {
         _ = ufmt::uwrite!(&mut Nowhere, "{}", diagnostic);
     });
