@@ -19,15 +19,17 @@ pub(crate) fn knocks(
     listed: &[Port],
     protocol: Protocol,
 ) -> Vec<RangeInclusive<u16>> {
-    let watched = served(config).flat_map(method::watched);
-    let listed = listed
-        .iter()
-        .map(|port| (port.protocol, port.number..=port.number));
-    let knocks = watched
-        .chain(listed)
-        .filter(|(of, _)| *of == protocol)
-        .map(|(_, ports)| ports)
-        .collect();
+    let mut knocks = Vec::new();
+    for door in served(config) {
+        knocks.extend(method::watched(door));
+    }
+    knocks.extend(
+        listed
+            .iter()
+            .map(|port| (port.protocol, port.number..=port.number)),
+    );
+    knocks.retain(|(of, _)| *of == protocol);
+    let knocks = knocks.into_iter().map(|(_, ports)| ports).collect();
     let guards = config.doors.iter().flat_map(|door| &door.guards);
     let guards = guards
         .filter(|port| port.protocol == protocol)
@@ -43,12 +45,13 @@ pub(crate) fn decoys(
     protocol: Protocol,
     knocks: &[RangeInclusive<u16>],
 ) -> Vec<u16> {
-    let decoys = served(config).flat_map(|door| decoy::decoys(door, &config.doors));
-    let mut numbers: Vec<u16> = decoys
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .filter(|number| !knocks.iter().any(|knocks| knocks.contains(number)))
-        .collect();
+    let is_knock = |number: &u16| knocks.iter().any(|knocks| knocks.contains(number));
+    let mut numbers = Vec::new();
+    for door in served(config) {
+        let decoys = decoy::decoys(door, &config.doors).filter(|port| port.protocol == protocol);
+        numbers.extend(decoys.map(|port| port.number));
+    }
+    numbers.retain(|number| !is_knock(number));
     numbers.sort_unstable();
     numbers.dedup();
     numbers

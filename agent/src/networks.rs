@@ -140,23 +140,17 @@ fn ask() -> io::Result<Vec<Network>> {
 /// Reads what `network.interface dump` says (`netifd_dump_status` in netifd's ubus.c).
 fn read(dump: &[u8]) -> Vec<Network> {
     let list = ubus::fields(dump).find(|field| field.name == "interface");
-    let networks = list.into_iter().flat_map(Field::fields);
-    networks.filter_map(network).collect()
+    list.map_or_else(Vec::new, |list| list.fields().filter_map(network).collect())
 }
 
 fn network(table: Field<'_>) -> Option<Network> {
     let text = |name| table.fields().find(|field| field.name == name)?.text();
     let name = text("interface")?;
     // Only a network that is up has an l3_device.
-    let devices = match text("l3_device") {
-        Some(device) => vec![device.to_owned()],
-        None => {
-            let dialled = text("proto").filter(|proto| DIALLING.contains(proto));
-            let dialled = dialled.map(|proto| format!("{proto}-{name}"));
-            let device = text("device").unwrap_or(name);
-            [device.to_owned()].into_iter().chain(dialled).collect()
-        }
-    };
+    let up = text("l3_device");
+    let mut devices = vec![up.or(text("device")).unwrap_or(name).to_owned()];
+    let dialled = text("proto").filter(|proto| up.is_none() && DIALLING.contains(proto));
+    devices.extend(dialled.map(|proto| format!("{proto}-{name}")));
     Some(Network {
         name: name.to_owned(),
         devices,

@@ -1,6 +1,7 @@
 //! The manual switch.
 
-use postern_core::door::OnExpiry;
+use postern_core::config::Config;
+use postern_core::door::{Door, OnExpiry};
 use postern_core::time::Duration;
 
 use super::reach;
@@ -127,15 +128,13 @@ fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
 /// configuration can be read.
 fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
     let config = config_file::peek(&options.config);
-    let doors = config.iter().flat_map(|config| &config.doors);
-    let mut cutting = doors.filter(|door| door.on_expiry == OnExpiry::Cut);
-    let Some(door) = cutting.find(|cutting| cutting.name == door) else {
+    let door = find(config.as_deref(), door);
+    let Some(door) = door.filter(|door| door.on_expiry == OnExpiry::Cut) else {
         return;
     };
-    let ports = || door.guards.to_vec();
     let doomed = networks.map(|network| Doomed {
         network,
-        ports: ports(),
+        ports: door.guards.to_vec(),
     });
     let doomed: Vec<Doomed> = doomed.collect();
     if let Err(error) = conntrack::cut(&doomed) {
@@ -146,10 +145,9 @@ fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
 /// How long a grant of the door lasts, as far as a configuration can be read.
 fn grant_of(options: &Options, door: &str) -> Duration {
     let config = config_file::peek(&options.config);
-    let doors = config.iter().flat_map(|config| &config.doors);
-    doors
-        .filter(|known| known.name == door)
-        .map(|door| door.grant)
-        .next()
-        .unwrap_or(WITHOUT_CONFIG)
+    find(config.as_deref(), door).map_or(WITHOUT_CONFIG, |door| door.grant)
+}
+
+fn find<'c>(config: Option<&'c Config>, name: &str) -> Option<&'c Door> {
+    config?.doors.iter().find(|door| door.name == name)
 }

@@ -70,14 +70,6 @@ fn coming_interface(root: &Root, config: &Config) -> Option<String> {
 
 /// The guarded ports that the owner comes in by.
 fn managed<'c>(root: &Root, config: &'c Config) -> Vec<(&'c Door, Port, &'static str)> {
-    let tcp = |door: &'c Door| {
-        let guards = door
-            .guards
-            .iter()
-            .filter(|port| port.protocol == Protocol::Tcp);
-        guards.map(move |port| (door, *port))
-    };
-    let guarded: Vec<(&Door, Port)> = config.doors.iter().flat_map(tcp).collect();
     let configured = servers::configured(root);
     let listeners = sockets::owned_listeners(root);
     let service = |port: Port| {
@@ -90,8 +82,12 @@ fn managed<'c>(root: &Root, config: &'c Config) -> Vec<(&'c Door, Port, &'static
             .or_else(|| listening.find_map(|listener| servers::of_listener(root, listener)))
             .or((port.number == SSH).then_some("SSH"))
     };
-    let managed = guarded.into_iter();
+    let mut managed = Vec::new();
+    for door in &config.doors {
+        let guards = door.guards.iter();
+        for port in guards.filter(|port| port.protocol == Protocol::Tcp) {
+            managed.extend(service(*port).map(|service| (door, *port, service)));
+        }
+    }
     managed
-        .filter_map(|(door, port)| Some((door, port, service(port)?)))
-        .collect()
 }

@@ -58,13 +58,12 @@ fn taken(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
 /// An answer to a query of this machine's own comes to the port that the query was sent from.
 /// It is no SYN where it is TCP's, which the guard lets pass; UDP's looks like a knock.
 fn answered(door: &Door, ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
-    let udp = knocks(door)
-        .into_iter()
-        .filter(|(protocol, _)| *protocol == Protocol::Udp);
-    let mut hit: Vec<u16> = udp
-        .flat_map(|(_, ports)| ports)
-        .filter(|port| ephemeral.contains(*port))
-        .collect();
+    let mut hit: Vec<u16> = Vec::new();
+    for (protocol, ports) in knocks(door) {
+        if protocol == Protocol::Udp {
+            hit.extend(ports.filter(|port| ephemeral.contains(*port)));
+        }
+    }
     hit.sort_unstable();
     hit.dedup();
     if hit.is_empty() {
@@ -93,8 +92,9 @@ fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
 /// The ports that a door knocks on, those of a list file among them.
 fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
     let listed = list_ports(core::slice::from_ref(door)).into_iter();
-    let listed = listed.map(|port| (port.protocol, port.number..=port.number));
-    method::watched(door).into_iter().chain(listed).collect()
+    let mut knocks = method::watched(door).to_vec();
+    knocks.extend(listed.map(|port| (port.protocol, port.number..=port.number)));
+    knocks
 }
 
 /// The ports that queries are sent from.
