@@ -7,6 +7,7 @@ mod cutting;
 mod ledger;
 mod repairing;
 
+use core::fmt;
 use core::net::IpAddr;
 use std::io;
 use std::os::fd::AsFd;
@@ -234,7 +235,7 @@ impl<'e> Agent<'e> {
     fn tell_notices(&mut self) {
         let notices = self.one_time.take_notices().into_iter();
         for notice in notices.chain(self.source.take_notices()) {
-            self.journal.say(boottime(), notice);
+            self.journal.say(boottime(), format_args!("{notice}"));
         }
     }
 
@@ -530,7 +531,7 @@ fn tell_missing_interfaces(global: &Global) {
 }
 
 impl Gate<'_> {
-    fn say(&mut self, line: impl core::fmt::Display) {
+    fn say(&mut self, line: fmt::Arguments<'_>) {
         self.journal.say(self.now, line);
     }
 

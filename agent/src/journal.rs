@@ -1,6 +1,6 @@
 //! The log of what happened, kept from filling a disk: strangers can cause lines.
 
-use core::fmt::Display;
+use core::fmt;
 
 use postern_core::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ impl Journal {
     }
 
     /// Logs a line, or counts it where there were too many.
-    pub(crate) fn say(&mut self, now: Instant, line: impl Display) {
+    pub(crate) fn say(&mut self, now: Instant, line: fmt::Arguments<'_>) {
         self.watchers.tell_line(now, &line);
         match self.admit(now) {
             Some(0) => output::say_at_once(line),

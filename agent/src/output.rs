@@ -58,20 +58,20 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 ///
 /// Nothing can be done about a log that cannot be written, least of all stop guarding.
 pub(crate) fn say(line: &str) {
-    say_at_once(line);
+    say_at_once(format_args!("{line}"));
 }
 
 /// The same, without a copy of the line: it takes no memory, because a knock can cause it.
-pub(crate) fn say_at_once(line: impl Display) {
+pub(crate) fn say_at_once(line: fmt::Arguments<'_>) {
     write_line(format_args!("postern: {line}"));
 }
 
 /// Writes one line to standard error as it is.
 pub(crate) fn write_error(line: &str) {
-    write_line(line);
+    write_line(format_args!("{line}"));
 }
 
-fn write_line(line: impl Display) {
+fn write_line(line: fmt::Arguments<'_>) {
     let mut stderr = io::stderr().lock();
     let mut text = Text::default();
     if NEVER_WAIT.load(Ordering::Relaxed) {
