@@ -4,14 +4,14 @@
 //! on MIPS and ARM, and a copy is made wherever one is handed on.
 
 use core::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use postern_core::config::{self, Client, Config, Diagnostic, Severity};
 use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
+use crate::bounded;
 use crate::output::{self, Failure};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
@@ -90,9 +90,6 @@ impl ufmt::uWrite for Words<'_> {
 }
 
 /// One byte more than core accepts is enough to have it say that the file is too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let limit = MAX_FILE as u64 + 1;
-    File::open(path)?.take(limit).read_to_end(&mut text)?;
-    Ok(text)
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    bounded::read(path, MAX_FILE + 1)
 }

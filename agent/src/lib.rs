@@ -6,6 +6,7 @@
 mod allowance;
 mod args;
 mod base32;
+mod bounded;
 mod client;
 mod command;
 mod config_file;

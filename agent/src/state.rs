@@ -80,8 +80,9 @@ fn parse(content: &[u8], door: &Door) -> Result<u64, String> {
     }
     let [name, method, next] = ["door", "method", "next"].map(|key| field(key).unwrap_or_default());
     let next: u64 = next.parse().map_err(|_| DAMAGED)?;
-    let (body, _) = text.rsplit_once("sum ").unwrap_or_default();
-    if !text.ends_with(&format!("\nsum {}\n", sum(body))) {
+    let last = text.split_inclusive('\n').next_back().unwrap_or_default();
+    let body = text.strip_suffix(last).unwrap_or_default();
+    if last != format!("sum {}\n", sum(body)) {
         return Err(DAMAGED.into());
     }
     if name != door.name.as_str() || method != door.method.name() {

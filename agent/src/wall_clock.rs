@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::bounded;
 use crate::sys::clock;
 
 /// 2026-04-14, the day of the compiler that `rust-toolchain.toml` names, in milliseconds since
@@ -61,7 +62,7 @@ fn set_the_clock_at_boot(clocks: &Path) -> bool {
         return false;
     };
     let mut answers = clocks.flatten().map(|each| each.path().join("hctosys"));
-    answers.any(|answer| fs::read(answer).is_ok_and(|text| text.trim_ascii() == b"1"))
+    answers.any(|answer| bounded::read(&answer, 8).is_ok_and(|text| text.trim_ascii() == b"1"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::args::Options;
 use crate::control::Request;
 use crate::output::{self, Failure};
 use crate::sys::process;
-use crate::{base32, config_file, durable, onetime, qr, state};
+use crate::{base32, bounded, config_file, durable, onetime, qr, state};
 
 /// `postern keygen`
 ///
@@ -126,8 +126,8 @@ fn address(door: &Door, code: &Code, secret: &str, host: &str) -> Zeroizing<Stri
 }
 
 fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
+    let name = bounded::read(Path::new("/proc/sys/kernel/hostname"), 256).unwrap_or_default();
+    match core::str::from_utf8(&name).unwrap_or_default().trim() {
         "" => "router".into(),
         name => name.into(),
     }

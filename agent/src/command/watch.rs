@@ -236,7 +236,8 @@ impl Kernel {
                 "{{\"event\":\"count\",\"door\":{},\"what\":\"{what}\",\"times\":{times}}}\n",
                 quoted(door)
             ),
-            false => format!("door {door}: {what}, {times} times\n").replace(", 1 times", ""),
+            false if times == 1 => format!("door {door}: {what}\n"),
+            false => format!("door {door}: {what}, {times} times\n"),
         }
     }
 }

@@ -12,6 +12,8 @@ use std::path::Path;
 
 use postern_core::time::{Duration, Instant};
 
+use crate::bounded;
+
 /// Over what a command came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Session {
@@ -30,6 +32,8 @@ pub(crate) enum Session {
 
 /// Processes above one that are looked at. Shells in shells are a few.
 const MAX_ANCESTORS: usize = 64;
+/// More than the kernel says of a process.
+const MAX_STATUS: usize = 4096;
 /// The longest of the kernel's lists of sockets that is read: 16,000 sockets.
 const MAX_LIST: usize = 3 << 20;
 /// Ticks in a second that procfs counts by: USER_HZ of every architecture that runs this.
@@ -83,7 +87,7 @@ struct Status {
 
 impl Status {
     fn read(proc: &Path, process: u32) -> Option<Self> {
-        let text = fs::read(proc.join(format!("{process}/stat"))).ok()?;
+        let text = bounded::read(&proc.join(format!("{process}/stat")), MAX_STATUS).ok()?;
         // The name, which comes second and may hold anything, ends at the last bracket.
         let end = text.iter().rposition(|octet| *octet == b')')?;
         let rest = core::str::from_utf8(text.get(end + 1..)?).ok()?;
@@ -125,8 +129,8 @@ fn sockets(proc: &Path, process: u32) -> impl Iterator<Item = u64> {
 fn connections(net: &Path) -> BTreeMap<u64, IpAddr> {
     let mut connections = BTreeMap::new();
     for list in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(net.join(list)).unwrap_or_default();
-        let text = text.get(..text.len().min(MAX_LIST)).unwrap_or_default();
+        let text = bounded::read(&net.join(list), MAX_LIST).unwrap_or_default();
+        let text = core::str::from_utf8(&text).unwrap_or_default();
         let found = text.lines().skip(1).filter_map(connection);
         connections.extend(found.filter(|(_, peer)| !peer.is_loopback()));
     }

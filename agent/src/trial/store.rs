@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config_file;
 use crate::durable::{self, Failed};
 
 /// What a start makes of a configuration's text.
@@ -57,7 +58,7 @@ impl Store {
 
     /// Says that the trial ended well.
     pub(crate) fn confirm(&self) -> io::Result<()> {
-        let text = fs::read(&self.trial)?;
+        let text = config_file::read(&self.trial)?;
         self.settle(&text).map_err(io::Error::other)
     }
 
@@ -76,17 +77,17 @@ impl Store {
         if !self.is_on_trial(text) {
             return Start::AsWritten;
         }
-        fs::read(&self.confirmed).map_or(Start::Unguarded, Start::Before)
+        config_file::read(&self.confirmed).map_or(Start::Unguarded, Start::Before)
     }
 
     /// What was confirmed last.
     pub(crate) fn confirmed(&self) -> Option<Vec<u8>> {
-        fs::read(&self.confirmed).ok()
+        config_file::read(&self.confirmed).ok()
     }
 }
 
 fn holds(path: &Path, text: &[u8]) -> bool {
-    fs::read(path).is_ok_and(|held| held == text)
+    config_file::read(path).is_ok_and(|held| held == text)
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Failed> {
