@@ -29,10 +29,10 @@ pub(crate) struct Link {
 pub(crate) fn read() -> io::Result<Vec<Link>> {
     let mut socket = NetlinkSocket::open_to_interfaces()?;
     let mut links = Vec::new();
-    dump(&mut socket, libc::RTM_GETLINK, |message| {
+    dump(&mut socket, libc::RTM_GETLINK, &mut |message| {
         links.extend(link(message).filter(|_| links.len() < MAX_READ));
     })?;
-    dump(&mut socket, libc::RTM_GETADDR, |message| {
+    dump(&mut socket, libc::RTM_GETADDR, &mut |message| {
         let holder = holder_of_address(message);
         if let Some(link) = links.iter_mut().find(|link| Some(link.index) == holder) {
             link.addressed = true;
@@ -44,7 +44,7 @@ pub(crate) fn read() -> io::Result<Vec<Link>> {
 fn dump(
     socket: &mut NetlinkSocket,
     kind: u16,
-    mut each: impl FnMut(&Message<'_>),
+    each: &mut dyn FnMut(&Message<'_>),
 ) -> io::Result<()> {
     let sequence = u32::from(kind);
     socket.send(&request(kind, sequence))?;

@@ -85,7 +85,7 @@ impl Channel {
             return Ok(None);
         }
         let mut destroyed = None;
-        let applied = self.apply_telling(changes, |told| destroyed = destroyed.or(term(told)));
+        let applied = self.apply_telling(changes, &mut |told| destroyed = destroyed.or(term(told)));
         match applied {
             Ok(()) => Ok(Some(destroyed)),
             // nfnetlink_rcv_batch's answer to a message that it has no function for.
@@ -104,6 +104,6 @@ impl Channel {
     /// How long an element stays; ENOENT: it is not there, or the set is not.
     fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
         let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
-        self.ask(libc::NFT_MSG_GETSETELEM, element, term)
+        self.ask(libc::NFT_MSG_GETSETELEM, &element, term)
     }
 }

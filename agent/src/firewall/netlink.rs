@@ -171,6 +171,14 @@ pub(crate) fn message(
     fill: impl FnOnce(&mut Vec<u8>),
 ) {
     let start = to.len();
+    head(to, kind, flags, sequence, (family, resource));
+    fill(to);
+    let length = (to.len() - start) as u32;
+    overwrite(to, start, &length.to_ne_bytes());
+}
+
+/// Appends the two headers of a message of Netfilter, without its length.
+fn head(to: &mut Vec<u8>, kind: u16, flags: i32, sequence: u32, (family, resource): (u8, u16)) {
     to.extend_from_slice(&[0; 4]);
     to.extend_from_slice(&kind.to_ne_bytes());
     to.extend_from_slice(&((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
@@ -179,10 +187,11 @@ pub(crate) fn message(
     to.extend_from_slice(&[0; 4]);
     to.extend_from_slice(&[family, libc::NFNETLINK_V0 as u8]);
     to.extend_from_slice(&resource.to_be_bytes());
-    fill(to);
-    let length = (to.len() - start) as u32;
-    if let Some(field) = to.get_mut(start..start + 4) {
-        field.copy_from_slice(&length.to_ne_bytes());
+}
+
+fn overwrite(octets: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(field) = octets.get_mut(at..at + value.len()) {
+        field.copy_from_slice(value);
     }
 }
 
@@ -210,13 +219,10 @@ pub(super) fn text(to: &mut Vec<u8>, kind: u16, parts: &[&str]) {
 /// Appends an attribute that holds attributes.
 pub(super) fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = to.len();
-    to.extend_from_slice(&[0; 2]);
-    to.extend_from_slice(&(kind | NESTED).to_ne_bytes());
+    attribute(to, kind | NESTED, &[]);
     fill(to);
     let length = (to.len() - start) as u16;
-    if let Some(field) = to.get_mut(start..start + 2) {
-        field.copy_from_slice(&length.to_ne_bytes());
-    }
+    overwrite(to, start, &length.to_ne_bytes());
 }
 
 /// Writes the attributes that name a set; `set` is given in parts.

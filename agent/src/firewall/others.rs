@@ -46,7 +46,7 @@ impl Firewall {
                     });
                 }
             };
-            let all = self.channel.dump_of(EVERY_FAMILY, kind, |_| {}, read);
+            let all = self.channel.dump_of(EVERY_FAMILY, kind, &|_| {}, read);
             for deeds in all.map_err(|failure| refused_object(&Object::Table, failure))? {
                 others.dropping.extend(deeds.dropping);
                 others.refuses |= deeds.refuses;

@@ -51,7 +51,7 @@ fn read(channel: &mut Channel, name: &str, kind: i32, numbers: &[u16]) -> Vec<St
         }
         found.push(line);
     };
-    channel.dump(kind, of_table, parse).unwrap()
+    channel.dump(kind, &of_table, parse).unwrap()
 }
 
 /// The elements of a set, which come in the order of a hash table.
@@ -62,7 +62,7 @@ fn elements(channel: &mut Channel, set: &str) -> Vec<String> {
         found.extend(elements.map(|(_, value)| format!("{set} {}", hexadecimal(value))));
     };
     let mut found = channel
-        .dump(libc::NFT_MSG_GETSETELEM, of_set, parse)
+        .dump(libc::NFT_MSG_GETSETELEM, &of_set, parse)
         .unwrap();
     found.sort();
     found
