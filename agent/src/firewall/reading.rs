@@ -40,6 +40,7 @@ pub(super) struct KernelSet {
 }
 
 /// A counter, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelCounter {
     pub(super) name: String,
     pub(super) counted: Counted,

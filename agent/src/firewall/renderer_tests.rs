@@ -15,6 +15,7 @@ use super::kernel_tests::{comparable, in_namespace, listing, nft};
 use super::libnftnl::Libnftnl;
 use super::message::{Counted, Lasting, New};
 use super::netlink::{self, Attributes, nfta};
+use super::reading::KernelCounter;
 use super::renderer::Renderer;
 use super::ruleset::{TABLE, Table};
 use super::transaction::{Batch, Heritage, Kept, Ownership, making, replacement};
@@ -185,7 +186,10 @@ fn heritage(table: &Table) -> Heritage {
     };
     let counted = |(packets, name): (u64, &String)| {
         let octets = packets * 40;
-        (name.clone(), Counted { packets, octets })
+        KernelCounter {
+            name: name.clone(),
+            counted: Counted { packets, octets },
+        }
     };
     Heritage {
         elements: (0..1_001).map(kept).collect(),

@@ -1,11 +1,10 @@
 //! One table in place of another, as one datagram: what it asks for, in which order.
 
-use std::collections::BTreeMap;
-
 use super::lowering;
-use super::message::{COUNTER, Counted, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
+use super::message::{COUNTER, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
+use super::reading::KernelCounter;
 use super::renderer::Renderer;
 use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
 
@@ -54,8 +53,8 @@ pub(super) struct Parts {
 pub(super) struct Heritage {
     /// Elements of sets.
     pub(super) elements: Vec<Kept>,
-    /// Counters by their names.
-    pub(super) counters: BTreeMap<String, Counted>,
+    /// Counters.
+    pub(super) counters: Vec<KernelCounter>,
 }
 
 /// The transaction that puts this table in place of any older one, or what cannot be written.
@@ -85,7 +84,9 @@ pub(super) fn replacement(
         writer.make(&New::Chain(chain), Object::Chain(chain.name.clone()))?;
     }
     for name in &table.counters {
-        let counted = heritage.counters.get(name).copied().unwrap_or_default();
+        let mut old = heritage.counters.iter();
+        let same = old.find(|counter| counter.name == *name);
+        let counted = same.map(|counter| counter.counted).unwrap_or_default();
         let object = Object::Counter(name.clone());
         writer.make(&New::Counter(name, counted), object)?;
     }
@@ -95,14 +96,15 @@ pub(super) fn replacement(
         writer.make(&New::Set(set), object)?;
     }
     for (index, set) in table.sets.iter().enumerate() {
-        writer.fill(set, lowering::elements(&set.content))?;
+        writer.fill(set, &mut *lowering::elements(&set.content))?;
         let kept = heritage.elements.iter().filter(|kept| kept.set == index);
-        writer.fill(set, kept.map(Kept::element))?;
+        writer.fill(set, &mut kept.map(Kept::element))?;
     }
     // Where packets enter comes last: the kernel follows every way from there.
-    let (entrances, others): (Vec<_>, Vec<_>) = table.chains.iter().partition(|chain| chain.hooked);
-    for chain in others.into_iter().chain(entrances) {
-        writer.rules(chain)?;
+    for hooked in [false, true] {
+        for chain in table.chains.iter().filter(|chain| chain.hooked == hooked) {
+            writer.rules(chain)?;
+        }
     }
     Ok(writer.finish())
 }
@@ -202,7 +204,7 @@ impl<'r> Writer<'r> {
     fn fill<'t>(
         &mut self,
         set: &Set,
-        elements: impl Iterator<Item = Element<'t>>,
+        elements: &mut dyn Iterator<Item = Element<'t>>,
     ) -> Result<(), Object> {
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
