@@ -1,7 +1,6 @@
 //! The ports at which knocks are heard, whatever hears them.
 
 use core::ops::RangeInclusive;
-use std::collections::BTreeSet;
 
 use postern_core::config::Config;
 use postern_core::decoy;
@@ -29,10 +28,11 @@ pub(crate) fn knocks(
         .map(|(_, ports)| ports)
         .collect();
     let guards = config.doors.iter().flat_map(|door| &door.guards);
-    let guards = guards
+    let mut guards: Vec<u16> = guards
         .filter(|port| port.protocol == protocol)
         .map(|port| port.number)
         .collect();
+    guards.sort_unstable();
     let pieces = disjoint(knocks).into_iter();
     pieces.flat_map(|knocks| between(knocks, &guards)).collect()
 }
@@ -75,14 +75,13 @@ fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     disjoint
 }
 
-/// What is left of a range when single ports are taken out of it.
-pub(crate) fn between(
-    range: RangeInclusive<u16>,
-    taken: &BTreeSet<u16>,
-) -> Vec<RangeInclusive<u16>> {
+/// What is left of a range when single ports, in ascending order, are taken out of it.
+pub(crate) fn between(range: RangeInclusive<u16>, taken: &[u16]) -> Vec<RangeInclusive<u16>> {
     let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
     let end = u32::from(*range.end());
-    let taken = taken.range(range).map(|port| u32::from(*port));
+    let below = taken.partition_point(|port| port < range.start());
+    let taken = taken.iter().skip(below).map(|port| u32::from(*port));
+    let taken = taken.take_while(|port| *port <= end);
     for stop in taken.chain([end + 1]) {
         // Both are ports: no port is taken below the start, nor above the end.
         if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
@@ -101,14 +100,13 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_of_a_range_leaves_its_pieces() {
-        let left = |range, taken: &[u16]| between(range, &taken.iter().copied().collect());
-        assert_eq!(left(5..=9, &[]), [5..=9]);
-        assert_eq!(left(5..=9, &[4, 10]), [5..=9]);
-        assert_eq!(left(5..=9, &[5, 9]), [6..=8]);
-        assert_eq!(left(5..=9, &[6, 7]), [5..=5, 8..=9]);
-        assert_eq!(left(5..=6, &[5, 6]), []);
-        assert_eq!(left(0..=0, &[0]), []);
-        assert_eq!(left(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
+        assert_eq!(between(5..=9, &[]), [5..=9]);
+        assert_eq!(between(5..=9, &[4, 10]), [5..=9]);
+        assert_eq!(between(5..=9, &[5, 9]), [6..=8]);
+        assert_eq!(between(5..=9, &[6, 7]), [5..=5, 8..=9]);
+        assert_eq!(between(5..=6, &[5, 6]), []);
+        assert_eq!(between(0..=0, &[0]), []);
+        assert_eq!(between(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
         assert_eq!(disjoint(vec![8..=9, 1..=7, 3..=4, 7..=7]), [1..=7, 8..=9]);
     }
 }

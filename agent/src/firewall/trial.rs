@@ -6,7 +6,7 @@
 //! leaves an element without an end.
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use super::channel::{Change, Term};
@@ -49,22 +49,25 @@ impl Table {
             input.rules = input_rules(config);
         }
         if let Some(mark) = ruleset::mark(config) {
-            let ports = |protocol| Some((protocol, ruleset::ports_of_doors(config, protocol)?));
-            let ports: Vec<(Protocol, Set)> = ruleset::both_protocols(ports).collect();
-            table.chains.push(lapsed_chain(&ports, &mark));
-            table.sets.extend(ports.into_iter().map(|(_, set)| set));
+            let mut rules = Vec::new();
+            for protocol in ruleset::PROTOCOLS {
+                if let Some(ports) = ruleset::ports_of_doors(config, protocol) {
+                    let to_door = Statement::PortIn(protocol, ports.name.clone());
+                    rules.push(vec![to_door, mark.clone()]);
+                    table.sets.push(ports);
+                }
+            }
+            // Where the ordinary firewall asks for a mark, a door is open only to packets that
+            // bear it.
+            table.chains.push(Chain::new(LAPSED.to_owned(), rules));
         }
         table
     }
 }
 
 fn trial_set() -> Set {
-    Set {
-        name: TRIAL.to_owned(),
-        content: Content::TimedInterfaces,
-        size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: None,
-    }
+    let content = Content::TimedInterfaces;
+    Set::new(TRIAL.to_owned(), content, MAX_INTERFACES as u32)
 }
 
 fn input_rules(config: &Config) -> Vec<Rule> {
@@ -78,19 +81,6 @@ fn input_rules(config: &Config) -> Vec<Rule> {
         rules.extend(names.map(|name| vec![Statement::Arrived(name), goto(LAPSED)]));
     }
     rules
-}
-
-/// Where the ordinary firewall asks for a mark, a door is open only to packets that bear it.
-fn lapsed_chain(ports: &[(Protocol, Set)], mark: &Statement) -> Chain {
-    let marked = |(protocol, ports): &(Protocol, Set)| {
-        let to_door = Statement::PortIn(*protocol, ports.name.clone());
-        vec![to_door, mark.clone()]
-    };
-    Chain {
-        name: LAPSED.to_owned(),
-        hooked: false,
-        rules: ports.iter().map(marked).collect(),
-    }
 }
 
 /// The elements of [`TRIAL`], for a trial that began so long ago and goes on for so long.
