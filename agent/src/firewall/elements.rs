@@ -8,22 +8,29 @@ use super::channel::{Change, Channel, Failure, Term};
 use super::netlink::{self, Key};
 use super::reading::term;
 
-impl Channel {
-    /// Adds an element, in place of an older one.
+impl<'c> Change<'c> {
+    /// What adds an element, in place of an older one.
     ///
     /// An element's timeout cannot be changed before Linux 6.12: deleting it and adding it is
     /// one step for whoever looks it up. Deleting what is not there fails, hence the first.
+    pub(super) const fn renewing(set: &'c [&'c str], key: Key<'c>, lasting: Term) -> [Self; 3] {
+        [
+            Self::Add(set, key, lasting),
+            Self::Delete(set, key),
+            Self::Add(set, key, lasting),
+        ]
+    }
+}
+
+impl Channel {
+    /// Adds an element, in place of an older one.
     pub(super) fn renew(
         &mut self,
         set: &[&str],
         key: Key<'_>,
         lasting: Term,
     ) -> Result<(), Failure> {
-        self.apply(&[
-            Change::Add(set, key, lasting),
-            Change::Delete(set, key),
-            Change::Add(set, key, lasting),
-        ])
+        self.apply(&Change::renewing(set, key, lasting))
     }
 
     /// Adds an element, or lets one that is there stay at least as long.

@@ -151,15 +151,11 @@ impl Firewall {
         let elements = self.elements(TRIAL)?;
         let keys = elements.iter().filter_map(|element| as_text(&element.key));
         // Deleting fails where the element ended since it was read: then so did the trial.
-        let changes: Vec<Change<'_>> = keys
-            .map(Key::Interface)
-            .flat_map(|key| {
-                [
-                    Change::Delete(set, key),
-                    Change::Add(set, key, Term::Forever),
-                ]
-            })
-            .collect();
+        let mut changes = Vec::new();
+        for key in keys.map(Key::Interface) {
+            changes.push(Change::Delete(set, key));
+            changes.push(Change::Add(set, key, Term::Forever));
+        }
         match self.channel.apply(&changes) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),
             Err(failure) => {
