@@ -18,23 +18,33 @@ pub(crate) fn knocks(
     listed: &[Port],
     protocol: Protocol,
 ) -> Vec<RangeInclusive<u16>> {
-    let watched = served(config).flat_map(method::watched);
-    let listed = listed
-        .iter()
-        .map(|port| (port.protocol, port.number..=port.number));
-    let knocks = watched
-        .chain(listed)
-        .filter(|(of, _)| *of == protocol)
-        .map(|(_, ports)| ports)
-        .collect();
-    let guards = config.doors.iter().flat_map(|door| &door.guards);
-    let mut guards: Vec<u16> = guards
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .collect();
+    let mut knocks = Vec::new();
+    for door in served(config) {
+        for (of, ports) in method::watched(door) {
+            if of == protocol {
+                knocks.push(ports);
+            }
+        }
+    }
+    for number in numbers(listed, protocol) {
+        knocks.push(number..=number);
+    }
+    let mut guards = Vec::new();
+    for door in &config.doors {
+        guards.extend(numbers(&door.guards, protocol));
+    }
     guards.sort_unstable();
-    let pieces = disjoint(knocks).into_iter();
-    pieces.flat_map(|knocks| between(knocks, &guards)).collect()
+    let mut left = Vec::new();
+    for knocks in disjoint(knocks) {
+        left.extend(between(knocks, &guards));
+    }
+    left
+}
+
+/// The numbers of the ports of a protocol.
+pub(crate) fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
+    let ports = ports.iter().filter(|port| port.protocol == protocol);
+    ports.map(|port| port.number).collect()
 }
 
 /// The decoys of the agent's doors and a protocol, in ascending order, less those that are among these knocks of it.
@@ -43,12 +53,12 @@ pub(crate) fn decoys(
     protocol: Protocol,
     knocks: &[RangeInclusive<u16>],
 ) -> Vec<u16> {
-    let decoys = served(config).flat_map(|door| decoy::decoys(door, &config.doors));
-    let mut numbers: Vec<u16> = decoys
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .filter(|number| !knocks.iter().any(|knocks| knocks.contains(number)))
-        .collect();
+    let mut decoys = Vec::new();
+    for door in served(config) {
+        decoys.extend(decoy::decoys(door, &config.doors));
+    }
+    let mut numbers = numbers(&decoys, protocol);
+    numbers.retain(|number| !knocks.iter().any(|knocks| knocks.contains(number)));
     numbers.sort_unstable();
     numbers.dedup();
     numbers

@@ -166,19 +166,15 @@ impl Firewall {
     ) -> Result<(), Refusal> {
         plausible(door)?;
         let set = &[ruleset::ANYONE, door];
-        let interfaces = self.elements(ruleset::INTERFACES)?;
-        let mut names: Vec<&str> = interfaces
-            .iter()
-            .filter_map(|interface| as_text(&interface.key))
-            .collect();
+        let mut names = self.interfaces_in(ruleset::INTERFACES)?;
         if !on.is_empty() {
-            names.retain(|name| on.iter().any(|wanted| wanted == name));
+            names.retain(|name| on.contains(name));
             if names.is_empty() {
                 return Err(Refusal::NotGuarded(on.join(" or ")));
             }
         }
         let mut changes = Vec::new();
-        for name in names {
+        for name in &names {
             let key = Key::Interface(name);
             changes.extend_from_slice(&Change::renewing(set, key, Term::For(lasting)));
         }

@@ -22,8 +22,8 @@ pub(super) fn port_map(
 ) -> Option<Set> {
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for door in &config.doors {
-        for port in door.guards.iter().filter(|port| port.protocol == protocol) {
-            ports.push((port.number..=port.number, door_chain_name(door)));
+        for number in knock_ports::numbers(&door.guards, protocol) {
+            ports.push((number..=number, door_chain_name(door)));
         }
     }
     for spot in spots.iter().filter(|spot| spot.port.protocol == protocol) {

@@ -16,6 +16,7 @@ use super::engines::{self, Spot};
 use super::expression::DynamicChange;
 use super::hearing::Hearing;
 use super::ports::{port_map, sort};
+use crate::knock_ports;
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "postern";
@@ -422,10 +423,9 @@ fn identity(door: &Door) -> String {
     parts.join(" ")
 }
 
-/// The ports of a protocol, in ascending order.
+/// The ports of a protocol, in ascending order, none of them twice.
 fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
-    let of_protocol = ports.iter().filter(|port| port.protocol == protocol);
-    let mut numbers: Vec<u16> = of_protocol.map(|port| port.number).collect();
+    let mut numbers = knock_ports::numbers(ports, protocol);
     numbers.sort_unstable();
     numbers.dedup();
     numbers
@@ -709,9 +709,8 @@ fn cut_ports(config: &Config) -> Option<Set> {
     let doors = (config.doors.iter()).filter(|door| door.on_expiry == OnExpiry::Cut);
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for door in doors {
-        let guards = door.guards.iter();
-        for port in guards.filter(|port| port.protocol == Protocol::Tcp) {
-            ports.push((port.number..=port.number, door_chain_name(door)));
+        for number in knock_ports::numbers(&door.guards, Protocol::Tcp) {
+            ports.push((number..=number, door_chain_name(door)));
         }
     }
     sort(&mut ports);
@@ -729,12 +728,11 @@ fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
 
 /// The ports that doors guard; `None`: there are none.
 pub(super) fn ports_of_doors(config: &Config, protocol: Protocol) -> Option<Set> {
-    let mut ports = Vec::new();
+    let mut guards = Vec::new();
     for door in &config.doors {
-        ports.extend(numbers(&door.guards, protocol));
+        guards.extend_from_slice(&door.guards);
     }
-    ports.sort_unstable();
-    ports.dedup();
+    let ports = numbers(&guards, protocol);
     // Of a known size it is a small hash table rather than a bitmap of all ports.
     let size = ports.len() as u32;
     let name = format!("{}_guarded", protocol.name());

@@ -11,7 +11,7 @@ use postern_core::time::Duration;
 
 use super::channel::{Change, Term};
 use super::message::Lasting;
-use super::netlink::{Key, as_text};
+use super::netlink::Key;
 use super::ruleset::{
     self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
 };
@@ -148,11 +148,11 @@ impl Firewall {
             return Ok(trial);
         }
         let set: &[&str] = &[TRIAL];
-        let elements = self.elements(TRIAL)?;
-        let keys = elements.iter().filter_map(|element| as_text(&element.key));
+        let names = self.interfaces_in(TRIAL)?;
         // Deleting fails where the element ended since it was read: then so did the trial.
         let mut changes = Vec::new();
-        for key in keys.map(Key::Interface) {
+        for name in &names {
+            let key = Key::Interface(name);
             changes.push(Change::Delete(set, key));
             changes.push(Change::Add(set, key, Term::Forever));
         }

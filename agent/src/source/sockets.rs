@@ -191,16 +191,17 @@ impl AsFd for Sockets {
 fn wanted(config: &Config, listed: &[Port]) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let knocks = knock_ports::knocks(config, listed, protocol);
-        let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
-        let port = |is_decoy| {
-            move |number| Wanted {
-                port: Port { protocol, number },
-                is_decoy,
-            }
+        let mut want = |number, is_decoy| {
+            let port = Port { protocol, number };
+            wanted.push(Wanted { port, is_decoy });
         };
-        wanted.extend(decoys.map(port(true)));
-        wanted.extend(knocks.into_iter().flatten().map(port(false)));
+        let knocks = knock_ports::knocks(config, listed, protocol);
+        for number in knock_ports::decoys(config, protocol, &knocks) {
+            want(number, true);
+        }
+        for number in knocks.into_iter().flatten() {
+            want(number, false);
+        }
     }
     wanted.sort_unstable();
     wanted
