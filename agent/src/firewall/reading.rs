@@ -27,6 +27,7 @@ pub(super) struct KernelTable {
 }
 
 /// A chain, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelChain {
     pub(super) name: String,
     /// Whether it has a comment.
@@ -34,6 +35,7 @@ pub(super) struct KernelChain {
 }
 
 /// A set, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelSet {
     pub(super) name: String,
     pub(super) comment: Option<String>,

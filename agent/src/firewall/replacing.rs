@@ -192,15 +192,15 @@ impl Firewall {
             .any(|chain| chain.name == INPUT && chain.annotated);
         let whole = old.things == chains.len() + sets.len() + counters.len();
         let same_owner = old.owner.is_some() == self.owns;
-        Ok(
-            (old.plain && same_owner && whole && !annotated).then(|| Parts {
-                chains: chains.into_iter().map(|chain| chain.name).collect(),
-                sets: sets.into_iter().map(|set| set.name).collect(),
-                counters: (counters.iter())
-                    .map(|counter| counter.name.clone())
-                    .collect(),
-            }),
-        )
+        if !old.plain || !same_owner || !whole || annotated {
+            return Ok(None);
+        }
+        let counters = counters.iter().map(|counter| counter.name.clone());
+        Ok(Some(Parts {
+            counters: counters.collect(),
+            chains,
+            sets,
+        }))
     }
 
     /// What these sets of the table shall have again.

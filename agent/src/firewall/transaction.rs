@@ -4,7 +4,7 @@ use super::lowering;
 use super::message::{COUNTER, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
-use super::reading::KernelCounter;
+use super::reading::{KernelChain, KernelCounter, KernelSet};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
 
@@ -41,9 +41,9 @@ pub(super) struct Ownership {
 #[derive(Debug)]
 pub(super) struct Parts {
     /// Its chains, the one that packets enter among them.
-    pub(super) chains: Vec<String>,
+    pub(super) chains: Vec<KernelChain>,
     /// Its sets and maps.
-    pub(super) sets: Vec<String>,
+    pub(super) sets: Vec<KernelSet>,
     /// Its counters.
     pub(super) counters: Vec<String>,
 }
@@ -191,13 +191,13 @@ impl<'r> Writer<'r> {
     fn take_apart(&mut self, old: &Parts) {
         self.delete(Gone::Rules, Object::Table);
         for set in &old.sets {
-            self.delete(Gone::Set(set), Object::Set(set.clone()));
+            self.delete(Gone::Set(&set.name), Object::Set(set.name.clone()));
         }
         for counter in &old.counters {
             self.delete(Gone::Counter(counter), Object::Counter(counter.clone()));
         }
-        for chain in old.chains.iter().filter(|chain| *chain != INPUT) {
-            self.delete(Gone::Chain(chain), Object::Chain(chain.clone()));
+        for chain in old.chains.iter().filter(|chain| chain.name != INPUT) {
+            self.delete(Gone::Chain(&chain.name), Object::Chain(chain.name.clone()));
         }
     }
 

@@ -63,7 +63,7 @@ impl Sockets {
         config: &Config,
         listed: &[Port],
         before: Option<&Self>,
-    ) -> Result<Self, String> {
+    ) -> Result<Box<Self>, String> {
         let wanted = wanted(config, listed);
         let knocks = wanted.iter().filter(|wanted| !wanted.is_decoy).count();
         if knocks > MAX_SOCKETS {
@@ -99,7 +99,7 @@ impl Sockets {
             epoll.add(socket.as_fd(), number).map_err(in_words)?;
         }
         (epoll.add(interfaces.as_fd(), u64::MAX)).map_err(in_words)?;
-        Ok(Self {
+        Ok(Box::new(Self {
             sockets,
             wanted,
             interfaces,
@@ -107,7 +107,7 @@ impl Sockets {
             batch: Batch::new(LONGEST),
             // The shared ones heard other interfaces until now, and do so until this begins.
             filter_at: before.is_some().then(Instant::default),
-        })
+        }))
     }
 
     /// Whether the configuration asks for nothing else.
