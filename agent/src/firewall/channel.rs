@@ -14,10 +14,6 @@ const DUMP_ATTEMPTS: usize = 16;
 /// boards) would round to 0, which means for ever.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Room for one datagram from the kernel, which makes none longer than half of this
-/// (`netlink_dump`, NLMSG_GOODSIZE).
-const LONGEST_ANSWER: usize = 32 * 1024;
-
 /// The socket and its buffers, which keep their memory from one request to the next.
 pub(super) struct Channel {
     socket: NetlinkSocket,
@@ -103,7 +99,7 @@ impl Channel {
         let socket = NetlinkSocket::open()?;
         Ok(Self {
             socket,
-            inbox: vec![0; LONGEST_ANSWER].into(),
+            inbox: vec![0; netlink::LONGEST_ANSWER].into(),
             outbox: Vec::with_capacity(1024),
             sequence: 1,
             destroys: true,

@@ -266,9 +266,12 @@ impl Firewall {
                 .iter()
                 .filter_map(|element| grant(kind, comment, door, element))
                 .take(room);
-            match engines::is_knocked(&set.name, door) {
-                true => listed.for_each(|grant| merge(&mut grants, grant)),
-                false => grants.extend(listed),
+            let knocked = engines::is_knocked(&set.name, door);
+            for grant in listed {
+                match knocked {
+                    true => merge(&mut grants, grant),
+                    false => grants.push(grant),
+                }
             }
         }
         Ok(grants)

@@ -2,8 +2,14 @@
 //! read with every length checked (include/uapi/linux/netlink.h, nfnetlink.h).
 
 use core::net::IpAddr;
+use std::io;
 
 use super::ruleset::{TABLE, interface_key};
+use crate::sys::netlink::NetlinkSocket;
+
+/// Room for one datagram from the kernel, which makes none longer than half of this
+/// (`netlink_dump`, NLMSG_GOODSIZE).
+pub(crate) const LONGEST_ANSWER: usize = 32 * 1024;
 
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -331,6 +337,27 @@ impl<'d> Message<'d> {
             .get(echoed.checked_add(4)?.checked_next_multiple_of(4)?..)?;
         Attributes(attributes).find(1).and_then(as_text)
     }
+}
+
+/// Sends a request, and hands on each message that comes before the one that says what became of it.
+pub(crate) fn exchange(
+    socket: &mut NetlinkSocket,
+    request: &[u8],
+    sequence: u32,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(&Message<'_>),
+) -> io::Result<()> {
+    socket.send(request)?;
+    while let Some(datagram) = socket.receive_queued(buffer)? {
+        for message in Messages(datagram).filter(|message| message.sequence == sequence) {
+            match message.outcome() {
+                Some((0, _)) => return Ok(()),
+                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
+                None => each(&message),
+            }
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn error_number(body: &[u8]) -> Option<i32> {

@@ -48,12 +48,13 @@ impl Table {
         if let Some(input) = table.chains.iter_mut().find(is_input) {
             input.rules = input_rules(config);
         }
-        if let Some(mark) = ruleset::mark(config) {
+        if config.global.guard == Guard::Mark {
             let mut rules = Vec::new();
             for protocol in ruleset::PROTOCOLS {
                 if let Some(ports) = ruleset::ports_of_doors(config, protocol) {
-                    let to_door = Statement::PortIn(protocol, ports.name.clone());
-                    rules.push(vec![to_door, mark.clone()]);
+                    let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
+                    rule.extend(ruleset::mark(config));
+                    rules.push(rule);
                     table.sets.push(ports);
                 }
             }

@@ -115,7 +115,8 @@ fn attempts_at(
     let attempts = under_way.into_iter().filter_map(|element| {
         let marked = |(marked, port): &&(Vec<KernelElement>, Option<u16>)| {
             let key = key(&element.key, *port);
-            marked.iter().any(|marked| marked.key == key)
+            let found = marked.binary_search_by(|marked| marked.key.cmp(&key));
+            found.is_ok()
         };
         let accepted = 1 + later.iter().take_while(marked).count();
         Some(Attempt {
