@@ -195,14 +195,6 @@ impl DynamicChange {
 }
 
 impl Expression {
-    /// Whether it loads what the next one compares, and what stays the same for all of a rule.
-    pub(super) const fn is_question(&self) -> bool {
-        let Self::Meta { key, .. } = self else {
-            return false;
-        };
-        matches!(key, MetaKey::Family | MetaKey::Protocol)
-    }
-
     /// Whether its values and names are no longer than the kernel takes.
     pub(super) fn fits(&self) -> bool {
         match self {

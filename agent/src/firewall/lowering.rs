@@ -29,17 +29,31 @@ fn without_repetition(expressions: Vec<Expression>) -> Vec<Expression> {
     let mut kept: Vec<Expression> = Vec::new();
     let mut rest = expressions.into_iter().peekable();
     while let Some(expression) = rest.next() {
-        let is_known = |answer: &Expression| {
-            let mut pairs = kept.windows(2);
-            pairs.any(|pair| matches!(pair, [one, other] if (one, other) == (&expression, answer)))
-        };
-        if expression.is_question() && rest.peek().is_some_and(is_known) {
+        let asks = rest.peek().and_then(|next| asked(&expression, next));
+        let is_same = |pair: &[Expression]| matches!(pair, [one, next] if asked(one, next) == asks);
+        if asks.is_some() && kept.windows(2).any(is_same) {
             drop(rest.next());
         } else {
             kept.push(expression);
         }
     }
     kept
+}
+
+/// The question and the answer that it is to have, if that is what these two are.
+fn asked<'e>(question: &Expression, answer: &'e Expression) -> Option<(MetaKey, &'e [u8])> {
+    match (question, answer) {
+        (
+            Expression::Meta {
+                key: key @ (MetaKey::Family | MetaKey::Protocol),
+                ..
+            },
+            Expression::Compare {
+                equal: true, value, ..
+            },
+        ) => Some((*key, value)),
+        _ => None,
+    }
 }
 
 fn of_statement(statement: &Statement) -> Vec<Expression> {

@@ -455,7 +455,7 @@ fn interfaces(config: &Config) -> Set {
 pub(super) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
     let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
-    names.sort_by_key(|name| interface_order(name));
+    names.sort_unstable_by_key(|name| interface_order(name));
     names.dedup();
     names
 }
