@@ -12,15 +12,15 @@ use std::net::UdpSocket;
 use postern_core::knock::{Port, Protocol};
 
 use crate::firewall::Network;
-use crate::firewall::netlink::{Attributes, Message, Messages, NESTED, attribute, message};
+use crate::firewall::netlink::{
+    Attributes, LONGEST_ANSWER, Message, NESTED, attribute, exchange, message,
+};
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most connections that are ended before they are listed anew: it bounds the memory.
 const AT_ONCE: usize = 256;
 /// The most listings. Whoever makes connections more quickly has no grant any more.
 const LISTINGS: usize = 64;
-/// Room for one datagram of a listing, as the kernel makes them.
-const LONGEST_ANSWER: usize = 32 * 1024;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -50,11 +50,12 @@ pub(crate) struct Doomed {
 /// Ends these connections, of both families; how many there were.
 pub(crate) fn cut(doomed: &[Doomed]) -> io::Result<usize> {
     let mut socket = NetlinkSocket::open()?;
+    let mut buffer = vec![0; LONGEST_ANSWER];
     let mut ended = 0;
     for _ in 0..LISTINGS {
-        let found = list(&mut socket, doomed)?;
+        let found = list(&mut socket, &mut buffer, doomed)?;
         for connection in &found {
-            connection.end(&mut socket)?;
+            connection.end(&mut socket, &mut buffer)?;
         }
         ended += found.len();
         if found.len() < AT_ONCE {
@@ -72,31 +73,27 @@ struct Connection {
 }
 
 impl Connection {
-    fn end(&self, socket: &mut NetlinkSocket) -> io::Result<()> {
+    fn end(&self, socket: &mut NetlinkSocket, buffer: &mut [u8]) -> io::Result<()> {
         const SEQUENCE: u32 = 2;
         let mut octets = Vec::new();
         let of = (self.family, 0);
         message(&mut octets, DELETE, libc::NLM_F_ACK, SEQUENCE, of, |to| {
             to.extend_from_slice(&self.attributes);
         });
-        socket.send(&octets)?;
-        let mut buffer = [0; 1024];
-        while let Some(datagram) = socket.receive_queued(&mut buffer)? {
-            for answer in Messages(datagram).filter(|answer| answer.sequence == SEQUENCE) {
-                match answer.outcome() {
-                    // It ended by itself.
-                    Some((0 | libc::ENOENT, _)) => return Ok(()),
-                    Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
-                    None => {}
-                }
-            }
+        match exchange(socket, &octets, SEQUENCE, buffer, &mut |_| {}) {
+            // It ended by itself.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            ended => ended,
         }
-        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 
 /// Some of the connections that are to end, no more than [`AT_ONCE`].
-fn list(socket: &mut NetlinkSocket, doomed: &[Doomed]) -> io::Result<Vec<Connection>> {
+fn list(
+    socket: &mut NetlinkSocket,
+    buffer: &mut [u8],
+    doomed: &[Doomed],
+) -> io::Result<Vec<Connection>> {
     const SEQUENCE: u32 = 1;
     let mut octets = Vec::new();
     let every_family = (libc::AF_UNSPEC as u8, 0);
@@ -108,20 +105,13 @@ fn list(socket: &mut NetlinkSocket, doomed: &[Doomed]) -> io::Result<Vec<Connect
         every_family,
         |_| {},
     );
-    socket.send(&octets)?;
-    let mut buffer = vec![0; LONGEST_ANSWER];
     let mut found = Vec::new();
-    while let Some(datagram) = socket.receive_queued(&mut buffer)? {
-        for answer in Messages(datagram).filter(|answer| answer.sequence == SEQUENCE) {
-            match answer.outcome() {
-                Some((0, _)) => return Ok(found),
-                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
-                None if found.len() < AT_ONCE => found.extend(choose(&answer, doomed)),
-                None => {}
-            }
+    exchange(socket, &octets, SEQUENCE, buffer, &mut |answer| {
+        if found.len() < AT_ONCE {
+            found.extend(choose(answer, doomed));
         }
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
+    })?;
+    Ok(found)
 }
 
 /// The connection that a message is about, if it is to end.
@@ -194,6 +184,7 @@ fn is_own(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::netlink::Messages;
 
     fn tuple(to: &mut Vec<u8>, kind: u16, from: [u8; 4], to_address: [u8; 4], ports: [u16; 2]) {
         let nested = |kind: u16, inner: &[u8]| {

@@ -1,7 +1,6 @@
 //! The ports at which knocks are heard, whatever hears them.
 
 use core::ops::RangeInclusive;
-use std::collections::BTreeSet;
 
 use postern_core::config::Config;
 use postern_core::decoy;
@@ -21,22 +20,31 @@ pub(crate) fn knocks(
 ) -> Vec<RangeInclusive<u16>> {
     let mut knocks = Vec::new();
     for door in served(config) {
-        knocks.extend(method::watched(door));
+        for (of, ports) in method::watched(door) {
+            if of == protocol {
+                knocks.push(ports);
+            }
+        }
     }
-    knocks.extend(
-        listed
-            .iter()
-            .map(|port| (port.protocol, port.number..=port.number)),
-    );
-    knocks.retain(|(of, _)| *of == protocol);
-    let knocks = knocks.into_iter().map(|(_, ports)| ports).collect();
-    let guards = config.doors.iter().flat_map(|door| &door.guards);
-    let guards = guards
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .collect();
-    let pieces = disjoint(knocks).into_iter();
-    pieces.flat_map(|knocks| between(knocks, &guards)).collect()
+    for number in numbers(listed, protocol) {
+        knocks.push(number..=number);
+    }
+    let mut guards = Vec::new();
+    for door in &config.doors {
+        guards.extend(numbers(&door.guards, protocol));
+    }
+    guards.sort_unstable();
+    let mut left = Vec::new();
+    for knocks in disjoint(knocks) {
+        left.extend(between(knocks, &guards));
+    }
+    left
+}
+
+/// The numbers of the ports of a protocol.
+pub(crate) fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
+    let ports = ports.iter().filter(|port| port.protocol == protocol);
+    ports.map(|port| port.number).collect()
 }
 
 /// The decoys of the agent's doors and a protocol, in ascending order, less those that are among these knocks of it.
@@ -45,13 +53,12 @@ pub(crate) fn decoys(
     protocol: Protocol,
     knocks: &[RangeInclusive<u16>],
 ) -> Vec<u16> {
-    let is_knock = |number: &u16| knocks.iter().any(|knocks| knocks.contains(number));
-    let mut numbers = Vec::new();
+    let mut decoys = Vec::new();
     for door in served(config) {
-        let decoys = decoy::decoys(door, &config.doors).filter(|port| port.protocol == protocol);
-        numbers.extend(decoys.map(|port| port.number));
+        decoys.extend(decoy::decoys(door, &config.doors));
     }
-    numbers.retain(|number| !is_knock(number));
+    let mut numbers = numbers(&decoys, protocol);
+    numbers.retain(|number| !knocks.iter().any(|knocks| knocks.contains(number)));
     numbers.sort_unstable();
     numbers.dedup();
     numbers
@@ -78,14 +85,13 @@ fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     disjoint
 }
 
-/// What is left of a range when single ports are taken out of it.
-pub(crate) fn between(
-    range: RangeInclusive<u16>,
-    taken: &BTreeSet<u16>,
-) -> Vec<RangeInclusive<u16>> {
+/// What is left of a range when single ports, in ascending order, are taken out of it.
+pub(crate) fn between(range: RangeInclusive<u16>, taken: &[u16]) -> Vec<RangeInclusive<u16>> {
     let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
     let end = u32::from(*range.end());
-    let taken = taken.range(range).map(|port| u32::from(*port));
+    let below = taken.partition_point(|port| port < range.start());
+    let taken = taken.iter().skip(below).map(|port| u32::from(*port));
+    let taken = taken.take_while(|port| *port <= end);
     for stop in taken.chain([end + 1]) {
         // Both are ports: no port is taken below the start, nor above the end.
         if let (Ok(first), Ok(last)) = (u16::try_from(start), u16::try_from(stop.wrapping_sub(1)))
@@ -104,14 +110,13 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_of_a_range_leaves_its_pieces() {
-        let left = |range, taken: &[u16]| between(range, &taken.iter().copied().collect());
-        assert_eq!(left(5..=9, &[]), [5..=9]);
-        assert_eq!(left(5..=9, &[4, 10]), [5..=9]);
-        assert_eq!(left(5..=9, &[5, 9]), [6..=8]);
-        assert_eq!(left(5..=9, &[6, 7]), [5..=5, 8..=9]);
-        assert_eq!(left(5..=6, &[5, 6]), []);
-        assert_eq!(left(0..=0, &[0]), []);
-        assert_eq!(left(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
+        assert_eq!(between(5..=9, &[]), [5..=9]);
+        assert_eq!(between(5..=9, &[4, 10]), [5..=9]);
+        assert_eq!(between(5..=9, &[5, 9]), [6..=8]);
+        assert_eq!(between(5..=9, &[6, 7]), [5..=5, 8..=9]);
+        assert_eq!(between(5..=6, &[5, 6]), []);
+        assert_eq!(between(0..=0, &[0]), []);
+        assert_eq!(between(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
         assert_eq!(disjoint(vec![8..=9, 1..=7, 3..=4, 7..=7]), [1..=7, 8..=9]);
     }
 }

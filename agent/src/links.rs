@@ -2,13 +2,11 @@
 
 use std::io;
 
-use crate::firewall::netlink::{Attributes, Message, Messages, as_text};
+use crate::firewall::netlink::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most interfaces that are read, and the most addresses.
 const MAX_READ: usize = 1024;
-/// Room for one datagram of a dump, as the kernel makes them.
-const LONGEST_ANSWER: usize = 32 * 1024;
 
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,10 +27,10 @@ pub(crate) struct Link {
 pub(crate) fn read() -> io::Result<Vec<Link>> {
     let mut socket = NetlinkSocket::open_to_interfaces()?;
     let mut links = Vec::new();
-    dump(&mut socket, libc::RTM_GETLINK, |message| {
+    dump(&mut socket, libc::RTM_GETLINK, &mut |message| {
         links.extend(link(message).filter(|_| links.len() < MAX_READ));
     })?;
-    dump(&mut socket, libc::RTM_GETADDR, |message| {
+    dump(&mut socket, libc::RTM_GETADDR, &mut |message| {
         let holder = holder_of_address(message);
         if let Some(link) = links.iter_mut().find(|link| Some(link.index) == holder) {
             link.addressed = true;
@@ -44,21 +42,12 @@ pub(crate) fn read() -> io::Result<Vec<Link>> {
 fn dump(
     socket: &mut NetlinkSocket,
     kind: u16,
-    mut each: impl FnMut(&Message<'_>),
+    each: &mut dyn FnMut(&Message<'_>),
 ) -> io::Result<()> {
     let sequence = u32::from(kind);
-    socket.send(&request(kind, sequence))?;
     let mut buffer = vec![0; LONGEST_ANSWER];
-    while let Some(datagram) = socket.receive_queued(&mut buffer)? {
-        for message in Messages(datagram).filter(|message| message.sequence == sequence) {
-            match message.outcome() {
-                Some((0, _)) => return Ok(()),
-                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
-                None => each(&message),
-            }
-        }
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
+    let request = request(kind, sequence);
+    exchange(socket, &request, sequence, &mut buffer, each)
 }
 
 /// A header, and an `ifinfomsg` of zeros: everything.
@@ -123,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::firewall::kernel_tests::in_namespace;
+    use crate::firewall::netlink::Messages;
 
     fn ip(arguments: &str) {
         let status = Command::new("ip").args(arguments.split(' ')).status();

@@ -117,7 +117,7 @@ impl Report {
         self.locked = firewall.locks()?;
         let all = firewall.counts()?;
         for report in &mut self.doors {
-            let Some(counts) = all.get(&report.name) else {
+            let Some((_, counts)) = all.iter().find(|(door, _)| *door == report.name) else {
                 continue;
             };
             let mut known = doors.iter().filter(|door| door.engine.is_in_kernel());

@@ -141,7 +141,7 @@ struct Kernel {
     firewall: Firewall,
     config: Option<Box<Config>>,
     json: bool,
-    counts: BTreeMap<String, Counts>,
+    counts: Vec<(String, Counts)>,
     attempts: BTreeMap<Traveller, (usize, usize)>,
 }
 
@@ -151,7 +151,7 @@ impl Kernel {
             firewall: reach::firewall()?,
             config,
             json,
-            counts: BTreeMap::new(),
+            counts: Vec::new(),
             attempts: BTreeMap::new(),
         };
         kernel.counts = kernel.read_counts()?;
@@ -168,7 +168,7 @@ impl Kernel {
     }
 
     /// Where the table is gone, there is nothing.
-    fn read_counts(&mut self) -> Result<BTreeMap<String, Counts>, Failure> {
+    fn read_counts(&mut self) -> Result<Vec<(String, Counts)>, Failure> {
         present(self.firewall.counts())
     }
 
@@ -202,7 +202,9 @@ impl Kernel {
         }
         let counts = self.read_counts()?;
         for (door, now) in &counts {
-            let before = self.counts.get(door).copied().unwrap_or_default();
+            let mut before = self.counts.iter();
+            let before = before.find(|(name, _)| name == door);
+            let before = before.map(|(_, counts)| *counts).unwrap_or_default();
             for (what, times) in differences(&before, now) {
                 output::print(&self.count(door, what, times))?;
             }

@@ -14,10 +14,6 @@ const DUMP_ATTEMPTS: usize = 16;
 /// boards) would round to 0, which means for ever.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Room for one datagram from the kernel, which makes none longer than half of this
-/// (`netlink_dump`, NLMSG_GOODSIZE).
-const LONGEST_ANSWER: usize = 32 * 1024;
-
 /// The socket and its buffers, which keep their memory from one request to the next.
 pub(super) struct Channel {
     socket: NetlinkSocket,
@@ -55,6 +51,14 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
+    fn refused(position: u32, number: i32, sentence: &str) -> Self {
+        Self::Refused {
+            position,
+            number,
+            sentence: sentence.to_owned(),
+        }
+    }
+
     /// The kernel's error number, if it was the kernel.
     pub(super) const fn number(&self) -> Option<i32> {
         match self {
@@ -95,7 +99,7 @@ impl Channel {
         let socket = NetlinkSocket::open()?;
         Ok(Self {
             socket,
-            inbox: vec![0; LONGEST_ANSWER].into(),
+            inbox: vec![0; netlink::LONGEST_ANSWER].into(),
             outbox: Vec::with_capacity(1024),
             sequence: 1,
             destroys: true,
@@ -116,7 +120,7 @@ impl Channel {
 
     /// Applies all of the changes or none.
     pub(super) fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), Failure> {
-        self.apply_telling(changes, |_| {})
+        self.apply_telling(changes, &mut |_| {})
     }
 
     /// Applies all of the changes or none; `told` gets each element that the kernel tells it
@@ -124,7 +128,7 @@ impl Channel {
     pub(super) fn apply_telling(
         &mut self,
         changes: &[Change<'_>],
-        told: impl FnMut(Attributes<'_>),
+        told: &mut dyn FnMut(Attributes<'_>),
     ) -> Result<(), Failure> {
         let count = changes.len() as u32;
         let first = self.reserve(count.wrapping_add(2));
@@ -162,7 +166,7 @@ impl Channel {
     /// The kernel has processed all of it, and queued what it has to say, before the call
     /// that sends returns (`nfnetlink_rcv_batch`). Its answers come in order.
     pub(super) fn commit(&mut self, octets: &[u8], first: u32, count: u32) -> Result<(), Failure> {
-        self.commit_telling(octets, first, count, |_| {})
+        self.commit_telling(octets, first, count, &mut |_| {})
     }
 
     fn commit_telling(
@@ -170,7 +174,7 @@ impl Channel {
         octets: &[u8],
         first: u32,
         count: u32,
-        mut told: impl FnMut(Attributes<'_>),
+        told: &mut dyn FnMut(Attributes<'_>),
     ) -> Result<(), Failure> {
         self.socket.send(octets)?;
         let mut failure = None;
@@ -188,12 +192,7 @@ impl Channel {
                     continue;
                 }
                 if number != 0 && failure.is_none() {
-                    let sentence = sentence.to_owned();
-                    failure = Some(Failure::Refused {
-                        position,
-                        number,
-                        sentence,
-                    });
+                    failure = Some(Failure::refused(position, number, sentence));
                 }
                 if position == count {
                     return failure.map_or(Ok(()), Err);
@@ -207,9 +206,24 @@ impl Channel {
     pub(super) fn ask<T>(
         &mut self,
         kind: i32,
-        fill: impl FnOnce(&mut Vec<u8>),
+        fill: &dyn Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>) -> Option<T>,
     ) -> Result<T, Failure> {
+        let mut answer = None;
+        self.ask_until(kind, fill, &mut |message| {
+            answer = parse(message);
+            answer.is_some()
+        })?;
+        answer.ok_or(Failure::NoAnswer)
+    }
+
+    /// Asks for one thing, which has come where `is_answer` says so.
+    fn ask_until(
+        &mut self,
+        kind: i32,
+        fill: &dyn Fn(&mut Vec<u8>),
+        is_answer: &mut dyn FnMut(Attributes<'_>) -> bool,
+    ) -> Result<(), Failure> {
         let sequence = self.request(netlink::INET, Request { kind, flags: 0 }, fill)?;
         while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
             for message in Messages(datagram) {
@@ -217,15 +231,10 @@ impl Channel {
                     continue;
                 }
                 if let Some((number, sentence)) = message.outcome() {
-                    let sentence = sentence.to_owned();
-                    return Err(Failure::Refused {
-                        position: 0,
-                        number,
-                        sentence,
-                    });
+                    return Err(Failure::refused(0, number, sentence));
                 }
-                if let Some(answer) = parse(message.attributes()) {
-                    return Ok(answer);
+                if is_answer(message.attributes()) {
+                    return Ok(());
                 }
             }
         }
@@ -238,7 +247,7 @@ impl Channel {
     pub(super) fn dump<T>(
         &mut self,
         kind: i32,
-        fill: impl Fn(&mut Vec<u8>),
+        fill: &dyn Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Failure> {
         self.dump_of(netlink::INET, kind, fill, parse)
@@ -249,33 +258,31 @@ impl Channel {
         &mut self,
         family: u8,
         kind: i32,
-        fill: impl Fn(&mut Vec<u8>),
+        fill: &dyn Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Failure> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(found) = self.dump_once(family, kind, &fill, &parse)? {
+            let mut found = Vec::new();
+            if self.dump_once(family, kind, fill, &mut |message| {
+                parse(message, &mut found)
+            })? {
                 return Ok(found);
             }
         }
         Err(Failure::Restless)
     }
 
-    fn dump_once<T>(
+    /// Hands each message of a dump on; `false`: the rules changed meanwhile.
+    fn dump_once(
         &mut self,
         family: u8,
         kind: i32,
-        fill: impl Fn(&mut Vec<u8>),
-        parse: impl Fn(Attributes<'_>, &mut Vec<T>),
-    ) -> Result<Option<Vec<T>>, Failure> {
-        let sequence = self.request(
-            family,
-            Request {
-                kind,
-                flags: libc::NLM_F_DUMP,
-            },
-            fill,
-        )?;
-        let (mut found, mut interrupted) = (Vec::new(), false);
+        fill: &dyn Fn(&mut Vec<u8>),
+        each: &mut dyn FnMut(Attributes<'_>),
+    ) -> Result<bool, Failure> {
+        let flags = libc::NLM_F_DUMP;
+        let sequence = self.request(family, Request { kind, flags }, fill)?;
+        let mut interrupted = false;
         while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
             for message in Messages(datagram) {
                 if message.sequence != sequence {
@@ -283,17 +290,10 @@ impl Channel {
                 }
                 interrupted |= message.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
                 match message.outcome() {
-                    Some((0, _)) => return Ok((!interrupted).then_some(found)),
-                    Some((libc::EINTR, _)) => return Ok(None),
-                    Some((number, sentence)) => {
-                        let sentence = sentence.to_owned();
-                        return Err(Failure::Refused {
-                            position: 0,
-                            number,
-                            sentence,
-                        });
-                    }
-                    None => parse(message.attributes(), &mut found),
+                    Some((0, _)) => return Ok(!interrupted),
+                    Some((libc::EINTR, _)) => return Ok(false),
+                    Some((number, sentence)) => return Err(Failure::refused(0, number, sentence)),
+                    None => each(message.attributes()),
                 }
             }
         }
@@ -304,7 +304,7 @@ impl Channel {
         &mut self,
         family: u8,
         ask: Request,
-        fill: impl FnOnce(&mut Vec<u8>),
+        fill: &dyn Fn(&mut Vec<u8>),
     ) -> Result<u32, Failure> {
         let sequence = self.reserve(1);
         self.outbox.clear();

@@ -8,22 +8,29 @@ use super::channel::{Change, Channel, Failure, Term};
 use super::netlink::{self, Key};
 use super::reading::term;
 
-impl Channel {
-    /// Adds an element, in place of an older one.
+impl<'c> Change<'c> {
+    /// What adds an element, in place of an older one.
     ///
     /// An element's timeout cannot be changed before Linux 6.12: deleting it and adding it is
     /// one step for whoever looks it up. Deleting what is not there fails, hence the first.
+    pub(super) const fn renewing(set: &'c [&'c str], key: Key<'c>, lasting: Term) -> [Self; 3] {
+        [
+            Self::Add(set, key, lasting),
+            Self::Delete(set, key),
+            Self::Add(set, key, lasting),
+        ]
+    }
+}
+
+impl Channel {
+    /// Adds an element, in place of an older one.
     pub(super) fn renew(
         &mut self,
         set: &[&str],
         key: Key<'_>,
         lasting: Term,
     ) -> Result<(), Failure> {
-        self.apply(&[
-            Change::Add(set, key, lasting),
-            Change::Delete(set, key),
-            Change::Add(set, key, lasting),
-        ])
+        self.apply(&Change::renewing(set, key, lasting))
     }
 
     /// Adds an element, or lets one that is there stay at least as long.
@@ -85,7 +92,7 @@ impl Channel {
             return Ok(None);
         }
         let mut destroyed = None;
-        let applied = self.apply_telling(changes, |told| destroyed = destroyed.or(term(told)));
+        let applied = self.apply_telling(changes, &mut |told| destroyed = destroyed.or(term(told)));
         match applied {
             Ok(()) => Ok(Some(destroyed)),
             // nfnetlink_rcv_batch's answer to a message that it has no function for.
@@ -104,6 +111,6 @@ impl Channel {
     /// How long an element stays; ENOENT: it is not there, or the set is not.
     fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
         let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
-        self.ask(libc::NFT_MSG_GETSETELEM, element, term)
+        self.ask(libc::NFT_MSG_GETSETELEM, &element, term)
     }
 }

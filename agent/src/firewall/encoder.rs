@@ -3,8 +3,6 @@
 //!
 //! Numbers are in network order, except in registers' values and in user data.
 
-use Value::{Bare, Data, Text, U8, U16, U32, U64};
-
 use super::expression::Expression;
 use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED};
 use super::netlink::{attribute, nest, nfta, set_of_elements, text};
@@ -125,173 +123,139 @@ fn write_counter(name: &str, counted: Counted, to: &mut Vec<u8>) {
     });
 }
 
-/// What an attribute of an expression holds.
-enum Value<'v> {
-    U8(u8),
-    U16(u16),
-    U32(u32),
-    U64(u64),
-    Text(&'v str),
-    /// Text without a terminator, as libnftnl writes one name.
-    Bare(&'v str),
-    Data(&'v [u8]),
-    Verdict(&'v Verdict),
-}
-
 fn write_expression(expression: &Expression, to: &mut Vec<u8>) {
-    let (name, attributes) = attributes(expression);
-    text(to, EXPR_NAME, &[name]);
-    nest(to, EXPR_DATA, |to| {
-        for (kind, value) in attributes {
-            write_value(to, kind, &value);
-        }
-    });
+    text(to, EXPR_NAME, &[name(expression)]);
+    nest(to, EXPR_DATA, |to| write_attributes(expression, to));
 }
 
-fn write_value(to: &mut Vec<u8>, kind: u16, value: &Value<'_>) {
-    match *value {
-        U8(value) => attribute(to, kind, &[value]),
-        U16(value) => attribute(to, kind, &value.to_be_bytes()),
-        U32(value) => number(to, kind, value),
-        U64(value) => long(to, kind, value),
-        Text(value) => text(to, kind, &[value]),
-        Bare(value) => attribute(to, kind, value.as_bytes()),
-        Data(value) => data(to, kind, value),
-        Value::Verdict(Verdict::Accept) => verdict(to, kind, libc::NF_ACCEPT, None),
-        Value::Verdict(Verdict::Drop) => verdict(to, kind, libc::NF_DROP, None),
-        Value::Verdict(Verdict::Goto(chain)) => verdict(to, kind, libc::NFT_GOTO, Some(chain)),
-        Value::Verdict(Verdict::Jump(chain)) => verdict(to, kind, libc::NFT_JUMP, Some(chain)),
-        Value::Verdict(Verdict::Return) => verdict(to, kind, libc::NFT_RETURN, None),
+/// The kernel's name for an expression.
+const fn name(expression: &Expression) -> &'static str {
+    match expression {
+        Expression::Meta { .. } | Expression::SetMeta { .. } => "meta",
+        Expression::Payload { .. } => "payload",
+        Expression::ExtensionHeader { .. } => "exthdr",
+        Expression::ConntrackStatus { .. } => "ct",
+        Expression::Immediate { .. } | Expression::Verdict(_) => "immediate",
+        Expression::Compare { .. } => "cmp",
+        Expression::Bitwise { .. } => "bitwise",
+        Expression::Lookup { .. } | Expression::VerdictLookup { .. } => "lookup",
+        Expression::Dynamic { .. } => "dynset",
+        Expression::Count { .. } => "objref",
+        Expression::Log { .. } | Expression::LogLine(_) => "log",
+        Expression::Limit { .. } => "limit",
     }
 }
 
-/// The kernel's name for an expression, and the attributes of it.
-fn attributes(expression: &Expression) -> (&'static str, Vec<(u16, Value<'_>)>) {
+fn write_attributes(expression: &Expression, to: &mut Vec<u8>) {
     match expression {
-        Expression::Meta { key, to } => (
-            "meta",
-            vec![(META_KEY, U32(key.number())), (META_DREG, U32(to.0))],
-        ),
-        Expression::SetMeta { key, from } => (
-            "meta",
-            vec![(META_KEY, U32(key.number())), (META_SREG, U32(from.0))],
-        ),
+        Expression::Meta { key, to: loaded } => {
+            number(to, META_KEY, key.number());
+            number(to, META_DREG, loaded.0);
+        }
+        Expression::SetMeta { key, from } => {
+            number(to, META_KEY, key.number());
+            number(to, META_SREG, from.0);
+        }
         Expression::Payload {
             base,
             offset,
             length,
-            to,
-        } => (
-            "payload",
-            vec![
-                (PAYLOAD_DREG, U32(to.0)),
-                (PAYLOAD_BASE, U32(base.number())),
-                (PAYLOAD_OFFSET, U32(*offset)),
-                (PAYLOAD_LEN, U32(*length)),
-            ],
-        ),
+            to: loaded,
+        } => {
+            number(to, PAYLOAD_DREG, loaded.0);
+            number(to, PAYLOAD_BASE, base.number());
+            number(to, PAYLOAD_OFFSET, *offset);
+            number(to, PAYLOAD_LEN, *length);
+        }
         Expression::ExtensionHeader {
             header,
             offset,
             length,
-            to,
-        } => (
-            "exthdr",
-            vec![
-                (EXTHDR_DREG, U32(to.0)),
-                (EXTHDR_TYPE, U8(*header)),
-                (EXTHDR_OFFSET, U32(*offset)),
-                (EXTHDR_LEN, U32(*length)),
-            ],
-        ),
-        Expression::ConntrackStatus { to } => (
-            "ct",
-            vec![
-                (CT_KEY, U32(libc::NFT_CT_STATUS as u32)),
-                (CT_DREG, U32(to.0)),
-            ],
-        ),
-        Expression::Immediate { value, to } => (
-            "immediate",
-            vec![(IMMEDIATE_DREG, U32(to.0)), (IMMEDIATE_DATA, Data(value))],
-        ),
-        Expression::Compare { from, equal, value } => (
-            "cmp",
-            vec![
-                (CMP_SREG, U32(from.0)),
-                (CMP_OP, U32(comparison(*equal))),
-                (CMP_DATA, Data(value)),
-            ],
-        ),
+            to: loaded,
+        } => {
+            number(to, EXTHDR_DREG, loaded.0);
+            attribute(to, EXTHDR_TYPE, &[*header]);
+            number(to, EXTHDR_OFFSET, *offset);
+            number(to, EXTHDR_LEN, *length);
+        }
+        Expression::ConntrackStatus { to: loaded } => {
+            number(to, CT_KEY, libc::NFT_CT_STATUS as u32);
+            number(to, CT_DREG, loaded.0);
+        }
+        Expression::Immediate { value, to: loaded } => {
+            number(to, IMMEDIATE_DREG, loaded.0);
+            data(to, IMMEDIATE_DATA, value);
+        }
+        Expression::Compare { from, equal, value } => {
+            number(to, CMP_SREG, from.0);
+            number(to, CMP_OP, comparison(*equal));
+            data(to, CMP_DATA, value);
+        }
         Expression::Bitwise {
             from,
-            to,
+            to: loaded,
             mask,
             flip,
-        } => (
-            "bitwise",
-            vec![
-                (BITWISE_SREG, U32(from.0)),
-                (BITWISE_DREG, U32(to.0)),
-                (BITWISE_LEN, U32(mask.len() as u32)),
-                (BITWISE_MASK, Data(mask)),
-                (BITWISE_XOR, Data(flip)),
-            ],
-        ),
-        Expression::Lookup { from, set } => (
-            "lookup",
-            vec![(LOOKUP_SREG, U32(from.0)), (LOOKUP_SET, Text(set))],
-        ),
-        Expression::VerdictLookup { from, map } => (
-            "lookup",
-            vec![
-                (LOOKUP_SREG, U32(from.0)),
-                (LOOKUP_DREG, U32(libc::NFT_REG_VERDICT as u32)),
-                (LOOKUP_SET, Text(map)),
-            ],
-        ),
+        } => {
+            number(to, BITWISE_SREG, from.0);
+            number(to, BITWISE_DREG, loaded.0);
+            number(to, BITWISE_LEN, mask.len() as u32);
+            data(to, BITWISE_MASK, mask);
+            data(to, BITWISE_XOR, flip);
+        }
+        Expression::Lookup { from, set } => {
+            number(to, LOOKUP_SREG, from.0);
+            text(to, LOOKUP_SET, &[set]);
+        }
+        Expression::VerdictLookup { from, map } => {
+            number(to, LOOKUP_SREG, from.0);
+            number(to, LOOKUP_DREG, libc::NFT_REG_VERDICT as u32);
+            text(to, LOOKUP_SET, &[map]);
+        }
         Expression::Dynamic {
             change,
             set,
             key,
             timeout,
         } => {
-            let mut attributes = vec![
-                (DYNSET_SREG_KEY, U32(key.0)),
-                (DYNSET_OP, U32(change.number())),
-            ];
-            attributes.extend(timeout.map(|timeout| (DYNSET_TIMEOUT, U64(timeout))));
-            attributes.push((DYNSET_NAME, Text(set)));
-            ("dynset", attributes)
+            number(to, DYNSET_SREG_KEY, key.0);
+            number(to, DYNSET_OP, change.number());
+            if let Some(timeout) = timeout {
+                long(to, DYNSET_TIMEOUT, *timeout);
+            }
+            text(to, DYNSET_NAME, &[set]);
         }
-        Expression::Count { counter } => (
-            "objref",
-            vec![
-                (OBJREF_IMM_TYPE, U32(COUNTER)),
-                (OBJREF_IMM_NAME, Bare(counter)),
-            ],
-        ),
-        Expression::Log { group, length } => (
-            "log",
-            vec![(LOG_GROUP, U16(*group)), (LOG_SNAPLEN, U32(*length))],
-        ),
-        Expression::LogLine(prefix) => ("log", vec![(LOG_PREFIX, Text(prefix))]),
-        Expression::Limit { per_second, burst } => (
-            "limit",
-            vec![
-                (LIMIT_RATE, U64((*per_second).into())),
-                (LIMIT_UNIT, U64(1)),
-                (LIMIT_BURST, U32(*burst)),
-            ],
-        ),
-        Expression::Verdict(verdict) => (
-            "immediate",
-            vec![
-                (IMMEDIATE_DREG, U32(libc::NFT_REG_VERDICT as u32)),
-                (IMMEDIATE_DATA, Value::Verdict(verdict)),
-            ],
-        ),
+        Expression::Count { counter } => {
+            number(to, OBJREF_IMM_TYPE, COUNTER);
+            // Without a terminator, as libnftnl writes this one name.
+            attribute(to, OBJREF_IMM_NAME, counter.as_bytes());
+        }
+        Expression::Log { group, length } => {
+            attribute(to, LOG_GROUP, &group.to_be_bytes());
+            number(to, LOG_SNAPLEN, *length);
+        }
+        Expression::LogLine(prefix) => text(to, LOG_PREFIX, &[prefix]),
+        Expression::Limit { per_second, burst } => {
+            long(to, LIMIT_RATE, (*per_second).into());
+            long(to, LIMIT_UNIT, 1);
+            number(to, LIMIT_BURST, *burst);
+        }
+        Expression::Verdict(verdict) => {
+            number(to, IMMEDIATE_DREG, libc::NFT_REG_VERDICT as u32);
+            write_verdict(verdict, to);
+        }
     }
+}
+
+fn write_verdict(what: &Verdict, to: &mut Vec<u8>) {
+    let (code, chain) = match what {
+        Verdict::Accept => (libc::NF_ACCEPT, None),
+        Verdict::Drop => (libc::NF_DROP, None),
+        Verdict::Goto(chain) => (libc::NFT_GOTO, Some(chain.as_str())),
+        Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain.as_str())),
+        Verdict::Return => (libc::NFT_RETURN, None),
+    };
+    verdict(to, IMMEDIATE_DATA, code, chain);
 }
 
 const fn comparison(equal: bool) -> u32 {

@@ -166,28 +166,18 @@ impl Firewall {
     ) -> Result<(), Refusal> {
         plausible(door)?;
         let set = &[ruleset::ANYONE, door];
-        let interfaces = self.elements(ruleset::INTERFACES)?;
-        let mut names: Vec<&str> = interfaces
-            .iter()
-            .filter_map(|interface| as_text(&interface.key))
-            .collect();
+        let mut names = self.interfaces_in(ruleset::INTERFACES)?;
         if !on.is_empty() {
-            names.retain(|name| on.iter().any(|wanted| wanted == name));
+            names.retain(|name| on.contains(name));
             if names.is_empty() {
                 return Err(Refusal::NotGuarded(on.join(" or ")));
             }
         }
-        let changes: Vec<Change<'_>> = names
-            .iter()
-            .flat_map(|name| {
-                let key = Key::Interface(name);
-                [
-                    Change::Add(set, key, Term::For(lasting)),
-                    Change::Delete(set, key),
-                    Change::Add(set, key, Term::For(lasting)),
-                ]
-            })
-            .collect();
+        let mut changes = Vec::new();
+        for name in &names {
+            let key = Key::Interface(name);
+            changes.extend_from_slice(&Change::renewing(set, key, Term::For(lasting)));
+        }
         self.channel
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, set, failure))
@@ -237,12 +227,12 @@ impl Firewall {
     pub fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
         plausible(door)?;
         let in_kernel = self.entrance(door)?.in_kernel;
-        let knocked = Family::BOTH.map(engines::knocked_prefix).into_iter();
-        let knocked = knocked.filter(|_| in_kernel);
-        let prefixes = Family::BOTH.map(ruleset::grant_prefix).into_iter();
-        let sets: Vec<[&str; 2]> = (prefixes.chain([ruleset::ANYONE]).chain(knocked))
-            .map(|prefix| [prefix, door])
-            .collect();
+        let mut prefixes = Family::BOTH.map(ruleset::grant_prefix).to_vec();
+        prefixes.push(ruleset::ANYONE);
+        if in_kernel {
+            prefixes.extend_from_slice(&Family::BOTH.map(engines::knocked_prefix));
+        }
+        let sets: Vec<[&str; 2]> = prefixes.iter().map(|prefix| [*prefix, door]).collect();
         let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
         self.channel
             .apply(&changes)
@@ -276,9 +266,12 @@ impl Firewall {
                 .iter()
                 .filter_map(|element| grant(kind, comment, door, element))
                 .take(room);
-            match engines::is_knocked(&set.name, door) {
-                true => listed.for_each(|grant| merge(&mut grants, grant)),
-                false => grants.extend(listed),
+            let knocked = engines::is_knocked(&set.name, door);
+            for grant in listed {
+                match knocked {
+                    true => merge(&mut grants, grant),
+                    false => grants.push(grant),
+                }
             }
         }
         Ok(grants)

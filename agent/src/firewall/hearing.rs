@@ -64,11 +64,8 @@ impl Hearing {
             per_second: LINES,
             burst: LINES_AT_ONCE,
         };
-        (self == Self::Line).then(|| Chain {
-            name: LOGGED.to_owned(),
-            hooked: false,
-            rules: vec![vec![limit, Statement::LogLine(kernlog::PREFIX)]],
-        })
+        let rules = || vec![vec![limit, Statement::LogLine(kernlog::PREFIX)]];
+        (self == Self::Line).then(|| Chain::new(LOGGED.to_owned(), rules()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Locks: doors that let nobody in, whatever is granted.
 
 use super::channel::{Change, Term};
-use super::netlink::{Key, as_text};
+use super::netlink::Key;
 use super::refusal::refused;
 use super::ruleset;
 use super::{Firewall, Refusal};
@@ -12,9 +12,9 @@ impl Firewall {
     pub(crate) fn lock(&mut self, door: &str) -> Result<(), Refusal> {
         self.check_door(door)?;
         let set: &[&str] = &[ruleset::LOCKED, door];
-        let interfaces = self.elements(ruleset::INTERFACES)?;
-        let names = (interfaces.iter()).filter_map(|interface| as_text(&interface.key));
+        let names = self.interfaces_in(ruleset::INTERFACES)?;
         let changes: Vec<Change<'_>> = names
+            .iter()
             .map(|name| Change::Add(set, Key::Interface(name), Term::Forever))
             .collect();
         self.change_lock(set, &changes)

@@ -17,34 +17,43 @@ const CONFIRMED: u32 = 1 << 3;
 
 /// The expressions of a rule.
 pub(super) fn expressions(rule: &Rule) -> Vec<Expression> {
-    without_repetition(rule.iter().flat_map(of_statement).collect())
+    let mut expressions = Vec::new();
+    for statement in rule {
+        expressions.extend(of_statement(statement));
+    }
+    without_repetition(expressions)
 }
 
 /// What the packet is asked for once, its family or its protocol, is known for the rest of the rule.
 fn without_repetition(expressions: Vec<Expression>) -> Vec<Expression> {
-    let mut known: Vec<[Expression; 2]> = Vec::new();
-    let mut kept = Vec::new();
+    let mut kept: Vec<Expression> = Vec::new();
     let mut rest = expressions.into_iter().peekable();
     while let Some(expression) = rest.next() {
-        let question = match (&expression, rest.peek()) {
-            (
-                Expression::Meta {
-                    key: MetaKey::Family | MetaKey::Protocol,
-                    ..
-                },
-                Some(answer),
-            ) => Some([expression.clone(), answer.clone()]),
-            _ => None,
-        };
-        match question {
-            Some(question) if known.contains(&question) => drop(rest.next()),
-            question => {
-                known.extend(question);
-                kept.push(expression);
-            }
+        let asks = rest.peek().and_then(|next| asked(&expression, next));
+        let is_same = |pair: &[Expression]| matches!(pair, [one, next] if asked(one, next) == asks);
+        if asks.is_some() && kept.windows(2).any(is_same) {
+            drop(rest.next());
+        } else {
+            kept.push(expression);
         }
     }
     kept
+}
+
+/// The question and the answer that it is to have, if that is what these two are.
+fn asked<'e>(question: &Expression, answer: &'e Expression) -> Option<(MetaKey, &'e [u8])> {
+    match (question, answer) {
+        (
+            Expression::Meta {
+                key: key @ (MetaKey::Family | MetaKey::Protocol),
+                ..
+            },
+            Expression::Compare {
+                equal: true, value, ..
+            },
+        ) => Some((*key, value)),
+        _ => None,
+    }
 }
 
 fn of_statement(statement: &Statement) -> Vec<Expression> {
@@ -130,22 +139,10 @@ fn key_in(key: Key, set: &str) -> Vec<Expression> {
 
 /// Loads a key, its fields one after the other.
 fn load_key(key: Key) -> Vec<Expression> {
-    let ports = |family, protocol, offset| {
-        let port = Expression::Payload {
-            base: Base::Transport,
-            offset,
-            length: 2,
-            to: behind_source(family),
-        };
-        let questions = [of_family(family), of_protocol(protocol)];
-        let mut expressions = questions.concat();
-        expressions.extend([load_source(family), port]);
-        expressions
-    };
     match key {
         Key::Network(family, prefix) => load_network(family, prefix),
-        Key::Port(family, protocol) => ports(family, protocol, 2),
-        Key::SourcePort(family, protocol) => ports(family, protocol, 0),
+        Key::Port(family, protocol) => load_with_port(family, protocol, 2),
+        Key::SourcePort(family, protocol) => load_with_port(family, protocol, 0),
         Key::NextPort(family, port) => {
             let mut expressions = load_network(family, family.bits());
             expressions.push(Expression::Immediate {
@@ -155,6 +152,26 @@ fn load_key(key: Key) -> Vec<Expression> {
             expressions
         }
     }
+}
+
+/// Loads the source address, and the port at this offset of a packet of this protocol.
+fn load_with_port(family: Family, protocol: Protocol, offset: u32) -> Vec<Expression> {
+    let [load_family, is_family] = of_family(family);
+    let [load_protocol, is_protocol] = of_protocol(protocol);
+    let port = Expression::Payload {
+        base: Base::Transport,
+        offset,
+        length: 2,
+        to: behind_source(family),
+    };
+    vec![
+        load_family,
+        is_family,
+        load_protocol,
+        is_protocol,
+        load_source(family),
+        port,
+    ]
 }
 
 /// Keeps so many bits of the address, which is left as it is where that is all of it.
@@ -393,20 +410,25 @@ fn port_elements(
     ports: &[(RangeInclusive<u16>, String)],
     of_ranges: bool,
 ) -> impl Iterator<Item = Element<'_>> {
-    let begins_above = ports.first().is_some_and(|(ports, _)| *ports.start() > 0);
-    let below = (of_ranges && begins_above).then(|| end(0));
-    let elements = ports.iter().flat_map(move |(ports, chain)| {
-        let after = ports.end().checked_add(1).filter(|_| of_ranges);
-        let from = Element {
-            key: ports.start().to_be_bytes().into(),
-            entry: Entry::Goto {
-                chain,
-                endless: of_ranges && after.is_none(),
-            },
-        };
-        [Some(from), after.map(end)].into_iter().flatten()
-    });
-    below.into_iter().chain(elements)
+    ports
+        .iter()
+        .enumerate()
+        .flat_map(move |(index, (ports, chain))| {
+            let mut elements = Vec::new();
+            if of_ranges && index == 0 && *ports.start() > 0 {
+                elements.push(end(0));
+            }
+            let after = ports.end().checked_add(1).filter(|_| of_ranges);
+            elements.push(Element {
+                key: ports.start().to_be_bytes().into(),
+                entry: Entry::Goto {
+                    chain,
+                    endless: of_ranges && after.is_none(),
+                },
+            });
+            elements.extend(after.map(end));
+            elements
+        })
 }
 
 fn end(port: u16) -> Element<'static> {

@@ -65,7 +65,7 @@ use channel::{Channel, Failure, Term};
 pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
 pub use hearing::Hearing;
-use netlink::Key;
+use netlink::{Key, as_text};
 pub use network::Network;
 use network::family;
 use objects::Object;
@@ -181,6 +181,13 @@ impl Firewall {
             Ok(sets) if sets.is_empty() => Err(Refusal::NotInstalled),
             sets => sets.map_err(unread),
         }
+    }
+
+    /// The interfaces in a set.
+    fn interfaces_in(&mut self, set: &str) -> Result<Vec<String>, Refusal> {
+        let elements = self.elements(set)?;
+        let names = elements.iter().filter_map(|element| as_text(&element.key));
+        Ok(names.map(str::to_owned).collect())
     }
 
     fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Refusal> {

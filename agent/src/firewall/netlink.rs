@@ -2,8 +2,14 @@
 //! read with every length checked (include/uapi/linux/netlink.h, nfnetlink.h).
 
 use core::net::IpAddr;
+use std::io;
 
 use super::ruleset::{TABLE, interface_key};
+use crate::sys::netlink::NetlinkSocket;
+
+/// Room for one datagram from the kernel, which makes none longer than half of this
+/// (`netlink_dump`, NLMSG_GOODSIZE).
+pub(crate) const LONGEST_ANSWER: usize = 32 * 1024;
 
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -171,6 +177,14 @@ pub(crate) fn message(
     fill: impl FnOnce(&mut Vec<u8>),
 ) {
     let start = to.len();
+    head(to, kind, flags, sequence, (family, resource));
+    fill(to);
+    let length = (to.len() - start) as u32;
+    overwrite(to, start, &length.to_ne_bytes());
+}
+
+/// Appends the two headers of a message of Netfilter, without its length.
+fn head(to: &mut Vec<u8>, kind: u16, flags: i32, sequence: u32, (family, resource): (u8, u16)) {
     to.extend_from_slice(&[0; 4]);
     to.extend_from_slice(&kind.to_ne_bytes());
     to.extend_from_slice(&((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
@@ -179,10 +193,11 @@ pub(crate) fn message(
     to.extend_from_slice(&[0; 4]);
     to.extend_from_slice(&[family, libc::NFNETLINK_V0 as u8]);
     to.extend_from_slice(&resource.to_be_bytes());
-    fill(to);
-    let length = (to.len() - start) as u32;
-    if let Some(field) = to.get_mut(start..start + 4) {
-        field.copy_from_slice(&length.to_ne_bytes());
+}
+
+fn overwrite(octets: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(field) = octets.get_mut(at..at + value.len()) {
+        field.copy_from_slice(value);
     }
 }
 
@@ -210,13 +225,10 @@ pub(super) fn text(to: &mut Vec<u8>, kind: u16, parts: &[&str]) {
 /// Appends an attribute that holds attributes.
 pub(super) fn nest(to: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = to.len();
-    to.extend_from_slice(&[0; 2]);
-    to.extend_from_slice(&(kind | NESTED).to_ne_bytes());
+    attribute(to, kind | NESTED, &[]);
     fill(to);
     let length = (to.len() - start) as u16;
-    if let Some(field) = to.get_mut(start..start + 2) {
-        field.copy_from_slice(&length.to_ne_bytes());
-    }
+    overwrite(to, start, &length.to_ne_bytes());
 }
 
 /// Writes the attributes that name a set; `set` is given in parts.
@@ -325,6 +337,27 @@ impl<'d> Message<'d> {
             .get(echoed.checked_add(4)?.checked_next_multiple_of(4)?..)?;
         Attributes(attributes).find(1).and_then(as_text)
     }
+}
+
+/// Sends a request, and hands on each message that comes before the one that says what became of it.
+pub(crate) fn exchange(
+    socket: &mut NetlinkSocket,
+    request: &[u8],
+    sequence: u32,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(&Message<'_>),
+) -> io::Result<()> {
+    socket.send(request)?;
+    while let Some(datagram) = socket.receive_queued(buffer)? {
+        for message in Messages(datagram).filter(|message| message.sequence == sequence) {
+            match message.outcome() {
+                Some((0, _)) => return Ok(()),
+                Some((number, _)) => return Err(io::Error::from_raw_os_error(number)),
+                None => each(&message),
+            }
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn error_number(body: &[u8]) -> Option<i32> {

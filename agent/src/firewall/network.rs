@@ -47,12 +47,17 @@ impl Network {
     }
 
     /// As many ones as this, then zeros.
-    pub(super) const fn mask6(prefix: u8) -> Ipv6Addr {
-        let zeros = 128_u32.saturating_sub(prefix as u32);
-        Ipv6Addr::from_bits(match u128::MAX.checked_shl(zeros) {
-            Some(mask) => mask,
-            None => 0,
-        })
+    pub(super) fn mask6(prefix: u8) -> Ipv6Addr {
+        let whole = usize::from(prefix / 8);
+        let mut octets = [0_u8; 16];
+        octets
+            .iter_mut()
+            .take(whole)
+            .for_each(|octet| *octet = 0xff);
+        if let Some(octet) = octets.get_mut(whole) {
+            *octet = !(0xff >> (prefix % 8));
+        }
+        octets.into()
     }
 }
 

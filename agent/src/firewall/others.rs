@@ -23,22 +23,12 @@ pub(crate) struct Others {
     pub(crate) untracks: bool,
 }
 
-/// What a chain or a rule does, of what [`Others`] tells.
-#[derive(Default)]
-struct Deeds {
-    /// The chain that drops what it does not know.
-    dropping: Option<String>,
-    refuses: bool,
-    asks_for_mark: bool,
-    untracks: bool,
-}
-
 impl Firewall {
     /// What the tables of every family do, but ours; `mark` are the bits that we set.
     pub(crate) fn others(&mut self, mark: u32) -> Result<Others, Refusal> {
         let mut others = Others::default();
         for kind in [libc::NFT_MSG_GETCHAIN, libc::NFT_MSG_GETRULE] {
-            let read = |message: Attributes<'_>, all: &mut Vec<Deeds>| {
+            let read = |message: Attributes<'_>, all: &mut Vec<Others>| {
                 if all.len() < MAX_READ && message.find(TABLE_OF_EITHER) != Some(OURS) {
                     all.push(match kind {
                         libc::NFT_MSG_GETCHAIN => chain(message),
@@ -46,7 +36,7 @@ impl Firewall {
                     });
                 }
             };
-            let all = self.channel.dump_of(EVERY_FAMILY, kind, |_| {}, read);
+            let all = self.channel.dump_of(EVERY_FAMILY, kind, &|_| {}, read);
             for deeds in all.map_err(|failure| refused_object(&Object::Table, failure))? {
                 others.dropping.extend(deeds.dropping);
                 others.refuses |= deeds.refuses;
@@ -63,7 +53,7 @@ const TABLE_OF_EITHER: u16 = nfta::CHAIN_TABLE;
 /// The name of our table, as the kernel writes it.
 const OURS: &[u8] = b"postern\0";
 
-fn chain(chain: Attributes<'_>) -> Deeds {
+fn chain(chain: Attributes<'_>) -> Others {
     let text = |kind| chain.find(kind).and_then(as_text).unwrap_or_default();
     let hook = chain.inside(nfta::CHAIN_HOOK);
     let hook = hook
@@ -72,20 +62,22 @@ fn chain(chain: Attributes<'_>) -> Deeds {
     let policy = chain.find(nfta::CHAIN_POLICY).and_then(as_u32);
     let drops = hook == Some(libc::NF_INET_LOCAL_IN as u32) && policy == Some(libc::NF_DROP as u32);
     let (table, name) = (text(nfta::CHAIN_TABLE), text(nfta::CHAIN_NAME));
-    Deeds {
-        dropping: drops.then(|| ["chain ", name, " of table ", table].concat()),
-        ..Deeds::default()
+    let mut deeds = Others::default();
+    if drops {
+        let chain = ["chain ", name, " of table ", table].concat();
+        deeds.dropping.push(chain);
     }
+    deeds
 }
 
-fn rule(rule: Attributes<'_>, mark: u32) -> Deeds {
+fn rule(rule: Attributes<'_>, mark: u32) -> Others {
     let expressions = rule.inside(nfta::RULE_EXPRESSIONS);
     deeds(expressions.unwrap_or(Attributes(&[])), mark)
 }
 
 /// Follows a mark from its loading to what it is compared with.
-fn deeds(expressions: Attributes<'_>, mark: u32) -> Deeds {
-    let mut deeds = Deeds::default();
+fn deeds(expressions: Attributes<'_>, mark: u32) -> Others {
+    let mut deeds = Others::default();
     // The bits of the mark that are in the register.
     let mut loaded = 0;
     let holds = |bits: u32| bits & mark == mark;

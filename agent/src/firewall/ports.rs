@@ -1,7 +1,6 @@
 //! Which chain decides about each port.
 
 use core::ops::RangeInclusive;
-use std::collections::BTreeMap;
 
 use postern_core::config::Config;
 use postern_core::knock::{Port, Protocol};
@@ -21,33 +20,33 @@ pub(super) fn port_map(
     spots: &[Spot],
     protocol: Protocol,
 ) -> Option<Set> {
-    let mut single = BTreeMap::new();
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for door in &config.doors {
-        for port in door.guards.iter().filter(|port| port.protocol == protocol) {
-            single
-                .entry(port.number)
-                .or_insert_with(|| door_chain_name(door));
+        for number in knock_ports::numbers(&door.guards, protocol) {
+            ports.push((number..=number, door_chain_name(door)));
         }
     }
     for spot in spots.iter().filter(|spot| spot.port.protocol == protocol) {
-        let chain = || spot.name.clone();
-        single.entry(spot.port.number).or_insert_with(chain);
+        let number = spot.port.number;
+        ports.push((number..=number, spot.name.clone()));
     }
+    sort(&mut ports);
+    ports.dedup_by_key(|(ports, _)| *ports.start());
+    let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
-    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     if Hearing::of(&config.global).decoy(config).is_some() {
-        let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
-        let alone = decoys.filter(|number| !single.contains_key(number));
-        ports.extend(alone.map(|number| (number..=number, DECOY.to_owned())));
+        for number in knock_ports::decoys(config, protocol, &knocks) {
+            if taken.binary_search(&number).is_err() {
+                ports.push((number..=number, DECOY.to_owned()));
+            }
+        }
     }
-    let taken = single.keys().copied().collect();
-    let knocks = knocks
-        .into_iter()
-        .flat_map(|knocks| between(knocks, &taken));
-    ports.extend(knocks.map(|ports| (ports, KNOCK.to_owned())));
-    ports.extend(single.into_iter().map(|(port, chain)| (port..=port, chain)));
-    ports.sort_by_key(|(ports, _)| *ports.start());
+    for knocks in knocks {
+        let free = between(knocks, &taken).into_iter();
+        ports.extend(free.map(|ports| (ports, KNOCK.to_owned())));
+    }
+    sort(&mut ports);
     // Single ports stay single, because a hash table is quicker than a tree; where there
     // must be a tree, fewer elements are better.
     if with_ranges {
@@ -59,6 +58,11 @@ pub(super) fn port_map(
         size: None,
         comment: None,
     })
+}
+
+/// Sorts by the first ports; what is for the same one keeps its order.
+pub(super) fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
+    ports.sort_by_key(|(ports, _)| *ports.start());
 }
 
 /// The same, with neighbours that go to the same chain made one.

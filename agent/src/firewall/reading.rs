@@ -27,6 +27,7 @@ pub(super) struct KernelTable {
 }
 
 /// A chain, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelChain {
     pub(super) name: String,
     /// Whether it has a comment.
@@ -34,12 +35,14 @@ pub(super) struct KernelChain {
 }
 
 /// A set, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelSet {
     pub(super) name: String,
     pub(super) comment: Option<String>,
 }
 
 /// A counter, as the kernel has it.
+#[derive(Debug)]
 pub(super) struct KernelCounter {
     pub(super) name: String,
     pub(super) counted: Counted,
@@ -66,7 +69,7 @@ impl Channel {
     /// The table: ENOENT if it is not there.
     pub(super) fn table(&mut self) -> Result<KernelTable, Failure> {
         let name = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
-        self.ask(libc::NFT_MSG_GETTABLE, name, |table| {
+        self.ask(libc::NFT_MSG_GETTABLE, &name, |table| {
             Some(read_table(table))
         })
     }
@@ -74,20 +77,20 @@ impl Channel {
     /// The chains of the table, in the order in which they were made.
     pub(super) fn chains(&mut self) -> Result<Vec<KernelChain>, Failure> {
         let table = |to: &mut Vec<u8>| netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
-        self.dump(libc::NFT_MSG_GETCHAIN, table, read_chain)
+        self.dump(libc::NFT_MSG_GETCHAIN, &table, read_chain)
     }
 
     /// The number that every change to the rules of the namespace raises.
     pub(super) fn generation(&mut self) -> Result<u32, Failure> {
         let number = |answer: Attributes<'_>| answer.find(nfta::GEN_ID).and_then(as_u32);
-        self.ask(libc::NFT_MSG_GETGEN, |_| {}, number)
+        self.ask(libc::NFT_MSG_GETGEN, &|_| {}, number)
     }
 
     /// The sets of the table, in the order in which they were made; without a table, kernels
     /// differ: none, or ENOENT.
     pub(super) fn sets(&mut self) -> Result<Vec<KernelSet>, Failure> {
         let table = |to: &mut Vec<u8>| netlink::text(to, nfta::SET_TABLE, &[TABLE]);
-        self.dump(libc::NFT_MSG_GETSET, table, read_set)
+        self.dump(libc::NFT_MSG_GETSET, &table, read_set)
     }
 
     /// The counters of the table, in the order in which they were made.
@@ -96,7 +99,7 @@ impl Channel {
             netlink::text(to, nfta::OBJECT_TABLE, &[TABLE]);
             netlink::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
         };
-        self.dump(libc::NFT_MSG_GETOBJ, ask, read_counter)
+        self.dump(libc::NFT_MSG_GETOBJ, &ask, read_counter)
     }
 
     /// The elements of a set, in the order of their keys.
@@ -118,7 +121,7 @@ impl Channel {
 
     fn elements_once(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
         let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
-        self.dump(libc::NFT_MSG_GETSETELEM, set, read_elements)
+        self.dump(libc::NFT_MSG_GETSETELEM, &set, read_elements)
     }
 }
 

@@ -15,6 +15,7 @@ use super::kernel_tests::{comparable, in_namespace, listing, nft};
 use super::libnftnl::Libnftnl;
 use super::message::{Counted, Lasting, New};
 use super::netlink::{self, Attributes, nfta};
+use super::reading::KernelCounter;
 use super::renderer::Renderer;
 use super::ruleset::{TABLE, Table};
 use super::transaction::{Batch, Heritage, Kept, Ownership, making, replacement};
@@ -51,7 +52,7 @@ fn read(channel: &mut Channel, name: &str, kind: i32, numbers: &[u16]) -> Vec<St
         }
         found.push(line);
     };
-    channel.dump(kind, of_table, parse).unwrap()
+    channel.dump(kind, &of_table, parse).unwrap()
 }
 
 /// The elements of a set, which come in the order of a hash table.
@@ -62,7 +63,7 @@ fn elements(channel: &mut Channel, set: &str) -> Vec<String> {
         found.extend(elements.map(|(_, value)| format!("{set} {}", hexadecimal(value))));
     };
     let mut found = channel
-        .dump(libc::NFT_MSG_GETSETELEM, of_set, parse)
+        .dump(libc::NFT_MSG_GETSETELEM, &of_set, parse)
         .unwrap();
     found.sort();
     found
@@ -185,7 +186,10 @@ fn heritage(table: &Table) -> Heritage {
     };
     let counted = |(packets, name): (u64, &String)| {
         let octets = packets * 40;
-        (name.clone(), Counted { packets, octets })
+        KernelCounter {
+            name: name.clone(),
+            counted: Counted { packets, octets },
+        }
     };
     Heritage {
         elements: (0..1_001).map(kept).collect(),

@@ -31,9 +31,13 @@ impl Firewall {
             None => (Table::new(config, listed), Vec::new()),
             Some(times) => (Table::on_trial(config, listed), armed(config, times)),
         };
-        let grants = grants.iter().filter_map(|grant| element(&table, grant));
-        let locks = (locked.iter()).flat_map(|door| lock(&table, config, door));
-        let remembered: Vec<Kept> = grants.chain(locks).collect();
+        let mut remembered = Vec::new();
+        for grant in grants {
+            remembered.extend(element(&table, grant));
+        }
+        for door in locked {
+            remembered.extend(lock(&table, config, door));
+        }
         self.replace(&table, &armed, &remembered)
     }
 }

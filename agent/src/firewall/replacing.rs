@@ -168,16 +168,13 @@ impl Firewall {
         let counters = self.channel.counters().map_err(unread)?;
         let owned = self.channel.table().map_err(unread)?.owner.is_some();
         let same = same_sets(table, &sets);
+        let elements = self.kept(table, &same)?;
+        let parts = self.parts(sets, &counters)?;
         Ok(Old {
-            heritage: Heritage {
-                elements: self.kept(table, &same)?,
-                counters: (counters.iter())
-                    .map(|counter| (counter.name.clone(), counter.counted))
-                    .collect(),
-            },
+            heritage: Heritage { elements, counters },
             sets: same,
             owned: Some(owned),
-            parts: self.parts(sets, counters)?,
+            parts,
         })
     }
 
@@ -186,7 +183,7 @@ impl Firewall {
     pub(super) fn parts(
         &mut self,
         sets: Vec<KernelSet>,
-        counters: Vec<KernelCounter>,
+        counters: &[KernelCounter],
     ) -> Result<Option<Parts>, Refusal> {
         let old = self.channel.table().map_err(unread)?;
         let chains = self.channel.chains().map_err(unread)?;
@@ -195,13 +192,15 @@ impl Firewall {
             .any(|chain| chain.name == INPUT && chain.annotated);
         let whole = old.things == chains.len() + sets.len() + counters.len();
         let same_owner = old.owner.is_some() == self.owns;
-        Ok(
-            (old.plain && same_owner && whole && !annotated).then(|| Parts {
-                chains: chains.into_iter().map(|chain| chain.name).collect(),
-                sets: sets.into_iter().map(|set| set.name).collect(),
-                counters: (counters.into_iter()).map(|counter| counter.name).collect(),
-            }),
-        )
+        if !old.plain || !same_owner || !whole || annotated {
+            return Ok(None);
+        }
+        let counters = counters.iter().map(|counter| counter.name.clone());
+        Ok(Some(Parts {
+            counters: counters.collect(),
+            chains,
+            sets,
+        }))
     }
 
     /// What these sets of the table shall have again.

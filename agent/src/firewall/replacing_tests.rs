@@ -25,7 +25,7 @@ const STRANGER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 fn parts(firewall: &mut Firewall) -> Option<Parts> {
     let sets = firewall.sets().unwrap();
     let counters = firewall.channel.counters().unwrap();
-    firewall.parts(sets, counters).unwrap()
+    firewall.parts(sets, &counters).unwrap()
 }
 
 #[test]

@@ -7,7 +7,6 @@
 use core::ops::RangeInclusive;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::decoy;
 use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, Protocol};
 use postern_core::payload;
@@ -16,7 +15,8 @@ use postern_core::time::Duration;
 use super::engines::{self, Spot};
 use super::expression::DynamicChange;
 use super::hearing::Hearing;
-use super::ports::port_map;
+use super::ports::{port_map, sort};
+use crate::knock_ports;
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "postern";
@@ -44,6 +44,9 @@ pub(super) const DECOY: &str = "decoy";
 const FRAGMENT: &str = "fragment";
 /// The map of the ports of which the guard looks at every segment.
 const CUT: &str = "tcp_cut";
+
+/// Whose ports there are.
+pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// The whole table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,17 +232,22 @@ impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
     pub fn new(config: &Config, listed: &[Port]) -> Self {
         let spots = engines::spots(config, listed);
-        let map = |protocol| Some((protocol, port_map(config, listed, &spots, protocol)?));
-        let maps: Vec<(Protocol, Set)> = both_protocols(map).collect();
-        let mapped: Vec<Protocol> = maps.iter().map(|(protocol, _)| *protocol).collect();
         let mut sets = sets(config);
-        sets.extend(both_protocols(|protocol| guarded_ports(config, protocol)));
-        sets.extend(maps.into_iter().map(|(_, map)| map));
+        for protocol in PROTOCOLS {
+            sets.extend(guarded_ports(config, protocol));
+        }
+        let mut mapped = Vec::new();
+        for protocol in PROTOCOLS {
+            if let Some(map) = port_map(config, listed, &spots, protocol) {
+                sets.push(map);
+                mapped.push(protocol);
+            }
+        }
         sets.extend(cut_ports(config));
         Self {
             counters: config.doors.iter().flat_map(engines::counters).collect(),
             sets,
-            chains: chains(config, &spots, &mapped),
+            chains: chains(config, spots, &mapped),
         }
     }
 }
@@ -250,6 +258,37 @@ pub(super) fn snaplen(doors: &[Door]) -> u16 {
     let longest = payloads.map(payload::Payload::needed).max().unwrap_or(0);
     let udp = UDP_HEADER.saturating_add(u16::try_from(longest).unwrap_or(u16::MAX));
     HEADERS.saturating_add(udp.max(TCP_HEADER))
+}
+
+impl Set {
+    /// A set of no more elements than this.
+    pub(super) const fn new(name: String, content: Content, size: u32) -> Self {
+        Self {
+            name,
+            content,
+            size: Some(size),
+            comment: None,
+        }
+    }
+
+    /// The same with a comment.
+    pub(super) fn described(self, comment: String) -> Self {
+        Self {
+            comment: Some(comment),
+            ..self
+        }
+    }
+}
+
+impl Chain {
+    /// A chain that others lead to.
+    pub(super) const fn new(name: String, rules: Vec<Rule>) -> Self {
+        Self {
+            name,
+            hooked: false,
+            rules,
+        }
+    }
 }
 
 impl Content {
@@ -309,12 +348,14 @@ pub(super) fn is_kept(set: &str) -> bool {
 
 /// What kind of grants a set holds, and for which door; `None`: it holds none.
 pub(super) fn grant_kind(set: &str) -> Option<(GrantKind, &str)> {
-    let sources = Family::BOTH.map(|family| (grant_prefix(family), GrantKind::Source(family)));
-    let knocked =
-        Family::BOTH.map(|family| (engines::knocked_prefix(family), GrantKind::Source(family)));
-    let sources = sources.into_iter().chain(knocked);
-    let mut kinds = sources.chain([(ANYONE, GrantKind::Anyone)]);
-    kinds.find_map(|(prefix, kind)| Some((kind, set.strip_prefix(prefix)?)))
+    for family in Family::BOTH {
+        for prefix in [grant_prefix(family), engines::knocked_prefix(family)] {
+            if let Some(door) = set.strip_prefix(prefix) {
+                return Some((GrantKind::Source(family), door));
+            }
+        }
+    }
+    Some((GrantKind::Anyone, set.strip_prefix(ANYONE)?))
 }
 
 pub(super) fn grants(family: Family, door: &str) -> String {
@@ -371,22 +412,23 @@ pub(super) fn prefix_of_set(comment: Option<&str>, family: Family) -> u8 {
 
 /// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
 fn identity(door: &Door) -> String {
-    [Protocol::Tcp, Protocol::Udp]
-        .into_iter()
-        .filter_map(|protocol| {
-            let mut numbers: Vec<u16> = door
-                .guards
-                .iter()
-                .filter(|port| port.protocol == protocol)
-                .map(|port| port.number)
-                .collect();
-            numbers.sort_unstable();
-            numbers.dedup();
+    let mut parts = Vec::new();
+    for protocol in PROTOCOLS {
+        let numbers = numbers(&door.guards, protocol);
+        if !numbers.is_empty() {
             let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
-            (!numbers.is_empty()).then(|| format!("{}:{}", protocol.name(), numbers.join(",")))
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+            parts.push(format!("{}:{}", protocol.name(), numbers.join(",")));
+        }
+    }
+    parts.join(" ")
+}
+
+/// The ports of a protocol, in ascending order, none of them twice.
+fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
+    let mut numbers = knock_ports::numbers(ports, protocol);
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 fn sets(config: &Config) -> Vec<Set> {
@@ -395,30 +437,25 @@ fn sets(config: &Config) -> Vec<Set> {
         sets.extend(door_sets(door));
         sets.extend(engines::sets(door));
     }
-    let cut_offs = engines::needs_agent(config).then_some(Family::BOTH);
-    sets.extend(cut_offs.into_iter().flatten().map(|family| Set {
-        name: cutoffs(family).to_owned(),
-        content: Content::TimedSources(family),
-        size: Some(MAX_CUTOFFS),
-        comment: None,
-    }));
+    if engines::needs_agent(config) {
+        for family in Family::BOTH {
+            let content = Content::TimedSources(family);
+            sets.push(Set::new(cutoffs(family).to_owned(), content, MAX_CUTOFFS));
+        }
+    }
     sets
 }
 
 fn interfaces(config: &Config) -> Set {
-    Set {
-        name: INTERFACES.to_owned(),
-        content: Content::Interfaces(interface_names(config)),
-        size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: None,
-    }
+    let content = Content::Interfaces(interface_names(config));
+    Set::new(INTERFACES.to_owned(), content, MAX_INTERFACES as u32)
 }
 
 /// The names of the guarded interfaces, in nft's order.
 pub(super) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
     let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
-    names.sort_by_key(|name| interface_order(name));
+    names.sort_unstable_by_key(|name| interface_order(name));
     names.dedup();
     names
 }
@@ -440,24 +477,20 @@ pub(super) fn interface_key(name: &str) -> [u8; 16] {
 }
 
 fn door_sets(door: &Door) -> Vec<Set> {
-    let sources = |family| Set {
-        name: grants(family, &door.name),
-        content: match door.engine.is_in_kernel() {
+    let mut sets = Vec::new();
+    for family in Family::BOTH {
+        let content = match door.engine.is_in_kernel() {
             true => Content::DynamicSources(family),
             false => Content::TimedSources(family),
-        },
-        size: Some(MAX_GRANTS),
-        comment: Some(grants_identity(door, family)),
-    };
-    let interfaces = |name| Set {
-        name,
-        content: Content::TimedInterfaces,
-        size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: Some(identity(door)),
-    };
-    let mut sets: Vec<Set> = Family::BOTH.map(sources).into();
+        };
+        let set = Set::new(grants(family, &door.name), content, MAX_GRANTS);
+        sets.push(set.described(grants_identity(door, family)));
+    }
     sets.extend(engines::knocked_sets(door, MAX_GRANTS));
-    sets.extend([anyone(&door.name), locked(&door.name)].map(interfaces));
+    for name in [anyone(&door.name), locked(&door.name)] {
+        let set = Set::new(name, Content::TimedInterfaces, MAX_INTERFACES as u32);
+        sets.push(set.described(identity(door)));
+    }
     sets
 }
 
@@ -465,7 +498,7 @@ pub(super) fn map_name(protocol: Protocol) -> String {
     format!("{}_ports", protocol.name())
 }
 
-fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
+fn chains(config: &Config, spots: Vec<Spot>, mapped: &[Protocol]) -> Vec<Chain> {
     // It is never deleted, and the kernel lists what is made after it behind it.
     let mut chains = vec![input_chain(config)];
     if engines::needs_agent(config) {
@@ -477,8 +510,12 @@ fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
         chains.extend(engines::chains(door));
         chains.extend(engines::decoy_chain(config, door));
     }
-    chains.extend(spots.iter().filter_map(|spot| spot.chain.clone()));
-    chains.extend(config.doors.iter().map(|door| door_chain(config, door)));
+    for spot in spots {
+        chains.extend(spot.chain);
+    }
+    for door in &config.doors {
+        chains.push(door_chain(config, door));
+    }
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
@@ -489,11 +526,7 @@ fn chains(config: &Config, spots: &[Spot], mapped: &[Protocol]) -> Vec<Chain> {
 fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
     rules.extend(Hearing::of(&config.global).knock(config));
-    Chain {
-        name: KNOCK.to_owned(),
-        hooked: false,
-        rules,
-    }
+    Chain::new(KNOCK.to_owned(), rules)
 }
 
 /// Listens, and leaves the packet to whoever it is for.
@@ -503,16 +536,12 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
         .doors
         .iter()
         .filter(|door| !door.engine.is_in_kernel());
-    if !doors.any(|door| decoy::decoys(door, &config.doors).next().is_some()) {
+    if !doors.any(|door| !engines::decoys(config, door).is_empty()) {
         return None;
     }
     let mut rules = ignoring_cutoffs(&Verdict::Accept);
     rules.push(tell);
-    Some(Chain {
-        name: DECOY.to_owned(),
-        hooked: false,
-        rules,
-    })
+    Some(Chain::new(DECOY.to_owned(), rules))
 }
 
 fn ignoring_cutoffs(verdict: &Verdict) -> Vec<Rule> {
@@ -544,12 +573,6 @@ pub(super) fn door_chain_name(door: &Door) -> String {
 }
 
 fn door_chain(config: &Config, door: &Door) -> Chain {
-    let mut granted = vec![Statement::ArrivedOn(anyone(&door.name))];
-    let by_hand = |family| granted_to(door, family, grants(family, &door.name));
-    granted.extend(Family::BOTH.map(by_hand));
-    if door.engine.is_in_kernel() {
-        granted.extend(Family::BOTH.map(|family| engines::knocked_by(door, family)));
-    }
     let cuts = door.on_expiry == OnExpiry::Cut;
     let is_gate = config.global.guard == Guard::Gate;
     // Without its mark the packet is the ordinary firewall's to refuse.
@@ -559,7 +582,17 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
     };
     let is_locked = Statement::ArrivedOn(locked(&door.name));
     let mut rules: Vec<Rule> = vec![vec![is_locked, Statement::Verdict(shut)]];
-    rules.extend(granted.into_iter().map(|granted| admit(config, granted)));
+    let anyone = Statement::ArrivedOn(anyone(&door.name));
+    rules.push(admit(config, anyone));
+    for family in Family::BOTH {
+        let by_hand = granted_to(door, family, grants(family, &door.name));
+        rules.push(admit(config, by_hand));
+    }
+    if door.engine.is_in_kernel() {
+        for family in Family::BOTH {
+            rules.push(admit(config, engines::knocked_by(door, family)));
+        }
+    }
     let has_udp = (door.guards.iter()).any(|port| port.protocol == Protocol::Udp);
     // UDP has no SYN: only connection tracking knows that a flow was let in before.
     if is_gate && has_udp && !cuts {
@@ -569,11 +602,7 @@ fn door_chain(config: &Config, door: &Door) -> Chain {
     if is_gate || cuts {
         rules.push(vec![Statement::Verdict(Verdict::Drop)]);
     }
-    Chain {
-        name: door_chain_name(door),
-        hooked: false,
-        rules,
-    }
+    Chain::new(door_chain_name(door), rules)
 }
 
 /// Whether as much of the source address as the door grants is in the set.
@@ -585,12 +614,10 @@ pub(super) fn granted_to(door: &Door, family: Family, set: String) -> Statement 
 }
 
 fn admit(config: &Config, granted: Statement) -> Rule {
-    let accept = Statement::Verdict(Verdict::Accept);
-    [granted]
-        .into_iter()
-        .chain(mark(config))
-        .chain([accept])
-        .collect()
+    let mut rule = vec![granted];
+    rule.extend(mark(config));
+    rule.push(Statement::Verdict(Verdict::Accept));
+    rule
 }
 
 /// What the ordinary firewall knows a packet by that it is to let in, where it is asked.
@@ -612,17 +639,12 @@ fn guards_fragments(config: &Config) -> bool {
 /// headers, so that no fragment shows a port. Without its first fragment, a packet is never
 /// put together: those that show no ports are dropped, as RFC 8200, section 4.5, allows.
 fn fragment_chain() -> Chain {
-    Chain {
-        name: FRAGMENT.to_owned(),
-        hooked: false,
-        rules: vec![
-            vec![
-                Statement::PortsReadable,
-                Statement::Verdict(Verdict::Accept),
-            ],
-            vec![Statement::Verdict(Verdict::Drop)],
-        ],
-    }
+    let accept = Statement::Verdict(Verdict::Accept);
+    let rules = vec![
+        vec![Statement::PortsReadable, accept],
+        vec![Statement::Verdict(Verdict::Drop)],
+    ];
+    Chain::new(FRAGMENT.to_owned(), rules)
 }
 
 /// Compares with each name itself: whether a packet is guarded depends on rules alone, which
@@ -640,25 +662,24 @@ fn input_chain(config: &Config) -> Chain {
 }
 
 fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
+    let mut rules: Vec<Rule> = Vec::new();
+    if cut_ports(config).is_some() {
+        let cut = Statement::PortVerdict(Protocol::Tcp, CUT.to_owned());
+        rules.push(vec![cut]);
+    }
     let accept = Statement::Verdict(Verdict::Accept);
-    let cut = Statement::PortVerdict(Protocol::Tcp, CUT.to_owned());
-    let mut rules: Vec<Rule> = cut_ports(config).map(|_| vec![cut]).into_iter().collect();
     rules.push(vec![Statement::NotOpening, accept]);
-    let verdicts = mapped
-        .iter()
-        .map(|protocol| (*protocol, map_name(*protocol)));
-    rules.extend(verdicts.map(|(protocol, map)| vec![Statement::PortVerdict(protocol, map)]));
+    for protocol in mapped {
+        let verdict = Statement::PortVerdict(*protocol, map_name(*protocol));
+        rules.push(vec![verdict]);
+    }
     // Before the fragments: a first one that shows its ports is let through there.
     rules.extend(closing_rules(config));
     if guards_fragments(config) {
         let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
         rules.push(vec![Statement::FirstFragment, fragment]);
     }
-    Chain {
-        name: GUARD.to_owned(),
-        hooked: false,
-        rules,
-    }
+    Chain::new(GUARD.to_owned(), rules)
 }
 
 /// What keeps the gate shut for the moment in which the table is replaced, when a map of
@@ -668,11 +689,15 @@ fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
 ///
 /// A set that is no map and has no ranges keeps its elements for the one, and has them for
 /// the other from the start.
-fn closing_rules(config: &Config) -> impl Iterator<Item = Rule> {
-    both_protocols(|protocol| {
-        let listed = Statement::PortIn(protocol, guarded_ports(config, protocol)?.name);
-        Some(vec![listed, Statement::Verdict(Verdict::Drop)])
-    })
+fn closing_rules(config: &Config) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for protocol in PROTOCOLS {
+        if let Some(ports) = guarded_ports(config, protocol) {
+            let listed = Statement::PortIn(protocol, ports.name);
+            rules.push(vec![listed, Statement::Verdict(Verdict::Drop)]);
+        }
+    }
+    rules
 }
 
 /// The TCP ports of doors that cut: a grant that ends is then the end of every connection, whoever
@@ -682,23 +707,15 @@ fn closing_rules(config: &Config) -> impl Iterator<Item = Rule> {
 /// firewall knows it again as soon as the server sends something.
 fn cut_ports(config: &Config) -> Option<Set> {
     let doors = (config.doors.iter()).filter(|door| door.on_expiry == OnExpiry::Cut);
-    let chain = |door: &Door| door_chain_name(door);
-    let mut ports: Vec<(RangeInclusive<u16>, String)> = doors
-        .flat_map(|door| door.guards.iter().map(move |port| (port, chain(door))))
-        .filter(|(port, _)| port.protocol == Protocol::Tcp)
-        .map(|(port, chain)| (port.number..=port.number, chain))
-        .collect();
-    ports.sort_by_key(|(ports, _)| *ports.start());
-    (!ports.is_empty()).then(|| Set {
-        name: CUT.to_owned(),
-        size: u32::try_from(ports.len()).ok(),
-        content: Content::PortChains(ports),
-        comment: None,
-    })
-}
-
-pub(super) fn both_protocols<T>(of: impl FnMut(Protocol) -> Option<T>) -> impl Iterator<Item = T> {
-    [Protocol::Tcp, Protocol::Udp].into_iter().filter_map(of)
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
+    for door in doors {
+        for number in knock_ports::numbers(&door.guards, Protocol::Tcp) {
+            ports.push((number..=number, door_chain_name(door)));
+        }
+    }
+    sort(&mut ports);
+    let size = ports.len() as u32;
+    (size > 0).then(|| Set::new(CUT.to_owned(), Content::PortChains(ports), size))
 }
 
 /// The ports that a gate keeps shut, for [`closing_rules`]; `None`: there are none.
@@ -711,20 +728,15 @@ fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
 
 /// The ports that doors guard; `None`: there are none.
 pub(super) fn ports_of_doors(config: &Config, protocol: Protocol) -> Option<Set> {
-    let guards = config.doors.iter().flat_map(|door| &door.guards);
-    let mut ports: Vec<u16> = guards
-        .filter(|port| port.protocol == protocol)
-        .map(|port| port.number)
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    (!ports.is_empty()).then(|| Set {
-        name: format!("{}_guarded", protocol.name()),
-        // Of a known size it is a small hash table rather than a bitmap of all ports.
-        size: u32::try_from(ports.len()).ok(),
-        content: Content::Ports(ports),
-        comment: None,
-    })
+    let mut guards = Vec::new();
+    for door in &config.doors {
+        guards.extend_from_slice(&door.guards);
+    }
+    let ports = numbers(&guards, protocol);
+    // Of a known size it is a small hash table rather than a bitmap of all ports.
+    let size = ports.len() as u32;
+    let name = format!("{}_guarded", protocol.name());
+    (size > 0).then(|| Set::new(name, Content::Ports(ports), size))
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! One table in place of another, as one datagram: what it asks for, in which order.
 
-use std::collections::BTreeMap;
-
 use super::lowering;
-use super::message::{COUNTER, Counted, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
+use super::message::{COUNTER, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
 use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
+use super::reading::{KernelChain, KernelCounter, KernelSet};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
 
@@ -42,9 +41,9 @@ pub(super) struct Ownership {
 #[derive(Debug)]
 pub(super) struct Parts {
     /// Its chains, the one that packets enter among them.
-    pub(super) chains: Vec<String>,
+    pub(super) chains: Vec<KernelChain>,
     /// Its sets and maps.
-    pub(super) sets: Vec<String>,
+    pub(super) sets: Vec<KernelSet>,
     /// Its counters.
     pub(super) counters: Vec<String>,
 }
@@ -54,8 +53,8 @@ pub(super) struct Parts {
 pub(super) struct Heritage {
     /// Elements of sets.
     pub(super) elements: Vec<Kept>,
-    /// Counters by their names.
-    pub(super) counters: BTreeMap<String, Counted>,
+    /// Counters.
+    pub(super) counters: Vec<KernelCounter>,
 }
 
 /// The transaction that puts this table in place of any older one, or what cannot be written.
@@ -85,7 +84,9 @@ pub(super) fn replacement(
         writer.make(&New::Chain(chain), Object::Chain(chain.name.clone()))?;
     }
     for name in &table.counters {
-        let counted = heritage.counters.get(name).copied().unwrap_or_default();
+        let mut old = heritage.counters.iter();
+        let same = old.find(|counter| counter.name == *name);
+        let counted = same.map(|counter| counter.counted).unwrap_or_default();
         let object = Object::Counter(name.clone());
         writer.make(&New::Counter(name, counted), object)?;
     }
@@ -95,14 +96,15 @@ pub(super) fn replacement(
         writer.make(&New::Set(set), object)?;
     }
     for (index, set) in table.sets.iter().enumerate() {
-        writer.fill(set, lowering::elements(&set.content))?;
+        writer.fill(set, &mut *lowering::elements(&set.content))?;
         let kept = heritage.elements.iter().filter(|kept| kept.set == index);
-        writer.fill(set, kept.map(Kept::element))?;
+        writer.fill(set, &mut kept.map(Kept::element))?;
     }
     // Where packets enter comes last: the kernel follows every way from there.
-    let (entrances, others): (Vec<_>, Vec<_>) = table.chains.iter().partition(|chain| chain.hooked);
-    for chain in others.into_iter().chain(entrances) {
-        writer.rules(chain)?;
+    for hooked in [false, true] {
+        for chain in table.chains.iter().filter(|chain| chain.hooked == hooked) {
+            writer.rules(chain)?;
+        }
     }
     Ok(writer.finish())
 }
@@ -189,20 +191,20 @@ impl<'r> Writer<'r> {
     fn take_apart(&mut self, old: &Parts) {
         self.delete(Gone::Rules, Object::Table);
         for set in &old.sets {
-            self.delete(Gone::Set(set), Object::Set(set.clone()));
+            self.delete(Gone::Set(&set.name), Object::Set(set.name.clone()));
         }
         for counter in &old.counters {
             self.delete(Gone::Counter(counter), Object::Counter(counter.clone()));
         }
-        for chain in old.chains.iter().filter(|chain| *chain != INPUT) {
-            self.delete(Gone::Chain(chain), Object::Chain(chain.clone()));
+        for chain in old.chains.iter().filter(|chain| chain.name != INPUT) {
+            self.delete(Gone::Chain(&chain.name), Object::Chain(chain.name.clone()));
         }
     }
 
     fn fill<'t>(
         &mut self,
         set: &Set,
-        elements: impl Iterator<Item = Element<'t>>,
+        elements: &mut dyn Iterator<Item = Element<'t>>,
     ) -> Result<(), Object> {
         let mut elements = elements.peekable();
         while elements.peek().is_some() {

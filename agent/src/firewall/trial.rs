@@ -6,12 +6,12 @@
 //! leaves an element without an end.
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use super::channel::{Change, Term};
 use super::message::Lasting;
-use super::netlink::{Key, as_text};
+use super::netlink::Key;
 use super::ruleset::{
     self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
 };
@@ -48,23 +48,27 @@ impl Table {
         if let Some(input) = table.chains.iter_mut().find(is_input) {
             input.rules = input_rules(config);
         }
-        if let Some(mark) = ruleset::mark(config) {
-            let ports = |protocol| Some((protocol, ruleset::ports_of_doors(config, protocol)?));
-            let ports: Vec<(Protocol, Set)> = ruleset::both_protocols(ports).collect();
-            table.chains.push(lapsed_chain(&ports, &mark));
-            table.sets.extend(ports.into_iter().map(|(_, set)| set));
+        if config.global.guard == Guard::Mark {
+            let mut rules = Vec::new();
+            for protocol in ruleset::PROTOCOLS {
+                if let Some(ports) = ruleset::ports_of_doors(config, protocol) {
+                    let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
+                    rule.extend(ruleset::mark(config));
+                    rules.push(rule);
+                    table.sets.push(ports);
+                }
+            }
+            // Where the ordinary firewall asks for a mark, a door is open only to packets that
+            // bear it.
+            table.chains.push(Chain::new(LAPSED.to_owned(), rules));
         }
         table
     }
 }
 
 fn trial_set() -> Set {
-    Set {
-        name: TRIAL.to_owned(),
-        content: Content::TimedInterfaces,
-        size: u32::try_from(MAX_INTERFACES).ok(),
-        comment: None,
-    }
+    let content = Content::TimedInterfaces;
+    Set::new(TRIAL.to_owned(), content, MAX_INTERFACES as u32)
 }
 
 fn input_rules(config: &Config) -> Vec<Rule> {
@@ -78,19 +82,6 @@ fn input_rules(config: &Config) -> Vec<Rule> {
         rules.extend(names.map(|name| vec![Statement::Arrived(name), goto(LAPSED)]));
     }
     rules
-}
-
-/// Where the ordinary firewall asks for a mark, a door is open only to packets that bear it.
-fn lapsed_chain(ports: &[(Protocol, Set)], mark: &Statement) -> Chain {
-    let marked = |(protocol, ports): &(Protocol, Set)| {
-        let to_door = Statement::PortIn(*protocol, ports.name.clone());
-        vec![to_door, mark.clone()]
-    };
-    Chain {
-        name: LAPSED.to_owned(),
-        hooked: false,
-        rules: ports.iter().map(marked).collect(),
-    }
 }
 
 /// The elements of [`TRIAL`], for a trial that began so long ago and goes on for so long.
@@ -158,18 +149,14 @@ impl Firewall {
             return Ok(trial);
         }
         let set: &[&str] = &[TRIAL];
-        let elements = self.elements(TRIAL)?;
-        let keys = elements.iter().filter_map(|element| as_text(&element.key));
+        let names = self.interfaces_in(TRIAL)?;
         // Deleting fails where the element ended since it was read: then so did the trial.
-        let changes: Vec<Change<'_>> = keys
-            .map(Key::Interface)
-            .flat_map(|key| {
-                [
-                    Change::Delete(set, key),
-                    Change::Add(set, key, Term::Forever),
-                ]
-            })
-            .collect();
+        let mut changes = Vec::new();
+        for name in &names {
+            let key = Key::Interface(name);
+            changes.push(Change::Delete(set, key));
+            changes.push(Change::Add(set, key, Term::Forever));
+        }
         match self.channel.apply(&changes) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),
             Err(failure) => {

@@ -42,19 +42,23 @@ enum Reader {
 
 impl LogSource {
     /// Begins to read at the end of what the log holds now.
-    pub(crate) fn open(from: &LogFrom, reserve: &Reserve, now: Instant) -> Result<Self, String> {
+    pub(crate) fn open(
+        from: &LogFrom,
+        reserve: &Reserve,
+        now: Instant,
+    ) -> Result<Box<Self>, String> {
         let failed = |error: io::Error| format!("source log: {error}");
         let reader = match from {
             LogFrom::Kernel => Reader::Kernel(Kmsg::read(reserve.kmsg()?).map_err(failed)?),
             LogFrom::File(path) => Reader::File(Follower::open(Path::new(path.as_str()), now)),
             LogFrom::Input => Reader::Input(Input::standard().map_err(failed)?),
         };
-        let mut source = Self {
+        let mut source = Box::new(Self {
             from: from.clone(),
             reader,
             nothing: io::pipe().map_err(failed)?,
             notices: namespace_notice().into_iter().collect(),
-        };
+        });
         source.tell_end();
         Ok(source)
     }

@@ -84,19 +84,16 @@ impl Source {
                     .map_err(|error| error.to_string())
             }
             config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
-                .map(|packet| Self::Packet(Box::new(packet)))
+                .map(Self::Packet)
                 .map_err(|error| format!("source packet: {error}")),
             config::Source::Sockets => {
-                let before = before.and_then(|before| match before {
-                    Self::Sockets(sockets) => Some(&**sockets),
+                let before = match before {
+                    Some(Self::Sockets(sockets)) => Some(&**sockets),
                     _ => None,
-                });
-                Sockets::start(config, listed, before)
-                    .map(|sockets| Self::Sockets(Box::new(sockets)))
+                };
+                Sockets::start(config, listed, before).map(Self::Sockets)
             }
-            config::Source::Log => {
-                LogSource::open(&global.log_from, reserve, now).map(|log| Self::Log(Box::new(log)))
-            }
+            config::Source::Log => LogSource::open(&global.log_from, reserve, now).map(Self::Log),
         }
     }
 

@@ -103,8 +103,8 @@ impl Ports {
 
 impl PacketSource {
     /// Begins to hear, with a pair that nobody else uses.
-    pub(super) fn start(pair: Rc<Pair>, config: &Config, listed: &[Port]) -> io::Result<Self> {
-        let mut source = Self {
+    pub(super) fn start(pair: Rc<Pair>, config: &Config, listed: &[Port]) -> io::Result<Box<Self>> {
+        let mut source = Box::new(Self {
             pair,
             interfaces: Interfaces::new(&config.global.interfaces)?,
             ports: Ports::of(config, listed),
@@ -114,7 +114,7 @@ impl PacketSource {
             batch: Batch::new(LONGEST_SNAPLEN.into()),
             lost: 0,
             retry_at: None,
-        };
+        });
         source.filter()?;
         for (socket, number) in source.pair.0.iter().zip(0..) {
             source.epoll.add(socket.as_fd(), number)?;

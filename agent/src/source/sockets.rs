@@ -63,7 +63,7 @@ impl Sockets {
         config: &Config,
         listed: &[Port],
         before: Option<&Self>,
-    ) -> Result<Self, String> {
+    ) -> Result<Box<Self>, String> {
         let wanted = wanted(config, listed);
         let knocks = wanted.iter().filter(|wanted| !wanted.is_decoy).count();
         if knocks > MAX_SOCKETS {
@@ -99,7 +99,7 @@ impl Sockets {
             epoll.add(socket.as_fd(), number).map_err(in_words)?;
         }
         (epoll.add(interfaces.as_fd(), u64::MAX)).map_err(in_words)?;
-        Ok(Self {
+        Ok(Box::new(Self {
             sockets,
             wanted,
             interfaces,
@@ -107,7 +107,7 @@ impl Sockets {
             batch: Batch::new(LONGEST),
             // The shared ones heard other interfaces until now, and do so until this begins.
             filter_at: before.is_some().then(Instant::default),
-        })
+        }))
     }
 
     /// Whether the configuration asks for nothing else.
@@ -191,16 +191,17 @@ impl AsFd for Sockets {
 fn wanted(config: &Config, listed: &[Port]) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let knocks = knock_ports::knocks(config, listed, protocol);
-        let decoys = knock_ports::decoys(config, protocol, &knocks).into_iter();
-        let port = |is_decoy| {
-            move |number| Wanted {
-                port: Port { protocol, number },
-                is_decoy,
-            }
+        let mut want = |number, is_decoy| {
+            let port = Port { protocol, number };
+            wanted.push(Wanted { port, is_decoy });
         };
-        wanted.extend(decoys.map(port(true)));
-        wanted.extend(knocks.into_iter().flatten().map(port(false)));
+        let knocks = knock_ports::knocks(config, listed, protocol);
+        for number in knock_ports::decoys(config, protocol, &knocks) {
+            want(number, true);
+        }
+        for number in knocks.into_iter().flatten() {
+            want(number, false);
+        }
     }
     wanted.sort_unstable();
     wanted

@@ -25,6 +25,8 @@ struct Envelope {
     sender: libc::sockaddr_in6,
     /// Room for one header and an `in6_pktinfo`, or an `in_pktinfo`, aligned as a header is.
     control: [usize; CONTROL / size_of::<usize>()],
+    /// The length of that address, and the octets of the datagram.
+    lengths: (libc::socklen_t, usize),
 }
 
 const CONTROL: usize = 64;
@@ -57,8 +59,23 @@ impl Batch {
         socket: BorrowedFd<'_>,
         mut visitor: impl FnMut(Datagram<'_>),
     ) -> io::Result<usize> {
-        let length = self.length.max(1);
-        let octets = self.octets.chunks_mut(length);
+        let received = self.take(socket)?;
+        let octets = self.octets.chunks(self.length.max(1));
+        let datagrams = octets.zip(self.envelopes.iter());
+        for (octets, envelope) in datagrams.take(received) {
+            let (sender_length, length) = envelope.lengths;
+            visitor(Datagram {
+                octets: octets.get(..length).unwrap_or(octets),
+                sender: super::address(&envelope.sender, sender_length),
+                arrived_on: envelope.arrived_on(),
+            });
+        }
+        Ok(received)
+    }
+
+    /// Takes what waits, as much as there is room for.
+    fn take(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let octets = self.octets.chunks_mut(self.length.max(1));
         let envelopes = self.envelopes.iter_mut();
         // SAFETY: an iovec is a pointer and a length, for which all zero is a value.
         let mut rooms: [libc::iovec; AT_ONCE] = unsafe { mem::zeroed() };
@@ -90,14 +107,8 @@ impl Batch {
                 error => return Err(error),
             },
         };
-        let octets = self.octets.chunks(length);
-        let datagrams = headers.iter().zip(octets).zip(self.envelopes.iter());
-        for ((header, octets), envelope) in datagrams.take(received) {
-            visitor(Datagram {
-                octets: octets.get(..header.msg_len as usize).unwrap_or(octets),
-                sender: super::address(&envelope.sender, header.msg_hdr.msg_namelen),
-                arrived_on: envelope.arrived_on(),
-            });
+        for (header, envelope) in headers.iter().zip(self.envelopes.iter_mut()) {
+            envelope.lengths = (header.msg_hdr.msg_namelen, header.msg_len as usize);
         }
         Ok(received)
     }
@@ -124,6 +135,7 @@ impl Envelope {
         // SAFETY: sockaddr_in6 is made of integers, for which all zero is a value.
         sender: unsafe { mem::zeroed() },
         control: [0; CONTROL / size_of::<usize>()],
+        lengths: (0, 0),
     };
 
     /// What an `IP_PKTINFO` or `IPV6_PKTINFO` message says, as the only one (cmsg(3)).

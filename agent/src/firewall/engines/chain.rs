@@ -1,7 +1,7 @@
 //! Engine `chain`: a set for each knock but the last, of the sources that have made it.
 
 use super::line::{Line, source};
-use super::{MAX_ATTEMPTS, Marks, put, take};
+use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
 use crate::firewall::expression::DynamicChange;
 use crate::firewall::ruleset::{Content, Family, Set, Statement};
 
@@ -9,15 +9,14 @@ pub(super) struct Chain;
 
 impl Marks for Chain {
     fn sets(&self, line: &Line<'_>) -> Vec<Set> {
-        let both = |made| Family::BOTH.map(|family| (made, family));
-        let all = (1..line.steps.len()).flat_map(both);
-        all.map(|(made, family)| Set {
-            name: set(line, made, family),
-            content: Content::DynamicSources(family),
-            size: Some(MAX_ATTEMPTS),
-            comment: None,
-        })
-        .collect()
+        let mut sets = Vec::new();
+        for made in 1..line.steps.len() {
+            sets.extend(on_both(&|family| {
+                let content = Content::DynamicSources(family);
+                Set::new(set(line, made, family), content, MAX_ATTEMPTS)
+            }));
+        }
+        sets
     }
 
     fn under_way(&self, line: &Line<'_>, family: Family) -> String {
@@ -36,10 +35,11 @@ impl Marks for Chain {
     }
 
     fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement> {
-        let last = (step > 1).then_some(step);
-        let made = [Some(1), last].into_iter().flatten();
-        made.map(|made| Statement::SourceIn(family, set(line, made, family)))
-            .collect()
+        let made = |made| Statement::SourceIn(family, set(line, made, family));
+        match step {
+            1 => vec![made(1)],
+            step => vec![made(1), made(step)],
+        }
     }
 
     fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement> {

@@ -4,7 +4,7 @@ use postern_core::door::{Door, Method};
 use postern_core::knock::{Port, Protocol};
 use postern_core::method::Effect;
 
-use super::{Count, Marks, chain, finish, marks, on_both, take, with};
+use super::{Count, Marks, finish, marks, on_both, take, with};
 use crate::firewall::ruleset::{Chain, Family, Key, Rule, Set, Statement, Verdict};
 
 /// A line of a door.
@@ -21,23 +21,24 @@ pub(super) struct Line<'d> {
 
 /// The lines of a door that is not one-time. Where a knock ends two of them, what opens comes
 /// last and counts, as with the agent.
-pub(super) fn lines(door: &Door) -> impl Iterator<Item = Line<'_>> {
-    let opening = match &door.method {
-        Method::Same { steps } => Some((Effect::Toggle, steps.as_slice())),
-        Method::Separate { open, .. } => Some((Effect::Open, open.as_slice())),
-        Method::List { .. } | Method::Clock { .. } | Method::Seed { .. } => None,
+pub(super) fn lines(door: &Door) -> Vec<Line<'_>> {
+    let (effect, opening) = match &door.method {
+        Method::Same { steps } => (Effect::Toggle, steps.as_slice()),
+        Method::Separate { open, .. } => (Effect::Open, open.as_slice()),
+        Method::List { .. } | Method::Clock { .. } | Method::Seed { .. } => (Effect::Open, &[][..]),
     };
-    let closing = Some((Effect::Close, door.method.close()));
-    let lines = [("close", closing), ("open", opening)].into_iter();
-    lines.filter_map(move |(verb, line)| {
-        let (effect, steps) = line.filter(|(_, steps)| !steps.is_empty())?;
-        Some(Line {
-            door,
-            verb,
-            effect,
-            steps,
-        })
-    })
+    let line = |verb, effect, steps| Line {
+        door,
+        verb,
+        effect,
+        steps,
+    };
+    let mut lines = vec![
+        line("close", Effect::Close, door.method.close()),
+        line("open", effect, opening),
+    ];
+    lines.retain(|line| !line.steps.is_empty());
+    lines
 }
 
 impl Line<'_> {
@@ -84,10 +85,11 @@ impl Line<'_> {
         if !self.counts() {
             return Vec::new();
         }
-        let mut chains: Vec<Chain> = (0..self.steps.len())
-            .map(|step| chain(self.step(step), self.rules(step)))
-            .collect();
-        chains.push(chain(self.reset(), self.ending()));
+        let mut chains = Vec::new();
+        for step in 0..self.steps.len() {
+            chains.push(Chain::new(self.step(step), self.rules(step)));
+        }
+        chains.push(Chain::new(self.reset(), self.ending()));
         chains
     }
 
@@ -113,15 +115,16 @@ impl Line<'_> {
 
     /// The first knock begins an attempt, unless one is under way: its window is not prolonged.
     fn beginning(&self) -> Vec<Rule> {
-        let mut rules = on_both(|family| {
+        let mut rules = on_both(&|family| {
             let repeated = vec![self.under_way(family), self.count(Count::Matched)];
             with(repeated, Verdict::Return)
         });
         for family in Family::BOTH {
-            let forget = self.marks().forget(self, family);
-            rules.extend(forget.into_iter().map(|forget| vec![forget]));
+            for forget in self.marks().forget(self, family) {
+                rules.push(vec![forget]);
+            }
         }
-        rules.extend(on_both(|family| {
+        rules.extend(on_both(&|family| {
             let mut rule = self.marks().begin(self, family);
             rule.push(self.count(Count::Matched));
             with(rule, Verdict::Return)
@@ -133,14 +136,14 @@ impl Line<'_> {
     /// A repeated knock adds what is there, and so changes nothing.
     fn advancing(&self, step: usize) -> Vec<Rule> {
         let expected = |family| self.marks().expected(self, step, family);
-        let mut rules = on_both(|family| {
+        let mut rules = on_both(&|family| {
             let mut rule = expected(family);
             rule.extend(self.marks().advance(self, step, family));
             rule.push(self.count(Count::Matched));
             with(rule, Verdict::Return)
         });
         // A set that is full ended the rule above.
-        rules.extend(on_both(|family| {
+        rules.extend(on_both(&|family| {
             let mut rule = expected(family);
             rule.push(self.count(Count::NoRoom));
             with(rule, Verdict::Return)
@@ -150,7 +153,7 @@ impl Line<'_> {
     }
 
     fn completing(&self, step: usize) -> Vec<Rule> {
-        let mut rules = on_both(|family| {
+        let mut rules = on_both(&|family| {
             let expected = self.marks().expected(self, step, family);
             with(expected, Verdict::Goto(finish(self.door, self.effect)))
         });
@@ -164,7 +167,7 @@ impl Line<'_> {
 
     /// Only where there is an attempt to end, there is something to count.
     fn ending(&self) -> Vec<Rule> {
-        on_both(|family| {
+        on_both(&|family| {
             let mut rule = vec![self.under_way(family)];
             rule.extend(self.end(family));
             rule.push(self.count(Count::Refused));

@@ -31,7 +31,7 @@ use super::ruleset::{
 };
 use line::{Line, lines};
 pub use progress::{Attempt, Counts};
-pub(super) use spots::{Spot, decoy_chain, spots};
+pub(super) use spots::{Spot, decoy_chain, decoys, spots};
 
 /// The most attempts under way that a line keeps count of, for each address family.
 const MAX_ATTEMPTS: u32 = 1024;
@@ -125,10 +125,11 @@ pub fn needs_agent(config: &Config) -> bool {
 }
 
 /// The names of the counters of a door; none of the agent's doors has any.
-pub(super) fn counters(door: &Door) -> impl Iterator<Item = String> {
-    let counted = door.engine.is_in_kernel().then_some(Count::ALL);
-    let all = counted.into_iter().flatten();
-    all.map(|count| count.name(door))
+pub(super) fn counters(door: &Door) -> Vec<String> {
+    match door.engine.is_in_kernel() {
+        true => Count::ALL.iter().map(|count| count.name(door)).collect(),
+        false => Vec::new(),
+    }
 }
 
 /// What the name of a door's set of sources begins with that its knocks let in.
@@ -154,14 +155,14 @@ fn knocked(door: &Door, family: Family) -> String {
 
 /// The sets of sources that the door's knocks let in.
 pub(super) fn knocked_sets(door: &Door, size: u32) -> Vec<Set> {
-    let families = door.engine.is_in_kernel().then_some(Family::BOTH);
-    let set = |family| Set {
-        name: knocked(door, family),
-        content: Content::DynamicSources(family),
-        size: Some(size),
-        comment: Some(grants_identity(door, family)),
-    };
-    families.into_iter().flatten().map(set).collect()
+    if !door.engine.is_in_kernel() {
+        return Vec::new();
+    }
+    on_both(&|family| {
+        let content = Content::DynamicSources(family);
+        let set = Set::new(knocked(door, family), content, size);
+        set.described(grants_identity(door, family))
+    })
 }
 
 /// Whether the door's knocks let the source in.
@@ -174,14 +175,14 @@ pub(super) fn sets(door: &Door) -> Vec<Set> {
     if !door.engine.is_in_kernel() {
         return Vec::new();
     }
-    let counting = lines(door).filter(Line::counts);
-    let mut sets: Vec<Set> = counting.flat_map(|line| line.sets()).collect();
+    let mut sets = Vec::new();
+    for line in lines(door).iter().filter(|line| line.counts()) {
+        sets.extend(line.sets());
+    }
     if toggles(door) {
-        sets.extend(Family::BOTH.map(|family| Set {
-            name: repeated(door, family),
-            content: Content::DynamicPairs(family),
-            size: Some(MAX_REPEATED),
-            comment: None,
+        sets.extend(on_both(&|family| {
+            let content = Content::DynamicPairs(family);
+            Set::new(repeated(door, family), content, MAX_REPEATED)
         }));
     }
     sets
@@ -192,17 +193,21 @@ pub(super) fn chains(door: &Door) -> Vec<Chain> {
     if !door.engine.is_in_kernel() {
         return Vec::new();
     }
-    let mut chains: Vec<Chain> = lines(door).flat_map(|line| line.chains()).collect();
-    for line in lines(door) {
-        match line.effect {
-            Effect::Open => chains.push(opened(door, &line)),
-            Effect::Close => chains.push(closed(door, &line)),
-            Effect::Toggle => chains.extend([
-                toggled(door, &line),
-                switched(door),
-                opened(door, &line),
-                closed(door, &line),
-            ]),
+    let lines = lines(door);
+    let mut chains = Vec::new();
+    for line in &lines {
+        chains.extend(line.chains());
+    }
+    for line in &lines {
+        if line.effect == Effect::Toggle {
+            chains.push(toggled(door, line));
+            chains.push(switched(door));
+        }
+        if line.effect != Effect::Close {
+            chains.push(opened(door, line));
+        }
+        if line.effect != Effect::Open {
+            chains.push(closed(door, line));
         }
     }
     chains
@@ -237,7 +242,7 @@ fn repeated(door: &Door, family: Family) -> String {
 
 /// Lets the source in, from now on for as long as the door's grants last.
 fn opened(door: &Door, line: &Line<'_>) -> Chain {
-    let mut rules = on_both(|family| {
+    let mut rules = on_both(&|family| {
         let key = Key::Network(family, prefix(door, family));
         let mut rule = vec![put(
             DynamicChange::Update,
@@ -246,24 +251,26 @@ fn opened(door: &Door, line: &Line<'_>) -> Chain {
             door.grant,
         )];
         rule.extend(line.end(family));
-        rule.extend([Count::Matched, Count::Opened].map(|count| count.statement(door)));
+        rule.push(Count::Matched.statement(door));
+        rule.push(Count::Opened.statement(door));
         with(rule, Verdict::Return)
     });
     rules.push(vec![Count::NoRoom.statement(door)]);
-    chain(finish(door, Effect::Open), rules)
+    Chain::new(finish(door, Effect::Open), rules)
 }
 
 /// Takes back what the source was granted, by its knocks or by hand.
 fn closed(door: &Door, line: &Line<'_>) -> Chain {
-    let rules = on_both(|family| {
+    let rules = on_both(&|family| {
         let key = Key::Network(family, prefix(door, family));
         let sets = [knocked(door, family), grants(family, &door.name)];
         let mut rule: Rule = sets.map(|set| take(set, key)).into();
         rule.extend(line.end(family));
-        rule.extend([Count::Matched, Count::Closed].map(|count| count.statement(door)));
+        rule.push(Count::Matched.statement(door));
+        rule.push(Count::Closed.statement(door));
         with(rule, Verdict::Return)
     });
-    chain(finish(door, Effect::Close), rules)
+    Chain::new(finish(door, Effect::Close), rules)
 }
 
 /// Passes over a last knock that TCP or the network sent again: what it switched must not be
@@ -271,7 +278,7 @@ fn closed(door: &Door, line: &Line<'_>) -> Chain {
 fn toggled(door: &Door, line: &Line<'_>) -> Chain {
     let key = |family| Key::SourcePort(family, line.last_protocol());
     let put = |change, family| put(change, repeated(door, family), key(family), REPEATED);
-    let mut rules = on_both(|family| {
+    let mut rules = on_both(&|family| {
         let mut rule = vec![
             Statement::KeyIn(key(family), repeated(door, family)),
             put(DynamicChange::Update, family),
@@ -279,37 +286,30 @@ fn toggled(door: &Door, line: &Line<'_>) -> Chain {
         rule.extend(line.end(family));
         with(rule, Verdict::Return)
     });
-    rules.extend(on_both(|family| {
+    rules.extend(on_both(&|family| {
         let add = put(DynamicChange::Add, family);
         with(vec![add], Verdict::Goto(switch(door)))
     }));
     rules.push(vec![Count::NoRoom.statement(door)]);
-    chain(finish(door, Effect::Toggle), rules)
+    Chain::new(finish(door, Effect::Toggle), rules)
 }
 
 /// Closes what is open, and opens what is closed.
 fn switched(door: &Door) -> Chain {
     let close = || Verdict::Goto(finish(door, Effect::Close));
-    let mut rules = on_both(|family| with(vec![knocked_by(door, family)], close()));
-    rules.extend(on_both(|family| {
+    let mut rules = on_both(&|family| with(vec![knocked_by(door, family)], close()));
+    rules.extend(on_both(&|family| {
         let granted = granted_to(door, family, grants(family, &door.name));
         with(vec![granted], close())
     }));
     let open = Verdict::Goto(finish(door, Effect::Open));
     rules.push(vec![Statement::Verdict(open)]);
-    chain(switch(door), rules)
+    Chain::new(switch(door), rules)
 }
 
-fn chain(name: String, rules: Vec<Rule>) -> Chain {
-    Chain {
-        name,
-        hooked: false,
-        rules,
-    }
-}
-
-fn on_both(rule: impl FnMut(Family) -> Rule) -> Vec<Rule> {
-    Family::BOTH.map(rule).into()
+/// The same for IPv4 and for IPv6.
+fn on_both<T>(of: &dyn Fn(Family) -> T) -> Vec<T> {
+    Family::BOTH.into_iter().map(of).collect()
 }
 
 fn with(mut rule: Rule, verdict: Verdict) -> Rule {

@@ -1,7 +1,6 @@
 //! What is read back: how far sources have come, and what was counted.
 
 use core::net::IpAddr;
-use std::collections::{BTreeMap, BTreeSet};
 
 use postern_core::door::Door;
 use postern_core::knock::Port;
@@ -63,14 +62,24 @@ impl Counts {
 }
 
 impl Firewall {
-    /// What was counted at the doors of the installed table that the kernel serves, by their
-    /// names. Empty where it serves none.
-    pub fn counts(&mut self) -> Result<BTreeMap<String, Counts>, Refusal> {
-        let mut doors: BTreeMap<String, Counts> = BTreeMap::new();
+    /// What was counted at the doors of the installed table that the kernel serves, in the order
+    /// of their names. Empty where it serves none.
+    pub fn counts(&mut self) -> Result<Vec<(String, Counts)>, Refusal> {
+        let mut doors: Vec<(String, Counts)> = Vec::new();
         for counter in self.channel.counters().map_err(unread)? {
             let of_door = |count: Count| Some((count, counter.name.strip_prefix(count.prefix())?));
-            if let Some((count, door)) = Count::ALL.into_iter().find_map(of_door) {
-                *doors.entry(door.to_owned()).or_default().of(count) = counter.counted.packets;
+            let Some((count, door)) = Count::ALL.into_iter().find_map(of_door) else {
+                continue;
+            };
+            let at = match doors.binary_search_by(|(name, _)| name.as_str().cmp(door)) {
+                Ok(at) => at,
+                Err(at) => {
+                    doors.insert(at, (door.to_owned(), Counts::default()));
+                    at
+                }
+            };
+            if let Some((_, counts)) = doors.get_mut(at) {
+                *counts.of(count) = counter.counted.packets;
             }
         }
         Ok(doors)
@@ -80,10 +89,12 @@ impl Firewall {
     /// door, or this door is the agent's.
     pub fn attempts(&mut self, door: &Door) -> Result<Vec<Attempt>, Refusal> {
         let mut attempts = Vec::new();
-        let in_kernel = door.engine.is_in_kernel().then(|| lines(door));
-        for line in in_kernel.into_iter().flatten().filter(Line::counts) {
+        if !door.engine.is_in_kernel() {
+            return Ok(attempts);
+        }
+        for line in lines(door).iter().filter(|line| line.counts()) {
             for family in Family::BOTH {
-                attempts.extend(attempts_at(&mut self.channel, &line, family)?);
+                attempts.extend(attempts_at(&mut self.channel, line, family)?);
             }
         }
         Ok(attempts)
@@ -99,14 +110,13 @@ fn attempts_at(
     let mut later = Vec::new();
     for made in 2..line.steps.len() {
         let (set, port) = marks(line.door).mark(line, made, family);
-        let keys: BTreeSet<Vec<u8>> = (elements(channel, &set)?.into_iter())
-            .map(|element| element.key)
-            .collect();
-        later.push((keys, port));
+        later.push((elements(channel, &set)?, port));
     }
     let attempts = under_way.into_iter().filter_map(|element| {
-        let marked = |(keys, port): &&(BTreeSet<Vec<u8>>, Option<u16>)| {
-            keys.contains(&key(&element.key, *port))
+        let marked = |(marked, port): &&(Vec<KernelElement>, Option<u16>)| {
+            let key = key(&element.key, *port);
+            let found = marked.binary_search_by(|marked| marked.key.cmp(&key));
+            found.is_ok()
         };
         let accepted = 1 + later.iter().take_while(marked).count();
         Some(Attempt {

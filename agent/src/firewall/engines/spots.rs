@@ -1,14 +1,12 @@
 //! Which chain the knocks at a port go to.
 
-use std::collections::BTreeSet;
-
 use postern_core::config::Config;
 use postern_core::decoy;
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::Port;
 use postern_core::method;
 
-use super::{Count, Line, chain, lines};
+use super::{Count, Line, lines};
 use crate::firewall::hearing::Hearing;
 use crate::firewall::ruleset::{Chain, DECOY, KNOCK, Rule, Statement, Verdict, silencing};
 
@@ -26,87 +24,92 @@ pub(in crate::firewall) struct Spot {
 /// `listed` are knock ports of the agent's doors that the configuration does not name.
 pub(in crate::firewall) fn spots(config: &Config, listed: &[Port]) -> Vec<Spot> {
     let map = Map::new(config, listed);
-    let decoys = map.decoys.iter().flat_map(|(_, decoys)| decoys);
-    let places: BTreeSet<Place> = map.knocks.iter().chain(decoys).copied().collect();
-    places.into_iter().map(|place| map.spot(place)).collect()
+    let mut places = map.knocks.clone();
+    for (_, decoys) in &map.decoys {
+        places.extend(decoys);
+    }
+    let places = in_order(places).into_iter();
+    places.map(|port| map.spot(port)).collect()
 }
 
 /// The chains of those decoys that concern one door only.
 pub(in crate::firewall) fn decoy_chain(config: &Config, door: &Door) -> Option<Chain> {
-    let any = decoy::decoys(door, &config.doors).next().is_some();
-    let resets = lines(door)
-        .filter(Line::counts)
-        .map(|line| jump(line.reset()));
-    let rules: Vec<Rule> = resets.map(|jump| vec![jump]).collect();
-    (door.engine.is_in_kernel() && any && !rules.is_empty())
-        .then(|| chain(decoy_chain_name(door), rules))
+    if !door.engine.is_in_kernel() || decoys(config, door).is_empty() {
+        return None;
+    }
+    let counting = lines(door).into_iter().filter(Line::counts);
+    let rules: Vec<Rule> = counting.map(|line| vec![jump(line.reset())]).collect();
+    (!rules.is_empty()).then(|| Chain::new(decoy_chain_name(door), rules))
+}
+
+/// The decoys of a door, in ascending order.
+pub(in crate::firewall) fn decoys(config: &Config, door: &Door) -> Vec<Port> {
+    in_order(decoy::decoys(door, &config.doors).collect())
 }
 
 fn decoy_chain_name(door: &Door) -> String {
     ["decoy_", &door.name].concat()
 }
 
-/// A port, in an order.
-type Place = (u8, u16);
-
-const fn place(port: Port) -> Place {
-    (port.protocol.number(), port.number)
+/// The same in ascending order, none of them twice.
+fn in_order(mut ports: Vec<Port>) -> Vec<Port> {
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
-const fn port((protocol, number): Place) -> Port {
-    let protocol = match protocol {
-        TCP => Protocol::Tcp,
-        _ => Protocol::Udp,
-    };
-    Port { protocol, number }
+/// Whether a port is among these, which are in order.
+fn has(ports: &[Port], port: Port) -> bool {
+    ports.binary_search(&port).is_ok()
 }
 
-const TCP: u8 = Protocol::Tcp.number();
-
+/// Ports in ascending order.
 struct Map<'c> {
     config: &'c Config,
     /// Ports that doors of the kernel knock on.
-    knocks: BTreeSet<Place>,
+    knocks: Vec<Port>,
     /// The doors of the kernel that have decoys, and those.
-    decoys: Vec<(&'c Door, BTreeSet<Place>)>,
+    decoys: Vec<(&'c Door, Vec<Port>)>,
     /// Ports that lists of the agent's doors knock on.
-    listed: BTreeSet<Place>,
+    listed: Vec<Port>,
     /// The decoys of the agent's doors of which the table tells the agent.
-    others: BTreeSet<Place>,
+    others: Vec<Port>,
 }
 
 impl<'c> Map<'c> {
     fn new(config: &'c Config, listed: &[Port]) -> Self {
-        let decoys = |door| decoy::decoys(door, &config.doors).map(place);
-        let (ours, others): (Vec<_>, Vec<_>) =
-            (config.doors.iter()).partition(|door| door.engine.is_in_kernel());
-        let steps = ours
-            .iter()
-            .flat_map(|door| lines(door))
-            .flat_map(|line| line.steps);
         // What sees packets by itself needs no rule for them.
         let told = Hearing::of(&config.global).decoy(config).is_some();
-        let heard = others.iter().filter(|_| told);
+        let (mut knocks, mut decoyed, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for door in &config.doors {
+            if door.engine.is_in_kernel() {
+                let lines = lines(door);
+                for line in &lines {
+                    knocks.extend(line.steps);
+                }
+                if lines.iter().any(Line::counts) {
+                    decoyed.push((door, decoys(config, door)));
+                }
+            } else if told {
+                others.extend(decoys(config, door));
+            }
+        }
         Self {
             config,
-            knocks: steps.copied().map(place).collect(),
-            decoys: (ours.iter())
-                .filter(|door| lines(door).any(|line| line.counts()))
-                .map(|door| (*door, decoys(door).collect()))
-                .collect(),
-            listed: listed.iter().copied().map(place).collect(),
-            others: heard.flat_map(|door| decoys(door)).collect(),
+            knocks: in_order(knocks),
+            decoys: decoyed,
+            listed: in_order(listed.to_vec()),
+            others: in_order(others),
         }
     }
 
-    fn spot(&self, place: Place) -> Spot {
-        let port = port(place);
+    fn spot(&self, port: Port) -> Spot {
         let decoyed: Vec<&Door> = (self.decoys.iter())
-            .filter(|(_, decoys)| decoys.contains(&place))
+            .filter(|(_, decoys)| has(decoys, port))
             .map(|(door, _)| *door)
             .collect();
-        let ending = self.ending(place);
-        if let ([door], None, false) = (&*decoyed, &ending, self.knocks.contains(&place)) {
+        let ending = self.ending(port);
+        if let ([door], None, false) = (&*decoyed, &ending, has(&self.knocks, port)) {
             return Spot {
                 port,
                 name: decoy_chain_name(door),
@@ -114,55 +117,52 @@ impl<'c> Map<'c> {
             };
         }
         let mut rules = self.shown(port);
-        rules.extend(
-            decoyed
-                .iter()
-                .map(|door| vec![jump(decoy_chain_name(door))]),
-        );
-        rules.extend(ending.map(|verdict| vec![Statement::Verdict(verdict)]));
+        for door in decoyed {
+            rules.push(vec![jump(decoy_chain_name(door))]);
+        }
+        if let Some(verdict) = ending {
+            rules.push(vec![Statement::Verdict(verdict)]);
+        }
         let name = format!("at_{}_{}", port.protocol.name(), port.number);
         Spot {
             port,
-            chain: Some(chain(name.clone(), rules)),
+            chain: Some(Chain::new(name.clone(), rules)),
             name,
         }
     }
 
     /// Shows a knock to the doors that listen to its port.
     fn shown(&self, port: Port) -> Vec<Rule> {
-        let ours = self
-            .config
-            .doors
-            .iter()
-            .filter(|door| door.engine.is_in_kernel());
-        let here = ours.filter(|door| method::watches(door, port));
-        let shown = here.flat_map(|door| {
-            let entrances = lines(door).filter_map(|line| line.entrance(port));
-            let mut rules: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
-            if let Some(first) = rules.first_mut() {
+        if !has(&self.knocks, port) {
+            return Vec::new();
+        }
+        let mut rules = silencing(self.config);
+        let doors = self.config.doors.iter();
+        let ours = doors.filter(|door| door.engine.is_in_kernel());
+        for door in ours.filter(|door| method::watches(door, port)) {
+            let entrances = lines(door).into_iter();
+            let entrances = entrances.filter_map(|line| line.entrance(port));
+            let mut shown: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
+            if let Some(first) = shown.first_mut() {
                 first.insert(0, Count::Seen.statement(door));
             }
-            rules
-        });
-        match self.knocks.contains(&place(port)) {
-            true => silencing(self.config).into_iter().chain(shown).collect(),
-            false => Vec::new(),
+            rules.extend(shown);
         }
+        rules
     }
 
     /// What becomes of the packet: knocks get no answer, the agent hears what is for it.
-    fn ending(&self, place: Place) -> Option<Verdict> {
-        let port = port(place);
+    fn ending(&self, port: Port) -> Option<Verdict> {
         let mut others = self
             .config
             .doors
             .iter()
             .filter(|door| !door.engine.is_in_kernel());
-        if others.any(|door| method::watches(door, port)) || self.listed.contains(&place) {
+        if others.any(|door| method::watches(door, port)) || has(&self.listed, port) {
             Some(Verdict::Goto(KNOCK.to_owned()))
-        } else if self.knocks.contains(&place) {
+        } else if has(&self.knocks, port) {
             Some(Verdict::Drop)
-        } else if self.others.contains(&place) {
+        } else if has(&self.others, port) {
             Some(Verdict::Goto(DECOY.to_owned()))
         } else {
             None

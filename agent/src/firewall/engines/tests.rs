@@ -84,8 +84,9 @@ impl Lab {
     }
 
     fn counts(&mut self) -> Counts {
-        let counts = self.firewall.counts().unwrap();
-        counts[self.config.doors[0].name.as_str()]
+        let mut counts = self.firewall.counts().unwrap().into_iter();
+        let door = self.config.doors[0].name.as_str();
+        counts.find(|(name, _)| name == door).unwrap().1
     }
 
     fn attempts(&mut self) -> Vec<Attempt> {

@@ -7,35 +7,28 @@
 use postern_core::knock::{Port, Protocol};
 
 use super::line::{Line, source};
-use super::{MAX_ATTEMPTS, Marks, put, take};
+use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
 use crate::firewall::expression::DynamicChange;
-use crate::firewall::ruleset::{Content, Family, Key, Set, Statement};
+use crate::firewall::ruleset::{Content, Family, Key, PROTOCOLS, Set, Statement};
 
 pub(super) struct Track;
 
 impl Marks for Track {
     fn sets(&self, line: &Line<'_>) -> Vec<Set> {
-        let mut sets: Vec<Set> = Family::BOTH
-            .map(|family| Set {
-                name: under_way(line, family),
-                content: Content::DynamicSources(family),
-                size: Some(MAX_ATTEMPTS),
-                comment: None,
-            })
-            .into();
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let mut sets = on_both(&|family| {
+            let content = Content::DynamicSources(family);
+            Set::new(under_way(line, family), content, MAX_ATTEMPTS)
+        });
+        for protocol in PROTOCOLS {
             let ports = later(line).filter(|port| port.protocol == protocol).count();
             // Whoever knocks on may have all of them there.
-            let size = MAX_ATTEMPTS
-                .checked_mul(ports as u32)
-                .filter(|size| *size > 0);
-            let families = size.map(|_| Family::BOTH).into_iter().flatten();
-            sets.extend(families.map(|family| Set {
-                name: next(line, protocol, family),
-                content: Content::DynamicPairs(family),
-                size,
-                comment: None,
-            }));
+            let size = MAX_ATTEMPTS.saturating_mul(ports as u32);
+            if size > 0 {
+                sets.extend(on_both(&|family| {
+                    let content = Content::DynamicPairs(family);
+                    Set::new(next(line, protocol, family), content, size)
+                }));
+            }
         }
         sets
     }
@@ -60,17 +53,19 @@ impl Marks for Track {
             line.door.window,
         );
         // What is left of an older attempt would end before this one.
-        let next = expect(line, DynamicChange::Update, 1, family);
-        next.into_iter().chain([under_way]).collect()
+        let mut begun = Vec::from_iter(expect(line, DynamicChange::Update, 1, family));
+        begun.push(under_way);
+        begun
     }
 
     fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement> {
-        let under_way = Statement::SourceIn(family, under_way(line, family));
-        let asked = line.steps.get(step).map(|port| {
+        let mut expected = vec![Statement::SourceIn(family, under_way(line, family))];
+        if let Some(port) = line.steps.get(step) {
             let key = Key::Port(family, port.protocol);
-            Statement::KeyIn(key, next(line, port.protocol, family))
-        });
-        [under_way].into_iter().chain(asked).collect()
+            let next = next(line, port.protocol, family);
+            expected.push(Statement::KeyIn(key, next));
+        }
+        expected
     }
 
     fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement> {

@@ -37,7 +37,7 @@ fn ethernet(name: &str) -> Tap {
 }
 
 fn start(config: &Config) -> PacketSource {
-    PacketSource::start(Reserve::open().pair().unwrap(), config, &[]).unwrap()
+    *PacketSource::start(Reserve::open().pair().unwrap(), config, &[]).unwrap()
 }
 
 /// A knock of each family, at 7000 by TCP and at 8001 by UDP.
