@@ -62,14 +62,22 @@ const VIRT: Kind = Kind {
     console: "ttyAMA0",
 };
 
+const MALTA_LITTLE_ENDIAN: Kind = Kind {
+    name: "mipsel",
+    needs: &["qemu-system-mipsel", "mke2fs", "knock", "oathtool"],
+    ..MALTA
+};
+
+/// With the package for OpenWrt in it, and as much of OpenWrt as its init script needs.
+pub(crate) const OPENWRT: Kind = Kind {
+    name: "openwrt",
+    ..MALTA_LITTLE_ENDIAN
+};
+
 /// Every kind.
 pub(crate) const KINDS: [Kind; 4] = [
     MALTA,
-    Kind {
-        name: "mipsel",
-        needs: &["qemu-system-mipsel", "mke2fs", "knock", "oathtool"],
-        ..MALTA
-    },
+    MALTA_LITTLE_ENDIAN,
     Kind {
         name: "armv7",
         needs: &["qemu-system-arm", "mke2fs", "knock", "oathtool"],

@@ -7,6 +7,7 @@
 mod console;
 mod disk;
 mod machine;
+mod package;
 mod power;
 
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +25,7 @@ use postern_tests::suite::{self, Case, in_case_of};
 use postern_tests::topology::{Family, Host};
 use postern_tests::wait::poll_until;
 
-use crate::machine::{KINDS, Kind, PROMPTLY, Place, address, port};
+use crate::machine::{KINDS, Kind, OPENWRT, PROMPTLY, Place, address, port};
 
 /// What a test does on a machine of the kind.
 type Body = fn(&'static Kind);
@@ -52,13 +53,21 @@ fn main() -> ExitCode {
         power::a_cut_in_the_middle_of_a_trial,
         power::a_cut_in_the_middle_of_saving_a_code,
     ];
-    suite::run(KINDS.iter().flat_map(|kind| {
-        bodies.map(|(name, body)| Case {
-            name: format!("{}/{}", kind.name, name.trim_start_matches("power::")).into(),
-            needs: kind.needs,
-            body: move || body(kind),
-        })
-    }))
+    let of_package = bodies![
+        package::its_service_is_started_at_boot_and_reloaded,
+        package::its_guard_outlives_a_stop_and_goes_when_it_is_not_enabled,
+    ];
+    let every = (KINDS.iter()).flat_map(|kind| bodies.map(|body| case(kind, body)));
+    suite::run(every.chain(of_package.map(|body| case(&OPENWRT, body))))
+}
+
+fn case(kind: &'static Kind, (path, body): (&str, Body)) -> Case<impl suite::Body> {
+    let name = path.rsplit("::").next().unwrap_or(path);
+    Case {
+        name: format!("{}/{name}", kind.name).into(),
+        needs: kind.needs,
+        body: move || body(kind),
+    }
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];
