@@ -3,13 +3,14 @@
 SHELL = /bin/bash
 CARGO ?= cargo
 scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/sizes .ci/run \
+	$(addprefix tests/firmware/, image from-debian from-source openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
 	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross sizes test-cross test-mips test-lockout ipk apk deb docs
+.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -19,7 +20,7 @@ demo: setup ## knock, enter, be shut out again: everything real, in network name
 	tests/demo
 
 test: setup ## all layers of tests, whichever of them fail
-	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-agent test-netns test-mips
+	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-agent test-netns test-mips test-firmware-mipsel
 
 test-core: ## what a knock means: no kernel, no clock
 	$(CARGO) test --locked -p postern-core
@@ -65,6 +66,22 @@ test-cross: ## the same, run under qemu-user, and what the container builds comp
 test-mips: ## the program for big-endian MIPS alone (root)
 	@tests/setup cross
 	cross/test mips-unknown-linux-musl
+
+test-firmware: ## emulated routers: MIPS of both byte orders, ARMv7, AArch64, with a network, a disk and a serial line (root)
+	@tests/setup kernel
+	@$(MAKE) --no-print-directory machines="mips mipsel armv7 aarch64 openwrt" boot
+
+test-firmware-mipsel: ## one of them, and one with the package for OpenWrt (root)
+	@$(MAKE) --no-print-directory machines="mipsel openwrt" boot
+
+# Images of these machines, and their tests.
+boot:
+	@tests/setup firmware
+	tests/firmware/image $(machines)
+	$(CARGO) build --locked -p postern-tests --test firmware
+	@status=0; for machine in $(machines); do \
+		$(CARGO) test --locked --quiet -p postern-tests --test firmware -- $$machine/ || status=1; \
+	done; exit $$status
 
 ipk: ## an OpenWrt package, up to 24.10, of the target TARGET (mips-unknown-linux-musl, say)
 	@openwrt/ipk $(TARGET)
