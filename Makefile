@@ -3,14 +3,14 @@
 SHELL = /bin/bash
 CARGO ?= cargo
 scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/sizes .ci/run \
-	$(addprefix tests/firmware/, image from-debian from-source openwrt/procd openwrt/uci) \
+	$(addprefix tests/firmware/, image from-debian from-source instructions openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
 	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common ubus logger) \
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood lint setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-instructions lint setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -51,6 +51,10 @@ bench: setup ## time from the last knock to the open port, beside knockd and a r
 bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+bench-instructions: ## instructions that core takes on MIPS for a knock, counted by QEMU (root)
+	@tests/setup instructions
+	@tests/firmware/instructions
 
 cross: ## static programs for routers, in target/TARGET/router; takes minutes the first time
 	cross/build

@@ -100,6 +100,9 @@ impl Cutoffs {
 
     /// Whether the source is cut off.
     pub(crate) fn silences(&self, source: &Key, now: Instant) -> bool {
+        if self.is_empty() {
+            return false;
+        }
         let cut_off = self.failures.find(&at(source, EVERY_DOOR));
         !cut_off.is_vacant() && cut_off.hold(stamp(now))
     }
@@ -142,7 +145,14 @@ impl Cutoffs {
 
     /// Forgives a source that has shown that it knows the knocks of this door.
     pub(crate) fn forgive(&mut self, source: &Key, door: u8, now: Instant) {
-        self.store(&at(source, door), Failures::VACANT, now);
+        if !self.is_empty() {
+            self.store(&at(source, door), Failures::VACANT, now);
+        }
+    }
+
+    /// Whether nobody has failed since what was kept was last over.
+    const fn is_empty(&self) -> bool {
+        self.sweep_at.is_none()
     }
 
     /// Forgets everyone.

@@ -134,8 +134,8 @@ pub struct Underway {
 struct Attempts([Attempt; LINES]);
 
 impl Attempts {
-    fn furthest(&self) -> Attempt {
-        let [first, second] = self.0;
+    fn furthest(&self) -> &Attempt {
+        let [first, second] = &self.0;
         if second.worth() > first.worth() {
             second
         } else {
@@ -148,7 +148,7 @@ impl Entry for Attempts {
     const VACANT: Self = Self([Attempt::NONE; LINES]);
 
     fn is_vacant(&self) -> bool {
-        self.furthest().worth() == 0
+        self.0.iter().all(Attempt::is_none)
     }
 
     fn rank(&self, _: u32) -> u8 {
@@ -278,18 +278,20 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         self.counters.seen += 1;
         let source = self.key_of(knock.source);
-        if self.cutoffs.silences(&self.failing(knock.source), now) {
+        let failing = self.failing(knock.source, &source);
+        if self.cutoffs.silences(&failing, now) {
             self.counters.silenced += 1;
             decision.outcome = Outcome::Silenced;
             return decision;
         }
         let mut failed = DoorSet::EMPTY;
         for door in doors {
-            self.handle_at(door, &source, now, knock, &mut decision, &mut failed);
+            let sources = (&source, &failing);
+            self.handle_at(door, sources, now, knock, &mut decision, &mut failed);
         }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome == Outcome::Wrong {
-            decision.cut_off = self.fail(failed, now, knock);
+            decision.cut_off = self.fail(failed, &failing, now, knock);
         }
         self.count(&decision);
         decision
@@ -363,7 +365,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     fn handle_at(
         &mut self,
         index: usize,
-        source: &Key,
+        (source, failing): (&Key, &Key),
         now: Instant,
         knock: &Knock<'_>,
         decision: &mut Decision,
@@ -425,9 +427,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
             Outcome::Wrong if !is_decoy => failed.insert(index),
-            Outcome::Completed => self
-                .cutoffs
-                .forgive(&self.failing(knock.source), number, now),
+            Outcome::Completed => self.cutoffs.forgive(failing, number, now),
             _ => {}
         }
         let window = door.window;
@@ -513,13 +513,18 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     }
 
     /// Counts a failure at these doors; for how long the source is cut off from now on, if so.
-    fn fail(&mut self, doors: DoorSet, now: Instant, knock: &Knock<'_>) -> Option<Duration> {
-        let source = self.failing(knock.source);
+    fn fail(
+        &mut self,
+        doors: DoorSet,
+        source: &Key,
+        now: Instant,
+        knock: &Knock<'_>,
+    ) -> Option<Duration> {
         let mut cut_off = None;
         for index in doors {
             let cutoff = self.doors.get(index).and_then(|door| door.cutoff);
             if let (Some(cutoff), Ok(door)) = (cutoff, u8::try_from(index))
-                && self.cutoffs.fail(&source, door, knock, cutoff, now)
+                && self.cutoffs.fail(source, door, knock, cutoff, now)
             {
                 cut_off = cut_off.max(Some(cutoff.within));
             }
@@ -527,9 +532,12 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         cut_off
     }
 
-    /// Under which key a source's failures are kept: with those of its IPv6 /64.
-    fn failing(&self, source: IpAddr) -> Key {
-        self.key_of(failing_network(source))
+    /// Under which key the failures of a source with this key are kept: with those of its IPv6 /64.
+    fn failing(&self, source: IpAddr, key: &Key) -> Key {
+        match source {
+            IpAddr::V4(_) => *key,
+            IpAddr::V6(_) => self.key_of(failing_network(source)),
+        }
     }
 
     fn key_of(&self, source: IpAddr) -> Key {

@@ -27,7 +27,7 @@ impl Key {
 
     /// Hashes an address; IPv4 addresses as their IPv4-mapped form (RFC 4291 section 2.5.5.2).
     #[inline]
-    pub const fn hash(self, address: IpAddr) -> u64 {
+    pub fn hash(self, address: IpAddr) -> u64 {
         let octets = match address {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
@@ -38,20 +38,23 @@ impl Key {
 
 /// SipHash-`C`-`D` of a message of 16 bytes.
 #[inline]
-const fn siphash<const C: usize, const D: usize>(key: Key, message: [u8; 16]) -> u64 {
+fn siphash<const C: usize, const D: usize>(key: Key, message: [u8; 16]) -> u64 {
     let message = u128::from_le_bytes(message);
-    State::new(key)
-        .absorb::<C>(message as u64)
-        .absorb::<C>((message >> 64) as u64)
-        .absorb::<C>(16 << 56)
-        .finish::<D>()
+    let words = [message as u64, (message >> 64) as u64, 16 << 56];
+    let mut state = State::new(key);
+    for word in words {
+        state.3 ^= word;
+        state.turn(C);
+        state.0 ^= word;
+    }
+    state.2 ^= 0xff;
+    state.turn(D);
+    state.0 ^ state.1 ^ state.2 ^ state.3
 }
 
-#[derive(Clone, Copy)]
 struct State(u64, u64, u64, u64);
 
 impl State {
-    #[inline]
     const fn new(key: Key) -> Self {
         // "somepseudorandomlygeneratedbytes"
         Self(
@@ -62,44 +65,23 @@ impl State {
         )
     }
 
-    #[inline]
-    const fn absorb<const ROUNDS: usize>(self, word: u64) -> Self {
-        let Self(a, b, c, d) = self;
-        let Self(a, b, c, d) = Self(a, b, c, d ^ word).rounds::<ROUNDS>();
-        Self(a ^ word, b, c, d)
-    }
-
-    #[inline]
-    const fn finish<const ROUNDS: usize>(self) -> u64 {
-        let Self(a, b, c, d) = self;
-        let Self(a, b, c, d) = Self(a, b, c ^ 0xff, d).rounds::<ROUNDS>();
-        a ^ b ^ c ^ d
-    }
-
-    #[inline]
-    const fn rounds<const ROUNDS: usize>(mut self) -> Self {
-        let mut done = 0;
-        while done < ROUNDS {
-            self = self.round();
-            done += 1;
+    /// So many rounds. They are not called one by one: a small processor would carry the words to and fro.
+    #[inline(always)]
+    fn turn(&mut self, rounds: usize) {
+        let Self(mut a, mut b, mut c, mut d) = *self;
+        for _ in 0..rounds {
+            a = a.wrapping_add(b);
+            c = c.wrapping_add(d);
+            b = b.rotate_left(13) ^ a;
+            d = d.rotate_left(16) ^ c;
+            a = a.rotate_left(32);
+            c = c.wrapping_add(b);
+            a = a.wrapping_add(d);
+            b = b.rotate_left(17) ^ c;
+            d = d.rotate_left(21) ^ a;
+            c = c.rotate_left(32);
         }
-        self
-    }
-
-    #[inline]
-    const fn round(self) -> Self {
-        let Self(mut a, mut b, mut c, mut d) = self;
-        a = a.wrapping_add(b);
-        c = c.wrapping_add(d);
-        b = b.rotate_left(13) ^ a;
-        d = d.rotate_left(16) ^ c;
-        a = a.rotate_left(32);
-        c = c.wrapping_add(b);
-        a = a.wrapping_add(d);
-        b = b.rotate_left(17) ^ c;
-        d = d.rotate_left(21) ^ a;
-        c = c.rotate_left(32);
-        Self(a, b, c, d)
+        *self = Self(a, b, c, d);
     }
 }
 

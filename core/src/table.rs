@@ -109,7 +109,12 @@ impl<E: Entry, const N: usize> Table<E, N> {
             let age = now.wrapping_sub(slot.entry.began());
             (slot.entry.rank(now), u32::MAX - age)
         };
-        match bucket.iter_mut().min_by_key(worth) {
+        let vacant = bucket.iter().position(|slot| slot.entry.is_vacant());
+        let slot = match vacant {
+            Some(vacant) => bucket.get_mut(vacant),
+            None => bucket.iter_mut().min_by_key(worth),
+        };
+        match slot {
             Some(slot) if slot.entry.rank(now) <= entry.rank(now) => {
                 let previous = Displaced {
                     entry: slot.entry,
@@ -185,7 +190,8 @@ impl<E: Entry> Slot<E> {
         self.tag == tag
             && self.door == key.door
             && !self.entry.is_vacant()
-            && self.source == key.source
+            // As numbers: bytes would be compared one by one.
+            && u128::from_ne_bytes(self.source) == u128::from_ne_bytes(key.source)
     }
 }
 

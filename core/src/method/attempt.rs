@@ -49,6 +49,11 @@ impl Attempt {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.accepted == 0 && !self.finished
+    }
+
     /// How many knocks were accepted.
     pub(crate) const fn count(&self) -> u32 {
         if self.is_port {
