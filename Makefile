@@ -34,7 +34,7 @@ test-no-os: ## core builds without an operating system, needs no crate that it s
 
 test-agent: setup ## the program's parts, with libnftnl and without (root)
 	$(CARGO) test --locked -p postern
-	$(CARGO) test --locked -p postern --no-default-features
+	$(CARGO) test --locked -p postern --no-default-features --features client
 
 test-netns: setup ## the program with the real kernel, clients and servers, in network namespaces (root)
 	$(CARGO) build --locked -p postern
@@ -60,6 +60,7 @@ cross: ## static programs for routers, in target/TARGET/router; takes minutes th
 	cross/build
 
 sizes: ## how large they are, beside the last commit's
+	@tests/setup cross
 	@cross/sizes
 
 test-cross: ## the same, run under qemu-user, and what the container builds compared (root)
@@ -72,7 +73,6 @@ test-mips: ## the program for big-endian MIPS alone (root)
 	cross/test mips-unknown-linux-musl
 
 test-firmware: ## emulated routers: MIPS of both byte orders, ARMv7, AArch64, with a network, a disk and a serial line (root)
-	@tests/setup kernel
 	@$(MAKE) --no-print-directory machines="mips mipsel armv7 aarch64 openwrt" boot
 
 test-firmware-mipsel: ## one of them, and one with the package for OpenWrt (root)
@@ -81,6 +81,7 @@ test-firmware-mipsel: ## one of them, and one with the package for OpenWrt (root
 # Images of these machines, and their tests.
 boot:
 	@tests/setup firmware
+	@case " $(machines) " in *" mips "*) tests/setup kernel ;; esac
 	tests/firmware/image $(machines)
 	$(CARGO) build --locked -p postern-tests --test firmware
 	@status=0; for machine in $(machines); do \

@@ -2,13 +2,13 @@ use crate::args::Options;
 use crate::client;
 use crate::output::{self, Failure};
 
-/// What is said in place of knocking where the client was left out. What is built for routers goes
-/// without: they are knocked at, and the C library's resolver of names is large.
+/// What is said in place of knocking where the client was left out. What `cross/build` makes goes
+/// without: routers are knocked at, and the C library's resolver of names is large.
 pub(crate) const LEFT_OUT: Option<&str> = if cfg!(feature = "client") {
     None
 } else {
     Some(
-        "this program was built without 'knock': 'POSTERN_FEATURES=client cross/build' makes one with it",
+        "this program was built without 'knock': 'cargo build --features client' makes one with it, or 'POSTERN_FEATURES=client cross/build' for a router",
     )
 };
 

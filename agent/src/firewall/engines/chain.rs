@@ -37,7 +37,7 @@ impl Marks for Chain {
     fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement> {
         let made = |made| Statement::SourceIn(family, set(line, made, family));
         match step {
-            1 => vec![made(1)],
+            0 | 1 => vec![made(1)],
             step => vec![made(1), made(step)],
         }
     }
