@@ -1,7 +1,6 @@
 //! `postern watch`: what the agent tells, and what is seen to change in the kernel.
 
 use core::net::IpAddr;
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 
@@ -133,8 +132,9 @@ fn failed(error: &io::Error) -> Failure {
     Failure::Failed(format!("the agent: {error}"))
 }
 
-/// A source on its way through a door of the kernel.
-type Traveller = (String, IpAddr, &'static str);
+/// A source on its way through a door of the kernel: the door, the source, what its knocks do, and how
+/// many it has made of how many.
+type Traveller = (String, IpAddr, &'static str, (usize, usize));
 
 /// What the kernel had when it was asked last.
 struct Kernel {
@@ -142,7 +142,8 @@ struct Kernel {
     config: Option<Box<Config>>,
     json: bool,
     counts: Vec<(String, Counts)>,
-    attempts: BTreeMap<Traveller, (usize, usize)>,
+    /// In order.
+    attempts: Vec<Traveller>,
 }
 
 impl Kernel {
@@ -152,7 +153,7 @@ impl Kernel {
             config,
             json,
             counts: Vec::new(),
-            attempts: BTreeMap::new(),
+            attempts: Vec::new(),
         };
         kernel.counts = kernel.read_counts()?;
         kernel.attempts = kernel.read_attempts()?;
@@ -172,20 +173,21 @@ impl Kernel {
         present(self.firewall.counts())
     }
 
-    fn read_attempts(&mut self) -> Result<BTreeMap<Traveller, (usize, usize)>, Failure> {
-        let mut found = BTreeMap::new();
+    fn read_attempts(&mut self) -> Result<Vec<Traveller>, Failure> {
+        let mut found = Vec::new();
         let doors = self.config.as_deref().map(|config| config.doors.as_slice());
         let doors = doors.unwrap_or_default().iter();
         for door in doors.filter(|door| door.engine.is_in_kernel()) {
             for attempt in present(self.firewall.attempts(door))? {
-                let traveller = (
+                found.push((
                     door.name.as_str().to_owned(),
                     attempt.source,
                     effect(attempt.effect),
-                );
-                found.insert(traveller, (attempt.accepted, attempt.needed));
+                    (attempt.accepted, attempt.needed),
+                ));
             }
         }
+        found.sort_unstable();
         Ok(found)
     }
 
@@ -194,10 +196,9 @@ impl Kernel {
             return Ok(());
         }
         let attempts = self.read_attempts()?;
-        for ((door, source, verb), made) in &attempts {
-            let before = self.attempts.get(&(door.clone(), *source, verb));
-            if before != Some(made) {
-                output::print(&self.progress(door, *source, verb, *made))?;
+        for traveller in &attempts {
+            if self.attempts.binary_search(traveller).is_err() {
+                output::print(&self.progress(traveller))?;
             }
         }
         let counts = self.read_counts()?;
@@ -214,13 +215,7 @@ impl Kernel {
         Ok(())
     }
 
-    fn progress(
-        &self,
-        door: &str,
-        source: IpAddr,
-        verb: &str,
-        (accepted, needed): (usize, usize),
-    ) -> String {
+    fn progress(&self, (door, source, verb, (accepted, needed)): &Traveller) -> String {
         match self.json {
             true => format!(
                 "{{\"event\":\"attempt\",\"door\":{},\"source\":\"{source}\",\"effect\":{},\

@@ -5,7 +5,6 @@
 //! holds its socket, and a login on a console has that for its terminal.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -109,8 +108,9 @@ impl Status {
 }
 
 /// A connection that the process holds.
-fn held(proc: &Path, process: u32, connections: &BTreeMap<u64, IpAddr>) -> Option<(u64, IpAddr)> {
-    sockets(proc, process).find_map(|inode| Some((inode, *connections.get(&inode)?)))
+fn held(proc: &Path, process: u32, connections: &[(u64, IpAddr)]) -> Option<(u64, IpAddr)> {
+    let connection = |inode| connections.iter().find(|(each, _)| *each == inode);
+    sockets(proc, process).find_map(connection).copied()
 }
 
 /// The inodes of the sockets that a process holds.
@@ -126,8 +126,8 @@ fn sockets(proc: &Path, process: u32) -> impl Iterator<Item = u64> {
 
 /// The TCP connections with other machines, by inode. One of this machine with itself says
 /// nothing about whether it can be reached.
-fn connections(net: &Path) -> BTreeMap<u64, IpAddr> {
-    let mut connections = BTreeMap::new();
+fn connections(net: &Path) -> Vec<(u64, IpAddr)> {
+    let mut connections = Vec::new();
     for list in ["tcp", "tcp6"] {
         let text = bounded::read(&net.join(list), MAX_LIST).unwrap_or_default();
         let text = core::str::from_utf8(&text).unwrap_or_default();
