@@ -74,6 +74,8 @@ impl Session {
         match tcp.read(&mut [0; 64]) {
             Ok(length) => length > 0,
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            // A read with a time limit does not begin again when the machine has stopped us for a while (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.tcp_lives(),
             Err(error) => panic!("neither alive nor silent: {error}"),
         }
     }
