@@ -49,9 +49,11 @@ pub(crate) fn run() -> ExitCode {
     env_for_programs();
     match fs::read_to_string(PROGRAMS) {
         Ok(lines) => {
-            let programs: Vec<_> = lines.lines().filter_map(Program::read).map(keep).collect();
+            let programs: Vec<_> = lines.lines().filter_map(Program::read).collect();
+            // From here on the console is the shell's.
             println!("init: keeps {} programs running", programs.len());
-            programs.into_iter().for_each(wait);
+            let kept: Vec<_> = programs.into_iter().map(keep).collect();
+            kept.into_iter().for_each(wait);
         }
         Err(error) => println!("init: {PROGRAMS}: {error}"),
     }
