@@ -28,7 +28,7 @@ use crate::notify::{Manager, State};
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure};
 use crate::patience::{Patience, Subject};
-use crate::report::{AgentReport, DoorDetails, DoorReport, Report, span};
+use crate::report::{AgentReport, DoorDetails, DoorReport, Report, UnderwayReport, span};
 use crate::source::{Reserve, Source};
 use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
@@ -372,9 +372,9 @@ impl<'e> Agent<'e> {
     fn report(&mut self) -> Result<Report, Refusal> {
         let now = boottime();
         let installed = self.firewall.installed()?;
-        let mut underway = Vec::new();
+        let mut underway = UnderwayReport::default();
         self.engine
-            .show_underway(now, &mut |attempt| underway.push(attempt));
+            .show_underway(now, &mut |attempt| underway.add(attempt));
         let agent = AgentReport {
             pid: std::process::id(),
             uptime: now.since(self.started_at),

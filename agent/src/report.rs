@@ -44,7 +44,16 @@ pub(crate) struct AgentReport {
     pub(crate) refused_packets: u64,
     /// Packets that the kernel had no room to hand over.
     pub(crate) losses: Losses,
-    pub(crate) underway: Vec<Underway>,
+    pub(crate) underway: UnderwayReport,
+}
+
+/// The attempts under way at the agent's doors. No more of them are kept than are listed, because a
+/// flood has thousands.
+#[derive(Default)]
+pub(crate) struct UnderwayReport {
+    listed: Vec<Underway>,
+    /// How many there are, by the index of their door.
+    counts: Vec<usize>,
 }
 
 /// A door, as far as it is known.
@@ -170,7 +179,7 @@ impl Report {
             }
             Trial::Lapsed => text += "guard: NOT CONFIRMED in time, every door is open\n",
         }
-        for door in &self.doors {
+        for (index, door) in self.doors.iter().enumerate() {
             door.text(&mut text);
             if self.locked.contains(&door.name) {
                 _ = writeln!(text, "  LOCKED until 'postern unlock {}'", door.name);
@@ -190,7 +199,7 @@ impl Report {
                 kernel.underway_text(&mut text);
             }
             if let Some(agent) = &self.agent {
-                agent.underway_text(&door.name, &self.doors, &mut text);
+                agent.underway.text(index, &mut text);
             }
         }
         text
@@ -282,27 +291,6 @@ impl AgentReport {
         );
     }
 
-    fn underway_text(&self, door: &str, doors: &[DoorReport], text: &mut String) {
-        let at_this_door = |attempt: &&Underway| {
-            doors
-                .get(attempt.door)
-                .is_some_and(|other| other.name == door)
-        };
-        for attempt in self.underway.iter().filter(at_this_door).take(LISTED) {
-            let knocks = (attempt.accepted, attempt.needed);
-            *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
-        }
-        let more = self
-            .underway
-            .iter()
-            .filter(at_this_door)
-            .count()
-            .saturating_sub(LISTED);
-        if more > 0 {
-            _ = writeln!(text, "  and {more} more under way");
-        }
-    }
-
     fn json(&self, doors: &[DoorReport], json: &mut String) {
         let Counters {
             seen,
@@ -318,7 +306,7 @@ impl AgentReport {
             displaced,
         } = self.counters;
         let interfaces = list(self.interfaces.iter().map(|name| quoted(name)));
-        let underway = self.underway.iter().take(LISTED).filter_map(|attempt| {
+        let underway = self.underway.listed.iter().take(LISTED).filter_map(|attempt| {
             let Underway { source, accepted, needed, .. } = attempt;
             let door = quoted(&doors.get(attempt.door)?.name);
             let remaining = attempt.remaining.as_millis();
@@ -343,9 +331,36 @@ impl AgentReport {
             self.refused_packets,
             self.losses.packets,
             self.losses.overruns,
-            self.underway.len(),
+            self.underway.counts.iter().sum::<usize>(),
             list(underway),
         );
+    }
+}
+
+impl UnderwayReport {
+    /// Counts one, and keeps it if it is to be listed.
+    pub(crate) fn add(&mut self, attempt: Underway) {
+        if self.counts.len() <= attempt.door {
+            self.counts.resize(attempt.door + 1, 0);
+        }
+        if let Some(count) = self.counts.get_mut(attempt.door) {
+            if *count < LISTED {
+                self.listed.push(attempt);
+            }
+            *count += 1;
+        }
+    }
+
+    fn text(&self, door: usize, text: &mut String) {
+        for attempt in self.listed.iter().filter(|attempt| attempt.door == door) {
+            let knocks = (attempt.accepted, attempt.needed);
+            *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
+        }
+        let count = self.counts.get(door).copied().unwrap_or_default();
+        let more = count.saturating_sub(LISTED);
+        if more > 0 {
+            _ = writeln!(text, "  and {more} more under way");
+        }
     }
 }
 
@@ -545,6 +560,8 @@ pub(crate) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -590,6 +607,31 @@ mod tests {
             open.json(),
             ",\"engine\":\"daemon\",\"next\":null,\"shut\":null"
         );
+    }
+
+    #[test]
+    fn a_flood_of_attempts_is_counted_and_no_more_kept_than_is_listed() {
+        let mut underway = UnderwayReport::default();
+        for number in 0..5_000 {
+            underway.add(Underway {
+                source: Ipv4Addr::from_bits(number).into(),
+                door: 1,
+                effect: Effect::Open,
+                accepted: 1,
+                needed: 3,
+                remaining: Duration::from_secs(9),
+            });
+        }
+        assert_eq!(underway.listed.len(), LISTED);
+        let [mut of_flood, mut of_other] = [const { String::new() }; 2];
+        underway.text(1, &mut of_flood);
+        underway.text(0, &mut of_other);
+        assert_eq!(of_flood.lines().count(), LISTED + 1);
+        assert!(
+            of_flood.ends_with("  and 4980 more under way\n"),
+            "{of_flood}"
+        );
+        assert_eq!(of_other, "");
     }
 
     #[test]
