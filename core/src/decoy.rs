@@ -11,7 +11,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use crate::door::{Door, Method};
+use crate::door::Door;
 use crate::hash::Key;
 use crate::knock::Port;
 use crate::method;
@@ -23,13 +23,9 @@ const TRIES: u64 = 16;
 
 /// The decoys of `door`, one of `doors`. The same port can come twice.
 pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Port> + 'd {
-    let steps = match &door.method {
-        Method::Same { steps } => steps.as_slice(),
-        Method::Separate { open, .. } => open,
-        // The ports of a code's range are decoys to each other, and nobody can scan for a
-        // sequence that is used once.
-        Method::List { .. } | Method::Clock { .. } | Method::Seed { .. } => &[],
-    };
+    // One-time methods have none: the ports of a code's range are decoys to each other, and nobody
+    // can scan for a sequence that is used once.
+    let steps = door.method.open();
     let seed = seed(steps);
     let numbers = 0..u64::from(door.decoys);
     numbers
@@ -80,8 +76,8 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::door::Sequence;
     use crate::door::tests::door;
+    use crate::door::{Method, Sequence};
     use crate::knock::Protocol;
 
     fn tcp(number: u16) -> Port {

@@ -192,6 +192,15 @@ impl Method {
         )
     }
 
+    /// The knocks that open, or switch; empty where the configuration does not name them.
+    pub fn open(&self) -> &[Port] {
+        match self {
+            Self::Same { steps } => steps,
+            Self::Separate { open, .. } => open,
+            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. } => &[],
+        }
+    }
+
     /// The knocks that close; empty where there are none of their own.
     pub fn close(&self) -> &[Port] {
         match self {

@@ -170,12 +170,7 @@ pub fn watches(door: &Door, port: Port) -> bool {
 
 /// The knocks that are in the configuration: those that open, and those that close.
 fn fixed(door: &Door) -> [&[Port]; LINES] {
-    let opening = match &door.method {
-        Method::Same { steps } => steps.as_slice(),
-        Method::Separate { open, .. } => open,
-        _ => &[],
-    };
-    [opening, door.method.close()]
+    [door.method.open(), door.method.close()]
 }
 
 impl Armed {

@@ -22,10 +22,9 @@ pub(super) struct Line<'d> {
 /// The lines of a door that is not one-time. Where a knock ends two of them, what opens comes
 /// last and counts, as with the agent.
 pub(super) fn lines(door: &Door) -> Vec<Line<'_>> {
-    let (effect, opening) = match &door.method {
-        Method::Same { steps } => (Effect::Toggle, steps.as_slice()),
-        Method::Separate { open, .. } => (Effect::Open, open.as_slice()),
-        Method::List { .. } | Method::Clock { .. } | Method::Seed { .. } => (Effect::Open, &[][..]),
+    let effect = match &door.method {
+        Method::Same { .. } => Effect::Toggle,
+        _ => Effect::Open,
     };
     let line = |verb, effect, steps| Line {
         door,
@@ -35,7 +34,7 @@ pub(super) fn lines(door: &Door) -> Vec<Line<'_>> {
     };
     let mut lines = vec![
         line("close", Effect::Close, door.method.close()),
-        line("open", effect, opening),
+        line("open", effect, door.method.open()),
     ];
     lines.retain(|line| !line.steps.is_empty());
     lines
