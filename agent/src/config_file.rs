@@ -89,6 +89,16 @@ impl ufmt::uWrite for Words<'_> {
     }
 }
 
+/// The door of this name, with its index; else what to tell whoever asked for it.
+pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door), String> {
+    let found = doors.iter().enumerate().find(|(_, door)| door.name == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
+        let (name, names) = (name.escape_default(), names.join(", "));
+        format!("there is no door '{name}'; there are: {names}")
+    })
+}
+
 /// One byte more than core accepts is enough to have it say that the file is too large.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     bounded::read(path, MAX_FILE + 1)

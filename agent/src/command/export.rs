@@ -1,7 +1,7 @@
 use core::fmt::Write as _;
 use std::path::Path;
 
-use postern_core::config::{Config, Source};
+use postern_core::config::Source;
 use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 use zeroize::Zeroizing;
@@ -15,7 +15,7 @@ use crate::{base32, config_file, state};
 /// `postern export`
 pub(crate) fn export(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
-    let door = find(&config, &options.door)?;
+    let (_, door) = config_file::find(&config.doors, &options.door).map_err(Failure::Failed)?;
     let text = text(
         config.global.source,
         door,
@@ -23,15 +23,6 @@ pub(crate) fn export(options: &Options) -> Result<(), Failure> {
         options.secret,
     )?;
     output::print(&text)
-}
-
-fn find<'c>(config: &'c Config, name: &str) -> Result<&'c Door, Failure> {
-    let door = config.doors.iter().find(|door| door.name == name);
-    door.ok_or_else(|| {
-        let names: Vec<&str> = config.doors.iter().map(|door| door.name.as_str()).collect();
-        let (name, names) = (name.escape_default(), names.join(", "));
-        Failure::Failed(format!("there is no door '{name}'; there are: {names}"))
-    })
 }
 
 /// What a client must know of a router that listens: it hears whole connections only.

@@ -8,6 +8,7 @@ use postern_core::engine::Engine;
 use postern_core::time::Instant;
 
 use super::{Keeper, Material, Memory, OneTime, acceptable, after_all, guarded};
+use crate::config_file;
 use crate::durable;
 use crate::otp::Digest;
 use crate::private_file::Unfit;
@@ -199,15 +200,7 @@ impl Keeper {
 
 /// The one-time door of this name.
 pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door), String> {
-    let found = doors.iter().enumerate().find(|(_, door)| door.name == name);
-    let (index, door) = found.ok_or_else(|| {
-        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
-        format!(
-            "there is no door '{}'; there are: {}",
-            name.escape_default(),
-            names.join(", ")
-        )
-    })?;
+    let (index, door) = config_file::find(doors, name)?;
     match door.method.is_one_time() {
         true => Ok((index, door)),
         false => Err(format!(
