@@ -64,8 +64,8 @@ impl Hearing {
             per_second: LINES,
             burst: LINES_AT_ONCE,
         };
-        let rules = || vec![vec![limit, Statement::LogLine(kernlog::PREFIX)]];
-        (self == Self::Line).then(|| Chain::new(LOGGED.to_owned(), rules()))
+        let rule = vec![limit, Statement::LogLine(kernlog::PREFIX)];
+        (self == Self::Line).then(|| Chain::new(LOGGED.to_owned(), vec![rule]))
     }
 }
 

@@ -536,7 +536,7 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
         .doors
         .iter()
         .filter(|door| !door.engine.is_in_kernel());
-    if !doors.any(|door| !engines::decoys(config, door).is_empty()) {
+    if !doors.any(|door| engines::has_decoys(config, door)) {
         return None;
     }
     let mut rules = ignoring_cutoffs(&Verdict::Accept);

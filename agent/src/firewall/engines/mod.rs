@@ -31,7 +31,7 @@ use super::ruleset::{
 };
 use line::{Line, lines};
 pub use progress::{Attempt, Counts};
-pub(super) use spots::{Spot, decoy_chain, decoys, spots};
+pub(super) use spots::{Spot, decoy_chain, has_decoys, spots};
 
 /// The most attempts under way that a line keeps count of, for each address family.
 const MAX_ATTEMPTS: u32 = 1024;

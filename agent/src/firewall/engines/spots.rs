@@ -34,7 +34,7 @@ pub(in crate::firewall) fn spots(config: &Config, listed: &[Port]) -> Vec<Spot> 
 
 /// The chains of those decoys that concern one door only.
 pub(in crate::firewall) fn decoy_chain(config: &Config, door: &Door) -> Option<Chain> {
-    if !door.engine.is_in_kernel() || decoys(config, door).is_empty() {
+    if !door.engine.is_in_kernel() || !has_decoys(config, door) {
         return None;
     }
     let counting = lines(door).into_iter().filter(Line::counts);
@@ -42,8 +42,13 @@ pub(in crate::firewall) fn decoy_chain(config: &Config, door: &Door) -> Option<C
     (!rules.is_empty()).then(|| Chain::new(decoy_chain_name(door), rules))
 }
 
+/// Whether a door has decoys. Finding one is enough.
+pub(in crate::firewall) fn has_decoys(config: &Config, door: &Door) -> bool {
+    decoy::decoys(door, &config.doors).next().is_some()
+}
+
 /// The decoys of a door, in ascending order.
-pub(in crate::firewall) fn decoys(config: &Config, door: &Door) -> Vec<Port> {
+fn decoys(config: &Config, door: &Door) -> Vec<Port> {
     in_order(decoy::decoys(door, &config.doors).collect())
 }
 
