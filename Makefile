@@ -2,7 +2,7 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/sizes .ci/run \
+scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/expectations cross/sizes .ci/run \
 	$(addprefix tests/firmware/, image from-debian from-source instructions openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
@@ -104,7 +104,7 @@ lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p postern --no-default-features --all-targets -- -D warnings
-	shellcheck $(scripts)
+	shellcheck --external-sources $(scripts)
 
 setup:
 	@tests/setup
