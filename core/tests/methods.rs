@@ -294,6 +294,17 @@ fn a_code_mistyped_is_wrong_and_the_next_try_counts() {
 }
 
 #[test]
+fn half_a_code_does_not_spoil_the_next() {
+    let mut lab = Lab::armed(door(seed(Order::Any)), codes());
+    assert_eq!(
+        lab.outcomes(&[tcp(10_111), tcp(10_482)]),
+        [Outcome::Advanced; 2],
+        "the second knock of the first code was lost"
+    );
+    assert!(lab.knock(KNOCKED[1]).open.contains(0));
+}
+
+#[test]
 fn equal_groups_over_one_protocol_need_two_knocks_that_are_no_retransmissions() {
     let candidate = Candidate {
         counter: 1,

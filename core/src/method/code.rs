@@ -15,12 +15,10 @@ pub(super) fn advance(
     now: Instant,
 ) -> Progress {
     let port = knock.port;
+    let begins = may_begin(codes, order, port);
     let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
         return match () {
-            () if may_begin(codes, order, port) => {
-                *attempt = begun(knock, now);
-                Progress::Advanced
-            }
+            () if begins => begin(attempt, knock, now),
             // The last knock of the code that was just used, once more.
             () if attempt.finished => Progress::Repeated,
             () => Progress::Wrong,
@@ -31,20 +29,23 @@ pub(super) fn advance(
     match find(codes, order, earlier, port) {
         Some(counter) if !is_retransmission => Progress::Completed(counter),
         _ if earlier == port => Progress::Repeated,
+        // What was under way lost its second knock, or was a mistyped code's that happens to begin
+        // another. Whoever types the next code must not pay for it.
+        _ if begins => begin(attempt, knock, now),
         _ => Progress::Wrong,
     }
 }
 
-/// An attempt whose one knock was this.
-fn begun(knock: &Knock<'_>, now: Instant) -> Attempt {
+/// Puts an attempt whose one knock was this in the place of whatever had been reached.
+fn begin(attempt: &mut Attempt, knock: &Knock<'_>, now: Instant) -> Progress {
     let Port { protocol, number } = knock.port;
     let noted = u32::from(protocol.number()) << 16 | u32::from(number);
-    let mut attempt = Attempt::begun_by(knock, now, noted);
+    *attempt = Attempt::begun_by(knock, now, noted);
     attempt.is_port = true;
-    attempt
+    Progress::Advanced
 }
 
-/// The port that [`begun`] noted.
+/// The port that [`begin`] noted.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the port is the lower half"
