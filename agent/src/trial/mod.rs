@@ -109,14 +109,16 @@ pub(crate) fn admit(trial: Trial) -> Result<(), String> {
     let Trial::Running { for_so_long, .. } = trial else {
         return Ok(());
     };
+    // Reckoned before the process file system is read, which takes its time.
+    let trial_began_at = boottime() - for_so_long;
     let session = session::of_process(Path::new("/proc"), std::process::id());
-    judge(session, boottime() - for_so_long)
+    judge(session, trial_began_at)
 }
 
 fn judge(session: Session, trial_began_at: Instant) -> Result<(), String> {
     match session {
         Session::Console => Ok(()),
-        Session::Connection { began_at, .. } if began_at >= trial_began_at => Ok(()),
+        Session::Connection { began_at, .. } if began_at + session::TICK > trial_began_at => Ok(()),
         Session::Connection { peer, began_at } => Err(format!(
             "this connection from {peer} is {} older than the trial, and shows nothing: \
              log in anew, through the guard, and confirm there",
@@ -145,6 +147,11 @@ mod tests {
         let trial = began_at(10_000);
         assert_eq!(judge(Session::Console, trial), Ok(()));
         assert_eq!(judge(connection(10_000), trial), Ok(()));
+        assert_eq!(
+            judge(connection(9_991), trial),
+            Ok(()),
+            "procfs rounds down"
+        );
         let refused = judge(connection(9_000), trial).unwrap_err();
         assert!(refused.contains("192.0.2.2 is 1s older"), "{refused}");
         let refused = judge(Session::Unknown, trial).unwrap_err();

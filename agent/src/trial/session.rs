@@ -22,7 +22,7 @@ pub(crate) enum Session {
     Connection {
         /// The other end.
         peer: IpAddr,
-        /// Since when there has been a process for it.
+        /// Since when there has been a process for it, or up to a [`TICK`] later.
         began_at: Instant,
     },
     /// None that can be told: a terminal multiplexer, a job, a request over ubus.
@@ -35,8 +35,8 @@ const MAX_ANCESTORS: usize = 64;
 const MAX_STATUS: usize = 4096;
 /// The longest of the kernel's lists of sockets that is read: 16,000 sockets.
 const MAX_LIST: usize = 3 << 20;
-/// Ticks in a second that procfs counts by: USER_HZ of every architecture that runs this.
-const TICKS: u64 = 100;
+/// What procfs counts by: USER_HZ of every architecture that runs this is 100 in a second.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// State ESTABLISHED (include/net/tcp_states.h).
 const ESTABLISHED: &str = "01";
 /// Character devices with these major numbers are pseudo-terminals (Documentation/admin-guide/devices.txt).
@@ -96,7 +96,7 @@ impl Status {
             parent: field(4)?.parse().ok()?,
             terminal: field(7)?.parse::<i32>().ok()?.cast_unsigned(),
             started_at: Instant::from_millis(0)
-                + Duration::from_millis(started.saturating_mul(1000 / TICKS)),
+                + Duration::from_millis(started.saturating_mul(TICK.as_millis())),
         })
     }
 
