@@ -66,7 +66,7 @@ pub(crate) fn run(path: &Path, chosen: Chosen, networks: Networks) -> Result<(),
     }
     let signals = Signals::block().map_err(|error| failed("signals", &error))?;
     let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut seed = [0; 16];
+    let mut seed = [0; 8];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
     let mut agent = Agent::start(&mut engine, path, chosen, networks)?;

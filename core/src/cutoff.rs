@@ -11,7 +11,7 @@
 use crate::door::Cutoff;
 use crate::knock::Knock;
 use crate::method::stamp;
-use crate::table::{Entry, Key, Table};
+use crate::table::{Entry, Key, Table, Worth};
 use crate::time::{Duration, Instant};
 
 /// How many failing sources are remembered.
@@ -45,6 +45,11 @@ impl Failures {
         now.wrapping_sub(self.began) <= self.span
     }
 
+    /// Whether the knock is one of the last that failed, and may be once more.
+    fn retransmits(&self, knock: &Knock<'_>) -> bool {
+        self.repeats < REPEATS && self.recent.contains(&fingerprint(knock))
+    }
+
     fn begun(now: Instant, within: Duration) -> Self {
         Self {
             began: stamp(now),
@@ -70,17 +75,14 @@ impl Entry for Failures {
     }
 
     /// A cut-off counts as more failures than any configuration allows for.
-    fn rank(&self, now: u32) -> u8 {
-        match self.count {
+    fn worth(&self, now: u32) -> Worth {
+        let rank = match self.count {
             _ if !self.hold(now) => 0,
             0 => 0,
             u16::MAX => 2,
             _ => 1,
-        }
-    }
-
-    fn began(&self) -> u32 {
-        self.began
+        };
+        Worth::new(rank, self.began, now)
     }
 }
 
@@ -103,8 +105,7 @@ impl Cutoffs {
         if self.is_empty() {
             return false;
         }
-        let cut_off = self.failures.find(&at(source, EVERY_DOOR));
-        !cut_off.is_vacant() && cut_off.hold(stamp(now))
+        (self.failures.find(source, EVERY_DOOR)).is_some_and(|cut_off| cut_off.hold(stamp(now)))
     }
 
     /// Counts a failure at a door; true when it was one too many. A knock that is
@@ -117,17 +118,19 @@ impl Cutoffs {
         cutoff: Cutoff,
         now: Instant,
     ) -> bool {
-        let key = at(source, door);
-        let mut failures = self.failures.find(&key);
-        if failures.is_vacant() || !failures.hold(stamp(now)) {
-            failures = Failures::begun(now, cutoff.within);
-        } else if failures.repeats < REPEATS && failures.recent.contains(&fingerprint(knock)) {
-            failures.repeats += 1;
-            self.store(&key, failures, now);
-            return false;
-        } else {
-            failures.count = failures.count.saturating_add(1);
-        }
+        let known = self.failures.find(source, door).copied();
+        let mut failures = match known.filter(|failures| failures.hold(stamp(now))) {
+            None => Failures::begun(now, cutoff.within),
+            Some(mut failures) if failures.retransmits(knock) => {
+                failures.repeats += 1;
+                self.store(source, door, failures, now);
+                return false;
+            }
+            Some(failures) => Failures {
+                count: failures.count.saturating_add(1),
+                ..failures
+            },
+        };
         failures.recent.rotate_right(1);
         if let Some(latest) = failures.recent.first_mut() {
             *latest = fingerprint(knock);
@@ -137,16 +140,16 @@ impl Cutoffs {
             failures = Failures::VACANT;
             let mut cut_off = Failures::begun(now, cutoff.within);
             cut_off.count = u16::MAX;
-            self.store(&at(source, EVERY_DOOR), cut_off, now);
+            self.store(source, EVERY_DOOR, cut_off, now);
         }
-        self.store(&key, failures, now);
+        self.store(source, door, failures, now);
         is_one_too_many
     }
 
     /// Forgives a source that has shown that it knows the knocks of this door.
     pub(crate) fn forgive(&mut self, source: &Key, door: u8, now: Instant) {
         if !self.is_empty() {
-            self.store(&at(source, door), Failures::VACANT, now);
+            self.store(source, door, Failures::VACANT, now);
         }
     }
 
@@ -186,17 +189,13 @@ impl Cutoffs {
     }
 
     /// Displaced or without room: forgotten, as the module says.
-    fn store(&mut self, key: &Key, failures: Failures, now: Instant) {
-        _ = self.failures.store(key, failures, stamp(now));
+    fn store(&mut self, source: &Key, door: u8, failures: Failures, now: Instant) {
+        match self.failures.find_mut(source, door) {
+            Some(known) => *known = failures,
+            None if failures.is_vacant() => {}
+            None => _ = self.failures.insert(source, door, &failures, stamp(now)),
+        }
         self.sweep_at.get_or_insert(now + SWEEP_INTERVAL);
-    }
-}
-
-const fn at(source: &Key, door: u8) -> Key {
-    Key {
-        source: source.source,
-        door,
-        hash: source.hash,
     }
 }
 
@@ -228,8 +227,7 @@ mod tests {
         source[15] = low;
         Key {
             source,
-            door: 7,
-            hash: u64::from(number) << 32,
+            hash: u32::from(number) << 16,
         }
     }
 

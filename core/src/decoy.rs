@@ -9,8 +9,6 @@
 //! They follow from the secret sequence, so they are the same after a restart and unknown to
 //! whoever does not know it.
 
-use core::net::{IpAddr, Ipv6Addr};
-
 use crate::door::Door;
 use crate::hash::Key;
 use crate::knock::Port;
@@ -66,8 +64,11 @@ fn seed(steps: &[Port]) -> u64 {
 }
 
 fn mix(seed: u64, value: u64) -> u64 {
-    let key = Key::new((u128::from(seed) << 64).to_le_bytes());
-    key.hash(IpAddr::V6(Ipv6Addr::from_bits(value.into())))
+    let key = Key::new(seed.to_le_bytes());
+    let half = |number: u64| {
+        u64::from(key.hash((u128::from(number) << 64 | u128::from(value)).to_le_bytes()))
+    };
+    half(1) << 32 | half(0)
 }
 
 #[cfg(test)]

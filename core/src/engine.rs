@@ -12,7 +12,7 @@ use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
 use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, stamp};
 use crate::ports::{PortMap, TooManyPorts};
-use crate::table::{Displaced, Entry, Key, Stored, Table};
+use crate::table::{Displaced, Entry, Key, Stored, Table, Worth};
 use crate::time::{Duration, Instant};
 
 /// Stale attempts are looked for at most this often.
@@ -21,7 +21,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Decides what knocks mean, with room for the attempts of `SOURCES` sources.
 ///
 /// `SOURCES` is a power of two, at least 8. The engine never allocates; it is about
-/// `40 * SOURCES` bytes and 400 KiB, most of which is touched only under a flood, so it
+/// `56 * SOURCES` bytes and 460 KiB, most of which is touched only under a flood, so it
 /// belongs into a `static`.
 pub struct Engine<const SOURCES: usize> {
     key: hash::Key,
@@ -136,7 +136,7 @@ struct Attempts([Attempt; LINES]);
 impl Attempts {
     fn furthest(&self) -> &Attempt {
         let [first, second] = &self.0;
-        if second.worth() > first.worth() {
+        if second.count() > first.count() {
             second
         } else {
             first
@@ -151,12 +151,9 @@ impl Entry for Attempts {
         self.0.iter().all(Attempt::is_none)
     }
 
-    fn rank(&self, _: u32) -> u8 {
-        self.furthest().worth()
-    }
-
-    fn began(&self) -> u32 {
-        self.furthest().started()
+    fn worth(&self, now: u32) -> Worth {
+        let furthest = self.furthest();
+        Worth::new(furthest.count(), furthest.started(), now)
     }
 }
 
@@ -164,7 +161,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     /// An engine without doors.
     pub const fn new() -> Self {
         Self {
-            key: hash::Key::new([0; 16]),
+            key: hash::Key::new([0; 8]),
             doors: Vec::new(),
             armed: [const { Armed::Shut }; MAX_DOORS],
             ports: PortMap::new(),
@@ -177,10 +174,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
     }
 
-    /// Sets the secret under which sources are hashed: 16 bytes that nobody can guess.
+    /// Sets the secret under which sources are hashed: 8 bytes that nobody can guess.
     ///
     /// To be called once, before the first knock; attempts made earlier are lost.
-    pub const fn seed(&mut self, key: [u8; 16]) {
+    pub const fn seed(&mut self, key: [u8; 8]) {
         self.key = hash::Key::new(key);
     }
 
@@ -277,21 +274,20 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             return decision;
         }
         self.counters.seen += 1;
-        let source = self.key_of(knock.source);
-        let failing = self.failing(knock.source, &source);
-        if self.cutoffs.silences(&failing, now) {
+        let (source, failing) = &self.keys_of(knock.source);
+        if self.cutoffs.silences(failing, now) {
             self.counters.silenced += 1;
             decision.outcome = Outcome::Silenced;
             return decision;
         }
         let mut failed = DoorSet::EMPTY;
+        let sources = (source, failing);
         for door in doors {
-            let sources = (&source, &failing);
             self.handle_at(door, sources, now, knock, &mut decision, &mut failed);
         }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome == Outcome::Wrong {
-            decision.cut_off = self.fail(failed, &failing, now, knock);
+            decision.cut_off = self.fail(failed, failing, now, knock);
         }
         self.count(&decision);
         decision
@@ -342,7 +338,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                         source: Ipv6Addr::from(*source).to_canonical(),
                         door: index,
                         effect,
-                        accepted: attempt.count() as usize,
+                        accepted: usize::from(attempt.count()),
                         needed: line.length(),
                         remaining: Duration::from_millis(remaining),
                     });
@@ -378,55 +374,24 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         ) else {
             return;
         };
-        let key = Key {
-            door: number,
-            ..*source
+        let threshold = Threshold {
+            door,
+            armed,
+            index,
+            hash: source.hash,
+            doorstep: &self.doorstep,
         };
-        let lines = method::lines(door, armed);
-        let mut attempts = self.attempts.find(&key);
-        let found = !attempts.is_vacant();
-        for attempt in &mut attempts.0 {
-            attempt.expire(now, door.window);
-        }
-        let under_way = attempts.0.iter().any(Attempt::is_under_way);
-        let is_decoy = is_decoy(door, knock.port);
-        if is_decoy && !under_way {
-            decision.outcome = decision.outcome.max(Outcome::Decoy);
-            return;
-        }
-        if attempts.is_vacant() {
-            self.recall(&lines, &key, knock, now, &mut attempts);
-        }
-        let mut best = Outcome::Wrong;
-        for ((effect, line), attempt) in lines.into_iter().zip(&mut attempts.0) {
-            if !is_dressed(door, knock) {
-                *attempt = Attempt::NONE;
-                continue;
-            }
-            best = best.max(match line.advance(attempt, knock, now) {
-                Progress::Wrong => Outcome::Wrong,
-                Progress::Repeated => Outcome::Repeated,
-                Progress::Advanced => Outcome::Advanced,
-                Progress::Completed(counter) => {
-                    match effect {
-                        Effect::Open => decision.open.insert(index),
-                        Effect::Close => decision.close.insert(index),
-                        Effect::Toggle => decision.toggle.insert(index),
-                    }
-                    if effect == Effect::Open && door.method.is_one_time() {
-                        decision.spent = Some(Spent {
-                            door: index,
-                            counter: armed.sequence_index().unwrap_or(counter),
-                        });
-                    }
-                    Outcome::Completed
-                }
-            });
-        }
-        decision.outcome = decision.outcome.max(best);
-        match best {
+        let mut newcomer = None;
+        let outcome = match self.attempts.find_mut(source, number) {
+            Some(attempts) => threshold.show(knock, now, attempts, decision),
+            None => threshold.show(knock, now, newcomer.insert(Attempts::VACANT), decision),
+        };
+        decision.outcome = decision.outcome.max(outcome);
+        match outcome {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
-            Outcome::Wrong if !is_decoy => failed.insert(index),
+            Outcome::Wrong if !threshold.is_decoy(&method::lines(door, armed), knock.port) => {
+                failed.insert(index);
+            }
             Outcome::Completed => self.cutoffs.forgive(failing, number, now),
             _ => {}
         }
@@ -436,63 +401,43 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         {
             armed.spend(counter);
         }
-        if found || !attempts.is_vacant() {
-            self.remember(&key, attempts, now, window);
+        if let Some(attempts) = &newcomer
+            && !attempts.is_vacant()
+        {
+            self.remember(source, number, attempts, now, window);
         }
     }
 
-    /// Credits a source with the first knock that the table had no room for.
-    fn recall(
-        &self,
-        lines: &[(Effect, Line<'_>); LINES],
-        key: &Key,
-        knock: &Knock<'_>,
+    fn remember(
+        &mut self,
+        source: &Key,
+        number: u8,
+        attempts: &Attempts,
         now: Instant,
-        attempts: &mut Attempts,
+        window: Duration,
     ) {
-        if !self.doorstep.is_in_use(now) {
-            return;
-        }
-        let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
-        let was_made = |port| {
-            self.doorstep
-                .contains(first_knock(fingerprint, key.door, port), now)
-        };
-        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
-            *attempt = line.resume(knock.port, now, was_made).unwrap_or(*attempt);
-        }
-    }
-
-    fn remember(&mut self, key: &Key, attempts: Attempts, now: Instant, window: Duration) {
         let expires_at = now + window + Duration::from_millis(1);
         self.sweep_at = Some(self.sweep_at.map_or(expires_at, |at| at.min(expires_at)));
-        match self.attempts.store(key, attempts, stamp(now)) {
+        match self.attempts.insert(source, number, attempts, stamp(now)) {
             Stored::Kept => {}
-            Stored::Displaced(Displaced {
-                entry,
-                door,
-                fingerprint,
-            }) => {
-                self.displace(entry, door, fingerprint, now);
+            Stored::Displaced(Displaced { entry, door, hash }) => {
+                self.displace(&entry, door, hash, now);
             }
-            Stored::NoRoom => {
-                let fingerprint = Table::<Attempts, SOURCES>::fingerprint(key);
-                self.displace(attempts, key.door, fingerprint, now);
-            }
+            Stored::NoRoom => self.displace(attempts, number, source.hash, now),
         }
     }
 
     /// Lets those who made one knock leave their footprints on the doorstep.
-    fn displace(&mut self, attempts: Attempts, number: u8, fingerprint: u64, now: Instant) {
+    fn displace(&mut self, attempts: &Attempts, number: u8, hash: u32, now: Instant) {
         self.counters.displaced += 1;
         let index = usize::from(number);
         let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
             return;
         };
-        for ((_, line), attempt) in method::lines(door, armed).iter().zip(attempts.0) {
-            if let Some(port) = line.only_knock(&attempt) {
-                let fingerprint = first_knock(fingerprint, number, port);
-                self.doorstep.insert(fingerprint, now, self.longest_window);
+        for ((_, line), attempt) in method::lines(door, armed).iter().zip(&attempts.0) {
+            if let Some(port) = line.only_knock(attempt) {
+                let knock = first_knock(hash, index, port);
+                self.doorstep.insert(knock, now, self.longest_window);
             }
         }
     }
@@ -504,11 +449,14 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             Outcome::Decoy => counters.decoys += 1,
             Outcome::Wrong => counters.wrong += 1,
             Outcome::Repeated => counters.repeated += 1,
-            Outcome::Advanced | Outcome::Completed => counters.matched += 1,
+            Outcome::Advanced => counters.matched += 1,
+            Outcome::Completed => {
+                counters.matched += 1;
+                counters.opened += u64::from(decision.open.len());
+                counters.closed += u64::from(decision.close.len());
+                counters.toggled += u64::from(decision.toggle.len());
+            }
         }
-        counters.opened += u64::from(decision.open.len());
-        counters.closed += u64::from(decision.close.len());
-        counters.toggled += u64::from(decision.toggle.len());
         counters.cut_off += u64::from(decision.cut_off.is_some());
     }
 
@@ -532,23 +480,25 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         cut_off
     }
 
-    /// Under which key the failures of a source with this key are kept: with those of its IPv6 /64.
-    fn failing(&self, source: IpAddr, key: &Key) -> Key {
-        match source {
-            IpAddr::V4(_) => *key,
-            IpAddr::V6(_) => self.key_of(failing_network(source)),
-        }
-    }
-
-    fn key_of(&self, source: IpAddr) -> Key {
-        let mapped = match source {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
-        Key {
-            source: mapped.octets(),
-            door: 0,
-            hash: self.key.hash(source),
+    /// Under which key an address is known, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2),
+    /// and under which its failures are: see [`failing_network`].
+    fn keys_of(&self, address: IpAddr) -> (Key, Key) {
+        match address {
+            IpAddr::V4(address) => {
+                let source = address.to_ipv6_mapped().octets();
+                let hash = self.key.hash(source);
+                let key = Key { source, hash };
+                (key, key)
+            }
+            IpAddr::V6(address) => {
+                let source = address.octets();
+                let (of_network, hash) = self.key.hash_both(source);
+                let network = Key {
+                    source: network(address).octets(),
+                    hash: of_network,
+                };
+                (Key { source, hash }, network)
+            }
         }
     }
 }
@@ -580,20 +530,111 @@ impl Counters {
 pub fn failing_network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => network(address).into(),
     }
 }
 
-/// The fingerprint of a first knock: of which source, at which door, on which port.
-fn first_knock(fingerprint: u64, door: u8, port: Port) -> u64 {
-    let protocol = u64::from(port.protocol == Protocol::Udp);
-    fingerprint ^ (u64::from(door) << 40 ^ protocol << 32 ^ u64::from(port.number) << 12)
+/// Its /64.
+fn network(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)
 }
 
-/// Whether none of the door's sequences has this port. One-time doors have no decoys, and what a
-/// list watches the door does not know.
-fn is_decoy(door: &Door, port: Port) -> bool {
-    door.decoys > 0 && !door.method.is_one_time() && !method::watches(door, port)
+/// A door, with what is known of a source that stands before it.
+struct Threshold<'e> {
+    door: &'e Door,
+    armed: &'e Armed,
+    /// The door's.
+    index: usize,
+    /// The source's.
+    hash: u32,
+    doorstep: &'e Doorstep,
+}
+
+impl Threshold<'_> {
+    /// Shows a knock to the source's attempts; what it was to the one that it suited best.
+    fn show(
+        &self,
+        knock: &Knock<'_>,
+        now: Instant,
+        attempts: &mut Attempts,
+        decision: &mut Decision,
+    ) -> Outcome {
+        for attempt in &mut attempts.0 {
+            attempt.expire(now, self.door.window);
+        }
+        let lines = method::lines(self.door, self.armed);
+        let is_under_way = attempts.0.iter().any(Attempt::is_under_way);
+        if !is_under_way && self.is_decoy(&lines, knock.port) {
+            return Outcome::Decoy;
+        }
+        if self.doorstep.is_in_use(now) && attempts.is_vacant() {
+            self.recall(&lines, knock.port, now, attempts);
+        }
+        let mut best = Outcome::Wrong;
+        for ((effect, line), attempt) in lines.iter().zip(&mut attempts.0) {
+            if !is_dressed(self.door, knock) {
+                *attempt = Attempt::NONE;
+                continue;
+            }
+            best = best.max(match line.advance(attempt, knock, now) {
+                Progress::Wrong => Outcome::Wrong,
+                Progress::Repeated => Outcome::Repeated,
+                Progress::Advanced => Outcome::Advanced,
+                Progress::Completed(counter) => {
+                    self.complete(*effect, counter, decision);
+                    Outcome::Completed
+                }
+            });
+        }
+        best
+    }
+
+    /// Whether none of the door's sequences has this port, at which it listens. One-time doors have no
+    /// decoys, and what a list watches may be of a sequence that is no longer expected.
+    fn is_decoy(&self, lines: &[(Effect, Line<'_>); LINES], port: Port) -> bool {
+        self.door.decoys > 0
+            && !self.door.method.is_one_time()
+            && !lines.iter().any(|(_, line)| line.steps().contains(&port))
+    }
+
+    fn complete(&self, effect: Effect, counter: u64, decision: &mut Decision) {
+        match effect {
+            Effect::Open => decision.open.insert(self.index),
+            Effect::Close => decision.close.insert(self.index),
+            Effect::Toggle => decision.toggle.insert(self.index),
+        }
+        if effect == Effect::Open && self.door.method.is_one_time() {
+            decision.spent = Some(Spent {
+                door: self.index,
+                counter: self.armed.sequence_index().unwrap_or(counter),
+            });
+        }
+    }
+
+    /// Credits a source with the first knock that the table had no room for.
+    fn recall(
+        &self,
+        lines: &[(Effect, Line<'_>); LINES],
+        knock: Port,
+        now: Instant,
+        attempts: &mut Attempts,
+    ) {
+        let was_made = |port| {
+            let knock = first_knock(self.hash, self.index, port);
+            self.doorstep.contains(knock, now)
+        };
+        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
+            if let Some(begun) = line.resume(knock, now, was_made) {
+                *attempt = begun;
+            }
+        }
+    }
+}
+
+/// The fingerprint of a first knock: of which source, by its hash, at which door, on which port.
+fn first_knock(hash: u32, door: usize, port: Port) -> u32 {
+    let protocol = u32::from(port.protocol == Protocol::Udp);
+    hash ^ (protocol << 24 | u32::from(port.number) << 8 | door as u32)
 }
 
 /// Whether the knock carries what the door requires. A SYN carries nothing.

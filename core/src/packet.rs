@@ -151,7 +151,8 @@ fn ipv4(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
     if u16::from_be_bytes([f0, f1]) & 0x3fff != 0 {
         return Err(Refusal::Fragment);
     }
-    transport(ipv4_source([s0, s1, s2, s3])?, protocol, segment)
+    let source = ipv4_source([s0, s1, s2, s3])?;
+    Ok(transport(protocol, segment)?.from(source))
 }
 
 /// RFC 1122 section 3.2.1.3 lists the addresses that must not be a source.
@@ -178,7 +179,8 @@ fn ipv6(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
     let content = packet.after(header.len())?;
     let source = packet.after(8)?.header()?;
     let (protocol, segment) = skip_extensions(next, content)?;
-    transport(ipv6_source(*source)?, protocol, segment)
+    let source = ipv6_source(*source)?;
+    Ok(transport(protocol, segment)?.from(source))
 }
 
 /// RFC 4291 sections 2.5.2, 2.5.3 and 2.7 list the addresses that must not be a source.
@@ -229,18 +231,36 @@ fn skip_extensions(first: u8, content: Rest<'_>) -> Result<(u8, Rest<'_>), Refus
     Err(Refusal::TooManyExtensions)
 }
 
-fn transport(source: IpAddr, protocol: u8, segment: Rest<'_>) -> Result<Knock<'_>, Refusal> {
+/// What a knock is, but for its source.
+struct Segment<'p> {
+    source_port: u16,
+    port: Port,
+    payload: &'p [u8],
+}
+
+impl<'p> Segment<'p> {
+    const fn from(self, source: IpAddr) -> Knock<'p> {
+        Knock {
+            source,
+            source_port: self.source_port,
+            port: self.port,
+            payload: self.payload,
+        }
+    }
+}
+
+fn transport(protocol: u8, segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
     const TCP: u8 = Protocol::Tcp.number();
     const UDP: u8 = Protocol::Udp.number();
     match protocol {
-        TCP => tcp(source, segment),
-        UDP => udp(source, segment),
+        TCP => tcp(segment),
+        UDP => udp(segment),
         _ => Err(Refusal::NoPorts),
     }
 }
 
 /// RFC 9293 section 3.1.
-fn tcp(source: IpAddr, segment: Rest<'_>) -> Result<Knock<'_>, Refusal> {
+fn tcp(segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
     const FIN: u8 = 0x01;
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
@@ -255,8 +275,7 @@ fn tcp(source: IpAddr, segment: Rest<'_>) -> Result<Knock<'_>, Refusal> {
     if flags & (SYN | ACK | RST | FIN) != SYN {
         return Err(Refusal::NotASyn);
     }
-    Ok(Knock {
-        source,
+    Ok(Segment {
         source_port: u16::from_be_bytes([s0, s1]),
         port: Port {
             protocol: Protocol::Tcp,
@@ -267,12 +286,11 @@ fn tcp(source: IpAddr, segment: Rest<'_>) -> Result<Knock<'_>, Refusal> {
 }
 
 /// RFC 768. What lies between the end of the datagram and that of the packet is not payload.
-fn udp(source: IpAddr, segment: Rest<'_>) -> Result<Knock<'_>, Refusal> {
+fn udp(segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
     let header: &[u8; 8] = segment.header()?;
     let &[s0, s1, d0, d1, l0, l1, _, _] = header;
     let datagram = segment.clip(u16::from_be_bytes([l0, l1]).into())?;
-    Ok(Knock {
-        source,
+    Ok(Segment {
         source_port: u16::from_be_bytes([s0, s1]),
         port: Port {
             protocol: Protocol::Udp,

@@ -18,21 +18,33 @@ pub(crate) trait Entry: Copy {
     /// Whether it says nothing.
     fn is_vacant(&self) -> bool;
 
-    /// What the entry is worth at this time; 0: nothing any more. `now` is in the unit of
-    /// [`Entry::began`].
-    fn rank(&self, now: u32) -> u8;
-
-    /// Low 32 bits of the milliseconds at which it began.
-    fn began(&self) -> u32;
+    /// What the entry is worth at this time, the low 32 bits of the clock's milliseconds.
+    fn worth(&self, now: u32) -> Worth;
 }
 
-/// Whose entry it is: the source's address (IPv4 as v4-mapped IPv6), and a door.
+/// What an entry is worth beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Worth {
+    /// 0: nothing any more, as where it is vacant.
+    pub(crate) rank: u8,
+    /// Of entries of one rank, the oldest is worth least: this is what it lacks to the greatest age.
+    youth: u32,
+}
+
+impl Worth {
+    /// That of an entry of this rank which began at `began`, the low 32 bits of milliseconds.
+    pub(crate) const fn new(rank: u8, began: u32, now: u32) -> Self {
+        let youth = u32::MAX - now.wrapping_sub(began);
+        Self { rank, youth }
+    }
+}
+
+/// Whose entry it is: the source's address (IPv4 as v4-mapped IPv6). There is one for each door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) source: [u8; 16],
-    pub(crate) door: u8,
-    /// Keyed hash of the source.
-    pub(crate) hash: u64,
+    /// Keyed hash of the source. Its lowest bits choose the bucket; the whole is compared before the address is.
+    pub(crate) hash: u32,
 }
 
 /// What became of a stored entry.
@@ -51,14 +63,14 @@ pub(crate) enum Stored<E> {
 pub(crate) struct Displaced<E> {
     pub(crate) entry: E,
     pub(crate) door: u8,
-    /// As [`Table::fingerprint`] gave it for the entry's key.
-    pub(crate) fingerprint: u64,
+    /// Of the entry's key.
+    pub(crate) hash: u32,
 }
 
 #[derive(Clone, Copy)]
 struct Slot<E> {
     source: [u8; 16],
-    tag: u32,
+    hash: u32,
     door: u8,
     entry: E,
 }
@@ -78,67 +90,51 @@ impl<E: Entry, const N: usize> Table<E, N> {
         Self {
             slots: [Slot {
                 source: [0; 16],
-                tag: 0,
+                hash: 0,
                 door: 0,
                 entry: E::VACANT,
             }; N],
         }
     }
 
-    /// The source's entry at the door, or a vacant one.
-    pub(crate) fn find(&self, key: &Key) -> E {
-        let tag = tag(key);
-        self.bucket(key)
-            .iter()
-            .find(|slot| slot.is(key, tag))
-            .map_or(E::VACANT, |slot| slot.entry)
+    /// The source's entry at the door, unless it is vacant.
+    pub(crate) fn find(&self, key: &Key, door: u8) -> Option<&E> {
+        let slot = self.bucket(key).iter().find(|slot| slot.is(key, door))?;
+        Some(&slot.entry)
     }
 
-    /// Stores the source's entry at the door. `now` is in the unit of [`Entry::began`].
-    pub(crate) fn store(&mut self, key: &Key, entry: E, now: u32) -> Stored<E> {
-        let tag = tag(key);
-        let bucket = self.bucket_mut(key);
-        if let Some(slot) = bucket.iter_mut().find(|slot| slot.is(key, tag)) {
-            slot.entry = entry;
-            return Stored::Kept;
+    /// The same, to be changed. An entry that is made vacant leaves the table.
+    pub(crate) fn find_mut(&mut self, key: &Key, door: u8) -> Option<&mut E> {
+        let mut bucket = self.bucket_mut(key).iter_mut();
+        let slot = bucket.find(|slot| slot.is(key, door))?;
+        Some(&mut slot.entry)
+    }
+
+    /// Stores the entry of a source that has none at the door. `now` is as in [`Entry::worth`].
+    pub(crate) fn insert(&mut self, key: &Key, door: u8, entry: &E, now: u32) -> Stored<E> {
+        let mut least: Option<(&mut Slot<E>, Worth)> = None;
+        for slot in self.bucket_mut(key) {
+            let worth = slot.entry.worth(now);
+            if worth.rank == 0 {
+                slot.take(key, door, entry);
+                return Stored::Kept;
+            }
+            if least.as_ref().is_none_or(|(_, least)| worth < *least) {
+                least = Some((slot, worth));
+            }
         }
-        if entry.is_vacant() {
-            return Stored::Kept;
-        }
-        let worth = |slot: &&mut Slot<E>| {
-            let age = now.wrapping_sub(slot.entry.began());
-            (slot.entry.rank(now), u32::MAX - age)
-        };
-        let vacant = bucket.iter().position(|slot| slot.entry.is_vacant());
-        let slot = match vacant {
-            Some(vacant) => bucket.get_mut(vacant),
-            None => bucket.iter_mut().min_by_key(worth),
-        };
-        match slot {
-            Some(slot) if slot.entry.rank(now) <= entry.rank(now) => {
-                let previous = Displaced {
+        match least {
+            Some((slot, least)) if least.rank <= entry.worth(now).rank => {
+                let displaced = Displaced {
                     entry: slot.entry,
                     door: slot.door,
-                    fingerprint: Self::mark(slot.tag, key),
+                    hash: slot.hash,
                 };
-                *slot = Slot {
-                    source: key.source,
-                    tag,
-                    door: key.door,
-                    entry,
-                };
-                match previous.entry.rank(now) {
-                    0 => Stored::Kept,
-                    _ => Stored::Displaced(previous),
-                }
+                slot.take(key, door, entry);
+                Stored::Displaced(displaced)
             }
             _ => Stored::NoRoom,
         }
-    }
-
-    /// What the table still knows of the key's hash when it has forgotten the address.
-    pub(crate) fn fingerprint(key: &Key) -> u64 {
-        Self::mark(tag(key), key)
     }
 
     /// Every entry that is not vacant, with its source and door.
@@ -167,37 +163,25 @@ impl<E: Entry, const N: usize> Table<E, N> {
     }
 
     fn start(key: &Key) -> usize {
-        Self::number(key) * WAYS
-    }
-
-    /// The number of the key's bucket.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "any part of a hash will do"
-    )]
-    fn number(key: &Key) -> usize {
-        key.hash as usize & (Self::BUCKETS - 1)
-    }
-
-    /// The fingerprint of a source that shares the bucket of `key` and has this tag.
-    fn mark(tag: u32, key: &Key) -> u64 {
-        u64::from(tag) << 32 | Self::number(key) as u64
+        (key.hash as usize & (Self::BUCKETS - 1)) * WAYS
     }
 }
 
 impl<E: Entry> Slot<E> {
-    fn is(&self, key: &Key, tag: u32) -> bool {
-        self.tag == tag
-            && self.door == key.door
+    fn take(&mut self, key: &Key, door: u8, entry: &E) {
+        self.source = key.source;
+        self.hash = key.hash;
+        self.door = door;
+        self.entry = *entry;
+    }
+
+    fn is(&self, key: &Key, door: u8) -> bool {
+        self.hash == key.hash
+            && self.door == door
             && !self.entry.is_vacant()
             // As numbers: bytes would be compared one by one.
             && u128::from_ne_bytes(self.source) == u128::from_ne_bytes(key.source)
     }
-}
-
-/// The half of the hash that does not choose the bucket, compared before the address is.
-const fn tag(key: &Key) -> u32 {
-    (key.hash >> 32) as u32
 }
 
 #[cfg(test)]
@@ -212,11 +196,8 @@ mod tests {
         fn is_vacant(&self) -> bool {
             self.0 == 0
         }
-        fn rank(&self, _: u32) -> u8 {
-            self.0
-        }
-        fn began(&self) -> u32 {
-            self.1
+        fn worth(&self, now: u32) -> Worth {
+            Worth::new(self.0, self.1, now)
         }
     }
 
@@ -224,8 +205,7 @@ mod tests {
     fn key(number: u8) -> Key {
         Key {
             source: [number; 16],
-            door: 0,
-            hash: u64::from(number) << 32,
+            hash: u32::from(number) << 16,
         }
     }
 
@@ -234,13 +214,13 @@ mod tests {
         let mut table = Table::<Mark, 8>::new();
         for number in 0..8 {
             assert_eq!(
-                table.store(&key(number), Mark(1, number.into()), 100),
+                table.insert(&key(number), 0, &Mark(1, number.into()), 100),
                 Stored::Kept
             );
         }
         assert_eq!(table.iter().count(), 8);
         for number in 0..8 {
-            assert_eq!(table.find(&key(number)), Mark(1, number.into()));
+            assert_eq!(table.find(&key(number), 0), Some(&Mark(1, number.into())));
         }
     }
 
@@ -250,41 +230,47 @@ mod tests {
         for number in 0..8 {
             let rank = if number < 3 { 2 } else { 1 };
             assert_eq!(
-                table.store(&key(number), Mark(rank, number.into()), 100),
+                table.insert(&key(number), 0, &Mark(rank, number.into()), 100),
                 Stored::Kept
             );
         }
-        let displaced = table.store(&key(8), Mark(1, 50), 100);
+        let displaced = table.insert(&key(8), 0, &Mark(1, 50), 100);
         let oldest = Displaced {
             entry: Mark(1, 3),
             door: 0,
-            fingerprint: Table::<Mark, 8>::fingerprint(&key(3)),
+            hash: key(3).hash,
         };
         assert_eq!(displaced, Stored::Displaced(oldest));
-        assert_eq!(table.find(&key(3)), Mark::VACANT);
-        assert_eq!(table.find(&key(0)), Mark(2, 0));
+        assert_eq!(table.find(&key(3), 0), None);
+        assert_eq!(table.find(&key(0), 0), Some(&Mark(2, 0)));
     }
 
     #[test]
     fn nobody_displaces_those_who_got_further() {
         let mut table = Table::<Mark, 8>::new();
         for number in 0..8 {
-            assert_eq!(table.store(&key(number), Mark(2, 0), 100), Stored::Kept);
+            assert_eq!(
+                table.insert(&key(number), 0, &Mark(2, 0), 100),
+                Stored::Kept
+            );
         }
-        assert_eq!(table.store(&key(8), Mark(1, 50), 100), Stored::NoRoom);
-        assert_eq!(table.store(&key(0), Mark(3, 50), 100), Stored::Kept);
-        assert_eq!(table.find(&key(0)), Mark(3, 50));
+        assert_eq!(table.insert(&key(8), 0, &Mark(1, 50), 100), Stored::NoRoom);
+        *table.find_mut(&key(0), 0).unwrap() = Mark(3, 50);
+        assert_eq!(table.find(&key(0), 0), Some(&Mark(3, 50)));
     }
 
     #[test]
     fn a_vacated_slot_is_free_again() {
         let mut table = Table::<Mark, 8>::new();
         for number in 0..8 {
-            assert_eq!(table.store(&key(number), Mark(2, 0), 100), Stored::Kept);
+            assert_eq!(
+                table.insert(&key(number), 0, &Mark(2, 0), 100),
+                Stored::Kept
+            );
         }
-        assert_eq!(table.store(&key(5), Mark::VACANT, 100), Stored::Kept);
-        assert_eq!(table.store(&key(9), Mark(1, 0), 100), Stored::Kept);
-        assert_eq!(table.find(&key(9)), Mark(1, 0));
+        *table.find_mut(&key(5), 0).unwrap() = Mark::VACANT;
+        assert_eq!(table.insert(&key(9), 0, &Mark(1, 0), 100), Stored::Kept);
+        assert_eq!(table.find(&key(9), 0), Some(&Mark(1, 0)));
     }
 
     #[test]
@@ -292,9 +278,12 @@ mod tests {
         let mut table = Table::<Mark, 8>::new();
         for number in 0..8 {
             let began = (u32::MAX - 3).wrapping_add(number.into());
-            assert_eq!(table.store(&key(number), Mark(1, began), 10), Stored::Kept);
+            assert_eq!(
+                table.insert(&key(number), 0, &Mark(1, began), 10),
+                Stored::Kept
+            );
         }
-        match table.store(&key(8), Mark(1, 10), 10) {
+        match table.insert(&key(8), 0, &Mark(1, 10), 10) {
             Stored::Displaced(displaced) => assert_eq!(displaced.entry, Mark(1, u32::MAX - 3)),
             other => panic!("{other:?}"),
         }
@@ -303,9 +292,9 @@ mod tests {
     #[test]
     fn doors_are_told_apart() {
         let mut table = Table::<Mark, 8>::new();
-        assert_eq!(table.store(&key(1), Mark(1, 0), 0), Stored::Kept);
-        assert_eq!(table.find(&Key { door: 1, ..key(1) }), Mark::VACANT);
+        assert_eq!(table.insert(&key(1), 0, &Mark(1, 0), 0), Stored::Kept);
+        assert_eq!(table.find(&key(1), 1), None);
         table.revise(|_, _| 1);
-        assert_eq!(table.find(&Key { door: 1, ..key(1) }), Mark(1, 0));
+        assert_eq!(table.find(&key(1), 1), Some(&Mark(1, 0)));
     }
 }

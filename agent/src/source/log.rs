@@ -77,7 +77,7 @@ impl LogSource {
     ) -> io::Result<()> {
         let mut forged = 0_u32;
         let mut hear = |line: Line<'_>| match line {
-            Line::Packet(knock) => visitor(knock.ok().as_ref()),
+            Line::Packet(knock) => visitor(knock.as_ref().ok()),
             Line::Forged => {
                 forged += 1;
                 visitor(None);

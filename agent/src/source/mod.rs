@@ -138,7 +138,7 @@ impl Source {
     ) -> io::Result<()> {
         match self {
             Self::Nflog(nflog) => nflog
-                .for_each(|packet| visitor(parse(packet).ok().as_ref()))
+                .for_each(|packet| visitor(parse(packet).as_ref().ok()))
                 .map(drop),
             Self::Packet(packet) => packet.for_each(now, visitor),
             Self::Log(log) => log.for_each(now, visitor),

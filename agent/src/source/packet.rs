@@ -235,7 +235,7 @@ fn receive(
 ) -> io::Result<()> {
     let mut received = iter::repeat_with(|| {
         batch.receive(socket.as_fd(), |datagram| {
-            visitor(parse(datagram.octets).ok().as_ref());
+            visitor(parse(datagram.octets).as_ref().ok());
         })
     });
     // Less than a whole batch: nothing waits any more.

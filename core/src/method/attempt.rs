@@ -18,8 +18,8 @@ pub(crate) struct Attempt {
     /// Everything was accepted; the attempt is kept for the rest of its window to know
     /// repeats by.
     pub(super) finished: bool,
-    /// Whether `accepted` is a port.
-    pub(super) is_port: bool,
+    /// How many knocks were accepted. Counted as they come: a MIPS 24Kc has no instruction that counts bits.
+    pub(super) count: u8,
 }
 
 impl Attempt {
@@ -29,7 +29,7 @@ impl Attempt {
         accepted: 0,
         source_port: 0,
         finished: false,
-        is_port: false,
+        count: 0,
     };
 
     /// An attempt that begins with these bits accepted.
@@ -37,6 +37,7 @@ impl Attempt {
         Self {
             started: stamp(now),
             accepted,
+            count: accepted.count_ones() as u8,
             ..Self::NONE
         }
     }
@@ -54,22 +55,16 @@ impl Attempt {
         self.accepted == 0 && !self.finished
     }
 
-    /// How many knocks were accepted.
-    pub(crate) const fn count(&self) -> u32 {
-        if self.is_port {
-            1
-        } else {
-            self.accepted.count_ones()
-        }
+    /// Accepts a knock: the step with this bit, which it had not accepted.
+    pub(super) const fn accept(&mut self, bit: u32) {
+        self.accepted |= bit;
+        self.count = self.count.saturating_add(1);
     }
 
-    /// What the attempt is worth to its owner: 0 for none; a finished one has done its work.
-    pub(crate) fn worth(&self) -> u8 {
-        if self.finished {
-            1
-        } else {
-            u8::try_from(self.count()).unwrap_or(u8::MAX)
-        }
+    /// How many knocks were accepted, and what that is worth to its owner: 0 for none; a finished attempt
+    /// has done its work and counts as one.
+    pub(crate) const fn count(&self) -> u8 {
+        self.count
     }
 
     /// Whether more knocks are needed.
@@ -101,6 +96,7 @@ impl Attempt {
 
     pub(super) const fn finish(&mut self) {
         self.finished = true;
+        self.count = 1;
         self.ahead = 0;
     }
 }

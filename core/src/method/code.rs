@@ -41,7 +41,7 @@ fn begin(attempt: &mut Attempt, knock: &Knock<'_>, now: Instant) -> Progress {
     let Port { protocol, number } = knock.port;
     let noted = u32::from(protocol.number()) << 16 | u32::from(number);
     *attempt = Attempt::begun_by(knock, now, noted);
-    attempt.is_port = true;
+    attempt.count = 1;
     Progress::Advanced
 }
 

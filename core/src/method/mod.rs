@@ -201,6 +201,14 @@ impl Armed {
 }
 
 impl Line<'_> {
+    /// The ports that it is made of, unless those depend on a code.
+    pub(crate) const fn steps(&self) -> &[Port] {
+        match self {
+            Self::Sequence { steps, .. } | Self::Set { steps } => steps,
+            Self::Codes { .. } => &[],
+        }
+    }
+
     /// How many knocks it takes in all.
     pub(crate) fn length(&self) -> usize {
         match self {
@@ -241,7 +249,7 @@ impl Line<'_> {
     /// either, because only the ports of acceptable codes begin an attempt.
     pub(crate) fn only_knock(&self, attempt: &Attempt) -> Option<Port> {
         match *self {
-            _ if attempt.worth() != 1 || !attempt.is_under_way() => None,
+            _ if attempt.count() != 1 || !attempt.is_under_way() => None,
             Line::Sequence { steps, .. } | Line::Set { steps, .. } => {
                 steps.get(attempt.first_step()).copied()
             }
@@ -259,8 +267,10 @@ impl Line<'_> {
     ) -> Option<Attempt> {
         match *self {
             Line::Sequence { steps, .. } => {
-                let first = steps.first().filter(|first| was_made(**first));
-                (steps.get(1) == Some(&knock) && first.is_some()).then(|| Attempt::begun(now, 1))
+                let [first, second, ..] = steps else {
+                    return None;
+                };
+                (*second == knock && was_made(*first)).then(|| Attempt::begun(now, 1))
             }
             Line::Set { steps, .. } if steps.contains(&knock) => {
                 let made = |step: &Port| *step != knock && was_made(*step);

@@ -34,14 +34,14 @@ pub(super) fn advance(
         0 if next == 0 => *attempt = Attempt::begun_by(knock, now, attempt.accepted | 1),
         _ if attempt.accepted & bit != 0 => return Progress::Repeated,
         step if step == next => {
-            attempt.accepted |= bit;
+            attempt.accept(bit);
             attempt.ahead = 0;
         }
         step if step == next + 1 && may_overtake && !overtaken => {
             if next == 0 {
                 *attempt = Attempt::begun(now, 0);
             }
-            attempt.accepted |= bit;
+            attempt.accept(bit);
             attempt.ahead = mark(now);
         }
         _ => return Progress::Wrong,

@@ -20,7 +20,7 @@ pub(super) fn advance(attempt: &mut Attempt, steps: &[Port], port: Port, now: In
     if attempt.accepted & 1 << step != 0 {
         return Progress::Repeated;
     }
-    attempt.accepted |= 1 << step;
+    attempt.accept(1 << step);
     if attempt.accepted.trailing_ones() as usize >= steps.len() {
         Progress::Completed(0)
     } else {
