@@ -108,6 +108,15 @@ struct OnTrial {
     store: Store,
     began_at: Instant,
     ends_at: Instant,
+    before: Before,
+}
+
+/// What there was before a trial.
+struct Before {
+    /// The configuration's file.
+    path: PathBuf,
+    /// What was in force; `None`: nothing, or nothing that could be remembered.
+    text: Option<Vec<u8>>,
 }
 
 impl<'e> Agent<'e> {
@@ -328,9 +337,7 @@ impl<'e> Agent<'e> {
             Request::Confirm => self.confirm(),
             Request::Remove => {
                 let removed = self.firewall.remove().map_err(in_words)?;
-                self.repairs.unwanted();
-                self.trial = None;
-                self.forget();
+                self.give_up();
                 let outcome = if removed {
                     "guard removed"
                 } else {

@@ -116,7 +116,7 @@ pub(crate) fn a_confirmed_configuration_that_is_damaged() {
     let loss = stage.lose("a reboot in the middle of a trial, the configuration before it damaged");
     stage.verb("apply --confirm-within 1h").ok();
     agent.kill();
-    fs::write(stage.setup.path("state/confirmed"), [0; 99]).expect("damage a file");
+    fs::write(stage.setup.path("state/confirmed.conf"), [0; 99]).expect("damage a file");
     loss.is_felt();
     let said = stage.setup.run_to_its_end(&stage.net.router);
     assert_eq!(said.status, 1, "{said:?}");

@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         a_trial_that_is_confirmed_stays,
         only_a_new_connection_confirms needs "knock" "sshd" "ssh" "ssh-keygen",
         a_reload_confirms_nothing,
+        a_reload_does_not_confirm_what_was_in_force_before_either,
+        a_trial_where_nothing_was_guarded_goes_back_to_nothing,
+        a_trial_of_another_file_leaves_the_first_one_to_the_agent,
         a_start_goes_back_to_what_was_confirmed,
         a_trial_that_cannot_be_remembered_does_not_begin,
         times_that_make_no_sense_are_refused,
@@ -214,9 +217,71 @@ fn a_reload_confirms_nothing() {
     assert!(status.contains("\"trial\":{\"remaining_ms\":"), "{status}");
     wait_until_open(&net, Family::V4, 22);
     agent.reload();
-    agent.wait_for_line("postern: the running configuration stays");
+    let config = setup.config();
+    let config = config.display();
+    agent.wait_for_line(&format!(
+        "postern: {config} was on trial and nobody confirmed it: the configuration before it is used"
+    ));
     assert_eq!(answers(&net, Family::V4, 23), Answer::Silent);
     assert_eq!(answers(&net, Family::V4, 22), Answer::Open);
+}
+
+fn a_reload_does_not_confirm_what_was_in_force_before_either() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let mut agent = setup.start(&net.router);
+    begin(&setup, &net.router, LONG);
+    agent.reload();
+    agent.wait_for_line("postern: configuration read again");
+    let status = setup.verb(&net.router, "status", &["--json"]).ok();
+    assert!(status.contains("\"trial\":{\"remaining_ms\":"), "{status}");
+}
+
+fn a_trial_where_nothing_was_guarded_goes_back_to_nothing() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let mut agent = setup.start(&net.router);
+    setup.verb(&net.router, "remove", &[]).ok();
+    begin(&setup, &net.router, "2s");
+    assert_eq!(answers(&net, Family::V4, 22), Answer::Silent);
+    agent.wait_for_line(
+        "postern: the trial is over and nobody confirmed it: there was none before it",
+    );
+    assert_eq!(answers(&net, Family::V4, 22), Answer::Open);
+    assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+}
+
+fn a_trial_of_another_file_leaves_the_first_one_to_the_agent() {
+    for state in ["state", "other"] {
+        in_case_of(state, || {
+            let net = Topology::new();
+            let _services = [22, 23, 24].map(|port| Service::tcp(&net.router.namespace, port));
+            let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+            let mut agent = setup.start(&net.router);
+            let text = fs::read_to_string(setup.config()).expect("read the configuration");
+            let text = text.replace("tcp:22'", "tcp:23'");
+            let text = text.replace("/state'", &format!("/{state}'"));
+            let other = setup.path("tried");
+            fs::write(&other, text).expect("write another configuration");
+            let apply = |time| {
+                let (program, other) = (program(), other.to_string_lossy());
+                let arguments = ["apply", "--confirm-within", time, "--config", &other];
+                (net.router.namespace).run(&program.to_string_lossy(), &arguments)
+            };
+            assert!(apply("2s").stdout.contains("on trial"));
+            assert_eq!(answers(&net, Family::V4, 23), Answer::Silent);
+            agent.wait_for_line(
+                "postern: the trial is over and nobody confirmed it: the configuration before it",
+            );
+            assert_eq!(answers(&net, Family::V4, 22), Answer::Silent);
+            assert_eq!(answers(&net, Family::V4, 23), Answer::Open);
+            setup.rewrite(&SSH_DOOR.replace("tcp:22'", "tcp:24'"));
+            agent.reload();
+            agent.wait_for_line("postern: configuration read again");
+            assert_eq!(answers(&net, Family::V4, 24), Answer::Silent);
+        });
+    }
 }
 
 fn a_start_goes_back_to_what_was_confirmed() {

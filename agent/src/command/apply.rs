@@ -51,7 +51,7 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
             installed
         }
         Some(lasting) => {
-            store.begin(text).map_err(|why| why.to_string())?;
+            store.begin(text, None).map_err(|why| why.to_string())?;
             let installed = firewall.install_on_trial(config, &listed, lasting);
             if installed.is_err() {
                 store.abandon();

@@ -7,7 +7,7 @@ use postern_core::knock::Port;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
-use super::{Agent, OnTrial, in_words, listen, tell_missing_interfaces};
+use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
 use crate::control::Answer;
 use crate::firewall::Trial;
 use crate::notify::State;
@@ -55,7 +55,10 @@ impl Agent<'_> {
         lasting: Duration,
     ) -> Result<(), String> {
         let store = trial::store(&config);
-        store.begin(text).map_err(|why| why.to_string())?;
+        let before = self.in_force();
+        store
+            .begin(text, before.as_deref())
+            .map_err(|why| why.to_string())?;
         let adopted = self.adopt(config, Some((Duration::default(), lasting)));
         if adopted.is_err() {
             store.abandon();
@@ -82,7 +85,7 @@ impl Agent<'_> {
             return;
         };
         if self.repairs.is_due() {
-            return self.go_back(&trial.store);
+            return self.go_back(trial.before);
         }
         match self.firewall.trial() {
             // Somebody confirmed it without asking this agent, or took it away.
@@ -91,22 +94,30 @@ impl Agent<'_> {
                 let ends_at = now + remaining + Duration::from_millis(1);
                 self.trial = Some(OnTrial { ends_at, ..trial });
             }
-            Ok(Trial::Lapsed) | Err(_) => self.go_back(&trial.store),
+            Ok(Trial::Lapsed) | Err(_) => self.go_back(trial.before),
         }
     }
 
-    fn go_back(&mut self, store: &Store) {
-        let before = store.confirmed();
-        let config = before.and_then(|text| {
-            config_file::parse("the configuration that was confirmed last", &text).ok()
-        });
+    /// The text of what is in force without a trial, if there is anything and it is remembered.
+    fn in_force(&self) -> Option<Vec<u8>> {
+        match &self.trial {
+            Some(trial) => trial.before.text.clone(),
+            None if self.repairs.is_wanted() => {
+                Store::in_folder(Path::new(self.global.state_dir.as_str())).confirmed()
+            }
+            None => None,
+        }
+    }
+
+    fn go_back(&mut self, before: Before) {
+        self.path = before.path;
+        let config = (before.text).and_then(|text| trial::parse_confirmed(&text).ok());
         let outcome = match config {
             Some(config) => (self.permitted(config))
                 .and_then(|config| self.adopt(config, None))
                 .map(|()| "the configuration before it is in force again"),
             None => {
-                self.repairs.unwanted();
-                self.forget();
+                self.give_up();
                 (self.firewall.remove().map_err(in_words))
                     .map(|_| "there was none before it, and nothing is guarded")
             }
@@ -115,6 +126,15 @@ impl Agent<'_> {
             Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
             Err(why) => format!("the trial is over, and the doors are open: {why}"),
         });
+    }
+
+    /// Wants no guard any more, and nothing that was on trial.
+    pub(super) fn give_up(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.path = trial.before.path;
+        }
+        self.repairs.unwanted();
+        self.forget();
     }
 
     /// Reads the configuration again; a wrong one changes nothing.
@@ -133,17 +153,26 @@ impl Agent<'_> {
     fn read_again(&mut self) -> Result<(), Failure> {
         let (config, text) = config_file::load_with_text(&self.path)?;
         let config = self.permitted(config).map_err(Failure::Failed)?;
-        if !trial::store(&config).is_on_trial(&text) {
-            return self.adopt_for_good(config, &text).map_err(Failure::Failed);
-        }
+        let store = trial::store(&config);
         // A service manager's reload confirms nothing.
-        match self.firewall.trial() {
-            Ok(Trial::Running {
+        if store.tried(&text)
+            && let Ok(Trial::Running {
                 for_so_long,
                 remaining,
-            }) => (self.adopt(config, Some((for_so_long, remaining)))).map_err(Failure::Failed),
-            _ => Err(Failure::Failed(trial::OVER.into())),
+            }) = self.firewall.trial()
+        {
+            let times = (for_so_long, remaining);
+            return (self.adopt(config, Some(times))).map_err(Failure::Failed);
         }
+        if !store.is_on_trial(&text) {
+            return self.adopt_for_good(config, &text).map_err(Failure::Failed);
+        }
+        let before = store.confirmed();
+        let before = before.ok_or_else(|| Failure::Failed(trial::OVER.into()))?;
+        let config = trial::before_trial(&self.path, &before)?;
+        (self.permitted(config))
+            .and_then(|config| self.adopt(config, None))
+            .map_err(Failure::Failed)
     }
 
     /// The configuration with devices in place of networks, unless it could lock its owner out.
@@ -160,6 +189,13 @@ impl Agent<'_> {
         config: Box<Config>,
         on_trial: Option<(Duration, Duration)>,
     ) -> Result<(), String> {
+        let before = on_trial.map(|_| Before {
+            text: self.in_force(),
+            path: match &self.trial {
+                Some(trial) => trial.before.path.clone(),
+                None => self.path.clone(),
+            },
+        });
         // What was knocked before was knocked at the doors that are to go.
         self.hear_knocks();
         let new = &config.global;
@@ -181,10 +217,12 @@ impl Agent<'_> {
         }
         installed.map_err(in_words)?;
         self.repairs.done();
-        self.trial = on_trial.map(|(for_so_long, remaining)| OnTrial {
+        let times = on_trial.zip(before);
+        self.trial = times.map(|((for_so_long, remaining), before)| OnTrial {
             store: trial::store(&config),
             began_at: boottime() - for_so_long,
             ends_at: boottime() + remaining,
+            before,
         });
         tell_missing_interfaces(&config.global);
         let Config { global, doors } = *config;

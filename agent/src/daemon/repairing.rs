@@ -46,6 +46,11 @@ impl Repairs {
         self.is_wanted = false;
     }
 
+    /// Whether the guard is to be there.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
     /// When there is something to do.
     pub(super) const fn poll_at(&self) -> Option<Instant> {
         self.due_at
@@ -95,9 +100,7 @@ impl Agent<'_> {
     fn respect(&mut self, deed: Deed, doer: &Doer) {
         match deed {
             Deed::Deleted => {
-                self.repairs.unwanted();
-                self.trial = None;
-                self.forget();
+                self.give_up();
                 output::say(&format!(
                     "{doer} removed the guard; the agent waits for 'postern apply' or SIGHUP"
                 ));

@@ -65,12 +65,23 @@ pub(crate) fn configuration_of_a_start(path: &Path) -> Result<Chosen, Failure> {
             )));
         }
     };
-    output::say(&format!(
-        "{file} was on trial and nobody confirmed it: the configuration before it is used; \
-         'postern apply' puts the new one into force"
-    ));
-    let config = config_file::parse("the configuration that was confirmed last", &before)?;
+    let config = before_trial(path, &before)?;
     Ok(Chosen { config, text: None })
+}
+
+/// The configuration that is used in place of the file's, which was on trial and not confirmed.
+pub(crate) fn before_trial(file: &Path, before: &[u8]) -> Result<Box<Config>, Failure> {
+    output::say(&format!(
+        "{} was on trial and nobody confirmed it: the configuration before it is used; \
+         'postern apply' puts the new one into force",
+        file.display()
+    ));
+    parse_confirmed(before)
+}
+
+/// Reads the text that was confirmed last.
+pub(crate) fn parse_confirmed(text: &[u8]) -> Result<Box<Config>, Failure> {
+    config_file::parse("the configuration that was confirmed last", text)
 }
 
 /// Remembers that a text is in force without a trial. That it cannot be remembered is no

@@ -1,9 +1,9 @@
 //! Which configuration the next start uses: one on trial never does.
 //!
-//! Two files in the state folder, each the text of a configuration: `confirmed`, the last that
-//! nobody has to confirm any more, and `trial`, the one that somebody has to. The configuration's own
-//! file is never touched: as long as it holds what is on trial, a start goes back to what was
-//! confirmed before.
+//! Two files in the state folder, each the text of a configuration: `confirmed.conf`, the last that
+//! nobody has to confirm any more, and `trial.conf`, the one that somebody has to. No door can have such a name, and
+//! with it a memory in that place. The configuration's own file is never touched: as long as it holds what is on trial, a
+//! start goes back to what was confirmed before.
 
 use std::fs;
 use std::io;
@@ -33,13 +33,17 @@ impl Store {
     /// Those in this folder, which need not be there.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
-            confirmed: folder.join("confirmed"),
-            trial: folder.join("trial"),
+            confirmed: folder.join("confirmed.conf"),
+            trial: folder.join("trial.conf"),
         }
     }
 
-    /// Says that a text is on trial, before its guard is installed.
-    pub(crate) fn begin(&self, text: &[u8]) -> Result<(), Failed> {
+    /// Says that a text is on trial, before its guard is installed, and which was in force before, if that is
+    /// known: what is on trial may have another state folder.
+    pub(crate) fn begin(&self, text: &[u8], before: Option<&[u8]>) -> Result<(), Failed> {
+        if let Some(before) = before.filter(|before| !holds(&self.confirmed, before)) {
+            write(&self.confirmed, before)?;
+        }
         write(&self.trial, text)
     }
 
@@ -67,9 +71,14 @@ impl Store {
         _ = fs::remove_file(&self.trial);
     }
 
-    /// Whether this text is on trial.
+    /// Whether this text was tried last.
+    pub(crate) fn tried(&self, text: &[u8]) -> bool {
+        holds(&self.trial, text)
+    }
+
+    /// Whether this text is on trial, or was, and was never confirmed.
     pub(crate) fn is_on_trial(&self, text: &[u8]) -> bool {
-        holds(&self.trial, text) && !holds(&self.confirmed, text)
+        self.tried(text) && !holds(&self.confirmed, text)
     }
 
     /// What to start with, where the configuration's file has this text.
@@ -107,7 +116,7 @@ mod tests {
         let store = Store::in_folder(&scratch.path("state"));
         assert_eq!(store.at_start(b"new"), Start::AsWritten);
         store.settle(b"old").unwrap();
-        store.begin(b"new").unwrap();
+        store.begin(b"new", None).unwrap();
         assert!(store.is_on_trial(b"new") && !store.is_on_trial(b"old"));
         assert_eq!(store.at_start(b"new"), Start::Before(b"old".to_vec()));
         // Whoever wrote another one since wants that.
@@ -118,10 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn another_folder_is_told_what_was_in_force() {
+        let scratch = Scratch::new();
+        let store = Store::in_folder(&scratch.path("other"));
+        store.begin(b"new", Some(b"old")).unwrap();
+        assert_eq!(store.at_start(b"new"), Start::Before(b"old".to_vec()));
+    }
+
+    #[test]
     fn a_first_trial_leaves_nothing_to_go_back_to() {
         let scratch = Scratch::new();
         let store = Store::in_folder(scratch.folder());
-        store.begin(b"new").unwrap();
+        store.begin(b"new", None).unwrap();
         assert_eq!(store.at_start(b"new"), Start::Unguarded);
     }
 
@@ -129,8 +146,8 @@ mod tests {
     fn a_power_cut_in_the_middle_of_confirming_confirms() {
         let scratch = Scratch::new();
         let store = Store::in_folder(scratch.folder());
-        store.begin(b"new").unwrap();
-        scratch.file("confirmed", "new");
+        store.begin(b"new", None).unwrap();
+        scratch.file("confirmed.conf", "new");
         assert_eq!(store.at_start(b"new"), Start::AsWritten);
     }
 
@@ -139,7 +156,7 @@ mod tests {
         let scratch = Scratch::new();
         let store = Store::in_folder(scratch.folder());
         store.settle(b"same").unwrap();
-        let written = || fs::metadata(scratch.path("confirmed")).unwrap();
+        let written = || fs::metadata(scratch.path("confirmed.conf")).unwrap();
         let before = std::os::unix::fs::MetadataExt::ino(&written());
         store.settle(b"same").unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::ino(&written()), before);
@@ -150,6 +167,6 @@ mod tests {
         let scratch = Scratch::new();
         let file = scratch.file("file", "");
         let store = Store::in_folder(&file);
-        assert!(store.begin(b"new").is_err());
+        assert!(store.begin(b"new", None).is_err());
     }
 }
