@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
         sources_that_need_more_are_not_jailed needs "make" "busybox" "uci",
         doors_open_and_close_over_ubus needs "make" "busybox" "jshn" "jq",
+        a_trial_is_confirmed_over_ubus_by_whoever_vouches_for_it needs "make" "busybox" "jshn" "jq",
         a_button_opens_doors_by_how_long_it_was_held needs "make" "busybox" "uci",
         an_led_blinks_while_a_door_is_open needs "make" "busybox" "uci",
         the_feeds_own_test_passes needs "make" "busybox",
@@ -682,7 +683,7 @@ fn doors_open_and_close_over_ubus() {
     assert_eq!(call(&router, "open", arguments, ".ok"), "false");
     assert!(!router.path("tmp/x").exists());
     // What else there is answers, if only that it cannot.
-    for method in ["lock", "unlock", "confirm"] {
+    for method in ["lock", "unlock"] {
         let ok = call(&router, method, "{}", ".ok");
         assert!(ok == "true" || ok == "false", "{ok}");
     }
@@ -690,6 +691,29 @@ fn doors_open_and_close_over_ubus() {
         router.run("/usr/libexec/rpcd/postern call nothing").status,
         0
     );
+}
+
+fn a_trial_is_confirmed_over_ubus_by_whoever_vouches_for_it() {
+    let router = Router::enabled();
+    let confirmed = |arguments: &str| call(&router, "confirm", arguments, ".ok");
+    let trial = || call(&router, "status", "{}", ".trial | type");
+    assert_eq!(confirmed(r#"{"anyway":true}"#), "false", "without a trial");
+    router.run("postern apply --confirm-within 5m").ok();
+    let said = call(&router, "confirm", "{}", ".ok, .message");
+    assert!(
+        said.starts_with("false\n") && said.contains(r#""anyway": true"#),
+        "{said}"
+    );
+    for arguments in [
+        r#"{"anyway":false}"#,
+        r#"{"anyway":"true"}"#,
+        r#"{"anyway":1}"#,
+    ] {
+        assert_eq!(confirmed(arguments), "false", "{arguments}");
+    }
+    assert_eq!(trial(), "object");
+    assert_eq!(confirmed(r#"{"anyway":true}"#), "true");
+    assert_eq!(trial(), "null");
 }
 
 const BUTTONS: &str = "
