@@ -682,10 +682,36 @@ fn doors_open_and_close_over_ubus() {
     let arguments = r#"{"door":"ssh","from":"--for=1h"}"#;
     assert_eq!(call(&router, "open", arguments, ".ok"), "false");
     assert!(!router.path("tmp/x").exists());
-    // What else there is answers, if only that it cannot.
-    for method in ["lock", "unlock"] {
-        let ok = call(&router, method, "{}", ".ok");
-        assert!(ok == "true" || ok == "false", "{ok}");
+    // What is not understood would widen what is done.
+    for (method, arguments) in [
+        ("open", r#"{"door":"ssh","from":["192.0.2.7"]}"#),
+        ("open", r#"{"door":"ssh","form":"192.0.2.7"}"#),
+        ("open", r#"{"door":"ssh","from":""}"#),
+        ("open", r#"{"door":"ssh","for":3600}"#),
+        ("lock", "{}"),
+        ("unlock", r#"{"door":5}"#),
+        ("unlock", r#"{"all":false}"#),
+        ("unlock", r#"{"all":"true"}"#),
+    ] {
+        assert_eq!(
+            call(&router, method, arguments, ".ok"),
+            "false",
+            "{method} {arguments}"
+        );
+    }
+    assert!(!table().contains("192.0.2.7"), "{}", table());
+    let session = r#"{"door":"ssh","ubus_rpc_session":"00000000000000000000000000000000"}"#;
+    for (method, arguments) in [
+        ("lock", session),
+        ("unlock", session),
+        ("lock", r#"{"all":true}"#),
+        ("unlock", r#"{"all":true}"#),
+    ] {
+        assert_eq!(
+            call(&router, method, arguments, ".ok"),
+            "true",
+            "{method} {arguments}"
+        );
     }
     assert_ne!(
         router.run("/usr/libexec/rpcd/postern call nothing").status,
