@@ -592,8 +592,10 @@ impl Gate<'_> {
         match self.firewall.withdraw(door, source) {
             Ok(was_open) => {
                 let network = granted(door, source);
-                self.ledger.forget(index, network);
-                self.cutting.withdraw(index, network);
+                // Strangers who knock to close had nothing that could end.
+                if self.ledger.forget(index, network) || was_open {
+                    self.cutting.withdraw(index, network);
+                }
                 if was_open {
                     self.say(format_args!("door {}: closed to {source}", door.name));
                 }

@@ -18,6 +18,10 @@ const BEHIND: Duration = Duration::from_millis(20);
 /// How often, at most, the kernel is asked whom its own engines let in.
 const OFTEN: Duration = Duration::from_millis(500);
 
+/// The most networks that are looked at later: as many as are remembered to have been let in. Beyond that the rest of
+/// the firewall is not told; the guard drops their packets all the same.
+const MOST: usize = crate::firewall::MAX_KEPT;
+
 /// Whose grants ended.
 pub(super) struct Cutting {
     /// The doors that cut.
@@ -85,7 +89,9 @@ impl Cutting {
     fn postpone(&mut self, index: usize, network: Network, at: Instant) {
         let is_same = |other: &(usize, Network, Instant)| (other.0, other.1) == (index, network);
         self.later.retain(|other| !is_same(other));
-        self.later.push((index, network, at));
+        if self.later.len() < MOST {
+            self.later.push((index, network, at));
+        }
     }
 }
 
@@ -200,4 +206,22 @@ fn let_in_for(grants: &[Grant], door: &Door, network: Network) -> Option<Option<
 
 fn index_of(doors: &[Door], name: &str) -> Option<usize> {
     doors.iter().position(|door| *door.name == *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn no_more_are_looked_at_later_than_were_let_in() {
+        let mut cutting = Cutting::new();
+        for number in 0..MOST as u32 + 9 {
+            let network = Network::of(Ipv4Addr::from_bits(number).into(), 32);
+            cutting.postpone(0, network, Instant::from_millis(1));
+            cutting.postpone(0, network, Instant::from_millis(2));
+        }
+        assert_eq!(cutting.later.len(), MOST);
+    }
 }

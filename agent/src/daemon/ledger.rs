@@ -54,10 +54,12 @@ impl Ledger {
         }
     }
 
-    /// Forgets a network whose grant was taken back.
-    pub(super) fn forget(&mut self, door: usize, network: Network) {
+    /// Forgets a network whose grant was taken back; whether there was one.
+    pub(super) fn forget(&mut self, door: usize, network: Network) -> bool {
         let who = Who::Network(network);
+        let before = self.entries.len();
         (self.entries).retain(|entry| entry.door != door || entry.who != who);
+        self.entries.len() < before
     }
 
     /// Forgets everything: the guard was taken away.
