@@ -211,6 +211,14 @@ fn whoever_does_not_stop_is_waited_for() {
     poll_until(SOON * 2, "it comes back in the end", || {
         rules(&net) == whole
     });
+    // Whoever ends the agent meanwhile does not end the guard.
+    nft::apply(&net.router.namespace, DELETE);
+    poll_until(SOON, "it waits again", || {
+        said(&agent, "and is again in") == 2
+    });
+    let left = agent.stop();
+    assert!(left.success(), "{left}");
+    assert_eq!(rules(&net), whole);
 }
 
 fn what_another_verb_did_is_respected() {

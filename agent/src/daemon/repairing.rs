@@ -203,11 +203,12 @@ impl Agent<'_> {
         put_back.map_err(in_words)
     }
 
-    /// An agent that ends as it was told is no crash: its guard stays.
+    /// An agent that ends as it was told is no crash: its guard stays, and is put back at once where that was to
+    /// come.
     pub(super) fn leave_behind(&mut self) {
-        let goes_with_agent = self.global.on_crash == OnCrash::Open && self.repairs.is_wanted;
+        let goes_with_agent = self.global.on_crash == OnCrash::Open || self.repairs.is_due();
         self.firewall.own(false);
-        let left = match goes_with_agent {
+        let left = match goes_with_agent && self.repairs.is_wanted {
             true => self.make_anew(),
             false => Ok(()),
         };
