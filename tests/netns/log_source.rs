@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         a_scan_that_drowns_the_decoys needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         overwritten_records needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         what_was_logged_before needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
+        a_file_that_a_running_agent_may_not_read,
         another_source_after_a_reload needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
     ])
 }
@@ -427,6 +428,32 @@ fn forge(log: &KernelLog, family: Family) {
     stage.knock(family, &OPEN);
     stage.awaits(family, Answer::Open);
     drop(daemon);
+}
+
+/// What it was started with would have let it; it keeps what its source needs.
+fn a_file_that_a_running_agent_may_not_read() {
+    let stage = Stage::new(Guard::Gate, "\toption source 'nflog'\n", SSH_DOOR);
+    let mut agent = stage.start();
+    let path = stage.setup.path("kern.log");
+    fs::write(&path, "").expect("make a log");
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("make it private");
+    chown(&path, Some(NOBODY), None).expect("give it away");
+    stage.hear_by(&format!(
+        "\toption source 'log'\n\toption log_from '{}'\n",
+        path.display()
+    ));
+    let said = (stage.setup).verb(&stage.net.router, "apply", &[]);
+    assert!(
+        said.status == 1 && said.stderr.contains("restart it"),
+        "{said:?}"
+    );
+    // It hears as before, and after a restart it can.
+    stage.knock(Family::V4, &OPEN);
+    stage.awaits(Family::V4, Answer::Open);
+    agent.reload();
+    agent.wait_for_line("postern: the running configuration stays");
+    agent.stop();
+    stage.start().stop();
 }
 
 /// The kernel logs a few knocks a second and no more, and those who come later are heard again.

@@ -50,7 +50,18 @@ impl LogSource {
         let failed = |error: io::Error| format!("source log: {error}");
         let reader = match from {
             LogFrom::Kernel => Reader::Kernel(Kmsg::read(reserve.kmsg()?).map_err(failed)?),
-            LogFrom::File(path) => Reader::File(Follower::open(Path::new(path.as_str()), now)),
+            LogFrom::File(path) => {
+                let path = Path::new(path.as_str());
+                if let Err(error) = fs::File::open(path)
+                    && error.kind() == io::ErrorKind::PermissionDenied
+                {
+                    return Err(format!(
+                        "source log: {}: {error}; a running agent has given up what reads it: restart it",
+                        path.display()
+                    ));
+                }
+                Reader::File(Follower::open(path, now))
+            }
             LogFrom::Input => Reader::Input(Input::standard().map_err(failed)?),
         };
         let mut source = Box::new(Self {

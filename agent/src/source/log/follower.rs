@@ -207,8 +207,9 @@ impl Follower {
         if long && !*told {
             *told = true;
             let path = self.path.display();
-            self.notices
-                .push(format!("{path}: {error}; it is followed once it is there"));
+            self.notices.push(format!(
+                "{path}: {error}; it is followed once it can be read"
+            ));
         }
     }
 }

@@ -221,7 +221,7 @@ fn a_log_that_goes_away_is_said_to_be_missing_after_a_moment() {
     assert!(trial.is_told());
     assert!(trial.read().is_empty());
     assert!(trial.notices().is_empty());
-    let missing = "LOG: No such file or directory (os error 2); it is followed once it is there";
+    let missing = "LOG: No such file or directory (os error 2); it is followed once it can be read";
     for expected in [vec![missing], vec![]] {
         trial.pass(MOMENT);
         assert!(trial.follower.poll_at() <= trial.now);
@@ -260,7 +260,7 @@ fn what_is_no_file_is_not_opened_and_waited_for() {
     let mut trial = Trial::follow(scratch, &path);
     assert_eq!(
         trial.notices(),
-        ["LOG: not a file; it is followed once it is there"]
+        ["LOG: not a file; it is followed once it can be read"]
     );
     fs::remove_dir(&path).unwrap();
     trial.append("log", "one\n");
