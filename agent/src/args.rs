@@ -49,6 +49,8 @@ struct Verb {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operand {
     Door,
+    /// It, or --all.
+    DoorOrSayAll,
     /// All doors, unless it is named.
     DoorOrAll,
     Host,
@@ -58,6 +60,7 @@ impl Operand {
     const fn name(self) -> &'static str {
         match self {
             Self::Door => "DOOR",
+            Self::DoorOrSayAll => "(DOOR | --all)",
             Self::DoorOrAll => "[DOOR]",
             Self::Host => "HOST",
         }
@@ -65,7 +68,7 @@ impl Operand {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Door | Self::DoorOrAll => "the name of a door",
+            Self::Door | Self::DoorOrSayAll | Self::DoorOrAll => "the name of a door",
             Self::Host => "the name or the address of a router",
         }
     }
@@ -73,7 +76,7 @@ impl Operand {
     /// Where it is kept; empty until the command line says it.
     const fn place(self, options: &mut Options) -> &mut String {
         match self {
-            Self::Door | Self::DoorOrAll => &mut options.door,
+            Self::Door | Self::DoorOrSayAll | Self::DoorOrAll => &mut options.door,
             Self::Host => &mut options.host,
         }
     }
@@ -81,9 +84,9 @@ impl Operand {
     /// Whether it has to be there and is not.
     fn is_missing(self, options: &mut Options) -> bool {
         let is_needed = match self {
-            Self::Door => !options.all,
+            Self::DoorOrSayAll => !options.all,
             Self::DoorOrAll => false,
-            Self::Host => true,
+            Self::Door | Self::Host => true,
         };
         is_needed && self.place(options).is_empty()
     }
@@ -145,7 +148,7 @@ impl Opt {
         match self {
             Self::Config => "the configuration (default: /etc/config/postern)",
             Self::Json => "print JSON, for programs",
-            Self::From => "this source only (default: everyone on the guarded interfaces)",
+            Self::From => "this source only, in place of everyone",
             Self::On => "everyone on this interface only, a network of OpenWrt\'s or a device",
             Self::All => "every door, in place of DOOR",
             Self::For => "how long, such as 90s, 15m or 8h (default: the door's grant)",
@@ -289,7 +292,8 @@ const VERBS: &[Verb] = &[
         operands: &[],
         summary: "make a guard that is on trial stay",
         details: "To be said over a connection that was made after the trial began, because that shows that\n\
-                  you can come in, or on a console.",
+                  you can come in, or on a console. A grant from before the trial lets you in without the\n\
+                  new knocks: 'postern close DOOR' ends it first.",
         options: &[Opt::Anyway, Opt::Config],
         run: command::confirm,
     },
@@ -331,7 +335,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "open",
-        operands: &[Operand::Door],
+        operands: &[Operand::DoorOrSayAll],
         summary: "open a door by hand",
         details: "Works without a running agent and with a broken configuration.",
         options: &[Opt::All, Opt::From, Opt::On, Opt::For, Opt::Config],
@@ -339,7 +343,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "close",
-        operands: &[Operand::Door],
+        operands: &[Operand::DoorOrSayAll],
         summary: "withdraw a door's grants",
         details: "Without --from, all of them. Connections that are established live on, except at doors with\n\
                   option on_expiry 'cut'.",
@@ -354,7 +358,7 @@ const VERBS: &[Verb] = &[
                   too; a reload, a restart of the agent and a flush of the firewall leave it locked. 'postern\n\
                   remove' and a reboot lift it: every way to be locked out ends somewhere. Connections that\n\
                   are established live on, except at doors with option on_expiry 'cut'.",
-        options: &[Opt::Config],
+        options: &[Opt::All, Opt::Config],
         run: command::lock,
     },
     Verb {
@@ -362,7 +366,7 @@ const VERBS: &[Verb] = &[
         operands: &[Operand::DoorOrAll],
         summary: "have a door's grants count again",
         details: "At every door, if none is named. Grants that did not end meanwhile are as they were.",
-        options: &[Opt::Config],
+        options: &[Opt::All, Opt::Config],
         run: command::unlock,
     },
     Verb {
@@ -624,7 +628,7 @@ fn overview() -> String {
          Usage: postern VERB [OPTIONS]\n\nVerbs:\n",
     );
     for verb in VERBS {
-        text += &format!("  {:16} {}\n", synopsis(verb), verb.summary);
+        text += &format!("  {:21} {}\n", synopsis(verb), verb.summary);
     }
     text += "\n'postern VERB --help' explains a verb, 'postern --version' names the version.\n\
              Exit status: 0 done, 1 failed, 2 misused.\n\
@@ -644,7 +648,9 @@ fn synopsis(verb: &Verb) -> String {
 
 fn page(verb: &Verb) -> String {
     let mut text = format!("Usage: postern {}", synopsis(verb));
-    for option in verb.options {
+    let is_said =
+        |option: &&Opt| **option == Opt::All && verb.operands.contains(&Operand::DoorOrSayAll);
+    for option in verb.options.iter().filter(|option| !is_said(option)) {
         text += &format!(" [{}]", option.usage());
     }
     let mut summary = verb.summary.chars();
@@ -812,7 +818,7 @@ mod tests {
             "close ssh --for 5s",
             "open ssh --all",
             "lock ssh web",
-            "lock --all",
+            "lock ssh --all",
             "unlock --from 192.0.2.7",
             "knock",
             "knock ssh",

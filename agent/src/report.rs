@@ -162,7 +162,7 @@ impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
         match &self.agent {
-            Some(agent) => agent.text(&mut text),
+            Some(agent) => agent.text(self.installed, &mut text),
             None => _ = writeln!(text, "agent: not running, {}", self.without_agent()),
         }
         if !self.installed {
@@ -249,7 +249,8 @@ impl Report {
 }
 
 impl AgentReport {
-    fn text(&self, text: &mut String) {
+    fn text(&self, is_installed: bool, text: &mut String) {
+        let guard = if is_installed { "guard" } else { "configured" };
         let interfaces = self.interfaces.join(", ");
         let Self { pid, config, .. } = self;
         _ = writeln!(
@@ -259,7 +260,7 @@ impl AgentReport {
         );
         _ = writeln!(
             text,
-            "guard: {} on {interfaces}, knocks seen by {}",
+            "{guard}: {} on {interfaces}, knocks seen by {}",
             self.guard.name(),
             self.source.name()
         );

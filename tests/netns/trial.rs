@@ -250,6 +250,11 @@ fn a_trial_where_nothing_was_guarded_goes_back_to_nothing() {
     );
     assert_eq!(answers(&net, Family::V4, 22), Answer::Open);
     assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
+    let status = setup.verb(&net.router, "status", &[]).ok();
+    assert!(
+        status.contains("configured: gate") && status.contains("guard: NOT INSTALLED"),
+        "{status}"
+    );
 }
 
 fn a_trial_of_another_file_leaves_the_first_one_to_the_agent() {

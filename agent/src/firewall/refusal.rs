@@ -52,8 +52,8 @@ impl Display for Refusal {
             // The kernel chooses a process's number for the port of its first socket.
             Self::Owned(process) => write!(
                 f,
-                "the guard belongs to process {process}, which does not answer; \
-                 'kill -9 {process}' takes it away"
+                "the guard belongs to process {process}, which does not answer where the configuration \
+                 has it listen (mend it if it cannot be read); 'kill -9 {process}' takes it away"
             ),
             Self::NotInstalled => {
                 f.write_str("no guard is installed: there is no table inet postern")
