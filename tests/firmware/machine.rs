@@ -269,6 +269,13 @@ impl Drop for Router<'_> {
             return;
         }
         if self.qemu.ended().is_none() {
+            // What came in, what waits for the agent (queue length: the third field), what the agent says.
+            for file in
+                ["net/dev", "net/netfilter/nfnetlink_log"].map(|name| format!("/proc/{name}"))
+            {
+                self.console.type_line(&format!("cat {file}"));
+                let _ = self.console.prompt(SOON);
+            }
             self.console.type_line("cat /run/postern.log");
             let _ = self.console.prompt(SOON);
         }
