@@ -5,7 +5,7 @@
 
 use core::convert::Infallible;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_core::config::{self, Client, Config, Diagnostic, Severity};
 use postern_core::door::Door;
@@ -63,6 +63,11 @@ pub(crate) fn section(door: &Door) -> String {
 /// Reads a configuration without a word about what is wrong with it.
 pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
     Config::parse(&read(path).ok()?, |_| {}).map(Box::new)
+}
+
+/// Where a configuration says that the control socket lies, right or wrong as it is otherwise.
+pub(crate) fn peek_control(path: &Path) -> Option<PathBuf> {
+    Config::control(&read(path).ok()?).map(|control| control.as_str().into())
 }
 
 /// `FILE:LINE:COLUMN: what, and what was expected`, as editors know it from compilers.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         a_killed_agent_leaves_its_guard_or_has_the_kernel_take_it_away needs "knock",
         a_guard_that_goes_with_its_agent_stays_when_that_is_told_to_end needs "knock",
         whose_the_guard_is_a_verb_says_that_finds_no_answer,
+        a_broken_configuration_takes_no_agent_for_a_hanging_one,
         without_an_agent_nobody_owns_the_guard,
     ])
 }
@@ -337,6 +338,50 @@ fn whose_the_guard_is_a_verb_says_that_finds_no_answer() {
     poll_until(SOON, "the guard goes", || {
         stranger_sees(&net, Family::V6) == Answer::Open
     });
+}
+
+fn a_broken_configuration_takes_no_agent_for_a_hanging_one() {
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = on_crash(&net, Guard::Gate, "open");
+    let mut agent = setup.start(&net.router);
+    let whole = std::fs::read_to_string(setup.config()).expect("the configuration");
+    // Its socket is in a line that is right.
+    setup.rewrite_whole(&whole.replace("'30s'", "'30 spoons'"));
+    let arguments = ["ssh", "--for", "1h"];
+    setup.verb(&net.router, "open", &arguments).ok();
+    assert_eq!(stranger_sees(&net, Family::V4), Answer::Open);
+    setup.verb(&net.router, "close", &["ssh"]).ok();
+    // Nothing says where its socket is: the option is ignored, or the whole is in error.
+    let unasked = format!(
+        "the guard belongs to process {}, which was not asked: no readable configuration names \
+         its socket; mend {} first",
+        agent.id(),
+        setup.config().display()
+    );
+    let nameless = whole.replace("option control", "option contrl");
+    let broken = nameless.replace("'tcp:22'", "'tcp:22");
+    for text in [&nameless, &broken, ""] {
+        setup.rewrite_whole(text);
+        for (verb, arguments) in [
+            ("open", &["ssh"][..]),
+            ("open", &["--all"]),
+            ("close", &["ssh"]),
+            ("lock", &["ssh"]),
+            ("remove", &[]),
+        ] {
+            let said = setup.verb(&net.router, verb, arguments);
+            assert_eq!(said.status, 1, "{said:?}");
+            assert!(said.stderr.contains(&unasked), "{said:?}");
+            assert!(!said.stderr.contains("kill"), "{said:?}");
+        }
+    }
+    assert!(!agent.has_ended());
+    assert_eq!(stranger_sees(&net, Family::V4), Answer::Silent);
+    // The cure is one.
+    setup.rewrite_whole(&whole);
+    setup.verb(&net.router, "open", &arguments).ok();
+    assert_eq!(stranger_sees(&net, Family::V4), Answer::Open);
 }
 
 fn without_an_agent_nobody_owns_the_guard() {

@@ -14,7 +14,7 @@ use crate::output::{self, Failure};
 /// Asks the agent that the configuration speaks of; `None` where none runs.
 ///
 /// A broken configuration must not keep its owner from opening a door, so then the agent
-/// is looked for where it would be without one.
+/// is looked for where one of its lines says, or else where it would be without one.
 pub(super) fn agent(config: &Path, request: &Request) -> Result<Option<Answer>, Failure> {
     let socket = socket(config);
     control::ask(&socket, request).map_err(|error| unreachable(&socket, &error))
@@ -29,7 +29,27 @@ pub(super) fn call(config: &Path, request: &Request) -> Result<Option<UnixStream
 fn socket(config: &Path) -> PathBuf {
     match config_file::peek(config) {
         Some(config) => PathBuf::from(config.global.control.as_str()),
-        None => PathBuf::from(DEFAULT_CONTROL),
+        None => config_file::peek_control(config).unwrap_or_else(|| DEFAULT_CONTROL.into()),
+    }
+}
+
+/// Says what to do where no agent was found, a guard belongs to one, and no configuration that is
+/// right said where to look: that agent may well be in good health. A mistyped `control` is but
+/// ignored, so that a configuration without one does not say it.
+pub(super) fn forbid_unasked(config: &Path) -> Result<(), Failure> {
+    if config_file::peek(config)
+        .and(config_file::peek_control(config))
+        .is_some()
+    {
+        return Ok(());
+    }
+    match firewall()?.owner() {
+        None => Ok(()),
+        Some(process) => Err(Failure::Failed(format!(
+            "the guard belongs to process {process}, which was not asked: no readable \
+             configuration names its socket; mend {} first",
+            config.display()
+        ))),
     }
 }
 
@@ -50,7 +70,10 @@ pub(super) fn switch(
 ) -> Result<(), Failure> {
     let answer = match agent(config, request) {
         Ok(Some(answer)) => answer,
-        Ok(None) => directly()?,
+        Ok(None) => {
+            forbid_unasked(config)?;
+            directly()?
+        }
         Err(Failure::Failed(why)) => {
             output::say(&format!("{why}; telling the kernel directly"));
             directly()?

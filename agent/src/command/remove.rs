@@ -14,7 +14,8 @@ pub(crate) fn remove(options: &Options) -> Result<(), Failure> {
             "the agent failed ({why}); removing the guard without it"
         )),
         Err(Failure::Failed(why)) => output::say(&format!("{why}; removing the guard without it")),
-        _ => {}
+        Ok(None) => reach::forbid_unasked(&options.config)?,
+        Err(_) => {}
     }
     let removed = reach::firewall()?
         .remove()

@@ -117,6 +117,12 @@ impl Firewall {
         self.owns = owns;
     }
 
+    /// The process that the table belongs to, if it belongs to one. The kernel chooses a process's
+    /// number for the port of its first socket.
+    pub(crate) fn owner(&mut self) -> Option<u32> {
+        self.channel.table().ok()?.owner
+    }
+
     /// Says of a refusal that lacks permission whether it is because the table belongs to
     /// another process. Such a table can be read by everybody, but changed by its owner alone.
     pub(crate) fn explain(&mut self, refusal: Refusal) -> Refusal {

@@ -68,6 +68,13 @@ impl Config {
         let draft = Draft::new(global, &mut address, doors, Section::Postern);
         read::read(text, Section::Postern, draft, &mut report).then_some(config)
     }
+
+    /// Where a file says that the control socket lies, whatever else is wrong with it.
+    #[must_use]
+    pub fn control(text: &[u8]) -> Option<String<MAX_PATH>> {
+        let absolute = |text: &str| text.starts_with('/').then(|| text.try_into().ok())?;
+        read::foretold(text, Section::Postern, "control", absolute)
+    }
 }
 
 /// What holds for every door.

@@ -46,7 +46,7 @@ pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: R
 }
 
 /// A global option, which doors depend on that can stand before it.
-fn foretold<T>(
+pub(super) fn foretold<T>(
     text: &[u8],
     global: Section,
     option: &str,
