@@ -18,14 +18,14 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 
 const KNOCKS: [u16; 3] = [7000, 8001, 6002];
 
-fn configuration(source: &str, folder: &Path) -> Config {
+fn configuration(source: &str, options: &str, folder: &Path) -> Config {
     let knocks = KNOCKS
         .map(|port| format!("list open udp:{port}\n"))
         .concat();
     let text = format!(
         "config postern global\noption source {source}\nlist interface wan\n\
          option fallback none\noption control '{}/control'\nconfig door ssh\nlist guard 22\n\
-         option method sequence-separate\n{knocks}",
+         option method sequence-separate\n{knocks}{options}",
         folder.display()
     );
     let mut said = String::new();
@@ -66,22 +66,33 @@ fn cost(agent: &mut Agent<'_>, tap: &Tap, frame: &[u8]) -> (u64, u64) {
     (allocations() - before.0, netlink_calls() - before.1)
 }
 
-fn expect_costs(source: &'static str, receiving: u64) {
+/// What a test does with an agent that hears by a source, with a door of these options.
+fn with_agent(
+    source: &'static str,
+    options: &'static str,
+    body: impl FnOnce(Agent<'_>, Tap) + Send + 'static,
+) {
     in_a_namespace(move || {
         let tap = Tap::new("wan", Link::Ethernet).unwrap();
         ip("link set wan address 02:00:00:00:00:01 up");
         ip("address add 192.0.2.1/24 dev wan");
         let scratch = Scratch::new();
-        let config = configuration(source, scratch.folder());
+        let config = configuration(source, options, scratch.folder());
         let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
         let path = scratch.path("config");
         let chosen = Chosen {
             config: Box::new(config),
             text: None,
         };
-        let Ok(mut agent) = Agent::start(&mut engine, &path, chosen, Networks::default()) else {
+        let Ok(agent) = Agent::start(&mut engine, &path, chosen, Networks::default()) else {
             panic!("the agent does not start");
         };
+        body(agent, tap);
+    });
+}
+
+fn expect_costs(source: &'static str, receiving: u64) {
+    with_agent(source, "", move |mut agent, tap| {
         // The first grant finds out what the kernel can do.
         for port in KNOCKS {
             cost(&mut agent, &tap, &knock(2, port));
@@ -119,4 +130,31 @@ fn a_knock_at_packet_sockets_takes_no_memory_and_one_batch_if_it_opens() {
 #[test]
 fn a_knock_at_bound_sockets_takes_no_memory_and_one_batch_if_it_opens() {
     expect_costs("sockets", 0);
+}
+
+/// Anybody can forge them, from as many addresses as there are.
+#[test]
+fn closing_knocks_of_whoever_was_not_let_in_are_not_kept() {
+    let options = "list close udp:9003\noption on_expiry cut\n";
+    with_agent("nflog", options, |mut agent, tap| {
+        let open = Request::Open {
+            door: "ssh".into(),
+            whom: manual::Whom::Everyone,
+            lasting: Some(Duration::from_secs(3600)),
+        };
+        agent.answer(&open).unwrap();
+        let waits_at = agent.cutting.poll_at();
+        for from in 3..30 {
+            cost(&mut agent, &tap, &knock(from, 9003));
+            agent.cut(boottime());
+        }
+        assert_eq!(agent.cutting.poll_at(), waits_at);
+        // Whoever was let in is looked at when everyone's time is over.
+        for port in KNOCKS {
+            cost(&mut agent, &tap, &knock(2, port));
+        }
+        cost(&mut agent, &tap, &knock(2, 9003));
+        agent.cut(boottime());
+        assert!(agent.cutting.poll_at() > waits_at);
+    });
 }
