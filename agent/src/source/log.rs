@@ -52,7 +52,7 @@ impl LogSource {
             LogFrom::Kernel => Reader::Kernel(Kmsg::read(reserve.kmsg()?).map_err(failed)?),
             LogFrom::File(path) => {
                 let path = Path::new(path.as_str());
-                if let Err(error) = fs::File::open(path)
+                if let Err(error) = follower::open(path)
                     && error.kind() == io::ErrorKind::PermissionDenied
                 {
                     return Err(format!(
@@ -192,4 +192,25 @@ fn namespace_notice() -> Option<String> {
          net.netfilter.nf_log_all_netns is 1 there"
             .to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::scratch::Scratch;
+    use crate::sys::clock::boottime;
+
+    #[test]
+    fn nobody_waits_for_whoever_writes_to_a_fifo() {
+        let scratch = Scratch::new();
+        let path = scratch.path("fifo");
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let from = LogFrom::File(path.to_str().unwrap().try_into().unwrap());
+        let mut source = LogSource::open(&from, &Reserve::open(), boottime()).unwrap();
+        let notices = source.take_notices().concat();
+        assert!(notices.contains("not a file"), "{notices}");
+    }
 }

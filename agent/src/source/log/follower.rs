@@ -214,6 +214,14 @@ impl Follower {
     }
 }
 
+/// Opens a file to be read.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    // A FIFO would wait for whoever writes to it.
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.open(path)
+}
+
 struct Followed {
     file: File,
     identity: Identity,
@@ -241,12 +249,7 @@ impl Identity {
 impl Followed {
     /// Opens what the path leads to.
     fn open(path: &Path, events: &Events) -> io::Result<Self> {
-        // A FIFO would wait for whoever writes to it.
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
+        let file = open(path)?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(io::Error::other("not a file"));
