@@ -76,11 +76,11 @@ impl Doorstep {
 }
 
 /// The two bits of a fingerprint, as word and mask. Both are in one word (Putze, Sanders and Singler, "Cache-,
-/// Hash- and Space-Efficient Bloom Filters", 2007): few more strangers pass, and half is looked up.
+/// Hash- and Space-Efficient Bloom Filters", 2007): once it is filled, few more strangers pass, and half is looked up.
 const fn footprint(fingerprint: u32) -> (usize, u32) {
     let spread = fingerprint.wrapping_mul(0x9e37_79b9); // 2^32 / golden ratio
     let bits = 1 << (spread >> 12 & 31) | 1 << (spread >> 7 & 31);
-    ((spread >> 17) as usize, bits)
+    ((spread >> (u32::BITS - WORDS.ilog2())) as usize, bits)
 }
 
 #[cfg(test)]

@@ -383,17 +383,15 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         };
         let mut newcomer = None;
         let outcome = match self.attempts.find_mut(source, number) {
-            Some(attempts) => threshold.show(knock, now, attempts, decision),
-            None => threshold.show(knock, now, newcomer.insert(Attempts::VACANT), decision),
+            Some(attempts) => threshold.show(knock, now, attempts, decision, failed),
+            None => {
+                let attempts = newcomer.insert(Attempts::VACANT);
+                threshold.show(knock, now, attempts, decision, failed)
+            }
         };
         decision.outcome = decision.outcome.max(outcome);
-        match outcome {
-            // Whoever has a service on a decoy, and clients of it, must not be cut off.
-            Outcome::Wrong if !threshold.is_decoy(&method::lines(door, armed), knock.port) => {
-                failed.insert(index);
-            }
-            Outcome::Completed => self.cutoffs.forgive(failing, number, now),
-            _ => {}
+        if outcome == Outcome::Completed {
+            self.cutoffs.forgive(failing, number, now);
         }
         let window = door.window;
         if let Some(Spent { door, counter }) = decision.spent
@@ -558,6 +556,7 @@ impl Threshold<'_> {
         now: Instant,
         attempts: &mut Attempts,
         decision: &mut Decision,
+        failed: &mut DoorSet,
     ) -> Outcome {
         for attempt in &mut attempts.0 {
             attempt.expire(now, self.door.window);
@@ -585,6 +584,10 @@ impl Threshold<'_> {
                     Outcome::Completed
                 }
             });
+        }
+        // Whoever has a service on a decoy, and clients of it, must not be cut off.
+        if best == Outcome::Wrong && !self.is_decoy(&lines, knock.port) {
+            failed.insert(self.index);
         }
         best
     }

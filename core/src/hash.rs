@@ -2,8 +2,8 @@
 //!
 //! HalfSipHash-1-3 (Aumasson and Bernstein's SipHash with words of 32 bits) with a secret key: one
 //! round for each word and three to finish. Linux hashes its tables with it where a processor has 32 bits
-//! (`hsiphash`, Documentation/security/siphash.rst), and like there nobody sees what it yields. It is made of
-//! additions, rotations and exclusive ors only; with words of 64 bits a MIPS 24Kc took three times as many instructions.
+//! (`hsiphash`, Documentation/security/siphash.rst), and like there nobody sees what it yields for a source; decoys
+//! follow from it too, under the sequence for a key. It is made of additions, rotations and exclusive ors only; with words of 64 bits a MIPS 24Kc took three times as many instructions.
 
 /// The secret that makes a hash unpredictable: 64 random bits.
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ pub(crate) struct Attempt {
     /// repeats by.
     pub(super) finished: bool,
     /// How many knocks were accepted. Counted as they come: a MIPS 24Kc has no instruction that counts bits.
-    pub(super) count: u8,
+    count: u8,
 }
 
 impl Attempt {

@@ -15,10 +15,9 @@ pub(super) fn advance(
     now: Instant,
 ) -> Progress {
     let port = knock.port;
-    let begins = may_begin(codes, order, port);
     let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
         return match () {
-            () if begins => begin(attempt, knock, now),
+            () if may_begin(codes, order, port) => begin(attempt, knock, now),
             // The last knock of the code that was just used, once more.
             () if attempt.finished => Progress::Repeated,
             () => Progress::Wrong,
@@ -31,7 +30,7 @@ pub(super) fn advance(
         _ if earlier == port => Progress::Repeated,
         // What was under way lost its second knock, or was a mistyped code's that happens to begin
         // another. Whoever types the next code must not pay for it.
-        _ if begins => begin(attempt, knock, now),
+        _ if may_begin(codes, order, port) => begin(attempt, knock, now),
         _ => Progress::Wrong,
     }
 }
@@ -40,8 +39,8 @@ pub(super) fn advance(
 fn begin(attempt: &mut Attempt, knock: &Knock<'_>, now: Instant) -> Progress {
     let Port { protocol, number } = knock.port;
     let noted = u32::from(protocol.number()) << 16 | u32::from(number);
-    *attempt = Attempt::begun_by(knock, now, noted);
-    attempt.count = 1;
+    *attempt = Attempt::begun_by(knock, now, 1);
+    attempt.accepted = noted;
     Progress::Advanced
 }
 
