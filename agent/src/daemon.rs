@@ -112,6 +112,7 @@ struct OnTrial {
 }
 
 /// What there was before a trial.
+#[derive(Clone)]
 struct Before {
     /// The configuration's file.
     path: PathBuf,
@@ -127,7 +128,7 @@ impl<'e> Agent<'e> {
         networks: Networks,
     ) -> Result<Self, Failure> {
         let Chosen { config, text } = chosen;
-        let (global, store) = (&config.global, trial::store(&config));
+        let (global, store) = (&config.global, trial::store(&config.global));
         let reserve = Reserve::open();
         let firewall =
             Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;

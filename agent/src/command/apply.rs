@@ -41,7 +41,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
 fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> Answer {
     let mut firewall = reach::firewall().map_err(in_words)?;
     let listed = list_ports(&config.doors);
-    let store = trial::store(config);
+    let store = trial::store(&config.global);
     let installed = match confirm_within {
         None => {
             let installed = firewall.install(config, &listed);

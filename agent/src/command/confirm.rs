@@ -16,7 +16,7 @@ pub(crate) fn confirm(options: &Options) -> Result<(), Failure> {
     }
     reach::switch(&options.config, &Request::Confirm, &mut || {
         let config = config_file::peek(&options.config);
-        let store = config.as_deref().map(trial::store);
+        let store = config.as_deref().map(|config| trial::store(&config.global));
         Ok(trial::confirm(&mut firewall, store.as_ref()))
     })
 }

@@ -14,7 +14,6 @@ use crate::notify::State;
 use crate::onetime::OneTime;
 use crate::output::{self, Failure};
 use crate::sys::clock::boottime;
-use crate::trial::Store;
 use crate::wall_clock::WallClock;
 use crate::{config_file, doctor, trial};
 
@@ -41,7 +40,7 @@ impl Agent<'_> {
     }
 
     fn adopt_for_good(&mut self, config: Box<Config>, text: &[u8]) -> Result<(), String> {
-        let store = trial::store(&config);
+        let store = trial::store(&config.global);
         self.adopt(config, None)?;
         trial::settle(&store, text);
         Ok(())
@@ -54,12 +53,13 @@ impl Agent<'_> {
         text: &[u8],
         lasting: Duration,
     ) -> Result<(), String> {
-        let store = trial::store(&config);
-        let before = self.in_force();
+        let store = trial::store(&config.global);
+        let before = self.before_trial();
         store
-            .begin(text, before.as_deref())
+            .begin(text, before.text.as_deref())
             .map_err(|why| why.to_string())?;
-        let adopted = self.adopt(config, Some((Duration::default(), lasting)));
+        let times = (Duration::default(), lasting);
+        let adopted = self.adopt(config, Some((times, before)));
         if adopted.is_err() {
             store.abandon();
         }
@@ -98,14 +98,16 @@ impl Agent<'_> {
         }
     }
 
-    /// The text of what is in force without a trial, if there is anything and it is remembered.
-    fn in_force(&self) -> Option<Vec<u8>> {
+    /// What there is without a trial, or was before the one that goes on.
+    fn before_trial(&self) -> Before {
         match &self.trial {
-            Some(trial) => trial.before.text.clone(),
-            None if self.repairs.is_wanted() => {
-                Store::in_folder(Path::new(self.global.state_dir.as_str())).confirmed()
-            }
-            None => None,
+            Some(trial) => trial.before.clone(),
+            None => Before {
+                path: self.path.clone(),
+                text: (self.repairs.is_wanted())
+                    .then(|| trial::store(&self.global).confirmed())
+                    .flatten(),
+            },
         }
     }
 
@@ -153,7 +155,7 @@ impl Agent<'_> {
     fn read_again(&mut self) -> Result<(), Failure> {
         let (config, text) = config_file::load_with_text(&self.path)?;
         let config = self.permitted(config).map_err(Failure::Failed)?;
-        let store = trial::store(&config);
+        let store = trial::store(&config.global);
         // A service manager's reload confirms nothing.
         if store.tried(&text)
             && let Ok(Trial::Running {
@@ -161,8 +163,8 @@ impl Agent<'_> {
                 remaining,
             }) = self.firewall.trial()
         {
-            let times = (for_so_long, remaining);
-            return (self.adopt(config, Some(times))).map_err(Failure::Failed);
+            let on_trial = ((for_so_long, remaining), self.before_trial());
+            return (self.adopt(config, Some(on_trial))).map_err(Failure::Failed);
         }
         if !store.is_on_trial(&text) {
             return self.adopt_for_good(config, &text).map_err(Failure::Failed);
@@ -183,19 +185,12 @@ impl Agent<'_> {
     }
 
     /// Puts a configuration into force, as a whole or not at all; on trial, if it is said for how
-    /// long it has been and will be.
+    /// long it has been and will be, and what to go back to.
     pub(super) fn adopt(
         &mut self,
         config: Box<Config>,
-        on_trial: Option<(Duration, Duration)>,
+        on_trial: Option<((Duration, Duration), Before)>,
     ) -> Result<(), String> {
-        let before = on_trial.map(|_| Before {
-            text: self.in_force(),
-            path: match &self.trial {
-                Some(trial) => trial.before.path.clone(),
-                None => self.path.clone(),
-            },
-        });
         // What was knocked before was knocked at the doors that are to go.
         self.hear_knocks();
         let new = &config.global;
@@ -210,16 +205,15 @@ impl Agent<'_> {
         self.firewall.own(new.on_crash == OnCrash::Open);
         let installed = match on_trial {
             None => self.firewall.install(&config, &listed),
-            Some(times) => self.firewall.resume_trial(&config, &listed, times),
+            Some((times, _)) => self.firewall.resume_trial(&config, &listed, times),
         };
         if installed.is_err() {
             self.firewall.own(self.global.on_crash == OnCrash::Open);
         }
         installed.map_err(in_words)?;
         self.repairs.done();
-        let times = on_trial.zip(before);
-        self.trial = times.map(|((for_so_long, remaining), before)| OnTrial {
-            store: trial::store(&config),
+        self.trial = on_trial.map(|((for_so_long, remaining), before)| OnTrial {
+            store: trial::store(&config.global),
             began_at: boottime() - for_so_long,
             ends_at: boottime() + remaining,
             before,

@@ -9,6 +9,7 @@ use postern_core::door::{Door, DoorSet, OnExpiry};
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
+use super::ledger::MOST;
 use crate::conntrack::{self, Doomed};
 use crate::firewall::{Grant, Network, Who};
 use crate::sys::clock::boottime;
@@ -18,17 +19,14 @@ const BEHIND: Duration = Duration::from_millis(20);
 /// How often, at most, the kernel is asked whom its own engines let in.
 const OFTEN: Duration = Duration::from_millis(500);
 
-/// The most networks that are looked at later: as many as are remembered to have been let in. Beyond that the rest of
-/// the firewall is not told; the guard drops their packets all the same.
-const MOST: usize = crate::firewall::MAX_KEPT;
-
 /// Whose grants ended.
 pub(super) struct Cutting {
     /// The doors that cut.
     doors: DoorSet,
     /// The doors, by their indices, and who may pass them no longer.
     withdrawn: Vec<(usize, Network)>,
-    /// Who is looked at again when what lets them in all the same has ended.
+    /// Who is looked at again when what lets them in all the same has ended. When it is full, the rest of the firewall is
+    /// not told of a newcomer's end; the guard drops his packets all the same.
     later: Vec<(usize, Network, Instant)>,
     /// Whom rules of the kernel had let in at doors that cut, when they were last asked.
     let_in: Vec<(usize, Network)>,

@@ -6,7 +6,7 @@ use postern_core::time::{Duration, Instant};
 use crate::firewall::{Grant, Network, Who};
 
 /// The most grants that are remembered: as many as outlive a reinstallation.
-const MOST: usize = crate::firewall::MAX_KEPT;
+pub(super) const MOST: usize = crate::firewall::MAX_KEPT;
 
 /// Grants, as the agent made or found them. The kernel alone decides; this is asked only where it
 /// has forgotten.

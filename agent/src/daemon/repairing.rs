@@ -206,9 +206,9 @@ impl Agent<'_> {
     /// An agent that ends as it was told is no crash: its guard stays, and is put back at once where that was to
     /// come.
     pub(super) fn leave_behind(&mut self) {
-        let goes_with_agent = self.global.on_crash == OnCrash::Open || self.repairs.is_due();
+        let is_missing_then = self.global.on_crash == OnCrash::Open || self.repairs.is_due();
         self.firewall.own(false);
-        let left = match goes_with_agent && self.repairs.is_wanted {
+        let left = match is_missing_then && self.repairs.is_wanted {
             true => self.make_anew(),
             false => Ok(()),
         };

@@ -9,7 +9,7 @@ mod store;
 
 use std::path::Path;
 
-use postern_core::config::Config;
+use postern_core::config::{Config, Global};
 use postern_core::time::{Duration, Instant};
 
 use crate::config_file;
@@ -35,8 +35,8 @@ pub(crate) fn announcement(lasting: Duration) -> String {
 }
 
 /// The files of a configuration.
-pub(crate) fn store(config: &Config) -> Store {
-    Store::in_folder(Path::new(config.global.state_dir.as_str()))
+pub(crate) fn store(global: &Global) -> Store {
+    Store::in_folder(Path::new(global.state_dir.as_str()))
 }
 
 /// What is to be put into force at a start.
@@ -52,7 +52,7 @@ pub(crate) struct Chosen {
 pub(crate) fn configuration_of_a_start(path: &Path) -> Result<Chosen, Failure> {
     let (config, text) = config_file::load_with_text(path)?;
     let file = path.display();
-    let before = match store(&config).at_start(&text) {
+    let before = match store(&config.global).at_start(&text) {
         Start::AsWritten => {
             let text = Some(text);
             return Ok(Chosen { config, text });
