@@ -39,19 +39,30 @@ impl Failure {
     }
 }
 
-/// Writes a result to standard output.
+/// Writes a result to standard output. Whoever closed the pipe has read enough, and what the verb
+/// did, or is still to do, does not depend on that: no mistake, and no other exit status.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        // Whoever closed the pipe has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Failed(format!("standard output: {error}")))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether nobody reads standard output any more, which is told although nothing is written:
+/// by POLLERR of a pipe, by POLLHUP of a socket or a terminal (poll(2)).
+pub(crate) fn has_lost_its_reader() -> bool {
+    is_broken(&io::stdout())
+}
+
+fn is_broken(file: &impl AsFd) -> bool {
+    let mut files = [PollFd::broken(file.as_fd())];
+    poll(&mut files, Some(Duration::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Writes one line to standard error, where service managers collect logs.
@@ -153,6 +164,14 @@ mod tests {
         text.add(format_args!("{} {}", 1, "x".repeat(LONGEST)));
         assert_eq!(text.line().len(), LONGEST);
         assert!(text.line().starts_with(b"1 xx") && text.line().ends_with(b"xx\n"));
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_broken() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_broken(&writer));
+        drop(reader);
+        assert!(is_broken(&writer));
     }
 
     #[test]

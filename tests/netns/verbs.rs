@@ -1,8 +1,8 @@
 //! The command line, as people and programs use it.
 
-use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+use std::{fs, io};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::process::{Said, run};
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         status_without_an_agent_says_so,
         help_and_version_go_to_standard_output,
         misuse_goes_to_standard_error,
+        whoever_reads_no_further_changes_nothing,
     ])
 }
 
@@ -213,4 +214,56 @@ fn misuse_goes_to_standard_error() {
         "{}",
         said.stderr
     );
+}
+
+/// `postern VERB | head -1`, and its reader is the faster.
+fn whoever_reads_no_further_changes_nothing() {
+    let net = Topology::new();
+    let door = "
+config door 'ssh'
+	list guard 'tcp:22'
+	option method 'one-time-seed'
+	option secret_file '@/secret'
+";
+    let setup = Setup::new(&net.router, Guard::Gate, door);
+    let unread = |words: &[&str], status: i32| {
+        in_case_of(words.join(" "), || {
+            let (reader, writer) = io::pipe().expect("a pipe");
+            drop(reader);
+            let mut verb = Command::new(program());
+            verb.args(words).stdin(Stdio::null()).stdout(writer);
+            let mut verb = net.router.namespace.spawn(verb.stderr(Stdio::piped()));
+            assert_eq!(verb.wait(SOON).code(), Some(status));
+            let stderr = verb.child().stderr.take().expect("a pipe");
+            let said = io::read_to_string(stderr).expect("what it said");
+            for wrong in ["standard output", "roken pipe", "panicked"] {
+                assert!(!said.contains(wrong), "{said}");
+            }
+        });
+    };
+    for words in [&["--help"][..], &["--version"], &["status", "--help"]] {
+        unread(words, 0);
+    }
+    let config = setup.config();
+    let config = ["--config", config.to_str().expect("a readable path")];
+    for (words, status) in [
+        (&["keygen", "ssh"][..], 0),
+        (&["export", "ssh", "--secret"], 0),
+        (&["check"], 0),
+        (&["render"], 0),
+        (&["apply"], 0),
+        (&["open", "ssh"], 0),
+        (&["lock"], 0),
+        (&["unlock"], 0),
+        (&["status"], 0),
+        (&["status", "--json"], 0),
+        (&["close", "ssh"], 0),
+        (&["resync", "ssh", "--to", "7"], 0),
+        (&["remove"], 0),
+    ] {
+        unread(&[words, &config].concat(), status);
+    }
+    // What it finds decides, and not who reads it.
+    let doctor = setup.verb(&net.router, "doctor", &[]).status;
+    unread(&[&["doctor"][..], &config].concat(), doctor);
 }

@@ -1,6 +1,7 @@
 //! `postern watch` tells of knocks and doors as it happens, whoever serves the door.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         knocks_at_a_door_of_the_agent_are_told needs "knock",
         doors_of_the_kernel_are_told_without_an_agent needs "knock",
         a_watcher_who_leaves_is_forgotten,
+        a_watch_ends_when_nobody_reads_it,
         there_may_be_nothing_to_watch,
     ])
 }
@@ -117,6 +119,28 @@ fn a_watcher_who_leaves_is_forgotten() {
         drop(watch.process);
     }
     assert!(!agent.log().contains("panicked"), "{}", agent.log());
+}
+
+fn a_watch_ends_when_nobody_reads_it() {
+    let kernels = format!("{SSH_DOOR}\toption engine 'chain'\n");
+    for (door, is_alive) in [(SSH_DOOR, true), (&kernels, true), (&kernels, false)] {
+        in_case_of((door, is_alive), || {
+            let net = Topology::new();
+            let setup = Setup::new(&net.router, Guard::Gate, door);
+            setup.verb(&net.router, "apply", &[]).ok();
+            let _agent = is_alive.then(|| setup.start(&net.router));
+            let mut watch = Command::new(program());
+            watch.args(["watch", "--config"]).arg(setup.config());
+            watch.stdin(Stdio::null()).stdout(Stdio::piped());
+            let mut watch = net.router.namespace.spawn(watch.stderr(Stdio::piped()));
+            // As `head` does; and nothing happens that could be told.
+            drop(watch.child().stdout.take());
+            assert!(watch.wait(SOON).success());
+            let stderr = watch.child().stderr.take().expect("a pipe");
+            let said = io::read_to_string(stderr).expect("what it said");
+            assert_eq!(said, "");
+        });
+    }
 }
 
 fn there_may_be_nothing_to_watch() {

@@ -37,7 +37,7 @@ pub(crate) fn watch(options: &Options) -> Result<(), Failure> {
         }
         _ => {}
     }
-    loop {
+    while !output::has_lost_its_reader() {
         let has_ended = match &mut agent {
             Some(told) => !told.pass_on()?,
             None => {
@@ -54,6 +54,7 @@ pub(crate) fn watch(options: &Options) -> Result<(), Failure> {
         }
         kernel.tell_changes()?;
     }
+    Ok(())
 }
 
 fn wait() -> Result<(), Failure> {

@@ -26,6 +26,11 @@ impl<'fd> PollFd<'fd> {
         Self::new(file, libc::POLLOUT)
     }
 
+    /// Waits until nothing can be written for good: errors and hanging up are told unasked.
+    pub fn broken(file: BorrowedFd<'fd>) -> Self {
+        Self::new(file, 0)
+    }
+
     fn new(file: BorrowedFd<'fd>, events: libc::c_short) -> Self {
         let raw = libc::pollfd {
             fd: file.as_raw_fd(),
