@@ -62,7 +62,7 @@ pub(crate) fn section(door: &Door) -> String {
 
 /// Reads a configuration without a word about what is wrong with it.
 pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
-    Config::parse(&read(path).ok()?, |_| {}).map(Box::new)
+    Config::parse_doorless(&read(path).ok()?, |_| {}).map(Box::new)
 }
 
 /// Where a configuration says that the control socket lies, right or wrong as it is otherwise.

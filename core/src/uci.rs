@@ -10,13 +10,14 @@
 //! because two programs that read one file in two ways are a trap: a word that was left out
 //! takes the `;` with it, nothing but a statement or a comment may follow a `;`, and a `;`
 //! that touches a word without quotes hides the rest of the line. The last is told as
-//! [`Problem::Hidden`], which is no mistake. `tests/openwrt/uci.rs` compares both.
+//! [`Problem::Hidden`], which is no mistake to libuci. `tests/openwrt/uci.rs` compares both.
 //!
 //! Refused beyond that: a byte of value zero, which hides the rest of its line from libuci;
 //! text that is not UTF-8; a word or a file that is too long. One thing is accepted beyond
 //! that: options in a section that is opened for the third time, which libuci has lost.
 //!
-//! After a mistake, reading goes on at the next statement, so that every mistake is found.
+//! After a mistake, reading goes on at the next statement, so that every mistake is found. It
+//! ends where another program's grammar begins, whose lines would all be mistakes of one kind.
 
 use heapless::{String, Vec};
 
@@ -140,6 +141,12 @@ pub enum Problem {
     NotUtf8,
     /// A statement that does not begin with a keyword.
     UnknownStatement,
+    /// A byte order mark before a statement.
+    ByteOrderMark,
+    /// The byte order mark of UTF-16, where a file begins; none of it is read.
+    Utf16,
+    /// `[NAME]` or `KEY = VALUE`, as in knockd.conf; nothing after it is read.
+    OtherGrammar,
     /// A `;` with nothing but white space, or another one, after it.
     EmptyStatement,
     /// `package` without a name.
@@ -152,6 +159,8 @@ pub enum Problem {
     TooManyWords,
     /// A character that a name cannot have.
     InvalidName,
+    /// A hyphen, which the names of sections and options cannot have.
+    HyphenInName,
     /// A character that a section type cannot have.
     InvalidType,
     /// `option` or `list` before the first `config`.
@@ -311,8 +320,10 @@ impl<'t> Statements<'t> {
         let start = self.cursor.offset as usize;
         self.skip_while(|byte| !is_space(byte) && byte != b';' && byte != b'#');
         let word = self.text.get(start..self.cursor.offset as usize)?;
+        let end = self.cursor.offset as usize;
+        let rest = self.text.get(end..self.limit as usize).unwrap_or_default();
         // To libuci, only blanks end a keyword.
-        if matches!(self.peek(), Some(b'\x0b' | b'\x0c')) {
+        if matches!(rest, [b'\x0b'..=b'\r', more @ ..] if more != b"\n") {
             return None;
         }
         match word {
@@ -466,7 +477,18 @@ impl<'t> Statements<'t> {
                 problem: Problem::EmptyStatement,
             });
         }
+        let start = self.cursor.offset as usize;
+        let rest = self.text.get(start..).unwrap_or_default();
         let keyword = self.keyword();
+        if keyword.is_none()
+            && let Some(problem) = self.foreign(start, rest)
+        {
+            return Err(SyntaxError {
+                position,
+                keyword,
+                problem,
+            });
+        }
         (self.long_quote, self.long_quotes) = (None, 0);
         let statement = self.assemble(position, keyword);
         self.in_section |= keyword == Some(Keyword::Config);
@@ -482,6 +504,24 @@ impl<'t> Statements<'t> {
             keyword,
             problem,
         })
+    }
+
+    /// What other programs write, or for themselves; but for a byte order mark, nothing after it
+    /// is read.
+    fn foreign(&mut self, start: usize, rest: &[u8]) -> Option<Problem> {
+        let problem = match rest {
+            [0xef, 0xbb, 0xbf, ..] => {
+                self.cursor.offset = start as u32 + 3;
+                self.mistake = None;
+                return Some(Problem::ByteOrderMark);
+            }
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if start == 0 => Problem::Utf16,
+            _ if is_other_grammar(rest) => Problem::OtherGrammar,
+            _ => return None,
+        };
+        self.text = &[];
+        self.mistake = None;
+        Some(problem)
     }
 
     /// Reads the words of a statement and puts it together.
@@ -621,11 +661,19 @@ fn check(
     allowed: fn(u8) -> bool,
     problem: Problem,
 ) -> Result<(), (Position, Problem)> {
-    if word.text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err((word.position, problem))
+    let wrong = word.text.bytes().find(|byte| !allowed(*byte));
+    match wrong {
+        None => Ok(()),
+        Some(b'-') => Err((word.position, Problem::HyphenInName)),
+        Some(_) => Err((word.position, problem)),
     }
+}
+
+/// Whether this begins with `[`, or a word and `=`.
+fn is_other_grammar(text: &[u8]) -> bool {
+    let mut rest = text.iter().skip_while(|byte| is_name(**byte));
+    let next = rest.find(|byte| !is_blank(**byte));
+    next == Some(&b'=') || text.starts_with(b"[")
 }
 
 /// isspace(3) in the C locale, as libuci uses it.
@@ -748,7 +796,24 @@ mod tests {
             ("c d\no a \\\n\tb", &["c d ", "! 3:2 TooManyWords"]),
             ("  options a b", &["! 1:3 UnknownStatement"]),
             ("'config' a", &["! 1:1 UnknownStatement"]),
-            ("\u{feff}config a", &["! 1:1 UnknownStatement"]),
+            (
+                "\u{feff}config a\no b c\n\u{feff}# d",
+                &[
+                    "! 1:1 ByteOrderMark",
+                    "c a ",
+                    "o b=c",
+                    "! 3:1 ByteOrderMark",
+                ],
+            ),
+            ("[options]\n\tUseSyslog\n[a]", &["! 1:1 OtherGrammar"]),
+            ("c d\nsequence = 7000\nfoo", &["c d ", "! 2:1 OtherGrammar"]),
+            ("c =\nx=1\no a b", &["c = ", "! 2:1 OtherGrammar"]),
+            ("a\n=", &["! 1:1 UnknownStatement", "! 2:1 OtherGrammar"]),
+            ("c\rd", &["! 1:1 UnknownStatement"]),
+            (
+                "c d\no\ra b\no\r\n",
+                &["c d ", "! 2:1 UnknownStatement", "! 3:1 OptionWithoutName"],
+            ),
             ("package", &["! 1:1 PackageWithoutName"]),
             ("package ''", &["! 1:1 PackageWithoutName"]),
             ("package a.b", &["! 1:9 InvalidName"]),
@@ -759,13 +824,14 @@ mod tests {
             ("config '' x", &["! 1:1 ConfigWithoutType"]),
             ("config 'a b'", &["! 1:8 InvalidType"]),
             ("config \u{e9}", &["! 1:8 InvalidType"]),
-            ("config a b-c", &["! 1:10 InvalidName"]),
+            ("config a b-c", &["! 1:10 HyphenInName"]),
+            ("config a b.-c", &["! 1:10 InvalidName"]),
             ("config a b c", &["! 1:12 TooManyWords"]),
             ("option a b", &["! 1:1 OutsideSection"]),
             ("list a b", &["! 1:1 OutsideSection"]),
             ("c d '';option", &["c d ", "! 1:8 OptionWithoutName"]),
             ("c d '';list '' b", &["c d ", "! 1:8 OptionWithoutName"]),
-            ("c d '';option a-b c", &["c d ", "! 1:15 InvalidName"]),
+            ("c d '';option a-b c", &["c d ", "! 1:15 HyphenInName"]),
             ("c d '';option a b c", &["c d ", "! 1:19 TooManyWords"]),
             ("c d '';option a b c d e", &["c d ", "! 1:19 TooManyWords"]),
             (
@@ -815,6 +881,8 @@ mod tests {
             assert_eq!(read(text.as_bytes()), expected, "{text:?}");
         }
         assert_eq!(read(b"c d '';o a \xff\xfe"), ["c d ", "! 1:12 NotUtf8"]);
+        assert_eq!(read(b"\xff\xfec\0 \0d\0\n\0"), ["! 1:1 Utf16"]);
+        assert_eq!(read(b"\xfe\xff\0c\0 \0d\0\n"), ["! 1:1 Utf16"]);
     }
 
     #[test]

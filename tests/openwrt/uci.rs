@@ -226,6 +226,11 @@ fn every_oddity_of_libuci() {
         "c d n\np x\no a b\n",
         "c ! n\n",
         "c d n\no a 'b'c\"d\"e\n",
+        "c = n\no a =\n",
+        "c [x] n\no a [\n",
+        "c d n\no a\rb\n",
+        "c d n\r\n\ro a b\r\n",
+        "c \rd n\n",
     ] {
         assert!(compare(&folder, text.as_bytes()), "{text:?}");
     }
@@ -240,6 +245,20 @@ fn every_oddity_of_libuci() {
         "c d n\no a \\\n\tb\n",
         "c d n\no a b\\\n\tc\n",
         "c\x0bd n\n",
+        "c\rd n\n",
+        "config\rdoor n\n",
+        "c d n\noption\rb 'c'\n",
+        "c d n\nl\rb 'c'\n",
+        "p\rx\n",
+        "c\r\n",
+        "c d n\no\r",
+        "c d n\no \x0b\r\n",
+        "\u{feff}c d n\n",
+        "\u{feff}# x\n",
+        "c d n\n\u{feff}\n",
+        "[options]\n\tUseSyslog\n",
+        "c d n\nsequence = 7000:tcp,8000:udp\n",
+        "c d n\nx=1\n",
         "c d n\no a 'b\n",
         "c d n\no a \"b\\\"\n",
         "c d n\nc e n\n",
@@ -320,6 +339,15 @@ const PIECES: &[&str] = &[
     "\t",
     "\x0b",
     "#",
+    "\r",
+    "\x0c",
+    "config",
+    "o",
+    "list",
+    "p",
+    "=",
+    "[",
+    "\u{feff}",
 ];
 
 const FILES: u32 = 4000;

@@ -66,6 +66,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
             state_dir: String::new(),
             fallback: Fallback::Auto,
             on_crash: OnCrash::Keep,
+            enabled: true,
         },
         doors: Vec::from_slice(doors).unwrap(),
     }

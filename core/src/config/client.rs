@@ -39,7 +39,7 @@ impl Client {
         let mut global = Global::EMPTY;
         let (address, doors) = (&mut client.address, &mut client.doors);
         let draft = Draft::new(&mut global, address, doors, Section::Client);
-        let right = read::read(text, Section::Client, draft, &mut report);
+        let right = read::read(text, Section::Client, draft, false, &mut report);
         client.source = global.source;
         client.state_dir = global.state_dir;
         right.then_some(client)

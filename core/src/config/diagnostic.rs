@@ -129,16 +129,34 @@ pub enum Problem {
     TooManyKnockPorts,
     /// Another file's `package`.
     ForeignPackage,
+    /// A file with no section of ours.
+    ForeignFile,
     /// A section of no known type.
     UnknownSection,
+    /// A section whose type is nearly a known one.
+    NearSection,
+    /// A section of no known type with an option of a door.
+    StrayDoor,
     /// An option that its section does not know.
     UnknownOption,
+    /// An option whose name is nearly a known one.
+    NearOption,
+    /// An option of another section.
+    OptionElsewhere,
+    /// A second `option` where there is one for all values: it replaces them.
+    ListTwice,
     /// An option without a value.
     EmptyOption,
     /// An option that was given before.
     OptionTwice,
-    /// Nothing is guarded.
+    /// Nothing is guarded, and nobody said that this is meant.
     NoDoors,
+    /// There is no door, and need not be.
+    Doorless,
+    /// A port before its protocol.
+    PortFirst,
+    /// Another door opens by the same knocks, or by the first of them.
+    SameSequence,
     /// One knock opens the door.
     SingleKnock,
     /// The opening sequence is in the order of a port scan.
@@ -169,13 +187,12 @@ impl Problem {
     /// Whether a configuration is refused for it.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Syntax(uci::Problem::Hidden)
-            | Self::ForeignPackage
-            | Self::UnknownSection
+            Self::UnknownSection
             | Self::UnknownOption
             | Self::EmptyOption
             | Self::OptionTwice
-            | Self::NoDoors
+            | Self::Doorless
+            | Self::SameSequence
             | Self::SingleKnock
             | Self::Ascending
             | Self::ShortGrant
@@ -286,21 +303,47 @@ impl Problem {
                 "too many ports to knock on in all doors together, expected at most {number}"
             }
             Self::ForeignPackage => "package {value}, expected postern or no package at all",
+            Self::ForeignFile => {
+                "there is no section of Postern's here, \
+                 expected config postern 'global' and a config door 'NAME'"
+            }
             Self::UnknownSection => {
                 "unknown section type {value}, expected {word} or door; its options are ignored"
+            }
+            Self::NearSection => "unknown section type {value}, did you mean {word}?",
+            Self::StrayDoor => {
+                "unknown section type {value} with option {other} of a door, did you mean door?"
+            }
+            Self::NearOption => "unknown option {value}, did you mean {option}?",
+            Self::OptionElsewhere => "option {value} belongs to section {word}, expected it there",
+            Self::ListTwice => {
+                "{option} is already there at line {number}, expected list {option} for each value"
             }
             Self::UnknownOption => "unknown option {value}, expected {options}; it is ignored",
             Self::EmptyOption => "{option} has no value, expected {expected}; it is ignored",
             Self::OptionTwice => {
                 "{option} is already there at line {number}, expected it once; the last one counts"
             }
-            Self::NoDoors => "there is no door, expected at least one config door 'NAME'",
+            Self::NoDoors => {
+                "there is no door, expected at least one config door 'NAME', \
+                 or option enabled '0' to guard nothing"
+            }
+            Self::Doorless => "there is no door, expected at least one config door 'NAME'",
+            Self::PortFirst => {
+                "{option} {value} has the port first, \
+                 expected the protocol first, as in {option} '{swapped}'"
+            }
+            Self::SameSequence => {
+                "door {other} opens by the same ports, or by the first of them, \
+                 expected other ports, or one door with a list guard for each port"
+            }
             Self::SingleKnock => {
                 "a single knock opens and any port scan makes it, \
                  expected a method that begins with sequence, or UDP and a payload of your own bytes"
             }
             Self::Ascending => {
-                "the ports to open ascend, expected another order: a port scan would open the door"
+                "the ports to open ascend, expected another order, such as the last one first: \
+                 a port scan would open the door"
             }
             Self::ShortGrant => "{option} is hardly long enough to connect, expected 1s or more",
             Self::WidePrefix => {
@@ -354,6 +397,15 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
         uci::Problem::UnknownStatement => {
             "unknown statement, expected package, config, option or list"
         }
+        uci::Problem::ByteOrderMark => {
+            "a byte order mark, expected none: save the file as UTF-8 without BOM"
+        }
+        uci::Problem::Utf16 => "the file is UTF-16, expected UTF-8 without BOM",
+        uci::Problem::OtherGrammar => {
+            "this is the grammar of knockd.conf or the like, expected config door 'NAME', \
+             list guard 'tcp:22', option method 'sequence-separate' and a list open 'tcp:PORT' for \
+             each knock; nothing is read from here on"
+        }
         uci::Problem::EmptyStatement => "a ; with nothing after it, expected a statement",
         uci::Problem::PackageWithoutName => "package without a name, expected package postern",
         uci::Problem::ConfigWithoutType => "config without a type, expected config TYPE 'NAME'",
@@ -363,6 +415,9 @@ const fn syntax_template(problem: uci::Problem) -> &'static str {
         }
         uci::Problem::InvalidName => {
             "a character that names do not have, expected letters, digits and _ only"
+        }
+        uci::Problem::HyphenInName => {
+            "a name with -, expected _ in its place, as in my_door: letters, digits and _ only"
         }
         uci::Problem::InvalidType => {
             "a character that section types do not have, expected printable ASCII without spaces"
@@ -406,6 +461,10 @@ impl Details<'_> {
             "other" => quote(f, self.other),
             "number" => uwrite!(f, "{}", self.number),
             "word" => f.write_str(self.word),
+            "swapped" => {
+                let (port, protocol) = self.value.split_once(':').unwrap_or_default();
+                uwrite!(f, "{}:{}", protocol, port)
+            }
             "options" => self.options(f),
             "methods" => self.methods(f),
             "option" => f.write_str(self.spec.map_or("option", |spec| spec.name)),
@@ -431,20 +490,14 @@ impl Details<'_> {
         Ok(())
     }
 
-    /// The option that was probably meant, or all there are.
+    /// All options of the section.
     fn options<W>(&self, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
     where
         W: uWrite + ?Sized,
     {
         let section = self.within.map(|(section, _)| section);
-        let known = || OPTIONS.iter().filter(|spec| Some(spec.section) == section);
-        let meant = known().min_by_key(|spec| distance(self.value, spec.name));
-        let edits = meant.map_or(usize::MAX, |spec| distance(self.value, spec.name));
-        // Two edits make any short name of any other.
-        if let Some(spec) = meant.filter(|spec| edits <= 2 && 2 * edits < spec.name.len()) {
-            return f.write_str(spec.name);
-        }
-        for (index, spec) in known().enumerate() {
+        let known = OPTIONS.iter().filter(|spec| Some(spec.section) == section);
+        for (index, spec) in known.enumerate() {
             f.write_str(if index == 0 { "one of " } else { ", " })?;
             f.write_str(spec.name)?;
         }
@@ -475,52 +528,11 @@ where
     f.write_str(if more { "...'" } else { "'" })
 }
 
-/// The least number of bytes to insert, delete or replace that makes one text the other
-/// (Wagner and Fischer 1974); large where either is too long for an option's name.
-fn distance(left: &str, right: &str) -> usize {
-    const LONGEST: usize = 16;
-    if left.len() > LONGEST || right.len() > LONGEST {
-        return usize::MAX;
-    }
-    let mut row: [usize; LONGEST] = core::array::from_fn(|index| index + 1);
-    let mut last = right.len();
-    for (index, byte) in left.bytes().enumerate() {
-        let (mut diagonal, mut previous) = (index, index + 1);
-        for (cell, other) in row.iter_mut().zip(right.bytes()) {
-            let replaced = diagonal + usize::from(byte != other);
-            diagonal = *cell;
-            previous = replaced.min(previous + 1).min(diagonal + 1);
-            *cell = previous;
-        }
-        last = previous;
-    }
-    last
-}
-
 #[cfg(test)]
 mod tests {
     use std::string::String;
 
     use super::*;
-
-    #[test]
-    fn edit_distance() {
-        for (left, right, edits) in [
-            ("", "", 0),
-            ("", "open", 4),
-            ("open", "", 4),
-            ("open", "open", 0),
-            ("opne", "open", 2),
-            ("opens", "open", 1),
-            ("pen", "open", 1),
-            ("metod", "method", 1),
-            ("grant", "guard", 3),
-            ("kitten", "sitting", 3),
-            ("aaaaaaaaaaaaaaaaa", "open", usize::MAX),
-        ] {
-            assert_eq!(distance(left, right), edits, "{left} {right}");
-        }
-    }
 
     #[test]
     fn nothing_but_printable_ascii_is_quoted() {

@@ -39,6 +39,7 @@ pub(super) const ERRORS: &[Check] = &[
 pub(super) const WARNINGS: &[Check] = &[
     single_knock,
     ascending,
+    same_sequence,
     no_cutoff,
     scannable,
     short_grant,
@@ -161,6 +162,23 @@ fn ascending(draft: &Draft<'_>, _: &Door) -> Option<Finding> {
         _ => false,
     });
     (open.len() > 1 && ascending).then(|| at("open", Problem::Ascending))
+}
+
+/// What opens one door opens another too, or has done when half of it is knocked.
+fn same_sequence(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let open = door.method.open();
+    let same = |other: &&Door| {
+        let others = other.method.open();
+        let is_part = others.starts_with(open) || open.starts_with(others);
+        let payloads_differ = (other.payload.as_ref().zip(door.payload.as_ref()))
+            .is_some_and(|(other, own)| other != own);
+        is_part && !others.is_empty() && !payloads_differ
+    };
+    let other = draft.doors.iter().find(same).filter(|_| !open.is_empty())?;
+    Some(Finding {
+        other: other.name.clone(),
+        ..at("open", Problem::SameSequence)
+    })
 }
 
 fn no_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {

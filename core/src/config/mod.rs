@@ -58,15 +58,30 @@ pub struct Config {
 impl Config {
     /// Reads a configuration file, and reports everything that is wrong with it.
     ///
-    /// Warnings leave a configuration; errors, one or more, do not.
-    pub fn parse(text: &[u8], mut report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
+    /// Warnings leave a configuration; errors, one or more, do not. That there is no door is an
+    /// error, unless the file says that nothing is to be guarded.
+    pub fn parse(text: &[u8], report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
+        Self::read(text, true, report)
+    }
+
+    /// The same, but no door is only worth a warning.
+    pub fn parse_doorless(text: &[u8], report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
+        Self::read(text, false, report)
+    }
+
+    fn read(
+        text: &[u8],
+        needs_door: bool,
+        mut report: impl FnMut(&Diagnostic<'_>),
+    ) -> Option<Self> {
         let mut config = Self {
             global: Global::EMPTY,
             doors: Vec::new(),
         };
         let (global, doors, mut address) = (&mut config.global, &mut config.doors, String::new());
         let draft = Draft::new(global, &mut address, doors, Section::Postern);
-        read::read(text, Section::Postern, draft, &mut report).then_some(config)
+        let right = read::read(text, Section::Postern, draft, needs_door, &mut report);
+        right.then_some(config)
     }
 
     /// Where a file says that the control socket lies, whatever else is wrong with it.
@@ -80,6 +95,8 @@ impl Config {
 /// What holds for every door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Global {
+    /// Whether anything is guarded.
+    pub enabled: bool,
     /// Where knocks are seen.
     pub source: Source,
     /// The rules that keep a door shut.
@@ -129,6 +146,7 @@ impl Guard {
 impl Global {
     /// What the defaults of [`OPTIONS`] are read into.
     const EMPTY: Self = Self {
+        enabled: true,
         source: Source::Nflog,
         guard: Guard::Gate,
         interfaces: Vec::new(),

@@ -153,10 +153,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: Words::new("yes or no"),
         expected: "1 or 0",
         meaning: Words::new(
-            "whether OpenWrt's init script starts the agent; elsewhere nobody asks",
+            "whether anything is guarded; with 0, run, apply and a reload take the guard away \
+                  and say so, the agent waits for another configuration, and OpenWrt's init script \
+                  does not start it",
         ),
         secret: false,
-        kind: Kind::One(|_, text| switch(text).map_err(Fault::from)),
+        kind: Kind::One(|draft, text| {
+            draft.global.enabled = switch(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "source",
@@ -885,6 +890,65 @@ pub const OPTIONS: &[OptionSpec] = &[
         kind: Kind::One(|_, text| led(text).map_err(Fault::from)),
     },
 ];
+
+/// The section of this type, or the one that was probably meant, and whether it is that.
+pub(super) fn section(written: &str) -> Option<(Section, bool)> {
+    const ALL: [Section; 4] = [
+        Section::Door,
+        Section::Postern,
+        Section::Button,
+        Section::Client,
+    ];
+    (0..=MAX_EDITS).find_map(|edits| {
+        let mut all = ALL.into_iter();
+        let found = all.find(|section| is_near(written, section.name(), edits))?;
+        Some((found, written == found.name()))
+    })
+}
+
+/// The option that was probably meant.
+pub(super) fn meant(section: Section, written: &str) -> Option<&'static OptionSpec> {
+    (0..=MAX_EDITS).find_map(|edits| {
+        let mut options = OPTIONS.iter().filter(|spec| spec.section == section);
+        options.find(|spec| {
+            // Two letters replaced make any short name of any other.
+            let is_other = spec.name.len() < 5 && spec.name.len() == written.len();
+            (edits < MAX_EDITS || !is_other) && is_near(written, spec.name, edits)
+        })
+    })
+}
+
+/// How far what is written may be from what was meant.
+const MAX_EDITS: u8 = 2;
+
+fn is_near(written: &str, name: &str, edits: u8) -> bool {
+    is_within(written.as_bytes(), name.as_bytes(), edits)
+}
+
+/// Whether so few bytes to insert, delete, replace or swap with their neighbour make one text the
+/// other, upper case or lower.
+fn is_within(left: &[u8], right: &[u8], edits: u8) -> bool {
+    let ([first, left_rest @ ..], [other, right_rest @ ..]) = (left, right) else {
+        return left.len().max(right.len()) <= usize::from(edits);
+    };
+    let is_same = |one: &u8, other: &u8| one.eq_ignore_ascii_case(other);
+    if is_same(first, other) && is_within(left_rest, right_rest, edits) {
+        return true;
+    }
+    let Some(fewer) = edits.checked_sub(1) else {
+        return false;
+    };
+    let swapped = match (left_rest, right_rest) {
+        ([second, left @ ..], [another, right @ ..]) => {
+            is_same(first, another) && is_same(second, other) && is_within(left, right, fewer)
+        }
+        _ => false,
+    };
+    swapped
+        || is_within(left_rest, right_rest, fewer)
+        || is_within(left, right_rest, fewer)
+        || is_within(left_rest, right, fewer)
+}
 
 /// The option of this name, and its index.
 pub(super) fn find(section: Section, name: &str) -> Option<(usize, &'static OptionSpec)> {

@@ -6,7 +6,9 @@ use super::diagnostic::Details;
 use super::draft::Draft;
 use super::judge::{self, Check};
 use super::methods::Methods;
-use super::options::{Kind, OptionSpec, Setter, find, knocks_from, known_source};
+use super::options::{
+    Kind, OptionSpec, Setter, find, knocks_from, known_source, meant, section as section_of,
+};
 use super::{
     Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, MAX_SOCKETS, OPTIONS, Presence,
     Problem, Section, Severity, Source,
@@ -21,7 +23,13 @@ type Report<'r> = &'r mut dyn FnMut(&Diagnostic<'_>);
 
 /// Reads `text`, whose global section is of this type, into an empty draft; whether there
 /// was no error.
-pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: Report<'_>) -> bool {
+pub(super) fn read(
+    text: &[u8],
+    global: Section,
+    mut draft: Draft<'_>,
+    needs_door: bool,
+    report: Report<'_>,
+) -> bool {
     draft.source =
         foretold(text, global, "source", |text| known_source(text).ok()).unwrap_or(draft.source);
     draft.engine = foretold(text, global, "engine", EngineName::parse).unwrap_or(draft.engine);
@@ -37,12 +45,35 @@ pub(super) fn read(text: &[u8], global: Section, mut draft: Draft<'_>, report: R
         knock_ports: 0,
         kernel_knocks: 0,
         any_door: false,
-        button: heapless::String::new(),
+        needs_door,
+        is_stray: false,
+        title: heapless::String::new(),
         lost: Found::default(),
         failed: Found::default(),
         report,
     };
-    reader.read()
+    match foreign(text).filter(|_| global == Section::Postern) {
+        None => reader.read(),
+        Some(position) => {
+            let mut reader = reader;
+            reader.tell(position, Problem::ForeignFile, Details::default());
+            false
+        }
+    }
+}
+
+/// Where a file begins that is another program's: no section of it is ours, or nearly so.
+fn foreign(text: &[u8]) -> Option<Position> {
+    let mut first = None;
+    for statement in Statements::new(text) {
+        if let Statement::Config { section, .. } = statement.ok()? {
+            if section_of(&section.text).is_some() {
+                return None;
+            }
+            first.get_or_insert(section.position);
+        }
+    }
+    first.or(Some(Position::START))
 }
 
 /// A global option, which doors depend on that can stand before it.
@@ -81,8 +112,11 @@ struct Reader<'t, 'c, 'r> {
     knock_ports: usize,
     kernel_knocks: usize,
     any_door: bool,
-    /// The name of the button being read.
-    button: heapless::String<MAX_WORD>,
+    needs_door: bool,
+    /// Whether the section being read is of an unknown type, and that was not said yet.
+    is_stray: bool,
+    /// The name of the button being read, or the unknown type.
+    title: heapless::String<MAX_WORD>,
     /// Whether a statement could not be read.
     lost: Found,
     /// Whether there was an error.
@@ -149,14 +183,36 @@ impl Reader<'_, '_, '_> {
             return;
         }
         self.section_at = section.position;
-        match section.text.as_str() {
-            text if text == self.global.name() => self.open_global(name),
-            "door" => self.open_door(name),
-            "button" if self.global == Section::Postern => self.open_button(name),
-            "postern" => self.tell_at(Problem::RouterSection, Details::default()),
-            "client" => self.tell_at(Problem::ClientSection, Details::default()),
-            _ => self.tell_at(Problem::UnknownSection, self.global_word(section)),
+        let is_router = self.global == Section::Postern;
+        match section_of(&section.text) {
+            Some((Section::Postern, _)) if !is_router => {
+                self.tell_at(Problem::RouterSection, Details::default());
+            }
+            Some((Section::Client, _)) if is_router => {
+                self.tell_at(Problem::ClientSection, Details::default());
+            }
+            Some((Section::Door, true)) => self.open_door(name),
+            Some((Section::Button, true)) if is_router => self.open_button(name),
+            Some((Section::Postern | Section::Client, true)) => self.open_global(name),
+            Some((meant, false)) => {
+                self.lost.in_file |= meant == self.global;
+                self.any_door |= meant == Section::Door;
+                let details = Details {
+                    word: meant.name(),
+                    ..word(section)
+                };
+                self.tell_at(Problem::NearSection, details);
+            }
+            _ => {
+                self.is_stray = true;
+                self.entitle(section);
+            }
         }
+    }
+
+    fn entitle(&mut self, title: &Word) {
+        self.title.clear();
+        _ = self.title.push_str(&title.text);
     }
 
     /// A word, beside what the global section is called in this file.
@@ -235,8 +291,7 @@ impl Reader<'_, '_, '_> {
 
     /// A button concerns a script of OpenWrt's: its options are looked at, and not kept.
     fn open_button(&mut self, name: &Word) {
-        self.button.clear();
-        _ = self.button.push_str(&name.text);
+        self.entitle(name);
         self.begin(Section::Button);
     }
 
@@ -275,9 +330,11 @@ impl Reader<'_, '_, '_> {
     }
 
     fn assign(&mut self, list: bool, name: &Word, value: &Word) {
-        let Some(section) = self.section else { return };
+        let Some(section) = self.section else {
+            return self.pass_over(name);
+        };
         let Some((index, spec)) = find(section, &name.text) else {
-            return self.tell(name.position, Problem::UnknownOption, word(name));
+            return self.unknown(section, name);
         };
         if !list && value.text.trim_ascii().is_empty() {
             return self.tell_of(spec, name.position, Problem::EmptyOption);
@@ -306,6 +363,54 @@ impl Reader<'_, '_, '_> {
         }
     }
 
+    /// An option in no section that is read: one that makes a door of a section of an unknown
+    /// type must not be ignored with it.
+    fn pass_over(&mut self, name: &Word) {
+        let is_doors = find(Section::Door, &name.text).is_some();
+        if is_doors && core::mem::take(&mut self.is_stray) {
+            self.any_door = true;
+            self.tell_stray(Problem::StrayDoor, &name.text);
+        }
+    }
+
+    fn tell_stray(&mut self, problem: Problem, option: &str) {
+        let title = core::mem::take(&mut self.title);
+        let details = Details {
+            value: &title,
+            other: option,
+            word: self.global.name(),
+            ..Details::default()
+        };
+        self.tell_at(problem, details);
+    }
+
+    /// An option that its section does not have.
+    fn unknown(&mut self, section: Section, name: &Word) {
+        if let Some(spec) = meant(section, &name.text) {
+            // It is not missing, but written wrong.
+            self.lost.in_section = true;
+            self.lost.in_file |= section == self.global;
+            let details = Details {
+                spec: Some(spec),
+                ..word(name)
+            };
+            return self.tell(name.position, Problem::NearOption, details);
+        }
+        let is_other = |spec: &&OptionSpec| {
+            let is_here = spec.section == Section::Door || spec.section == self.global;
+            is_here && spec.name == name.text
+        };
+        let problem = match OPTIONS.iter().find(is_other) {
+            Some(spec) => (Problem::OptionElsewhere, spec.section.name()),
+            None => (Problem::UnknownOption, ""),
+        };
+        let details = Details {
+            word: problem.1,
+            ..word(name)
+        };
+        self.tell(name.position, problem.0, details);
+    }
+
     /// Remembers where an option stands; whether it replaces an earlier one.
     fn note(&mut self, index: usize, spec: &'static OptionSpec, name: &Word) -> bool {
         let earlier = self.given(index, name.position);
@@ -318,7 +423,11 @@ impl Reader<'_, '_, '_> {
             number: earlier.line,
             ..Details::default()
         };
-        self.tell(name.position, Problem::OptionTwice, details);
+        let problem = match spec.kind {
+            Kind::One(_) => Problem::OptionTwice,
+            Kind::Many { .. } => Problem::ListTwice,
+        };
+        self.tell(name.position, problem, details);
         true
     }
 
@@ -362,6 +471,8 @@ impl Reader<'_, '_, '_> {
             _ = self.draft.doors.push(door);
         } else if self.section == Some(Section::Button) {
             self.check_options(Section::Button, self.section_at);
+        } else if core::mem::take(&mut self.is_stray) {
+            self.tell_stray(Problem::UnknownSection, "");
         }
         self.section = None;
     }
@@ -375,8 +486,12 @@ impl Reader<'_, '_, '_> {
         self.check_options(self.global, self.global_at);
         self.check_sockets();
         self.section = None;
-        if !self.any_door {
-            self.tell(Position::START, Problem::NoDoors, Details::default());
+        if !self.any_door && self.draft.global.enabled {
+            let problem = match self.needs_door {
+                true => Problem::NoDoors,
+                false => Problem::Doorless,
+            };
+            self.tell(Position::START, problem, Details::default());
         }
     }
 
@@ -535,7 +650,7 @@ impl Reader<'_, '_, '_> {
         let within = match (problem, self.section) {
             (Problem::Syntax(_) | Problem::ForeignPackage, _) | (_, None) => None,
             (_, Some(Section::Door)) => Some((Section::Door, self.draft.door.name.as_str())),
-            (_, Some(Section::Button)) => Some((Section::Button, self.button.as_str())),
+            (_, Some(Section::Button)) => Some((Section::Button, self.title.as_str())),
             (_, Some(global)) => Some((global, "global")),
         };
         let severity = problem.severity();

@@ -90,6 +90,7 @@ fn the_example_of_the_design() {
             state_dir: "/etc/postern/state".try_into().unwrap(),
             fallback: Fallback::Auto,
             on_crash: OnCrash::Keep,
+            enabled: true,
         },
         doors: [Door {
             name: "ssh".try_into().unwrap(),
@@ -198,13 +199,6 @@ fn values_that_are_accepted() {
         ("option guard 23\nlist guard 24", |door| {
             door.guards.len() == 3
         }),
-        ("option guard 23\noption guard '24 25'\n", |door| {
-            door.guards.len() == 3
-        }),
-        ("list close 23\nlist close 24\noption close 25", |door| {
-            let close = door.method.close();
-            close[..] == [port(Protocol::Tcp, 25)]
-        }),
         ("option grant 1s\noption grant 2s", |door| {
             door.grant == Duration::from_secs(2)
         }),
@@ -225,9 +219,11 @@ fn values_that_are_refused() {
     for (option, values, problem) in [
         (
             "list guard",
-            "'' ssh tcp: :22 tcp22 TCP:22 sctp:22 22:tcp tcp:22:23 +22 -1 0x16 '22 23'",
+            "'' ssh tcp: :22 tcp22 TCP:22 sctp:22 x:tcp 0:tcp 22:sctp tcp:22:23 +22 -1 0x16 '22 23'",
             BadValue,
         ),
+        ("list guard", "22:tcp 65535:udp", Problem::PortFirst),
+        ("list open", "7000:tcp", Problem::PortFirst),
         (
             "list open",
             "0 65536 tcp:0 udp:99999999999999999999",
@@ -395,6 +391,190 @@ fn sections_of_one_name_merge() {
     assert_eq!(config.unwrap().global.mark, 2);
     assert_eq!(said.len(), 1);
     assert_eq!((said[0].0, said[0].1), (12, Problem::OptionTwice));
+}
+
+/// The others would be left unguarded.
+#[test]
+fn an_option_does_not_replace_a_list() {
+    for text in [
+        "list guard 23\noption guard 24",
+        "list close 23\nlist close 24\noption close 25",
+        "option guard '23 24'\nlist guard 25",
+        "config postern global\noption interface lan",
+    ] {
+        let found = problems(format!("{HEAD}{TAIL}{text}\n"));
+        assert_eq!(found, [Problem::ListTwice], "{text}");
+    }
+}
+
+#[test]
+fn what_is_nearly_a_section_is_not_ignored() {
+    use Problem::{ClientSection, NearSection, NotGlobal, StrayDoor, UnknownSection};
+    const WEB: &str = "list guard 80\noption method sequence-same\noption open '5 4 3'\n";
+    for (section, expected) in [
+        ("config Door web", NearSection),
+        ("config DOOR web", NearSection),
+        ("config dor web", NearSection),
+        ("config doors web", NearSection),
+        ("config odor web", NearSection),
+        ("config DROO web", NearSection),
+        ("config d00r web", NearSection),
+        ("config door: web", NearSection),
+        ("config Postern web", NearSection),
+        ("config posten web", NearSection),
+        ("config postfern web", NearSection),
+        ("config butotn web", NearSection),
+        ("config Button web", NearSection),
+        ("config clients web", ClientSection),
+        ("config Client web", ClientSection),
+        ("config postern globl", NotGlobal),
+        ("config postern Global", NotGlobal),
+        ("config porte web", StrayDoor),
+        ("config portals web", StrayDoor),
+        ("config rule", StrayDoor),
+    ] {
+        let found = problems(format!("{HEAD}{TAIL}{section}\n{WEB}"));
+        let errors = found.iter().filter(|at| at.severity() == Severity::Error);
+        assert!(
+            errors.clone().any(|at| *at == expected),
+            "{section}: {found:?}"
+        );
+        assert!(errors.count() <= 4, "{section}: {found:?}");
+    }
+    for section in [
+        "config rule web",
+        "config dropbear",
+        "config a-very-long-name-of-a-section",
+    ] {
+        let found = problems(format!("{HEAD}{TAIL}{section}\noption target ACCEPT\n"));
+        assert_eq!(found, [UnknownSection], "{section}");
+    }
+    // Only what makes a door of it.
+    for option in [
+        "list guard 80",
+        "option method x",
+        "list open 9",
+        "option cutoff x",
+    ] {
+        let found = problems(format!(
+            "{HEAD}{TAIL}config porte x\noption a b\n{option}\n{WEB}"
+        ));
+        assert_eq!(found, [StrayDoor], "{option}");
+    }
+    let found = problems(format!("{HEAD}{TAIL}config doro web\n{WEB}"));
+    assert_eq!(found, [NearSection]);
+    // Neither what a door has nor that there is none is told besides.
+    let only = format!("config postern global\nlist interface wan\nconfig dor ssh\n{WEB}");
+    assert_eq!(problems(only), [NearSection]);
+    let only = format!("config Postern global\nlist interface wan\nconfig door ssh\n{WEB}");
+    assert_eq!(problems(only), [NearSection]);
+}
+
+#[test]
+fn what_is_nearly_an_option_is_not_ignored() {
+    use Problem::{NearOption, OptionElsewhere, UnknownOption};
+    for (text, expected) in [
+        ("list gaurd 80", NearOption),
+        ("list Guard 80", NearOption),
+        ("list guards 80", NearOption),
+        ("list uard 80", NearOption),
+        ("list g_aurd 80", NearOption),
+        ("list oepn 80", NearOption),
+        ("list opened 80", NearOption),
+        ("list clsoe 80", NearOption),
+        ("option cutof '5 per 10m'", NearOption),
+        ("option cut_off '5 per 10m'", NearOption),
+        ("option ON_EXPIRY cut", NearOption),
+        ("option on_expire cut", NearOption),
+        ("option window_ 5s", NearOption),
+        ("option decoy 0", NearOption),
+        ("config postern global\noption enable 0", NearOption),
+        ("config postern global\nlist interfaces lan", NearOption),
+        ("config postern global\noption gaurd mark", NearOption),
+        ("config button\noption button wps\nlist dor ssh", NearOption),
+        ("list interface lan", OptionElsewhere),
+        ("option fallback none", OptionElsewhere),
+        (
+            "config postern global\noption cutoff '5 per 10m'",
+            OptionElsewhere,
+        ),
+        (
+            "config button\noption button wps\nlist door ssh\nlist guard 9",
+            OptionElsewhere,
+        ),
+        ("option name ssh", UnknownOption),
+        ("option comment mine", UnknownOption),
+        ("option colour red", UnknownOption),
+        ("option if wan", UnknownOption),
+    ] {
+        assert_eq!(
+            problems(format!("{HEAD}{TAIL}{text}\n")),
+            [expected],
+            "{text}"
+        );
+    }
+    // What is written wrong is not missing.
+    for text in [
+        format!("{}list gaurd 22\n{TAIL}", HEAD).replace("list guard 22\n", ""),
+        format!("{HEAD}{TAIL}").replace("list interface", "list interfaec"),
+        format!("{HEAD}{TAIL}").replace("option method", "option metohd"),
+    ] {
+        assert_eq!(problems(&text), [NearOption], "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_guarded_only_where_that_is_said() {
+    let (head, none) = ("config postern global\nlist interface wan\n", &[][..]);
+    for (text, expected) in [
+        (head.to_string(), &[Problem::NoDoors][..]),
+        (format!("{head}option enabled 1\n"), &[Problem::NoDoors]),
+        (format!("{head}option enabled 0\n"), none),
+        (format!("{head}option enabled off\n"), none),
+        (
+            format!("{head}option enabled 'O'\n"),
+            &[Problem::UnknownWord, Problem::NoDoors],
+        ),
+        (String::new(), &[Problem::ForeignFile]),
+        ("# no word\n".into(), &[Problem::ForeignFile]),
+        (
+            "config interface lan\noption a b\nconfig b\n".into(),
+            &[Problem::ForeignFile],
+        ),
+        (
+            "package network\n\nconfig device\n".into(),
+            &[Problem::ForeignFile],
+        ),
+        (
+            format!("{HEAD}{TAIL}package network\nconfig device\n"),
+            &[Problem::ForeignPackage, Problem::UnknownSection],
+        ),
+    ] {
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+    assert!(!valid(format!("{head}option enabled 0\n")).global.enabled);
+    assert!(valid(format!("{HEAD}{TAIL}")).global.enabled);
+    let mut said = Vec::new();
+    let config = Config::parse_doorless(head.as_bytes(), |found| said.push(found.problem));
+    assert!(config.is_some());
+    assert_eq!(said, [Problem::Doorless]);
+    assert!(Config::parse_doorless(b"", |_| {}).is_none());
+}
+
+#[test]
+fn doors_that_open_by_the_same_knocks() {
+    let web = |open: &str, more: &str| {
+        problems(format!(
+            "{HEAD}{TAIL}config door web\nlist guard 80\noption method sequence-same\n\
+             option open '{open}'\n{more}"
+        ))
+    };
+    let cutoff = "option cutoff '5 per 10m'\n";
+    assert_eq!(web("9 7 6", ""), [Problem::SameSequence]);
+    assert_eq!(web("9 7 6 5", ""), [Problem::SameSequence]);
+    assert_eq!(web("9 7", cutoff), [Problem::SameSequence]);
+    assert_eq!(web("7 6 9", ""), []);
+    assert_eq!(web("9 6 7", ""), []);
 }
 
 #[test]

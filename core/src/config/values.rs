@@ -20,14 +20,11 @@ pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Prob
 }
 
 /// What OpenWrt's shell functions take for yes and no (`get_bool` in functions.sh).
-pub(super) fn switch(text: &str) -> Result<(), Problem> {
-    let (yes, no) = (
-        ["1", "on", "true", "yes", "enabled"],
-        ["0", "off", "false", "no", "disabled"],
-    );
-    match yes.contains(&text) || no.contains(&text) {
-        true => Ok(()),
-        false => Err(Problem::UnknownWord),
+pub(super) fn switch(text: &str) -> Result<bool, Problem> {
+    match text {
+        "1" | "on" | "true" | "yes" | "enabled" => Ok(true),
+        "0" | "off" | "false" | "no" | "disabled" => Ok(false),
+        _ => Err(Problem::UnknownWord),
     }
 }
 
@@ -54,6 +51,10 @@ pub(super) fn port(text: &str) -> Result<Port, Problem> {
         None => (Protocol::Tcp, text),
         Some(("tcp", digits)) => (Protocol::Tcp, digits),
         Some(("udp", digits)) => (Protocol::Udp, digits),
+        // As knockd's `knock` writes it.
+        Some((digits, "tcp" | "udp")) if number(digits, 1..=u16::MAX).is_ok() => {
+            return Err(Problem::PortFirst);
+        }
         Some(_) => return Err(Problem::BadValue),
     };
     let number = number(digits, 1..=u16::MAX)?;
