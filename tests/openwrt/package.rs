@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         the_feed_takes_its_version_from_cargo,
         installing_it_adds_the_firewalls_rule_once needs "make" "busybox" "uci",
         removing_it_takes_the_rule_and_the_guard_away needs "make" "busybox" "uci",
+        an_upgrade_ends_the_old_program_where_the_new_one_can_start needs "make" "busybox" "uci",
         an_upgrade_keeps_what_its_owner_wrote needs "make" "busybox" "uci",
         the_configuration_that_comes_with_it_is_right needs "make" "busybox",
         the_first_door_of_the_readme_is_right needs "make" "busybox" "uci",
@@ -35,10 +36,13 @@ fn main() -> ExitCode {
         a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
         sources_that_need_more_are_not_jailed needs "make" "busybox" "uci",
         doors_open_and_close_over_ubus needs "make" "busybox" "jshn" "jq",
+        an_answer_over_ubus_has_no_warnings_in_it needs "make" "busybox" "uci" "jshn" "jq",
         a_trial_is_confirmed_over_ubus_by_whoever_vouches_for_it needs "make" "busybox" "jshn" "jq",
         a_button_opens_doors_by_how_long_it_was_held needs "make" "busybox" "uci",
         an_led_blinks_while_a_door_is_open needs "make" "busybox" "uci",
         the_feeds_own_test_passes needs "make" "busybox",
+        apk_is_told_all_that_a_package_has needs "make",
+        apk_itself_packs_and_installs_it needs "make" "busybox" "uci" "apk",
         without_apk_there_is_no_package_and_no_silence,
     ])
 }
@@ -189,8 +193,22 @@ config door 'ssh'
 	option cutoff '5 per 10m'
 ";
 
+fn configuration() -> String {
+    format!(
+        "config postern 'global'\n\toption enabled '1'\n\toption guard 'mark'\n\
+         \tlist interface 'wan'\n\tlist interface 'eth9'\n{DOOR}"
+    )
+}
+
 impl Router {
     fn new() -> Self {
+        let router = Self::bare();
+        router.unpack();
+        router
+    }
+
+    /// One without the package.
+    fn bare() -> Self {
         let router = Self {
             scratch: Scratch::new(),
             network: Namespace::new("router"),
@@ -211,7 +229,9 @@ impl Router {
             &base.join("lib/functions/network.sh"),
             "usr/lib/functions/network.sh",
         );
-        router.copy(&base.join("etc/rc.common"), "etc/rc.common");
+        for script in ["etc/rc.common", "etc/init.d/rpcd"] {
+            router.copy(&base.join(script), script);
+        }
         for program in ["ubus", "logger"] {
             router.copy(&base.join(program), &format!("usr/bin/{program}"));
         }
@@ -224,7 +244,6 @@ impl Router {
         router.write("etc/config/firewall", FIREWALL);
         router.write("etc/config/network", NETWORK);
         router.write("tmp/networks", "wan eth7\nwan6 eth7\n");
-        router.unpack();
         router
     }
 
@@ -240,10 +259,7 @@ impl Router {
     /// One whose service is enabled, with a door.
     fn enabled() -> Self {
         let router = Self::new();
-        router.configure(&format!(
-            "config postern 'global'\n\toption enabled '1'\n\toption guard 'mark'\n\
-             \tlist interface 'wan'\n\tlist interface 'eth9'\n{DOOR}"
-        ));
+        router.configure(&configuration());
         router
     }
 
@@ -309,7 +325,8 @@ fn installing_it_adds_the_firewalls_rule_once() {
         router.read("etc/init.d/postern")
     );
     // It is not enabled: nothing is started.
-    let nothing = "service postern\nadd_reload_trigger postern after 0 ms\n\
+    // rpcd hears of the new object, and of who may use it.
+    let nothing = "rpcd reload\nservice postern\nadd_reload_trigger postern after 0 ms\n\
                    add_reload_interface_trigger wan after 0 ms\n\
                    add_reload_interface_trigger wan6 after 0 ms\n";
     assert_eq!(calls, nothing);
@@ -340,12 +357,32 @@ fn removing_it_takes_the_rule_and_the_guard_away() {
             .symlink_metadata()
             .is_ok()
     );
-    let removal = router.calls("/usr/lib/opkg/info/postern.prerm remove");
-    assert_eq!(removal, "kill postern\n");
+    let scripts =
+        ["prerm", "postrm"].map(|name| format!("/usr/lib/opkg/info/postern.{name} remove"));
+    let removal = router.calls(&scripts.join("\n"));
+    assert_eq!(removal, "kill postern\nrpcd reload\n");
     assert!(!router.rules().contains("postern"), "{}", router.rules());
     assert_eq!(table(), None);
     // The overlay remembers that it is gone.
     assert_ne!(router.run("ls /etc/rc.d/S21postern").status, 0);
+}
+
+/// The old program does not run on, whatever the package manager's default is.
+fn expect_a_restart(calls: &str) {
+    let told: Vec<&str> = calls.lines().collect();
+    let stopped = told.iter().position(|line| *line == "kill postern");
+    let started = told.iter().rposition(|line| *line == "open_instance ");
+    assert!(stopped.is_some() && stopped < started, "{calls}");
+}
+
+fn an_upgrade_ends_the_old_program_where_the_new_one_can_start() {
+    let router = Router::enabled();
+    router.run(INSTALL).ok();
+    let upgrade = format!("PKG_UPGRADE=1 {INSTALL}");
+    expect_a_restart(&router.calls(&upgrade));
+    router.configure(&configuration().replace("'mark'", "'fence'"));
+    let calls = router.calls(&upgrade);
+    assert!(!calls.contains("kill"), "{calls}");
 }
 
 fn an_upgrade_keeps_what_its_owner_wrote() {
@@ -653,6 +690,11 @@ fn doors_open_and_close_over_ubus() {
     let granted = "[.postern | .read, .write | .ubus.postern[]] | sort";
     let granted = run(Command::new("jq").args(["-c", granted]), &acl).ok();
     assert_eq!(granted.trim_end(), expected);
+    // Whoever may write the configuration may read it, and nobody else: the knocks are in it. rpcd takes a list
+    // for what its group is called, "write", and a table for what stands in it (session.c).
+    let uci = "[.postern.read.uci, .postern.write.uci]";
+    let granted = run(Command::new("jq").args(["-c", uci]), &acl).ok();
+    assert_eq!(granted.trim_end(), r#"[null,{"postern":["read","write"]}]"#);
 
     assert_eq!(call(&router, "status", "{}", ".installed"), "false");
     assert_eq!(call(&router, "doctor", "{}", ".findings | type"), "array");
@@ -717,6 +759,42 @@ fn doors_open_and_close_over_ubus() {
         router.run("/usr/libexec/rpcd/postern call nothing").status,
         0
     );
+}
+
+/// Doubts about the configuration belong into nobody's answer, and why something failed does.
+fn an_answer_over_ubus_has_no_warnings_in_it() {
+    // As it comes: there is no door.
+    let router = Router::new();
+    assert_eq!(call(&router, "doctor", "{}", ".findings | type"), "array");
+    router.configure(&format!("{}\nconfig rest\n", configuration()));
+    let said = router.run("postern doctor --json");
+    assert!(said.stderr.contains("warning"), "{said:?}");
+    for (method, wanted) in [("status", ".doors | type"), ("doctor", ".findings | type")] {
+        assert_eq!(call(&router, method, "{}", wanted), "array", "{method}");
+    }
+    let arguments = r#"{"door":"ssh","on":"eth9"}"#;
+    let message = |wanted| call(&router, "open", arguments, wanted);
+    assert_eq!(message(".ok"), "false");
+    assert!(
+        message(".message").contains("no guard"),
+        "{}",
+        message(".message")
+    );
+    router.run("postern apply").ok();
+    assert_eq!(
+        message(".ok, .message"),
+        "true\ndoor ssh is open for everyone on eth9 for 30s"
+    );
+    router.configure(&format!(
+        "{}{BUTTONS}\toption on 'eth9'\nconfig rest\n",
+        router.read("etc/config/postern")
+    ));
+    let log = router.calls(&press("wps", "released", 3));
+    let said = "logger -t postern button wps: door ssh is open for everyone on eth9 for 1h\n";
+    assert!(log.starts_with(said), "{log}");
+    // Of a door that is not there it is said why it is not open.
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(log.contains("no door 'web'"), "{log}");
 }
 
 fn a_trial_is_confirmed_over_ubus_by_whoever_vouches_for_it() {
@@ -834,6 +912,145 @@ fn the_feeds_own_test_passes() {
     };
     assert_eq!(test(env!("CARGO_PKG_VERSION")), 0);
     assert_ne!(test("9.9.9"), 0);
+}
+
+/// Builds the package for apk, by the one that is first in `path`.
+fn build_for_apk(out: &Path, path: &str) -> PathBuf {
+    let mut apk = Command::new(top().join("openwrt/apk"));
+    apk.args([TARGET, "--binary"]).arg(program());
+    let said = run(apk.env("CARGO_TARGET_DIR", out).env("PATH", path), "").ok();
+    let package = PathBuf::from(said.trim_end());
+    let name = package.file_name().expect("a name").to_string_lossy();
+    assert_eq!(
+        name,
+        format!("postern-{}-r1_x86_64.apk", env!("CARGO_PKG_VERSION"))
+    );
+    package
+}
+
+fn path() -> String {
+    std::env::var("PATH").unwrap_or_default()
+}
+
+/// What 25.12's sysupgrade looks at to keep the configuration: the path and SHA-256 of each file as it came.
+fn expect_the_configuration_is_kept(root: &Path, lib: &str) {
+    let read = |name: &str| {
+        let path = root.join(lib).join("apk/packages").join(name);
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    assert_eq!(read("postern.conffiles"), "/etc/config/postern\n");
+    let sum = run(
+        Command::new("sha256sum").arg(root.join("etc/config/postern")),
+        "",
+    )
+    .ok();
+    let (sum, _) = sum.split_once(' ').expect("a sum");
+    assert_eq!(
+        read("postern.conffiles_static"),
+        format!("/etc/config/postern {sum}\n")
+    );
+    let list = read("postern.list");
+    assert_eq!(list.lines().count(), 9, "{list}");
+    assert!(list.contains("/etc/init.d/postern\n"), "{list}");
+}
+
+/// By a stand-in that writes down what it was told, and that does not have more than OpenWrt's own.
+fn apk_is_told_all_that_a_package_has() {
+    let scratch = Scratch::new();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("openwrt/base");
+    let path = format!("{}:{}", base.display(), path());
+    let packed = build_for_apk(scratch.path(), &path);
+    let into = scratch.path().display().to_string();
+    tar(&["-C", &into, "-xf"], &packed);
+    let read = |name: &str| fs::read_to_string(scratch.join(name)).unwrap_or_default();
+    let info = read("info");
+    for line in [
+        "name:postern".to_string(),
+        format!("version:{}-r1", env!("CARGO_PKG_VERSION")),
+        "arch:x86_64".into(),
+        "depends:kmod-nft-core kmod-nfnetlink-log".into(),
+        // All of it, in one line: apk cannot read its own list of packages any more where there are several.
+        "description:A service stays hidden behind the firewall until a client proves by a secret pattern of \
+         packets that it knows it. Keeps working under a flood of forged knocks; the kernel ends every grant; a \
+         console, a button or ubus lets the owner in whatever happens."
+            .into(),
+    ] {
+        assert!(info.lines().any(|other| other == line), "no {line} in {info}");
+    }
+    expect_the_configuration_is_kept(&scratch.join("files"), "lib");
+    let scripts = [
+        "post-install",
+        "post-upgrade",
+        "pre-deinstall",
+        "post-deinstall",
+    ];
+    let [install, upgrade, removal, removed] = scripts.map(read);
+    for script in [&install, &upgrade, &removal, &removed] {
+        assert!(script.starts_with("#!/bin/sh\n"), "{script}");
+        assert_eq!(script.matches("#!").count(), 1, "{script}");
+    }
+    assert!(install.contains("\ndefault_postinst\n"), "{install}");
+    assert!(install.contains("/etc/init.d/rpcd reload"), "{install}");
+    assert!(upgrade.contains("\nexport PKG_UPGRADE=1\n"), "{upgrade}");
+    assert!(
+        removal.contains("\ndefault_prerm\n") && removal.contains("postern remove"),
+        "{removal}"
+    );
+    assert!(removed.contains("/etc/init.d/rpcd reload"), "{removed}");
+}
+
+/// The real one packs it, installs it with its scripts, upgrades and removes it.
+fn apk_itself_packs_and_installs_it() {
+    let [one, other] = [(); 2].map(|()| {
+        let scratch = Scratch::new();
+        fs::read(build_for_apk(scratch.path(), &path())).expect("a package")
+    });
+    assert!(one == other, "the packages differ");
+    let router = Router::bare();
+    let apk = run(Command::new("sh").args(["-c", "command -v apk"]), "").ok();
+    router.copy(Path::new(apk.trim_end()), "usr/bin/apk");
+    fs::write(router.path("tmp/postern.apk"), one).expect("write a package");
+    // Its modules come from nowhere here, nor is there an older one of it.
+    router
+        .run(
+            "mkdir /tmp/none && while read -r name version; do \
+             apk mkpkg --info name:$name --info version:$version --info arch:noarch --files /tmp/none \
+             --output /tmp/$name-$version.apk || exit 1; done <<'PACKAGES'\n\
+             kmod-nft-core 1-r1\nkmod-nfnetlink-log 1-r1\npostern 0.0.1-r1\nPACKAGES",
+        )
+        .ok();
+    let apk = "apk --arch x86_64 --allow-untrusted --no-network --repositories-file /dev/null";
+    let installed = router.calls(&format!(
+        "{apk} --initdb add /tmp/postern.apk /tmp/kmod-*.apk"
+    ));
+    let is_told = |calls: &str| calls.lines().any(|line| line == "rpcd reload");
+    assert!(is_told(&installed), "{installed}");
+    assert!(!installed.contains("kill"), "{installed}");
+    assert!(router.rules().contains(RULE), "{}", router.rules());
+    let is_enabled = || router.run("test -e /etc/rc.d/S21postern").status == 0;
+    assert!(is_enabled());
+    // Debian's /lib is a link.
+    expect_the_configuration_is_kept(&router.path(""), "usr/lib");
+    // apk reads what it wrote of it.
+    let known = router.run(&format!("{apk} info")).ok();
+    assert!(known.lines().any(|line| line == "postern"), "{known}");
+
+    let removed = router.calls(&format!("{apk} del postern"));
+    assert!(
+        removed.contains("kill postern\n") && is_told(&removed),
+        "{removed}"
+    );
+    assert!(!router.rules().contains("postern"), "{}", router.rules());
+    assert!(!is_enabled());
+
+    router
+        .run(&format!("{apk} add /tmp/postern-0.0.1-r1.apk"))
+        .ok();
+    router.configure(&configuration());
+    let upgrade = format!("{apk} add /tmp/postern.apk");
+    expect_a_restart(&router.calls(&upgrade));
+    assert_eq!(router.read("etc/config/postern"), configuration());
+    assert!(router.path("etc/config/postern.apk-new").exists());
 }
 
 /// Where there is an apk, it is not this test's business.

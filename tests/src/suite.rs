@@ -23,7 +23,7 @@ pub struct Case<B = fn()> {
     /// What holds when it passes.
     pub name: Cow<'static, str>,
     /// Programs that it needs besides `ip` and `nft`, paths of files that it writes to, and
-    /// [`FLOW_TABLES`].
+    /// [`FLOW_TABLES`] or [`APK`].
     pub needs: &'static [&'static str],
     /// Panics if it fails.
     pub body: B,
@@ -49,6 +49,10 @@ macro_rules! cases {
 /// Needed by cases about flow tables. Nothing that could be installed gives them to a kernel, so
 /// that without them such a case is skipped on every machine.
 pub const FLOW_TABLES: &str = "flow tables of the kernel";
+
+/// Needed by cases about OpenWrt's package manager. No package of Debian's or another registry's has
+/// apk-tools 3; whoever built it and has it on the PATH can run them.
+pub const APK: &str = "apk";
 
 /// Set to make a case that would be skipped fail: for machines that are known to have everything.
 pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
@@ -83,6 +87,10 @@ fn attempt<B: Body>(case: Case<B>) -> Result<Completion, Failed> {
     if case.needs.contains(&FLOW_TABLES) && !has_flow_tables() {
         eprintln!("SKIPPED {}: no {FLOW_TABLES}", case.name);
         return Ok(Completion::ignored_with(format!("no {FLOW_TABLES}")));
+    }
+    if case.needs.contains(&APK) && !is_installed(APK) {
+        eprintln!("SKIPPED {}: no {APK}", case.name);
+        return Ok(Completion::ignored_with(format!("no {APK}")));
     }
     if let Some(missing) = missing(case.needs) {
         let reason = format!("SKIPPED {}: {missing}", case.name);

@@ -53,10 +53,22 @@ config_list_foreach() {
 	done
 }
 
+# Where opkg, or apk, has what a package brought; `pkgname` says which, or the name of the script.
+list_of_files() {
+	local root=$IPKG_INSTROOT
+	name=${pkgname:-$(basename "${1%.*}")}
+	info=$root/usr/lib/opkg/info/$name
+	list=$root/lib/apk/packages/$name.list
+	[ -f "$list" ] || list=$info.list
+}
+
 # What a package's scripts call: of the files that it brought, some are run.
 default_postinst() {
-	local name root=$IPKG_INSTROOT file
-	name=$(basename "${1%.*}")
+	local name info list root=$IPKG_INSTROOT file
+	list_of_files "$1"
+	if [ -f "$info.postinst-pkg" ]; then
+		(. "$info.postinst-pkg")
+	fi
 	while read -r file; do
 		case $file in
 			/etc/uci-defaults/*)
@@ -66,22 +78,27 @@ default_postinst() {
 				if [ -n "$root" ]; then
 					sh "$root/etc/rc.common" "$root$file" enable
 				else
-					"$file" enable
+					[ "$PKG_UPGRADE" = 1 ] || "$file" enable
 					"$file" start
 				fi
 				;;
 		esac
-	done <"$root/usr/lib/opkg/info/$name.list"
+	done <"$list"
 }
 
 default_prerm() {
-	local name root=$IPKG_INSTROOT file
-	name=$(basename "${1%.*}")
-	if [ -f "$root/usr/lib/opkg/info/$name.prerm-pkg" ]; then
-		(. "$root/usr/lib/opkg/info/$name.prerm-pkg")
+	local name info list file
+	list_of_files "$1"
+	if [ -f "$info.prerm-pkg" ]; then
+		(. "$info.prerm-pkg")
 	fi
-	grep '^/etc/init.d/' "$root/usr/lib/opkg/info/$name.list" | while read -r file; do
+	grep '^/etc/init.d/' "$list" | while read -r file; do
 		[ "$PKG_UPGRADE" = 1 ] || "$file" disable
 		"$file" stop
 	done
+}
+
+# Postern has neither.
+add_group_and_user() {
+	:
 }
