@@ -173,7 +173,7 @@ impl<'e> Agent<'e> {
                 return Ok(());
             }
             let now = boottime();
-            self.engine.poll(now);
+            self.forget_attempts(now);
             self.source.poll(now);
             self.keep_time(now);
             self.end_trial(now);
@@ -232,6 +232,24 @@ impl<'e> Agent<'e> {
             }
         }
         Ok(Resolve::GoOn)
+    }
+
+    /// Has the engine forget what is over; what it notices by that may be one failure too many.
+    fn forget_attempts(&mut self, now: Instant) {
+        let mut gate = Gate {
+            firewall: &mut self.firewall,
+            ledger: &mut self.ledger,
+            cutting: &mut self.cutting,
+            journal: &mut self.journal,
+            patience: &mut self.patience,
+            now,
+        };
+        self.engine.poll_telling(now, &mut |door, lapse| {
+            (gate.journal.watchers).tell_failure(now, lapse.source, &door.name);
+            if let Some(lasting) = lapse.cut_off {
+                gate.cut_off(lapse.source, lasting);
+            }
+        });
     }
 
     /// Other codes open a door as time passes.
@@ -456,10 +474,14 @@ fn act(
         open,
         close,
         toggle,
+        failed,
         cut_off,
         spent,
     } = engine.handle(gate.now, knock);
     gate.journal.watchers.tell_knock(gate.now, knock, outcome);
+    for door in failed.filter_map(|index| engine.doors().get(index)) {
+        (gate.journal.watchers).tell_failure(gate.now, source, &door.name);
+    }
     let remembered = spent.map(|spent| {
         let saved = one_time.spend(engine, spent, &WallClock::now());
         (spent.door, saved)

@@ -269,6 +269,7 @@ impl AgentReport {
             matched,
             repeated,
             wrong,
+            failed,
             decoys,
             silenced,
             opened,
@@ -283,7 +284,7 @@ impl AgentReport {
         );
         _ = writeln!(
             text,
-            "doors: {opened} opened, {closed} closed, {toggled} toggled; sources cut off: {cut_off}"
+            "doors: {opened} opened, {closed} closed, {toggled} toggled; {failed} failures, sources cut off: {cut_off}"
         );
         _ = writeln!(
             text,
@@ -298,6 +299,7 @@ impl AgentReport {
             matched,
             repeated,
             wrong,
+            failed,
             decoys,
             silenced,
             opened,
@@ -321,7 +323,7 @@ impl AgentReport {
             json,
             ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"source\":\"{}\",\"guard\":\"{}\",\
              \"interfaces\":{interfaces},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
-             \"repeated\":{repeated},\"wrong\":{wrong},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
+             \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
              \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}}}",
             self.pid,

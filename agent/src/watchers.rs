@@ -4,6 +4,7 @@
 //! read, cost the watcher events, which are counted and told, and never the agent.
 
 use core::fmt::{Display, Write as _};
+use core::net::IpAddr;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -80,6 +81,19 @@ impl Watchers {
                      \"port\":\"{protocol}:{number}\",\"outcome\":\"{outcome}\"}}"
                 ),
                 false => write!(line, "{source} knocked on {protocol}:{number}: {outcome}"),
+            };
+        });
+    }
+
+    /// Tells that a source failed at a door, as the engine counts it.
+    pub(crate) fn tell_failure(&mut self, now: Instant, source: IpAddr, door: &str) {
+        self.tell(now, &|line, json| {
+            _ = match json {
+                true => write!(
+                    line,
+                    "{{\"event\":\"failure\",\"source\":\"{source}\",\"door\":\"{door}\"}}"
+                ),
+                false => write!(line, "{source} failed at door {door}"),
             };
         });
     }
@@ -209,12 +223,18 @@ mod tests {
             payload: &[],
         };
         watchers.tell_knock(now(0), &knock, Outcome::Advanced);
+        watchers.tell_failure(now(0), knock.source, "ssh");
         watchers.tell_line(now(0), &"door \"ssh\"");
         assert_eq!(line(&mut person), "192.0.2.2 knocked on udp:8001: advanced");
+        assert_eq!(line(&mut person), "192.0.2.2 failed at door ssh");
         assert_eq!(line(&mut person), "door \"ssh\"");
         assert_eq!(
             line(&mut program),
             "{\"event\":\"knock\",\"source\":\"192.0.2.2\",\"port\":\"udp:8001\",\"outcome\":\"advanced\"}"
+        );
+        assert_eq!(
+            line(&mut program),
+            "{\"event\":\"failure\",\"source\":\"192.0.2.2\",\"door\":\"ssh\"}"
         );
         let said = line(&mut program);
         assert_eq!(said, "{\"event\":\"log\",\"text\":\"door \\\"ssh\\\"\"}");

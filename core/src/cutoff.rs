@@ -1,5 +1,20 @@
 //! Brute-force cut-off: who fails too often at a door is not listened to for a while.
 //!
+//! A *failure* is an attempt that ended because of its knocks and did nothing, once however many of its knocks were
+//! wrong:
+//!
+//! - a knock came that was not the one expected, at any door that listens to its port: wrong port of a sequence or a
+//!   code, too far ahead, or not dressed as the door requires. A knock with which no attempt can begin, while none is
+//!   under way, is an attempt of its own;
+//! - a knock was overtaken and did not follow within the jitter. That is noticed when the source knocks again, or
+//!   when the window has passed.
+//!
+//! No failures are: an attempt in order that is given up, as when its last packets are lost; a hit at a decoy, though
+//! it ends an attempt, for there may be a service; a retransmission of what has failed already; knocks that come
+//! too late for an attempt that has failed. A success forgives the failures at its door. This, counted for each
+//! door, is what [`Decision::failed`](crate::engine::Decision::failed),
+//! [`Counters::failed`](crate::engine::Counters::failed) and the cut-off go by.
+//!
 //! Failures are counted for each source at each door; a source that is cut off is heard at
 //! none. A source is an IPv4 address or an IPv6 /64, because whoever has one IPv6 address
 //! has all of its /64 (RFC 6177).
@@ -86,6 +101,17 @@ impl Entry for Failures {
     }
 }
 
+/// What a failure comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fail {
+    /// It was counted before.
+    Repeated,
+    /// It counts.
+    Counted,
+    /// It was one too many: its source is cut off from now on.
+    CutOff,
+}
+
 /// Who failed how often.
 pub(crate) struct Cutoffs {
     failures: Table<Failures, SOURCES>,
@@ -108,42 +134,69 @@ impl Cutoffs {
         (self.failures.find(source, EVERY_DOOR)).is_some_and(|cut_off| cut_off.hold(stamp(now)))
     }
 
-    /// Counts a failure at a door; true when it was one too many. A knock that is
-    /// retransmitted counts once.
+    /// Counts a failure at a door. A knock that is retransmitted counts once.
     pub(crate) fn fail(
         &mut self,
         source: &Key,
         door: u8,
-        knock: &Knock<'_>,
-        cutoff: Cutoff,
+        knock: Option<&Knock<'_>>,
+        cutoff: Option<Cutoff>,
         now: Instant,
-    ) -> bool {
+    ) -> Fail {
+        let within = cutoff.map_or(SWEEP_INTERVAL, |cutoff| cutoff.within);
         let known = self.failures.find(source, door).copied();
         let mut failures = match known.filter(|failures| failures.hold(stamp(now))) {
-            None => Failures::begun(now, cutoff.within),
-            Some(mut failures) if failures.retransmits(knock) => {
+            None => Failures::begun(now, within),
+            Some(mut failures) if knock.is_some_and(|knock| failures.retransmits(knock)) => {
                 failures.repeats += 1;
                 self.store(source, door, failures, now);
-                return false;
+                return Fail::Repeated;
             }
             Some(failures) => Failures {
-                count: failures.count.saturating_add(1),
+                count: failures.count.saturating_add(1).min(u16::MAX - 1),
                 ..failures
             },
         };
-        failures.recent.rotate_right(1);
-        if let Some(latest) = failures.recent.first_mut() {
-            *latest = fingerprint(knock);
+        if let Some(knock) = knock {
+            failures.recent.rotate_right(1);
+            if let Some(latest) = failures.recent.first_mut() {
+                *latest = fingerprint(knock);
+            }
         }
-        let is_one_too_many = failures.count >= cutoff.failures;
+        let is_one_too_many = cutoff.is_some_and(|cutoff| failures.count >= cutoff.failures);
         if is_one_too_many {
             failures = Failures::VACANT;
-            let mut cut_off = Failures::begun(now, cutoff.within);
+            let mut cut_off = Failures::begun(now, within);
             cut_off.count = u16::MAX;
             self.store(source, EVERY_DOOR, cut_off, now);
         }
         self.store(source, door, failures, now);
-        is_one_too_many
+        match is_one_too_many {
+            true => Fail::CutOff,
+            false => Fail::Counted,
+        }
+    }
+
+    /// Lifts the cut-off of a source, and forgets its failures at all doors; whether it was cut off.
+    pub(crate) fn pardon(&mut self, source: &Key, now: Instant) -> bool {
+        let was_cut_off = self.silences(source, now);
+        self.failures.revise_all(&mut |whose, door, failures| {
+            if *whose == source.source {
+                *failures = Failures::VACANT;
+            }
+            door
+        });
+        was_cut_off
+    }
+
+    /// Shows who is cut off, and for how much longer.
+    pub(crate) fn show(&self, now: Instant, show: &mut dyn FnMut(&[u8; 16], Duration)) {
+        for (source, door, failures) in self.failures.iter() {
+            if door == EVERY_DOOR && failures.hold(stamp(now)) {
+                let held = stamp(now).wrapping_sub(failures.began);
+                show(source, Duration::from_millis((failures.span - held).into()));
+            }
+        }
     }
 
     /// Forgives a source that has shown that it knows the knocks of this door.
@@ -245,8 +298,13 @@ mod tests {
 
         fn fail_at(&mut self, door: u8, number: u16, cutoff: Cutoff, now: Instant) -> bool {
             self.1 += 1;
-            self.0
-                .fail(&source(number), door, &knock(self.1), cutoff, now)
+            self.0.fail(
+                &source(number),
+                door,
+                Some(&knock(self.1)),
+                Some(cutoff),
+                now,
+            ) == Fail::CutOff
         }
 
         fn fail(&mut self, number: u16, now: Instant) -> bool {
@@ -291,17 +349,20 @@ mod tests {
         let mut cutoffs = Cutoffs::new();
         for millis in [0, 1000, 3000] {
             let now = Instant::from_millis(millis);
-            assert!(!cutoffs.fail(&source(1), 0, &knock(40_000), TWICE, now));
+            let failed = cutoffs.fail(&source(1), 0, Some(&knock(40_000)), Some(TWICE), now);
+            assert_eq!(failed == Fail::Counted, millis == 0);
         }
-        assert!(cutoffs.fail(&source(1), 0, &knock(40_002), TWICE, after(4)));
+        let failed = cutoffs.fail(&source(1), 0, Some(&knock(40_002)), Some(TWICE), after(4));
+        assert_eq!(failed, Fail::CutOff);
     }
 
     #[test]
     fn who_knocks_on_and_on_from_one_port_does_not_retransmit() {
         let mut cutoffs = Cutoffs::new();
+        let knock = knock(40_000);
         let mut knocks =
-            (0..20).map(|_| cutoffs.fail(&source(1), 0, &knock(40_000), TWICE, after(0)));
-        assert!(knocks.any(|cut_off| cut_off));
+            (0..20).map(|_| cutoffs.fail(&source(1), 0, Some(&knock), Some(TWICE), after(0)));
+        assert!(knocks.any(|failed| failed == Fail::CutOff));
     }
 
     #[test]

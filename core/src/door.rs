@@ -44,8 +44,8 @@ pub struct Door {
     pub payload: Option<Payload>,
     /// The time from the first knock of an attempt to its last: 1 ms to 1 hour.
     pub window: Duration,
-    /// How long after its successor a knock of a fixed sequence may still arrive, at most
-    /// 10 s; 0: not at all. It does not concern what opens a one-time door.
+    /// How long the knocks of a fixed sequence may be out of order, from the first that comes ahead of its
+    /// turn, at most 10 s; 0: not at all. It does not concern what opens a one-time door.
     pub jitter: Duration,
     /// How long a grant lasts: 1 ms to 365 days.
     pub grant: Duration,
@@ -262,6 +262,19 @@ impl DoorSet {
         if door < MAX_DOORS {
             self.0 |= 1 << door;
         }
+    }
+
+    /// Takes a door out.
+    pub const fn remove(&mut self, door: usize) {
+        if door < MAX_DOORS {
+            self.0 &= !(1 << door);
+        }
+    }
+
+    /// The doors that are in either set.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether the door is in the set.

@@ -4,13 +4,13 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use heapless::Vec;
 
-use crate::cutoff::Cutoffs;
-use crate::decoy;
-use crate::door::{Door, DoorSet, MAX_DOORS};
+use crate::cutoff::{Cutoffs, Fail};
+use crate::decoy::{self, Hits};
+use crate::door::{Door, DoorSet, MAX_DOORS, Method};
 use crate::doorstep::Doorstep;
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
-use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, stamp};
+use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, Reach, stamp};
 use crate::ports::{PortMap, TooManyPorts};
 use crate::table::{Displaced, Entry, Key, Stored, Table, Worth};
 use crate::time::{Duration, Instant};
@@ -29,8 +29,11 @@ pub struct Engine<const SOURCES: usize> {
     /// What opens each of them, if its method is a one-time method.
     armed: [Armed; MAX_DOORS],
     ports: PortMap,
+    /// The doors, for each of their lines, whose sequence is told from another by its order only.
+    told_by_order: [DoorSet; LINES],
     attempts: Table<Attempts, SOURCES>,
     doorstep: Doorstep,
+    decoy_hits: Hits,
     cutoffs: Cutoffs,
     counters: Counters,
     /// The longest window of all doors.
@@ -54,6 +57,17 @@ pub struct Decision {
     /// work again, and the engine forgets it when it ends. One door's only: another
     /// one-time door that the same knock opens must stay shut.
     pub spent: Option<Spent>,
+    /// Doors at which this counts as a failure: what does is said once, at [`Counters::failed`].
+    pub failed: DoorSet,
+    /// For how long the source will not be listened to, when that begins now.
+    pub cut_off: Option<Duration>,
+}
+
+/// A failure that was noticed without a knock: what was overtaken never came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapse {
+    /// Whose.
+    pub source: IpAddr,
     /// For how long the source will not be listened to, when that begins now.
     pub cut_off: Option<Duration>,
 }
@@ -97,6 +111,9 @@ pub struct Counters {
     pub repeated: u64,
     /// Knocks that were not the one expected.
     pub wrong: u64,
+    /// Failures, at each door: attempts that ended because of their knocks and did nothing. What counts is said at
+    /// the head of this crate's `cutoff.rs`, and the cut-off goes by it.
+    pub failed: u64,
     /// Hits at decoys while no attempt was under way.
     pub decoys: u64,
     /// Knocks of sources that are cut off.
@@ -165,8 +182,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             doors: Vec::new(),
             armed: [const { Armed::Shut }; MAX_DOORS],
             ports: PortMap::new(),
+            told_by_order: [DoorSet::EMPTY; LINES],
             attempts: Table::new(),
             doorstep: Doorstep::new(),
+            decoy_hits: Hits::new(),
             cutoffs: Cutoffs::new(),
             counters: Counters::ZERO,
             longest_window: Duration::from_millis(0),
@@ -205,6 +224,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         if !(self.doors.iter().map(|door| door.cutoff)).eq(doors.iter().map(|door| door.cutoff)) {
             self.cutoffs.clear();
         }
+        self.told_by_order = told_by_order(&doors);
         self.doors = doors;
         self.armed = armed;
         self.longest_window = (self.doors.iter().map(|door| door.window))
@@ -267,6 +287,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             close: DoorSet::EMPTY,
             toggle: DoorSet::EMPTY,
             spent: None,
+            failed: DoorSet::EMPTY,
             cut_off: None,
         };
         let doors = self.ports.doors_at(knock.port);
@@ -274,20 +295,34 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             return decision;
         }
         self.counters.seen += 1;
-        let (source, failing) = &self.keys_of(knock.source);
+        let (source, failing) = &keys_of(&self.key, knock.source);
         if self.cutoffs.silences(failing, now) {
             self.counters.silenced += 1;
             decision.outcome = Outcome::Silenced;
             return decision;
         }
-        let mut failed = DoorSet::EMPTY;
+        let mut faults = Faults::default();
         let sources = (source, failing);
         for door in doors {
-            self.handle_at(door, sources, now, knock, &mut decision, &mut failed);
+            self.handle_at(door, sources, now, knock, &mut decision, &mut faults);
+        }
+        if faults.hit_decoy {
+            self.decoy_hits.insert(source.hash, now);
         }
         // What was right at one door is no failure at another that listens to the same port.
-        if decision.outcome == Outcome::Wrong {
-            decision.cut_off = self.fail(failed, failing, now, knock);
+        if decision.outcome != Outcome::Wrong {
+            faults.wrong = DoorSet::EMPTY;
+        }
+        for door in faults.lapsed.or(faults.wrong) {
+            let knock = (!faults.lapsed.contains(door)).then_some(knock);
+            match fail(&mut self.cutoffs, &self.doors, door, failing, now, knock) {
+                Fail::Repeated => continue,
+                Fail::Counted => {}
+                Fail::CutOff => {
+                    decision.cut_off = decision.cut_off.max(patience(&self.doors, door));
+                }
+            }
+            decision.failed.insert(door);
         }
         self.count(&decision);
         decision
@@ -301,17 +336,47 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     /// Forgets attempts whose window has passed, and cut-offs that are over.
     pub fn poll(&mut self, now: Instant) {
+        self.poll_telling(now, &mut |_, _| {});
+    }
+
+    /// The same, and tells of the failures that it notices by that.
+    pub fn poll_telling(&mut self, now: Instant, tell: &mut dyn FnMut(&Door, Lapse)) {
         self.cutoffs.poll(now);
         if self.sweep_at.is_none_or(|sweep_at| now < sweep_at) {
             return;
         }
-        let doors = &self.doors;
+        let Self {
+            key,
+            doors,
+            armed,
+            attempts,
+            cutoffs,
+            counters,
+            ..
+        } = self;
         let mut next: Option<Instant> = None;
-        self.attempts.revise(|index, attempts| {
-            let window =
-                (doors.get(usize::from(index))).map_or_else(Duration::default, |door| door.window);
-            for attempt in &mut attempts.0 {
+        attempts.revise_all(&mut |source, index, attempts| {
+            let door = usize::from(index);
+            let Some((rules, armed)) = doors.get(door).zip(armed.get(door)) else {
+                *attempts = Attempts::VACANT;
+                return index;
+            };
+            let window = rules.window;
+            let mut has_lapsed = false;
+            for ((_, line), attempt) in method::lines(rules, armed).iter().zip(&mut attempts.0) {
+                has_lapsed |= line.lapse(attempt, now);
                 attempt.expire(now, window);
+            }
+            let source = Ipv6Addr::from(*source).to_canonical();
+            let (_, failing) = keys_of(key, source);
+            if has_lapsed && !cutoffs.silences(&failing, now) {
+                let failed = fail(cutoffs, doors, door, &failing, now, None);
+                let cut_off = (failed == Fail::CutOff)
+                    .then(|| patience(doors, door))
+                    .flatten();
+                counters.failed += 1;
+                counters.cut_off += u64::from(cut_off.is_some());
+                tell(rules, Lapse { source, cut_off });
             }
             if !attempts.is_vacant() {
                 let expires_at = now - attempts.furthest().age(now) + window;
@@ -320,6 +385,25 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             index
         });
         self.sweep_at = next.map(|next| next.max(now) + SWEEP_INTERVAL);
+    }
+
+    /// Lifts the cut-off of a source, which is its network's (see [`failing_network`]), and forgets its failures;
+    /// whether it was cut off.
+    pub fn pardon(&mut self, now: Instant, source: IpAddr) -> bool {
+        let (_, failing) = keys_of(&self.key, source);
+        self.cutoffs.pardon(&failing, now)
+    }
+
+    /// Lifts every cut-off, and forgets all failures.
+    pub fn pardon_all(&mut self) {
+        self.cutoffs.clear();
+    }
+
+    /// Shows who is cut off, and for how much longer.
+    pub fn show_cut_off(&self, now: Instant, show: &mut dyn FnMut(IpAddr, Duration)) {
+        (self.cutoffs).show(now, &mut |source, left| {
+            show(Ipv6Addr::from(*source).to_canonical(), left);
+        });
     }
 
     /// Shows every attempt under way.
@@ -365,7 +449,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         now: Instant,
         knock: &Knock<'_>,
         decision: &mut Decision,
-        failed: &mut DoorSet,
+        faults: &mut Faults,
     ) {
         let (Some(door), Some(armed), Ok(number)) = (
             self.doors.get(index),
@@ -380,13 +464,15 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             index,
             hash: source.hash,
             doorstep: &self.doorstep,
+            decoy_hits: &self.decoy_hits,
+            told_by_order: self.told_by_order.map(|doors| doors.contains(index)),
         };
         let mut newcomer = None;
         let outcome = match self.attempts.find_mut(source, number) {
-            Some(attempts) => threshold.show(knock, now, attempts, decision, failed),
+            Some(attempts) => threshold.show(knock, now, attempts, decision, faults),
             None => {
                 let attempts = newcomer.insert(Attempts::VACANT);
-                threshold.show(knock, now, attempts, decision, failed)
+                threshold.show(knock, now, attempts, decision, faults)
             }
         };
         decision.outcome = decision.outcome.max(outcome);
@@ -455,49 +541,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 counters.toggled += u64::from(decision.toggle.len());
             }
         }
+        counters.failed += u64::from(decision.failed.len());
         counters.cut_off += u64::from(decision.cut_off.is_some());
-    }
-
-    /// Counts a failure at these doors; for how long the source is cut off from now on, if so.
-    fn fail(
-        &mut self,
-        doors: DoorSet,
-        source: &Key,
-        now: Instant,
-        knock: &Knock<'_>,
-    ) -> Option<Duration> {
-        let mut cut_off = None;
-        for index in doors {
-            let cutoff = self.doors.get(index).and_then(|door| door.cutoff);
-            if let (Some(cutoff), Ok(door)) = (cutoff, u8::try_from(index))
-                && self.cutoffs.fail(source, door, knock, cutoff, now)
-            {
-                cut_off = cut_off.max(Some(cutoff.within));
-            }
-        }
-        cut_off
-    }
-
-    /// Under which key an address is known, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2),
-    /// and under which its failures are: see [`failing_network`].
-    fn keys_of(&self, address: IpAddr) -> (Key, Key) {
-        match address {
-            IpAddr::V4(address) => {
-                let source = address.to_ipv6_mapped().octets();
-                let hash = self.key.hash(source);
-                let key = Key { source, hash };
-                (key, key)
-            }
-            IpAddr::V6(address) => {
-                let source = address.octets();
-                let (of_network, hash) = self.key.hash_both(source);
-                let network = Key {
-                    source: network(address).octets(),
-                    hash: of_network,
-                };
-                (Key { source, hash }, network)
-            }
-        }
     }
 }
 
@@ -514,6 +559,7 @@ impl Counters {
         matched: 0,
         repeated: 0,
         wrong: 0,
+        failed: 0,
         decoys: 0,
         silenced: 0,
         opened: 0,
@@ -522,6 +568,67 @@ impl Counters {
         cut_off: 0,
         displaced: 0,
     };
+}
+
+/// Under which key an address is known, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2),
+/// and under which its failures are: see [`failing_network`].
+fn keys_of(key: &hash::Key, address: IpAddr) -> (Key, Key) {
+    match address {
+        IpAddr::V4(address) => {
+            let source = address.to_ipv6_mapped().octets();
+            let hash = key.hash(source);
+            let key = Key { source, hash };
+            (key, key)
+        }
+        IpAddr::V6(address) => {
+            let source = address.octets();
+            let (of_network, hash) = key.hash_both(source);
+            let network = Key {
+                source: network(address).octets(),
+                hash: of_network,
+            };
+            (Key { source, hash }, network)
+        }
+    }
+}
+
+/// Counts a failure of a source at a door, by this knock if it is one's.
+fn fail(
+    cutoffs: &mut Cutoffs,
+    doors: &[Door],
+    door: usize,
+    source: &Key,
+    now: Instant,
+    knock: Option<&Knock<'_>>,
+) -> Fail {
+    let cutoff = doors.get(door).and_then(|door| door.cutoff);
+    // There are fewer doors than that.
+    let number = u8::try_from(door).unwrap_or_default();
+    cutoffs.fail(source, number, knock, cutoff, now)
+}
+
+/// For how long the door cuts off.
+fn patience(doors: &[Door], door: usize) -> Option<Duration> {
+    Some(doors.get(door)?.cutoff?.within)
+}
+
+/// The doors, for each of their lines, whose sequence has no port that another sequence has not too. One that
+/// goes on where it ends is no such other: its knocks are those of both in any case.
+fn told_by_order(doors: &[Door]) -> [DoorSet; LINES] {
+    let lines = |door| -> [&[Port]; LINES] { [Method::open(door), Method::close(door)] };
+    let mut told_by_order = [DoorSet::EMPTY; LINES];
+    for (index, door) in doors.iter().enumerate() {
+        for (set, steps) in told_by_order.iter_mut().zip(lines(&door.method)) {
+            let mut others = doors.iter().flat_map(|door| lines(&door.method));
+            let is_within = |other: &[Port]| {
+                !other.starts_with(steps) && steps.iter().all(|step| other.contains(step))
+            };
+            if !steps.is_empty() && others.any(is_within) {
+                set.insert(index);
+            }
+        }
+    }
+    told_by_order
 }
 
 /// The network that is cut off for a source's failures: an IPv4 address alone, an IPv6 /64.
@@ -546,6 +653,20 @@ struct Threshold<'e> {
     /// The source's.
     hash: u32,
     doorstep: &'e Doorstep,
+    decoy_hits: &'e Hits,
+    /// Of each of its lines, whether its order alone tells it from another.
+    told_by_order: [bool; LINES],
+}
+
+/// What was wrong with a knock, and what it brought to light.
+#[derive(Default)]
+struct Faults {
+    /// The doors at which it was not the one expected.
+    wrong: DoorSet,
+    /// The doors at which an attempt had failed before it.
+    lapsed: DoorSet,
+    /// It was at a decoy.
+    hit_decoy: bool,
 }
 
 impl Threshold<'_> {
@@ -556,27 +677,44 @@ impl Threshold<'_> {
         now: Instant,
         attempts: &mut Attempts,
         decision: &mut Decision,
-        failed: &mut DoorSet,
+        faults: &mut Faults,
     ) -> Outcome {
-        for attempt in &mut attempts.0 {
+        let lines = method::lines(self.door, self.armed);
+        let mut has_lapsed = false;
+        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
+            has_lapsed |= line.lapse(attempt, now);
             attempt.expire(now, self.door.window);
         }
-        let lines = method::lines(self.door, self.armed);
+        if has_lapsed {
+            faults.lapsed.insert(self.index);
+        }
         let is_under_way = attempts.0.iter().any(Attempt::is_under_way);
         if !is_under_way && self.is_decoy(&lines, knock.port) {
+            faults.hit_decoy = true;
             return Outcome::Decoy;
         }
         if self.doorstep.is_in_use(now) && attempts.is_vacant() {
             self.recall(&lines, knock.port, now, attempts);
         }
-        let mut best = Outcome::Wrong;
-        for ((effect, line), attempt) in lines.iter().zip(&mut attempts.0) {
+        let (mut best, mut is_late) = (Outcome::Wrong, false);
+        let by_order = self.told_by_order.iter();
+        for (((effect, line), attempt), by_order) in lines.iter().zip(&mut attempts.0).zip(by_order)
+        {
             if !is_dressed(self.door, knock) {
                 *attempt = Attempt::NONE;
                 continue;
             }
-            best = best.max(match line.advance(attempt, knock, now) {
+            let reach = || match by_order {
+                _ if (self.decoy_hits).contains(self.hash, now, self.door.window) => Reach::Next,
+                true => Reach::Neighbour,
+                false => Reach::Any,
+            };
+            best = best.max(match line.advance(attempt, knock, now, &reach) {
                 Progress::Wrong => Outcome::Wrong,
+                Progress::Late => {
+                    is_late = true;
+                    Outcome::Wrong
+                }
                 Progress::Repeated => Outcome::Repeated,
                 Progress::Advanced => Outcome::Advanced,
                 Progress::Completed(counter) => {
@@ -585,9 +723,13 @@ impl Threshold<'_> {
                 }
             });
         }
-        // Whoever has a service on a decoy, and clients of it, must not be cut off.
-        if best == Outcome::Wrong && !self.is_decoy(&lines, knock.port) {
-            failed.insert(self.index);
+        match best {
+            // Whoever has a service on a decoy, and clients of it, must not be cut off.
+            Outcome::Wrong if self.is_decoy(&lines, knock.port) => faults.hit_decoy = true,
+            Outcome::Wrong if !is_late => faults.wrong.insert(self.index),
+            // It forgives.
+            Outcome::Completed => faults.lapsed.remove(self.index),
+            _ => {}
         }
         best
     }

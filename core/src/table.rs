@@ -147,8 +147,13 @@ impl<E: Entry, const N: usize> Table<E, N> {
 
     /// Lets `keep` change or vacate every entry, and tell the door it now belongs to.
     pub(crate) fn revise(&mut self, mut keep: impl FnMut(u8, &mut E) -> u8) {
+        self.revise_all(&mut |_, door, entry| keep(door, entry));
+    }
+
+    /// The same, knowing whose it is.
+    pub(crate) fn revise_all(&mut self, keep: &mut dyn FnMut(&[u8; 16], u8, &mut E) -> u8) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.entry.is_vacant()) {
-            slot.door = keep(slot.door, &mut slot.entry);
+            slot.door = keep(&slot.source, slot.door, &mut slot.entry);
         }
     }
 

@@ -513,3 +513,249 @@ fn doors_of_the_kernel_are_left_to_it() {
         assert_eq!(open, Some((false, true)));
     }
 }
+
+const JITTER: Duration = Duration::from_millis(50);
+
+fn tolerant() -> Door {
+    Door {
+        jitter: JITTER,
+        ..ssh()
+    }
+}
+
+#[test]
+fn within_the_jitter_any_order_opens_again_and_again_and_beyond_it_only_the_right_one() {
+    let [a, b, c] = OPEN;
+    let orders = [
+        [a, b, c],
+        [a, c, b],
+        [b, a, c],
+        [b, c, a],
+        [c, a, b],
+        [c, b, a],
+    ];
+    for pace in [0, 7, 25] {
+        let mut lab = Lab::new(&[tolerant()]);
+        for order in orders.into_iter().cycle().take(18) {
+            let decisions = order.map(|port| {
+                lab.wait(pace);
+                lab.knock(host(1), port)
+            });
+            assert!(decisions[2].open.contains(0), "{pace}: {order:?}");
+            lab.wait(1_000);
+        }
+        assert_eq!(lab.engine.counters().failed, 0);
+    }
+    let opened = orders.map(|order| {
+        let mut lab = Lab::new(&[tolerant()]);
+        order.map(|port| {
+            lab.wait(51);
+            lab.knock(host(1), port).open.contains(0)
+        })[2]
+    });
+    assert_eq!(opened, [true, false, false, false, false, false]);
+}
+
+#[test]
+fn knocks_of_one_line_are_not_those_of_another_in_another_order() {
+    let [a, b, c] = OPEN;
+    let reversed = || Door {
+        jitter: JITTER,
+        ..door("ssh", &[a, b, c], &[c, b, a])
+    };
+    let mut lab = Lab::new(&[reversed()]);
+    for number in 0..10 {
+        let opening = [a, b, c].map(|port| lab.knock(host(number), port));
+        assert!(opening[2].open.contains(0));
+        assert!(opening.iter().all(|decision| decision.close.is_empty()));
+        lab.wait(1_000);
+        let closing = [c, b, a].map(|port| lab.knock(host(number), port));
+        assert!(closing[2].close.contains(0));
+        assert!(closing.iter().all(|decision| decision.open.is_empty()));
+    }
+    // Nor the knocks of one door those of another, whoever keeps count of the other's.
+    for engine in [EngineName::Daemon, EngineName::Track] {
+        let guests = Door {
+            engine,
+            ..door("guests", &[b, c, tcp(1), a], &[])
+        };
+        let mut lab = Lab::new(&[tolerant(), guests]);
+        let opened = [b, c, tcp(1), a].map(|port| lab.knock(host(1), port).open.contains(0));
+        assert_eq!(opened, [false; 4], "{engine:?}");
+        let opened = [b, a, c].map(|port| lab.knock(host(2), port).open.contains(0));
+        assert_eq!(opened, [false, false, true], "neighbours may be swapped");
+    }
+}
+
+/// As 100,000 ports a second in any order go: the jitter covers all of the scan.
+#[test]
+fn random_scans_within_the_jitter_open_hardly_more() {
+    let decoyed = || Door {
+        jitter: Duration::from_secs(10),
+        decoys: 16,
+        ..door("ssh", &[tcp(7000), tcp(8001), tcp(9002)], &CLOSE)
+    };
+    let opened = scans_that_open(decoyed(), 300);
+    // Of three knocks and 16 decoys: in order, one right after the other, 1 of 342; before all decoys 1 of 969.
+    assert!(opened <= 4, "{opened} of 300");
+    let cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    let opened = scans_that_open(
+        Door {
+            cutoff,
+            ..decoyed()
+        },
+        300,
+    );
+    assert!(opened <= 2, "{opened} of 300");
+}
+
+#[test]
+fn whoever_hit_a_decoy_knocks_in_order_for_a_while() {
+    let decoyed = Door {
+        decoys: 16,
+        ..tolerant()
+    };
+    let decoy = postern_core::decoy::decoys(&decoyed, core::slice::from_ref(&decoyed))
+        .next()
+        .unwrap();
+    let [a, b, c] = OPEN;
+    let mut lab = Lab::new(&[decoyed]);
+    assert_eq!(lab.knock(host(1), decoy).outcome, Outcome::Decoy);
+    assert!(!lab.opens(host(1), &[c, a, b]));
+    assert!(lab.opens(host(1), &OPEN));
+    assert!(lab.opens(host(2), &[c, a, b]), "of others nothing is asked");
+    lab.wait(10_001);
+    assert!(lab.opens(host(1), &[c, a, b]), "it is forgiven");
+}
+
+#[test]
+fn a_flood_of_a_later_knock_makes_no_honest_knock_fail() {
+    let mut lab = Lab::new(&[tolerant()]);
+    let mut forged = 0u32;
+    let mut opened = 0;
+    for round in 0..100 {
+        for step in OPEN {
+            for _ in 0..5_000 {
+                forged = forged.wrapping_add(0x9e37_79b9);
+                let source = Ipv4Addr::from_bits(forged >> 2);
+                _ = lab.knock(source.into(), OPEN[1 + forged as usize % 2]);
+            }
+            lab.wait(100);
+            lab.engine.poll(lab.now);
+            let client = IpAddr::from(Ipv4Addr::from_bits(0xc633_6400 + round));
+            opened += u32::from(lab.knock(client, step).open.contains(0));
+        }
+    }
+    assert_eq!(opened, 100);
+    assert!(lab.engine.counters().displaced > 100_000);
+    let stranger = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
+    assert!(!lab.opens(stranger, &OPEN[1..]), "no first knock is free");
+}
+
+/// README's own sequence, knocked wrongly: what counts is the same for whoever asks.
+#[test]
+fn each_wrong_attempt_is_one_failure_and_five_cut_off() {
+    let [a, b, c] = OPEN;
+    let within = Duration::from_secs(600);
+    let cutoff = Some(Cutoff {
+        failures: 5,
+        within,
+    });
+    let mut lab = Lab::new(&[Door {
+        cutoff,
+        ..tolerant()
+    }]);
+    let (mut told, mut cut_off) = (0, Vec::new());
+    for round in 1..=15 {
+        for (source_port, port) in [(40_000, a), (40_002, c), (40_001, b)] {
+            lab.wait(500);
+            let decision = lab.knock_from(source_port, host(1), port);
+            told += u64::from(decision.failed.len());
+            cut_off.extend(decision.cut_off.map(|lasting| (round, lasting)));
+        }
+        assert_eq!(told, round.min(5));
+        assert_eq!(lab.engine.counters().failed, told);
+    }
+    assert_eq!(cut_off, [(5, within)]);
+    assert_eq!(lab.engine.counters().cut_off, 1);
+    assert_eq!(lab.engine.counters().wrong, 5);
+    assert_eq!(lab.engine.counters().silenced, 30);
+}
+
+#[test]
+fn what_was_overtaken_and_never_came_is_a_failure_whoever_notices() {
+    let cutoff = Some(Cutoff {
+        failures: 2,
+        within: Duration::from_secs(60),
+    });
+    let [a, b, c] = OPEN;
+    let guarded = || Door {
+        cutoff,
+        ..tolerant()
+    };
+    // In order, and given up: as when packets are lost.
+    let mut lab = Lab::new(&[guarded()]);
+    for _ in 0..10 {
+        assert!(!lab.opens(host(1), &[a, b]));
+        lab.wait(20_000);
+        let at = lab.engine.poll_at().unwrap();
+        lab.engine
+            .poll_telling(at, &mut |_, lapse| panic!("{lapse:?}"));
+    }
+    assert_eq!(lab.engine.counters().failed, 0);
+    // The next knock notices.
+    assert!(!lab.opens(host(1), &[a, c]));
+    lab.wait(1_000);
+    let decision = lab.knock(host(1), a);
+    assert_eq!(
+        (decision.outcome, decision.cut_off),
+        (Outcome::Advanced, None)
+    );
+    assert!(decision.failed.contains(0));
+    assert_eq!(lab.knock(host(1), b).outcome, Outcome::Advanced);
+    assert!(lab.opens(host(1), &[c]), "and a success forgives");
+    // Nobody knocks any more: the end of the window.
+    for (number, network) in [(1, 7), (2, 7), (3, 8)] {
+        let source = IpAddr::from(Ipv6Addr::from_bits(network << 64 | number));
+        assert!(!lab.opens(source, &[b, c]));
+    }
+    lab.wait(20_000);
+    let mut lapses = Vec::new();
+    lab.engine
+        .poll_telling(lab.now, &mut |_, lapse| lapses.push(lapse.cut_off));
+    lapses.sort();
+    assert_eq!(lapses, [None, None, Some(Duration::from_secs(60))]);
+    assert_eq!(lab.engine.counters().failed, 4);
+    let of = |network: u128| IpAddr::from(Ipv6Addr::from_bits(network << 64 | 99));
+    assert_eq!(lab.knock(of(7), a).outcome, Outcome::Silenced);
+    assert_eq!(lab.knock(of(8), a).outcome, Outcome::Advanced);
+}
+
+#[test]
+fn a_pardon_ends_a_cut_off_and_forgets_what_led_to_it() {
+    let cutoff = Some(Cutoff {
+        failures: 2,
+        within: Duration::from_secs(60),
+    });
+    let mut lab = Lab::new(&[Door { cutoff, ..ssh() }]);
+    let of = |host: u128| IpAddr::from(Ipv6Addr::from_bits(7 << 64 | host));
+    for source in [host(1), of(1), host(2)] {
+        for from in [1, 2] {
+            _ = lab.knock_from(from, source, OPEN[2]);
+        }
+        assert_eq!(lab.knock(source, OPEN[0]).outcome, Outcome::Silenced);
+    }
+    _ = lab.knock_from(1, host(3), OPEN[2]);
+    let now = lab.now;
+    assert!(lab.engine.pardon(now, host(1)) && !lab.engine.pardon(now, host(1)));
+    assert!(lab.engine.pardon(now, of(99)), "of its /64, whoever asks");
+    assert!(!lab.engine.pardon(now, host(3)), "not cut off yet");
+    assert!(lab.opens(host(1), &OPEN) && lab.opens(of(1), &OPEN));
+    assert_eq!(lab.knock_from(2, host(3), OPEN[2]).cut_off, None);
+    assert_eq!(lab.knock(host(2), OPEN[0]).outcome, Outcome::Silenced);
+    lab.engine.pardon_all();
+    assert!(lab.opens(host(2), &OPEN));
+}

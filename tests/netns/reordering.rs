@@ -19,6 +19,8 @@ use postern_tests::{cases, nft};
 fn main() -> ExitCode {
     suite::run(cases![
         swapped_neighbours_open,
+        every_order_within_the_jitter_opens,
+        every_other_order_beyond_the_jitter_does_not_open,
         duplicates_open,
         delayed_knocks_open,
         delayed_duplicates_open,
@@ -54,6 +56,63 @@ const SEQUENCES: [&[Knock]; 2] = [
 
 fn swapped_neighbours_open() {
     honest_attempts_open(swap);
+}
+
+const ORDERS: [[usize; 3]; 6] = [
+    [0, 1, 2],
+    [0, 2, 1],
+    [1, 0, 2],
+    [1, 2, 0],
+    [2, 0, 1],
+    [2, 1, 0],
+];
+
+/// Each order from a source of its own, then all of them from one, at once and 14 ms apart: under a
+/// jitter that the machine's load cannot use up.
+fn every_order_within_the_jitter_opens() {
+    let [knocks, _] = SEQUENCES;
+    let jitter = "\toption jitter '2s'\n";
+    let stage = Stage::new(&door("three", 2201, knocks, jitter), |_, _| {});
+    for (kind, pace) in (0..).zip([0, 14]) {
+        for (number, order) in (0..).zip(ORDERS) {
+            let from = Ipv4Addr::new(10, 1, kind, number).into();
+            stage.play(stage.in_order(from, knocks, order, Duration::from_millis(pace)));
+            stage.expect_grant(from);
+        }
+    }
+    let client = stage.net.client.v4.into();
+    let opened = || stage.setup.counter(&stage.net.router, "opened");
+    for order in ORDERS {
+        let before = opened();
+        stage.play(stage.in_order(client, knocks, order, Duration::ZERO));
+        poll_until(SOON, "another grant", || opened() == before + 1);
+        // Sooner, the third of the sequence would be taken for a duplicate.
+        until_aged(Instant::now(), Duration::from_millis(2_100));
+    }
+    assert_eq!(stage.setup.counter(&stage.net.router, "failed"), 0);
+}
+
+fn every_other_order_beyond_the_jitter_does_not_open() {
+    let [knocks, _] = SEQUENCES;
+    let jitter = Duration::from_millis(10);
+    let stage = Stage::new(
+        &door("three", 2201, knocks, "\toption jitter '10ms'\n"),
+        |_, _| {},
+    );
+    let seen = || stage.setup.counter(&stage.net.router, "seen");
+    for (number, order) in (0..).zip(ORDERS) {
+        let from = Ipv4Addr::new(10, 1, 0, number).into();
+        for step in order {
+            let before = seen();
+            stage.sender.send(&stage.knocker(from).packet(knocks[step]));
+            poll_until(SOON, "the knock is heard", || seen() == before + 1);
+            until_aged(Instant::now(), jitter * 2);
+        }
+        match number {
+            0 => stage.expect_grant(from),
+            _ => stage.expect_none(from),
+        }
+    }
 }
 
 fn duplicates_open() {
@@ -134,6 +193,18 @@ impl Stage {
         let mut journey = (0..).map(|step| PACE * step).zip(packets).collect();
         disturb(random, &mut journey);
         journey
+    }
+
+    /// Knocks in this order and at this pace.
+    fn in_order(
+        &self,
+        from: IpAddr,
+        knocks: &[Knock],
+        order: [usize; 3],
+        pace: Duration,
+    ) -> Journey {
+        let packets = order.map(|step| self.knocker(from).packet(knocks[step]));
+        (0..).map(|number| pace * number).zip(packets).collect()
     }
 
     /// Sends everything when it is due.

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         a_scan_in_the_order_of_ports_opens_nothing,
         a_scan_against_the_order_of_ports_opens_nothing,
         random_scans_on_end_open_nothing,
+        a_scan_that_hits_all_knocks_in_a_row_opens_nothing,
         scans_on_end_are_cut_off,
         a_scan_does_not_keep_its_sender_out,
     ])
@@ -148,6 +149,22 @@ fn random_scans_on_end_open_nothing() {
             stage.scan(Family::V4, &shuffled(&mut random));
             stage.expect_all_shut(Family::V4);
         });
+    }
+}
+
+/// In any order but theirs, between decoys: what a scan in random order comes to once in sixty times.
+fn a_scan_that_hits_all_knocks_in_a_row_opens_nothing() {
+    let stage = Stage::new("\toption jitter '10s'\n");
+    for (_, knocks) in DOORS {
+        let rest = ascending()
+            .into_iter()
+            .filter(|port| !knocks.contains(port));
+        let (mut scan, after): (Vec<u16>, Vec<u16>) = rest.partition(|port| *port < 50_000);
+        scan.extend_from_slice(&knocks[1..]);
+        scan.push(knocks[0]);
+        scan.extend(after);
+        stage.scan(Family::V4, &scan);
+        stage.expect_all_shut(Family::V4);
     }
 }
 

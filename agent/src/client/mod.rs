@@ -30,8 +30,8 @@ pub(crate) use route::Family;
 
 /// How often a door is knocked at, in all, while nothing is seen of it.
 const TRIES: u32 = 3;
-/// Between two knocks. A knock that comes after its successor is still taken when it is late by no
-/// more than the door's jitter (50 ms), so this much more delay in the network is stood, which is
+/// Between two knocks. Knocks that overtake each other are taken all the same if that is over within
+/// the door's jitter (50 ms), so this much more delay in the network is stood, which is
 /// more than networks reorder by, while three knocks still take less than a blink.
 const DELAY: Duration = Duration::from_millis(20);
 

@@ -702,7 +702,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: Words::new("time"),
         expected: "a time up to 10s, such as 50ms, or 0",
         meaning: Words::new(
-            "how long after its successor a knock may still arrive, because packets \
+            "how long the knocks of a sequence may be out of order, because packets \
                   overtake each other",
         ),
         secret: false,

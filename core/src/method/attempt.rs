@@ -3,21 +3,34 @@
 use crate::knock::Knock;
 use crate::time::{Duration, Instant};
 
+/// What an attempt has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// More knocks are needed, if any came.
+    #[default]
+    UnderWay,
+    /// The same, but what came ahead of its turn may be a duplicate, or belong to an attempt that failed:
+    /// that the knocks before it do not follow is no failure.
+    Leftover,
+    /// Everything was accepted; the attempt is kept for the rest of its window to know repeats by.
+    Finished,
+    /// What was overtaken did not follow in time, and that was counted; kept to know its late knocks by.
+    Failed,
+}
+
 /// Sixteen bytes, because there are thousands of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// When the first knock came: the low 32 bits of the clock's milliseconds, which
+    /// When the first knock came, or the last of a finished sequence: the low 32 bits of the clock's milliseconds, which
     /// repeat after 49 days. The longest window is an hour and stale attempts are swept.
     started: u32,
-    /// When a knock came ahead of its turn, in the same unit.
+    /// When the first of those knocks came that are ahead of their turn, in the same unit; 0: none is.
     pub(super) ahead: u32,
     /// What was accepted: one bit for each step, or, for codes, the port.
     pub(super) accepted: u32,
-    /// From which port the first knock came: a retransmission comes from there too.
+    /// From which port the first knock came, that of the sequence if it did: a retransmission comes from there too.
     pub(super) source_port: u16,
-    /// Everything was accepted; the attempt is kept for the rest of its window to know
-    /// repeats by.
-    pub(super) finished: bool,
+    pub(super) stage: Stage,
     /// How many knocks were accepted. Counted as they come: a MIPS 24Kc has no instruction that counts bits.
     count: u8,
 }
@@ -28,7 +41,7 @@ impl Attempt {
         ahead: 0,
         accepted: 0,
         source_port: 0,
-        finished: false,
+        stage: Stage::UnderWay,
         count: 0,
     };
 
@@ -52,7 +65,12 @@ impl Attempt {
 
     /// Whether there is none.
     pub(crate) const fn is_none(&self) -> bool {
-        self.accepted == 0 && !self.finished
+        self.accepted == 0 && !self.is_finished()
+    }
+
+    /// Whether everything was accepted.
+    pub(super) const fn is_finished(&self) -> bool {
+        matches!(self.stage, Stage::Finished)
     }
 
     /// Accepts a knock: the step with this bit, which it had not accepted.
@@ -69,7 +87,7 @@ impl Attempt {
 
     /// Whether more knocks are needed.
     pub(crate) const fn is_under_way(&self) -> bool {
-        self.accepted > 0 && !self.finished
+        self.accepted > 0 && matches!(self.stage, Stage::UnderWay | Stage::Leftover)
     }
 
     /// Low 32 bits of the milliseconds at which the first knock came.
@@ -89,13 +107,45 @@ impl Attempt {
 
     /// Forgets what is older than `window`.
     pub(crate) fn expire(&mut self, now: Instant, window: Duration) {
-        if self.accepted > 0 && self.age(now) > window {
+        if !self.is_none() && self.age(now) > window {
             *self = Self::NONE;
         }
     }
 
+    /// Whether a knock that was overtaken is waited for.
+    pub(super) const fn is_disordered(&self) -> bool {
+        self.ahead != 0 && self.is_under_way()
+    }
+
+    /// Waits no longer for what was overtaken; whether that is a failure.
+    pub(super) const fn lapse(&mut self) -> bool {
+        if matches!(self.stage, Stage::Leftover) {
+            let in_turn = self.accepted & !self.accepted.wrapping_add(1);
+            *self = match in_turn {
+                0 => Self::NONE,
+                accepted => Self {
+                    accepted,
+                    count: accepted.count_ones() as u8,
+                    ahead: 0,
+                    ..*self
+                },
+            };
+            return false;
+        }
+        // It counts for nothing any more.
+        self.stage = Stage::Failed;
+        self.count = 0;
+        true
+    }
+
+    /// Counts its age from now on.
+    pub(super) const fn restart(&mut self, now: Instant) {
+        self.started = stamp(now);
+    }
+
     pub(super) const fn finish(&mut self) {
-        self.finished = true;
+        self.stage = Stage::Finished;
+        self.accepted = 0;
         self.count = 1;
         self.ahead = 0;
     }
@@ -111,6 +161,6 @@ pub(crate) const fn stamp(now: Instant) -> u32 {
 }
 
 /// Time since a stamp.
-pub(super) const fn since(stamped: u32, now: Instant) -> Duration {
+pub(crate) const fn since(stamped: u32, now: Instant) -> Duration {
     Duration::from_millis(stamp(now).wrapping_sub(stamped) as u64)
 }

@@ -19,7 +19,7 @@ pub(super) fn advance(
         return match () {
             () if may_begin(codes, order, port) => begin(attempt, knock, now),
             // The last knock of the code that was just used, once more.
-            () if attempt.finished => Progress::Repeated,
+            () if attempt.is_finished() => Progress::Repeated,
             () => Progress::Wrong,
         };
     };

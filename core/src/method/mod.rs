@@ -17,7 +17,7 @@ mod code;
 mod sequence;
 mod set;
 
-pub(crate) use attempt::{Attempt, stamp};
+pub(crate) use attempt::{Attempt, since, stamp};
 
 /// The most codes that are acceptable at a time.
 pub const MAX_CANDIDATES: usize = 32;
@@ -72,6 +72,8 @@ pub struct Candidate {
 pub(crate) enum Progress {
     /// It was not a knock expected; whatever had been reached is lost.
     Wrong,
+    /// It was overtaken, and followed too late: the attempt had failed by that.
+    Late,
     /// It had been accepted before: a retransmission, or a duplicate made by the network.
     Repeated,
     /// It was a knock expected, and more are to come.
@@ -80,10 +82,21 @@ pub(crate) enum Progress {
     Completed(u64),
 }
 
+/// How far ahead of its turn a knock of a fixed sequence may come, within the jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Any.
+    Any,
+    /// By one place.
+    Neighbour,
+    /// Not at all.
+    Next,
+}
+
 /// What is expected on a line.
 #[derive(Clone, Copy)]
 pub(crate) enum Line<'d> {
-    /// These, in this order; neighbours may be swapped within the jitter.
+    /// These, in this order, but for what comes ahead of its turn within the jitter.
     Sequence {
         steps: &'d [Port],
         jitter: Duration,
@@ -223,22 +236,33 @@ impl Line<'_> {
         attempt: &mut Attempt,
         knock: &Knock<'_>,
         now: Instant,
+        reach: &dyn Fn() -> Reach,
     ) -> Progress {
         let progress = match *self {
             Line::Sequence {
                 steps,
                 jitter,
                 toggles,
-            } => sequence::advance(attempt, steps, jitter, toggles, knock, now),
+            } => sequence::advance(attempt, steps, jitter, toggles, reach, knock, now),
             Line::Set { steps } => set::advance(attempt, steps, knock.port, now),
             Line::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
             Progress::Completed(_) => attempt.finish(),
-            Progress::Advanced | Progress::Repeated => {}
+            Progress::Advanced | Progress::Repeated | Progress::Late => {}
         }
         progress
+    }
+
+    /// Ends an attempt if a knock that was overtaken did not follow within the jitter; whether that is a failure.
+    pub(crate) fn lapse(&self, attempt: &mut Attempt, now: Instant) -> bool {
+        match *self {
+            Line::Sequence { jitter, .. } => {
+                attempt.is_disordered() && since(attempt.ahead, now) > jitter && attempt.lapse()
+            }
+            Line::Set { .. } | Line::Codes { .. } => false,
+        }
     }
 
     /// The one knock that was accepted, if it was one and more are to come.
@@ -246,10 +270,12 @@ impl Line<'_> {
     /// Not for codes. Whoever floods the first port of a sequence knows it, and gives away
     /// nothing that he did not have; a flood over a code's whole range hits the right ports
     /// by chance, and must not make half of the code free. It takes little room in the table
-    /// either, because only the ports of acceptable codes begin an attempt.
+    /// either, because only the ports of acceptable codes begin an attempt. Nor for a knock of a sequence that
+    /// came ahead of the first: nobody would ask for it.
     pub(crate) fn only_knock(&self, attempt: &Attempt) -> Option<Port> {
         match *self {
             _ if attempt.count() != 1 || !attempt.is_under_way() => None,
+            Line::Sequence { .. } if attempt.first_step() > 0 => None,
             Line::Sequence { steps, .. } | Line::Set { steps, .. } => {
                 steps.get(attempt.first_step()).copied()
             }
@@ -267,10 +293,8 @@ impl Line<'_> {
     ) -> Option<Attempt> {
         match *self {
             Line::Sequence { steps, .. } => {
-                let [first, second, ..] = steps else {
-                    return None;
-                };
-                (*second == knock && was_made(*first)).then(|| Attempt::begun(now, 1))
+                let (first, later) = steps.split_first()?;
+                (later.contains(&knock) && was_made(*first)).then(|| Attempt::begun(now, 1))
             }
             Line::Set { steps, .. } if steps.contains(&knock) => {
                 let made = |step: &Port| *step != knock && was_made(*step);

@@ -8,13 +8,13 @@ use crate::time::Instant;
 pub(super) fn advance(attempt: &mut Attempt, steps: &[Port], port: Port, now: Instant) -> Progress {
     let Some(step) = steps.iter().position(|step| *step == port) else {
         // A finished attempt was made of the ports of a sequence that is no longer expected.
-        return if attempt.finished {
+        return if attempt.is_finished() {
             Progress::Repeated
         } else {
             Progress::Wrong
         };
     };
-    if attempt.accepted == 0 || attempt.finished {
+    if attempt.accepted == 0 || attempt.is_finished() {
         *attempt = Attempt::begun(now, 0);
     }
     if attempt.accepted & 1 << step != 0 {
