@@ -309,7 +309,9 @@ const VERBS: &[Verb] = &[
         name: "status",
         operands: &[],
         summary: "show doors, grants, attempts under way and counters",
-        details: "Works without a running agent too, as far as the kernel knows.",
+        details: "Works without a running agent too, as far as the kernel knows.\n\n\
+                  Exit status, for monitors: 0 the guard is in force and knocks are heard, 3 it is and nobody\n\
+                  hears them, 4 nothing is guarded (or a trial was not confirmed), 1 it cannot be told.",
         options: &[Opt::Json, Opt::Config],
         run: command::status,
     },

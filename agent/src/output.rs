@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Failed(std::string::String),
     /// It went wrong and was reported already.
     Reported,
+    /// It went well, and what it found has an exit status of its own.
+    Found(u8),
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Self::Reported => ExitCode::FAILURE,
+            Self::Found(status) => ExitCode::from(*status),
         }
     }
 }

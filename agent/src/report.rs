@@ -141,6 +141,11 @@ impl Report {
         Ok(())
     }
 
+    /// Whether the kernel serves every door by itself.
+    pub(crate) fn needs_no_agent(&self) -> bool {
+        self.doors.iter().all(|door| door.kernel.is_some())
+    }
+
     /// The first line where no agent runs.
     fn without_agent(&self) -> String {
         let doors = self.doors.iter();

@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         a_wrong_configuration needs "jq",
         warnings_fail_only_if_they_are_to needs "jq" "unshare",
         whoever_may_not_ask_the_kernel_is_told needs "jq" "setpriv",
+        a_configuration_that_root_alone_reads needs "jq" "setpriv",
+        a_guard_that_nobody_hears_knocks_at needs "jq",
         a_table_that_somebody_owns needs "jq",
     ])
 }
@@ -694,6 +696,43 @@ fn whoever_may_not_ask_the_kernel_is_told() {
     let findings = findings(&said.stdout);
     expect(&findings, "kernel-unasked", "run as root");
     assert_eq!(said.status, 0, "{findings:#?}");
+}
+
+/// The file holds the knocks, and is its owner's alone; that is no mistake in it.
+fn a_configuration_that_root_alone_reads() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    make_private(&setup);
+    let open = Scratch::new();
+    fs::set_permissions(open.path(), Permissions::from_mode(0o755)).expect("open a folder");
+    let [postern, config] = ["postern", "config"].map(|name| open.join(name));
+    fs::copy(program(), &postern).expect("copy the program");
+    fs::copy(setup.config(), &config).expect("copy a configuration");
+    let [postern, config] = [postern, config].map(|path| path.display().to_string());
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let doctor = [&postern, "doctor", "--json", "--config", &config];
+    let said = (net.router.namespace).run("setpriv", &[&nobody[..], &doctor].concat());
+    let findings = findings(&said.stdout);
+    expect(&findings, "config-forbidden", &config);
+    expect_no(&findings, "config-unusable");
+    assert_eq!(said.status, 1, "{findings:#?}");
+}
+
+fn a_guard_that_nobody_hears_knocks_at() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect_no(&doctor(&setup, &net.router), "agent-missing");
+    let agent = setup.start(&net.router);
+    expect_no(&doctor(&setup, &net.router), "agent-missing");
+    agent.kill();
+    let findings = doctor(&setup, &net.router);
+    expect(&findings, "agent-missing", "hears knocks at ssh");
+    edit(
+        &setup,
+        "\toption method",
+        "\toption engine 'chain'\n\toption method",
+    );
+    expect_no(&doctor(&setup, &net.router), "agent-missing");
 }
 
 /// As an agent may own the table that it guards with: others are refused, and must not take that

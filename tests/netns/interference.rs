@@ -243,14 +243,14 @@ fn what_another_verb_did_is_respected() {
     agent.go_on();
     agent.wait_for_line("postern: postern (process ");
     nft::apply(router, "add table inet postern\ndelete table inet postern");
-    setup.verb(&net.router, "status", &[]).ok();
+    setup.verb(&net.router, "status", &[]).with_status(4);
     expect(&net, Family::V6, Answer::Open, Answer::Open);
     setup.verb(&net.router, "apply", &[]).ok();
     expect(&net, Family::V6, Answer::Silent, Answer::Silent);
     // So does what was removed by it.
     setup.verb(&net.router, "remove", &[]).ok();
     nft::apply(router, "add table inet postern\ndelete table inet postern");
-    setup.verb(&net.router, "status", &[]).ok();
+    setup.verb(&net.router, "status", &[]).with_status(4);
     expect(&net, Family::V6, Answer::Open, Answer::Open);
     assert_eq!(said(&agent, "it is back"), 1);
 }

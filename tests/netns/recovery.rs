@@ -160,8 +160,9 @@ fn a_locked_door_lets_nobody_in_until_it_is_unlocked() {
         let ssh = net.router.port(Family::V4, 22);
         assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
         if state != State::Hanging {
-            assert!(verb("status", &[]).contains("LOCKED until"));
-            assert!(verb("status", &["--json"]).contains("\"locked\":true"));
+            let status = |arguments: &[&str]| setup.verb(&net.router, "status", arguments).stdout;
+            assert!(status(&[]).contains("LOCKED until"));
+            assert!(status(&["--json"]).contains("\"locked\":true"));
         }
         assert_eq!(verb("unlock", &["ssh"]), "door ssh is unlocked\n");
         expect_open(net);

@@ -86,12 +86,12 @@ fn the_kernel_ends_a_trial_whatever_became_of_the_agent() {
                 client::knock(&net.client, ssh.ip(), &OPEN);
                 assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
             }
-            let status = setup.verb(&net.router, "status", &[]).ok();
+            let status = setup.verb(&net.router, "status", &[]).stdout;
             assert!(status.contains("ON TRIAL"), "{status}");
             for family in Family::BOTH {
                 wait_until_open(&net, family, 22);
             }
-            let status = setup.verb(&net.router, "status", &[]).ok();
+            let status = setup.verb(&net.router, "status", &[]).with_status(4);
             assert!(status.contains("NOT CONFIRMED in time"), "{status}");
             let late = confirm(&setup, &net.router);
             assert!(
@@ -250,7 +250,7 @@ fn a_trial_where_nothing_was_guarded_goes_back_to_nothing() {
     );
     assert_eq!(answers(&net, Family::V4, 22), Answer::Open);
     assert_eq!(nft::table(&net.router.namespace, "inet postern"), None);
-    let status = setup.verb(&net.router, "status", &[]).ok();
+    let status = setup.verb(&net.router, "status", &[]).with_status(4);
     assert!(
         status.contains("configured: gate") && status.contains("guard: NOT INSTALLED"),
         "{status}"

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         check_reports_every_mistake,
         check_is_content_with_a_right_file,
         status_is_json_for_programs needs "jq" "knock",
+        status_has_exit_statuses_for_monitors,
         status_without_an_agent_says_so,
         help_and_version_go_to_standard_output,
         misuse_goes_to_standard_error,
@@ -143,7 +144,10 @@ fn status_is_json_for_programs() {
 fn status_without_an_agent_says_so() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    let nothing = setup.verb(&net.router, "status", &[]).ok();
+    let status = || setup.verb(&net.router, "status", &[]);
+    let nothing = status();
+    assert_eq!(nothing.status, 4, "{nothing:?}");
+    let nothing = nothing.stdout;
     assert!(
         nothing.contains("not running") && nothing.contains("NOT INSTALLED"),
         "{nothing}"
@@ -152,11 +156,41 @@ fn status_without_an_agent_says_so() {
     setup
         .verb(&net.router, "open", &["ssh", "--from", "192.0.2.2"])
         .ok();
-    let rules_only = setup.verb(&net.router, "status", &[]).ok();
+    let rules_only = status();
+    assert_eq!(rules_only.status, 3, "{rules_only:?}");
+    let rules_only = rules_only.stdout;
     assert!(
         rules_only.contains("not running") && rules_only.contains("192.0.2.2"),
         "{rules_only}"
     );
+}
+
+/// As a monitor sees them, which reads nothing.
+fn status_has_exit_statuses_for_monitors() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let status = || setup.verb(&net.router, "status", &["--json"]).status;
+    assert_eq!(status(), 4, "nothing is there");
+    let agent = setup.start(&net.router);
+    assert_eq!(status(), 0);
+    setup.verb(&net.router, "remove", &[]).ok();
+    assert_eq!(status(), 4, "an agent without a guard");
+    setup.verb(&net.router, "apply", &[]).ok();
+    assert_eq!(status(), 0);
+    agent.kill();
+    assert_eq!(status(), 3, "a guard without an agent");
+    setup.rewrite(&SSH_DOOR.replace(
+        "\toption method",
+        "\toption engine 'chain'\n\toption method",
+    ));
+    setup.verb(&net.router, "apply", &[]).ok();
+    assert_eq!(status(), 0, "a guard that needs no agent");
+    setup
+        .verb(&net.router, "apply", &["--confirm-within", "1s"])
+        .ok();
+    assert_eq!(status(), 0, "a guard on trial");
+    poll_until(SOON, "the trial is over", || status() == 4);
+    assert_eq!(setup.verb(&net.router, "status", &["--no-such"]).status, 2);
 }
 
 const VERBS: [&str; 9] = [

@@ -506,6 +506,10 @@ fn type_when_locked_out(command: &str) {
     if command.starts_with("ssh ") {
         return enter_from_lan(&router, command);
     }
+    if command == "postern status" {
+        router.run(command).with_status(3);
+        return;
+    }
     let calls = router.calls(&format!("{SHELL}\n{command}"));
     match command {
         "postern open ssh --for 1h" => {
@@ -515,7 +519,6 @@ fn type_when_locked_out(command: &str) {
         "postern remove" | "nft delete table inet postern" => assert_eq!(table(), None),
         "service postern stop" => assert_eq!(calls, "kill postern\n"),
         "service postern disable" | "rm /etc/rc.d/S21postern" => assert!(!is_enabled()),
-        "postern status" => assert!(table().is_some()),
         _ => {
             // As at the next start.
             let calls = router.calls("/etc/init.d/postern start");

@@ -87,7 +87,16 @@ impl Said {
     /// When it failed; the message holds what it wrote to standard error.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.status, 0, "failed: {}{}", self.stderr, self.stdout);
+        self.with_status(0)
+    }
+
+    /// Its standard output, where it has another exit status than 0.
+    ///
+    /// # Panics
+    /// When it has yet another; the message holds what it wrote to standard error.
+    #[track_caller]
+    pub fn with_status(self, status: i32) -> String {
+        assert_eq!(self.status, status, "{}{}", self.stderr, self.stdout);
         self.stdout
     }
 }

@@ -77,7 +77,7 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
 fn in_words(failure: Failure) -> String {
     match failure {
         Failure::Misused(why) | Failure::Failed(why) => why,
-        Failure::Reported => "it was said why".into(),
+        Failure::Reported | Failure::Found(_) => "it was said why".into(),
     }
 }
 

@@ -2,8 +2,14 @@ use super::reach;
 use crate::args::Options;
 use crate::config_file;
 use crate::control::Request;
+use crate::firewall::{Refusal, Trial};
 use crate::output::{self, Failure};
 use crate::report::Report;
+
+/// The exit status where a guard is in force and nobody hears knocks: LSB's for a program that is not running.
+const UNHEARD: u8 = 3;
+/// The exit status where nothing is guarded.
+const UNGUARDED: u8 = 4;
 
 /// `postern status`
 pub(crate) fn status(options: &Options) -> Result<(), Failure> {
@@ -18,11 +24,22 @@ pub(crate) fn status(options: &Options) -> Result<(), Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    if let Some(answer) = answer {
-        return output::print(&answer);
+    let mut firewall = reach::firewall()?;
+    let failed = |refusal: Refusal| Failure::Failed(refusal.to_string());
+    let (text, is_heard) = match answer {
+        Some(answer) => (answer, true),
+        None => {
+            let config = config_file::peek(&options.config);
+            let report = Report::of_kernel(&mut firewall, config.as_deref()).map_err(failed)?;
+            (report.render(json), report.needs_no_agent())
+        }
+    };
+    output::print(&text)?;
+    let is_guarded =
+        firewall.installed().map_err(failed)? && firewall.trial().map_err(failed)? != Trial::Lapsed;
+    match (is_guarded, is_heard) {
+        (false, _) => Err(Failure::Found(UNGUARDED)),
+        (true, false) => Err(Failure::Found(UNHEARD)),
+        (true, true) => Ok(()),
     }
-    let config = config_file::peek(&options.config);
-    let report = Report::of_kernel(&mut reach::firewall()?, config.as_deref());
-    let report = report.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
-    output::print(&report.render(json))
 }

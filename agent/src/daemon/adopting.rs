@@ -21,7 +21,9 @@ impl Agent<'_> {
     pub(super) fn apply(&mut self, path: &Path, confirm_within: Option<Duration>) -> Answer {
         let mistaken = |failure| match failure {
             Failure::Misused(why) | Failure::Failed(why) => why,
-            Failure::Reported => format!("{}: the agent found mistakes in it", path.display()),
+            Failure::Reported | Failure::Found(_) => {
+                format!("{}: the agent found mistakes in it", path.display())
+            }
         };
         let (config, text) = config_file::load_with_text(path).map_err(mistaken)?;
         let config = self.permitted(config)?;

@@ -26,6 +26,8 @@ pub(super) struct Console {
     logins: Vec<Login>,
     /// Whether anybody has a password.
     passwords: bool,
+    /// The kernel's own consoles that programs can use.
+    consoles: Vec<String>,
 }
 
 impl Console {
@@ -42,14 +44,18 @@ impl Console {
         Self {
             logins,
             passwords: has_passwords(root),
+            consoles: consoles(root),
         }
     }
 
-    /// A login that lets its owner in.
+    /// A login that lets its owner in, at the terminal where the kernel talks if there is one: a
+    /// server without a screen has a tty1 too.
     pub(super) fn way_in(&self) -> Option<String> {
-        let mut logins = self.logins.iter();
-        let usable = logins.find(|login| self.passwords || !login.asks);
-        usable.map(Login::in_words)
+        let logins = self.logins.iter();
+        let usable = logins.filter(|login| self.passwords || !login.asks);
+        let is_elsewhere =
+            |login: &&Login| !self.consoles.iter().any(|console| login.is_at(console));
+        usable.min_by_key(is_elsewhere).map(Login::in_words)
     }
 
     pub(super) fn examine(&self, findings: &mut Vec<Finding>) {
@@ -69,6 +75,14 @@ impl Console {
 }
 
 impl Login {
+    /// Whether it is on this console of the kernel's: tty0 is whichever screen is shown.
+    fn is_at(&self, console: &str) -> bool {
+        let on_screen = self.terminal.strip_prefix("tty");
+        let on_screen =
+            on_screen.is_some_and(|number| number.starts_with(|each: char| each.is_ascii_digit()));
+        self.terminal == console || self.terminal == "console" || (console == "tty0" && on_screen)
+    }
+
     fn in_words(&self) -> String {
         format!("the login on {} ({})", self.terminal, self.how)
     }
@@ -161,7 +175,7 @@ fn of_line(root: &Root, line: &str) -> Option<Login> {
         (id, None) => id,
     };
     let there = match terminal {
-        "console" => has_console(root),
+        "console" => !consoles(root).is_empty(),
         terminal => is_there(root, terminal),
     };
     there.then(|| login(terminal, "/etc/inittab", asks))
@@ -215,13 +229,15 @@ fn terminal_of_device(device: u32) -> Option<String> {
     }
 }
 
-/// Whether the kernel has a console that programs can use: one that has the flag C.
-fn has_console(root: &Root) -> bool {
-    let consoles = root.text("proc/consoles");
-    consoles.lines().any(|line| {
+/// The kernel's consoles that programs can use: those that have the flag C.
+fn consoles(root: &Root) -> Vec<String> {
+    let text = root.text("proc/consoles");
+    let usable = text.lines().filter(|line| {
         let flags = line.split(['(', ')']).nth(1);
         flags.is_some_and(|flags| flags.contains('C'))
-    })
+    });
+    let names = usable.filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
 }
 
 /// Whether there is a terminal. Of serial lines there are files for more than there are chips.

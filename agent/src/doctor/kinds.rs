@@ -72,6 +72,12 @@ kinds! {
     CONFIG_UNUSABLE Fatal "config-unusable":
         "{file} cannot be used, so nothing that depends on it was looked at";
         "'postern check --config {file}' names every mistake and its line";
+    CONFIG_FORBIDDEN Fatal "config-forbidden":
+        "{file} is not for everyone to read, so nothing that depends on it was looked at";
+        "run this as root";
+    AGENT_MISSING Warning "agent-missing":
+        "a guard is in force and no agent runs: nobody hears knocks at {doors}";
+        "start it: systemctl start postern, on OpenWrt service postern start, or 'postern run'";
 
     NF_TABLES_MISSING Fatal "kernel-nf-tables-missing":
         "this kernel has no nf_tables ({answer})";

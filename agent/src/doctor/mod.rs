@@ -22,6 +22,8 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use postern_core::config::Config;
@@ -48,7 +50,13 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
     match config {
         None => {
             let file = path.display().to_string();
-            findings.push(Finding::new(&kinds::CONFIG_UNUSABLE, &[("file", &file)]));
+            let forbidden =
+                File::open(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+            let kind = match forbidden {
+                true => &kinds::CONFIG_FORBIDDEN,
+                false => &kinds::CONFIG_UNUSABLE,
+            };
+            findings.push(Finding::new(kind, &[("file", &file)]));
         }
         Some(config) => {
             let links = links();
@@ -58,14 +66,33 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
             secrets::examine(path, config, &mut findings);
             ports::examine(&root, config, &listeners, &mut findings);
             clock::examine(config, &WallClock::now(), &mut findings);
-            let others = Firewall::open().ok();
-            let others = others.and_then(|mut kernel| kernel.others(config.global.mark).ok());
+            let mut kernel = Firewall::open().ok();
+            let is_guarded = kernel
+                .as_mut()
+                .is_some_and(|kernel| matches!(kernel.installed(), Ok(true)));
+            if is_guarded && !kernel::agent_runs(config) {
+                deaf(config, &mut findings);
+            }
+            let others = kernel.and_then(|mut kernel| kernel.others(config.global.mark).ok());
             if let Some(others) = others {
                 others::examine(&root, config, &others, &mut findings);
             }
         }
     }
     findings
+}
+
+/// Doors that nobody serves while no agent runs.
+fn deaf(config: &Config, findings: &mut Vec<Finding>) {
+    let doors = config
+        .doors
+        .iter()
+        .filter(|door| !door.engine.is_in_kernel());
+    let doors: Vec<&str> = doors.map(|door| door.name.as_str()).collect();
+    if !doors.is_empty() {
+        let doors = doors.join(", ");
+        findings.push(Finding::new(&kinds::AGENT_MISSING, &[("doors", &doors)]));
+    }
 }
 
 /// Why a configuration is not put into force at all, if it is not.

@@ -43,6 +43,27 @@ fn a_server_has_a_getty_of_systemd() {
 }
 
 #[test]
+fn the_console_that_is_named_is_the_one_that_is_used() {
+    let machine = debian();
+    let generated = "run/systemd/generator/getty.target.wants/serial-getty@ttyS0.service";
+    machine.link(generated, "/lib/systemd/system/serial-getty@.service");
+    machine.write("dev/ttyS0", "");
+    for (consoles, terminal) in [
+        ("tty0 -WU (EC  p  ) 4:1\n", "tty1"),
+        ("ttyS0 -W- (EC  p a) 4:64\n", "ttyS0"),
+        ("ttyS0 -W- (E   p a) 4:64\ntty0 -WU (EC  p  ) 4:1\n", "tty1"),
+        ("", "tty1"),
+    ] {
+        machine.write("proc/consoles", consoles);
+        let way = machine.way_in().unwrap();
+        assert!(
+            way.starts_with(&format!("the login on {terminal} ")),
+            "{consoles}: {way}"
+        );
+    }
+}
+
+#[test]
 fn a_masked_getty_and_one_without_a_terminal_do_not_count() {
     let machine = debian();
     machine.link("etc/systemd/system/getty@tty1.service", "/dev/null");
