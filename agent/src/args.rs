@@ -8,6 +8,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use crate::client::Family;
+use crate::config_file::Doors;
 use crate::firewall::RENDERER;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};
@@ -116,6 +117,7 @@ enum Opt {
     Strict,
     ConfirmWithin,
     Anyway,
+    AllowNone,
 }
 
 impl Opt {
@@ -141,6 +143,7 @@ impl Opt {
             Self::ConfirmWithin => "--confirm-within DURATION",
             Self::Anyway => "--anyway",
             Self::Strict => "--strict",
+            Self::AllowNone => "--allow-none",
         }
     }
 
@@ -169,6 +172,7 @@ impl Opt {
             }
             Self::Anyway => "although it cannot be told that you came in during the trial",
             Self::Strict => "fail for warnings too",
+            Self::AllowNone => "accept a configuration without a door, which guards nothing",
         }
     }
 
@@ -208,6 +212,7 @@ impl Opt {
             Self::ConfirmWithin => options.confirm_within = Some(trial_time(&text(parser)?)?),
             Self::Anyway => options.anyway = true,
             Self::Strict => options.strict = true,
+            Self::AllowNone => options.allow_none = true,
         }
         Ok(())
     }
@@ -244,6 +249,17 @@ pub(crate) struct Options {
     /// How long a guard is on trial; `None`: it is none.
     pub(crate) confirm_within: Option<Duration>,
     pub(crate) anyway: bool,
+    /// A configuration without a door is no mistake.
+    pub(crate) allow_none: bool,
+}
+
+impl Options {
+    pub(crate) const fn doors(&self) -> Doors {
+        match self.allow_none {
+            true => Doors::Allowed,
+            false => Doors::Needed,
+        }
+    }
 }
 
 const VERBS: &[Verb] = &[
@@ -253,8 +269,10 @@ const VERBS: &[Verb] = &[
         summary: "guard the doors, watch for knocks and act on them",
         details: "Installs the guard, then watches until SIGTERM. SIGHUP reads the configuration again;\n\
                   a wrong one is reported and the running one stays. The guard and its grants outlive\n\
-                  the agent: 'postern remove' takes them away.",
-        options: &[Opt::Config],
+                  the agent: 'postern remove' takes them away. With option enabled '0' it takes the guard away,\n\
+                  says so, and waits. A configuration without a door is a mistake unless --allow-none is\n\
+                  said; as soon as there is a door, a reload that leaves none is one all the same.",
+        options: &[Opt::AllowNone, Opt::Config],
         run: command::run,
     },
     Verb {
@@ -262,8 +280,8 @@ const VERBS: &[Verb] = &[
         operands: &[],
         summary: "report every mistake in a configuration",
         details: "Prints FILE:LINE:COLUMN: for each. Exit status 1 when there is a mistake; warnings\n\
-                  alone are none.",
-        options: &[Opt::Config],
+                  alone are none. That there is no door is a mistake, but for option enabled '0'.",
+        options: &[Opt::AllowNone, Opt::Config],
         run: command::check,
     },
     Verb {
@@ -271,20 +289,22 @@ const VERBS: &[Verb] = &[
         operands: &[],
         summary: "print the nftables ruleset that 'apply' would install",
         details: "What it prints can be loaded with 'nft -f -' and is what 'nft list table inet postern'\n\
-                  shows afterwards.",
-        options: &[Opt::Config],
+                  shows afterwards. With option enabled '0' it takes that table away.",
+        options: &[Opt::AllowNone, Opt::Config],
         run: command::render,
     },
     Verb {
         name: "apply",
         operands: &[],
         summary: "install the guard, keeping the grants of doors that did not change",
-        details: "In one transaction: all of it or nothing. A running agent takes over the configuration.\n\n\
+        details: "In one transaction: all of it or nothing. A running agent takes over the configuration. Says\n\
+                  which doors, ports and interfaces are not guarded any more. With option enabled '0' it\n\
+                  takes the guard away. A configuration without a door is a mistake.\n\n\
                   With --confirm-within the guard is on trial. Leave this login open, log in anew through\n\
                   the guard, and say 'postern confirm' there. Without that the kernel lets the doors fall\n\
                   open in time, whatever became of the agent; a running agent then goes back to the\n\
                   configuration before, and so does a reboot.",
-        options: &[Opt::ConfirmWithin, Opt::Config],
+        options: &[Opt::ConfirmWithin, Opt::AllowNone, Opt::Config],
         run: command::apply,
     },
     Verb {
@@ -788,6 +808,11 @@ mod tests {
         assert_eq!(parsed("lock").unwrap().unwrap().door, "");
         assert_eq!(parsed("unlock -- ssh").unwrap().unwrap().door, "ssh");
         assert!(parsed("doctor --strict").unwrap().unwrap().strict);
+        for verb in ["run", "check", "render", "apply"] {
+            let allowing = parsed(&format!("{verb} --allow-none")).unwrap().unwrap();
+            assert_eq!(allowing.doors(), Doors::Allowed);
+            assert_eq!(parsed(verb).unwrap().unwrap().doors(), Doors::Needed);
+        }
     }
 
     #[test]
@@ -808,6 +833,7 @@ mod tests {
         for line in [
             "run ssh",
             "run --json",
+            "status --allow-none",
             "check --from 192.0.2.7",
             "open",
             "open ssh web",

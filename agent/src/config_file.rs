@@ -16,21 +16,45 @@ use crate::output::{self, Failure};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load(path: &Path) -> Result<Box<Config>, Failure> {
-    load_with_text(path).map(|(config, _)| config)
+    load_with_text(path, Doors::Needed).map(|(config, _)| config)
+}
+
+/// Whether a configuration without a door is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doors {
+    /// It is a mistake, unless `option enabled '0'` says that nothing is to be guarded.
+    Needed,
+    /// Somebody said that there may be none.
+    Allowed,
 }
 
 /// The same, with the text that it was read from.
-pub(crate) fn load_with_text(path: &Path) -> Result<(Box<Config>, Vec<u8>), Failure> {
+pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
     let text = read_or(path, "name one with --config FILE", "run this as root")?;
-    let config = parse(&path.display().to_string(), &text)?;
+    let config = parse(&path.display().to_string(), &text, doors)?;
     Ok((config, text))
 }
 
 /// Reads the text of a configuration and reports what is wrong with it; `place` is where it is from.
-pub(crate) fn parse(place: &str, text: &[u8]) -> Result<Box<Config>, Failure> {
-    let config = Config::parse(text, |diagnostic| complain(place, diagnostic));
+pub(crate) fn parse(place: &str, text: &[u8], doors: Doors) -> Result<Box<Config>, Failure> {
+    let report = |diagnostic: &Diagnostic<'_>| complain(place, diagnostic);
+    let config = match doors {
+        Doors::Needed => Config::parse(text, report),
+        Doors::Allowed => Config::parse_doorless(text, report),
+    };
     config.map(Box::new).ok_or(Failure::Reported)
 }
+
+/// Whether a configuration guards anything; where it says that it does not, its doors are none.
+pub(crate) fn is_enabled(config: &mut Config) -> bool {
+    if !config.global.enabled {
+        config.doors.clear();
+    }
+    config.global.enabled
+}
+
+/// What is said where `option enabled '0'` stands.
+pub(crate) const DISABLED: &str = "option enabled '0': nothing is guarded";
 
 /// Reads a client's file and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load_client(path: &Path) -> Result<Box<Client>, Failure> {

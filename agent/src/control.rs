@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::config_file::Doors;
 use crate::manual::Whom;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
@@ -46,6 +47,7 @@ pub(crate) enum Request {
     Apply {
         config: PathBuf,
         confirm_within: Option<Duration>,
+        doors: Doors,
     },
     /// Make the guard that is on trial stay.
     Confirm,
@@ -56,6 +58,9 @@ pub(crate) enum Request {
     /// Read a one-time door's secret and memory again.
     Reread { door: String },
 }
+
+/// The request to apply what may have no door.
+const DOORLESS: &str = "apply-doorless";
 
 /// What the agent answers.
 pub(crate) type Answer = Result<String, String>;
@@ -88,8 +93,13 @@ impl Request {
             Self::Apply {
                 config,
                 confirm_within,
+                doors,
             } => format!(
-                "apply {} {}",
+                "{} {} {}",
+                match doors {
+                    Doors::Needed => "apply",
+                    Doors::Allowed => DOORLESS,
+                },
                 or_dash(confirm_within.map(millis)),
                 config.display()
             ),
@@ -108,12 +118,16 @@ impl Request {
 
     fn decode(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if verb == "apply" {
+        if verb == "apply" || verb == DOORLESS {
             let (confirm_within, config) = rest.split_once(' ')?;
             let config = PathBuf::from(config);
             return config.is_absolute().then_some(Self::Apply {
                 config,
                 confirm_within: unless_dash(confirm_within, |time| Duration::parse(time).ok())?,
+                doors: match verb {
+                    DOORLESS => Doors::Allowed,
+                    _ => Doors::Needed,
+                },
             });
         }
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -389,10 +403,12 @@ mod tests {
             Request::Apply {
                 config: "/etc/a file".into(),
                 confirm_within: None,
+                doors: Doors::Allowed,
             },
             Request::Apply {
                 config: "/etc/a file".into(),
                 confirm_within: Some(Duration::from_secs(120)),
+                doors: Doors::Needed,
             },
             Request::Lock { door: "ssh".into() },
             Request::Unlock { door: "ssh".into() },

@@ -20,6 +20,7 @@ use postern_core::engine::{Decision, Engine, failing_network};
 use postern_core::knock::{Knock, Port};
 use postern_core::time::{Duration, Instant};
 
+use crate::config_file::Doors;
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
 use crate::firewall::{Entrance, Firewall, Network, Refusal, Watch};
 use crate::journal::Journal;
@@ -101,6 +102,8 @@ struct Agent<'e> {
     refused_packets: u64,
     patience: Patience,
     trial: Option<OnTrial>,
+    /// Whether a reload may leave no door: only where there is none, and somebody said so.
+    doors: Doors,
 }
 
 /// The guard that is in force is on trial.
@@ -153,6 +156,7 @@ impl<'e> Agent<'e> {
             patience: Patience::default(),
             global: global.clone(),
             trial: None,
+            doors: Doors::Needed,
             manager: Manager::from_environment(),
             networks,
             engine,
@@ -352,7 +356,8 @@ impl<'e> Agent<'e> {
             Request::Apply {
                 config,
                 confirm_within,
-            } => self.apply(config, *confirm_within),
+                doors,
+            } => self.apply(config, *confirm_within, *doors),
             Request::Confirm => self.confirm(),
             Request::Remove => {
                 let removed = self.firewall.remove().map_err(in_words)?;

@@ -6,31 +6,44 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
+use crate::config_file::{self, DISABLED};
 use crate::control::{Answer, Request};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};
 use crate::report::span;
 use crate::sys::poll::poll;
-use crate::{config_file, doctor, networks, trial};
+use crate::{doctor, networks, trial};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
-    let (mut config, text) = config_file::load_with_text(&options.config)?;
-    networks::resolve(&mut config)?;
-    doctor::forbid(&config).map_err(Failure::Failed)?;
+    let (mut config, text) = config_file::load_with_text(&options.config, options.doors())?;
+    if config_file::is_enabled(&mut config) {
+        networks::resolve(&mut config)?;
+        doctor::forbid(&config).map_err(Failure::Failed)?;
+    } else if options.confirm_within.is_some() {
+        return Err(Failure::Failed(format!(
+            "{DISABLED}, so there is nothing to try"
+        )));
+    }
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;
     let confirm_within = options.confirm_within;
     let request = Request::Apply {
         config: path,
         confirm_within,
+        doors: options.doors(),
     };
+    let losses = reach::firewall()?.losses(&config);
     let answer = match reach::agent(&options.config, &request)? {
         Some(answer) => answer,
         None => directly(&config, &text, confirm_within),
     };
-    output::print(&answer.map_err(Failure::Failed)?)?;
+    let answer = answer.map_err(Failure::Failed)?;
+    for loss in losses {
+        output::say(&loss);
+    }
+    output::print(&answer)?;
     match confirm_within {
         Some(_) if io::stdout().is_terminal() => show_time_left(),
         _ => Ok(()),
@@ -43,6 +56,11 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
     let listed = list_ports(&config.doors);
     let store = trial::store(&config.global);
     let installed = match confirm_within {
+        None if !config.global.enabled => {
+            firewall.remove().map_err(|refusal| refusal.to_string())?;
+            trial::settle(&store, text);
+            return Ok(format!("guard removed: {DISABLED}\n"));
+        }
         None => {
             let installed = firewall.install(config, &listed);
             if installed.is_ok() {

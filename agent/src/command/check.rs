@@ -1,11 +1,11 @@
 use crate::args::Options;
-use crate::config_file;
+use crate::config_file::{self, DISABLED};
 use crate::onetime::{self, Finding};
 use crate::output::{self, Failure};
 
 /// `postern check`
 pub(crate) fn check(options: &Options) -> Result<(), Failure> {
-    let config = config_file::load(&options.config)?;
+    let (config, _) = config_file::load_with_text(&options.config, options.doors())?;
     let findings = onetime::examine(&config);
     for Finding { is_mistake, text } in &findings {
         let warning = if *is_mistake { "" } else { "warning: " };
@@ -18,8 +18,9 @@ pub(crate) fn check(options: &Options) -> Result<(), Failure> {
         1 => "1 door".to_string(),
         doors => format!("{doors} doors"),
     };
-    output::print(&format!(
-        "{}: no mistakes, {doors}\n",
-        options.config.display()
-    ))
+    let file = options.config.display();
+    output::print(&match config.global.enabled {
+        true => format!("{file}: no mistakes, {doors}\n"),
+        false => format!("{file}: no mistakes, {doors}, but {DISABLED}\n"),
+    })
 }

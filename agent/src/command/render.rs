@@ -4,7 +4,11 @@ use crate::{config_file, firewall, networks, onetime};
 
 /// `postern render`
 pub(crate) fn render(options: &Options) -> Result<(), Failure> {
-    let mut config = config_file::load(&options.config)?;
+    let (mut config, _) = config_file::load_with_text(&options.config, options.doors())?;
+    if !config.global.enabled {
+        output::say(config_file::DISABLED);
+        return output::print(firewall::REMOVAL);
+    }
     networks::resolve(&mut config)?;
     output::print(&firewall::render(
         &config,

@@ -8,6 +8,7 @@ use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
+use crate::config_file::{self, DISABLED, Doors};
 use crate::control::Answer;
 use crate::firewall::Trial;
 use crate::notify::State;
@@ -15,23 +16,35 @@ use crate::onetime::OneTime;
 use crate::output::{self, Failure};
 use crate::sys::clock::boottime;
 use crate::wall_clock::WallClock;
-use crate::{config_file, doctor, trial};
+use crate::{doctor, trial};
 
 impl Agent<'_> {
-    pub(super) fn apply(&mut self, path: &Path, confirm_within: Option<Duration>) -> Answer {
+    pub(super) fn apply(
+        &mut self,
+        path: &Path,
+        confirm_within: Option<Duration>,
+        doors: Doors,
+    ) -> Answer {
         let mistaken = |failure| match failure {
             Failure::Misused(why) | Failure::Failed(why) => why,
             Failure::Reported | Failure::Found(_) => {
                 format!("{}: the agent found mistakes in it", path.display())
             }
         };
-        let (config, text) = config_file::load_with_text(path).map_err(mistaken)?;
+        let (config, text) = config_file::load_with_text(path, doors).map_err(mistaken)?;
         let config = self.permitted(config)?;
+        let is_enabled = config.global.enabled;
         let done = match confirm_within {
             None => {
                 self.adopt_for_good(config, &text)?;
-                "guard installed; the agent has taken over the configuration\n".into()
+                match is_enabled {
+                    true => "guard installed; the agent has taken over the configuration\n".into(),
+                    false => format!(
+                        "guard removed: {DISABLED}; the agent waits for 'postern apply' or SIGHUP\n"
+                    ),
+                }
             }
+            Some(_) if !is_enabled => return Err(DISABLED.into()),
             Some(lasting) => {
                 self.try_out(config, &text, lasting)?;
                 trial::announcement(lasting)
@@ -155,7 +168,7 @@ impl Agent<'_> {
     }
 
     fn read_again(&mut self) -> Result<(), Failure> {
-        let (config, text) = config_file::load_with_text(&self.path)?;
+        let (config, text) = config_file::load_with_text(&self.path, self.doors)?;
         let config = self.permitted(config).map_err(Failure::Failed)?;
         let store = trial::store(&config.global);
         // A service manager's reload confirms nothing.
@@ -179,10 +192,12 @@ impl Agent<'_> {
             .map_err(Failure::Failed)
     }
 
-    /// The configuration with devices in place of networks, unless it could lock its owner out.
+    /// The configuration with devices in place of networks, and with no doors where nothing is to be guarded, unless it could lock its owner out.
     fn permitted(&mut self, mut config: Box<Config>) -> Result<Box<Config>, String> {
-        self.networks.resolve(&mut config)?;
-        doctor::forbid_reload(&config)?;
+        if config_file::is_enabled(&mut config) {
+            self.networks.resolve(&mut config)?;
+            doctor::forbid_reload(&config)?;
+        }
         Ok(config)
     }
 
@@ -204,8 +219,10 @@ impl Agent<'_> {
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
+        let losses = self.firewall.losses(&config);
         self.firewall.own(new.on_crash == OnCrash::Open);
         let installed = match on_trial {
+            _ if !new.enabled => self.firewall.remove().map(drop),
             None => self.firewall.install(&config, &listed),
             Some((times, _)) => self.firewall.resume_trial(&config, &listed, times),
         };
@@ -213,14 +230,27 @@ impl Agent<'_> {
             self.firewall.own(self.global.on_crash == OnCrash::Open);
         }
         installed.map_err(in_words)?;
-        self.repairs.done();
+        for loss in losses {
+            output::say(&loss);
+        }
+        if new.enabled {
+            self.repairs.done();
+            tell_missing_interfaces(new);
+        } else {
+            self.repairs.unwanted();
+            self.forget();
+            output::say(&format!("{DISABLED}, until another configuration is read"));
+        }
+        self.doors = match config.doors.is_empty() && new.enabled {
+            true => Doors::Allowed,
+            false => Doors::Needed,
+        };
         self.trial = on_trial.map(|((for_so_long, remaining), before)| OnTrial {
             store: trial::store(&config.global),
             began_at: boottime() - for_so_long,
             ends_at: boottime() + remaining,
             before,
         });
-        tell_missing_interfaces(&config.global);
         let Config { global, doors } = *config;
         let too_many =
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();

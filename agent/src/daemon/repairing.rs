@@ -213,6 +213,7 @@ impl Agent<'_> {
             false => Ok(()),
         };
         match left {
+            Ok(()) if !self.repairs.is_wanted => output::say("ends; nothing was guarded"),
             Ok(()) => output::say("ends; the guard stays ('postern remove' takes it away)"),
             Err(why) => output::say(&format!("ends, and the guard with it: {why}")),
         }

@@ -28,6 +28,7 @@ mod knock_tests;
 #[cfg(feature = "libnftnl")]
 mod libnftnl;
 mod locks;
+mod losses;
 mod lowering;
 mod message;
 pub(crate) mod netlink;
@@ -94,6 +95,9 @@ pub const MAX_LISTED: usize = 8192;
 pub fn render(config: &Config, listed: &[Port]) -> String {
     text::render(&Table::new(config, listed))
 }
+
+/// A script that takes the table away, whether it is there or not.
+pub(crate) const REMOVAL: &str = "table inet postern\ndelete table inet postern\n";
 
 /// The way to the kernel's firewall; it keeps one socket open.
 pub struct Firewall {

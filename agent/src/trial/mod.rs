@@ -12,7 +12,7 @@ use std::path::Path;
 use postern_core::config::{Config, Global};
 use postern_core::time::{Duration, Instant};
 
-use crate::config_file;
+use crate::config_file::{self, Doors};
 use crate::firewall::{Firewall, Trial};
 use crate::output::{self, Failure};
 use crate::report::span;
@@ -49,8 +49,8 @@ pub(crate) struct Chosen {
 
 /// Reads the configuration for a start: one that was on trial when the last one ended was not
 /// confirmed, and the one before it is used.
-pub(crate) fn configuration_of_a_start(path: &Path) -> Result<Chosen, Failure> {
-    let (config, text) = config_file::load_with_text(path)?;
+pub(crate) fn configuration_of_a_start(path: &Path, doors: Doors) -> Result<Chosen, Failure> {
+    let (config, text) = config_file::load_with_text(path, doors)?;
     let file = path.display();
     let before = match store(&config.global).at_start(&text) {
         Start::AsWritten => {
@@ -81,7 +81,11 @@ pub(crate) fn before_trial(file: &Path, before: &[u8]) -> Result<Box<Config>, Fa
 
 /// Reads the text that was confirmed last.
 pub(crate) fn parse_confirmed(text: &[u8]) -> Result<Box<Config>, Failure> {
-    config_file::parse("the configuration that was confirmed last", text)
+    config_file::parse(
+        "the configuration that was confirmed last",
+        text,
+        Doors::Allowed,
+    )
 }
 
 /// Remembers that a text is in force without a trial. That it cannot be remembered is no
