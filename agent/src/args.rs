@@ -118,6 +118,7 @@ enum Opt {
     ConfirmWithin,
     Anyway,
     AllowNone,
+    TakeOver,
 }
 
 impl Opt {
@@ -142,6 +143,7 @@ impl Opt {
             Self::Code => "--code CODE[,NEXT]",
             Self::ConfirmWithin => "--confirm-within DURATION",
             Self::Anyway => "--anyway",
+            Self::TakeOver => "--take-over",
             Self::Strict => "--strict",
             Self::AllowNone => "--allow-none",
         }
@@ -171,6 +173,7 @@ impl Opt {
                 "on trial: the kernel ends the guard after so long, such as 2m, without 'confirm'"
             }
             Self::Anyway => "although it cannot be told that you came in during the trial",
+            Self::TakeOver => "end an agent whose parent is gone, and go on with its guard",
             Self::Strict => "fail for warnings too",
             Self::AllowNone => "accept a configuration without a door, which guards nothing",
         }
@@ -211,6 +214,7 @@ impl Opt {
             Self::Code => resync(options, codes(&text(parser)?)?)?,
             Self::ConfirmWithin => options.confirm_within = Some(trial_time(&text(parser)?)?),
             Self::Anyway => options.anyway = true,
+            Self::TakeOver => options.take_over = true,
             Self::Strict => options.strict = true,
             Self::AllowNone => options.allow_none = true,
         }
@@ -251,6 +255,7 @@ pub(crate) struct Options {
     pub(crate) anyway: bool,
     /// A configuration without a door is no mistake.
     pub(crate) allow_none: bool,
+    pub(crate) take_over: bool,
 }
 
 impl Options {
@@ -271,8 +276,10 @@ const VERBS: &[Verb] = &[
                   a wrong one is reported and the running one stays. The guard and its grants outlive\n\
                   the agent: 'postern remove' takes them away. With option enabled '0' it takes the guard away,\n\
                   says so, and waits. A configuration without a door is a mistake unless --allow-none is\n\
-                  said; as soon as there is a door, a reload that leaves none is one all the same.",
-        options: &[Opt::AllowNone, Opt::Config],
+                  said; as soon as there is a door, a reload that leaves none is one all the same.\n\n\
+                  There is one agent to a control socket. --take-over is for a service manager: procd's\n\
+                  jailer may be killed, and the agent in it lives on as a child of process 1.",
+        options: &[Opt::AllowNone, Opt::TakeOver, Opt::Config],
         run: command::run,
     },
     Verb {

@@ -39,7 +39,7 @@ use crate::sys::signal::{Signal, Signals};
 use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
-use crate::{manual, trial};
+use crate::{manual, orphan, trial};
 use cutting::Cutting;
 use ledger::Ledger;
 use repairing::Repairs;
@@ -59,7 +59,12 @@ const MAX_FILES: usize = 4 + MAX_CLIENTS + MAX_WATCHERS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
 /// configuration are devices already; `networks` says which when they change.
-pub(crate) fn run(path: &Path, chosen: Chosen, networks: Networks) -> Result<(), Failure> {
+pub(crate) fn run(
+    path: &Path,
+    chosen: Chosen,
+    networks: Networks,
+    take_over: bool,
+) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
         return Err(Failure::Failed(
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
@@ -70,7 +75,7 @@ pub(crate) fn run(path: &Path, chosen: Chosen, networks: Networks) -> Result<(),
     let mut seed = [0; 8];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
-    let mut agent = Agent::start(&mut engine, path, chosen, networks)?;
+    let mut agent = Agent::start(&mut engine, path, chosen, networks, take_over)?;
     let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -129,6 +134,7 @@ impl<'e> Agent<'e> {
         path: &Path,
         chosen: Chosen,
         networks: Networks,
+        take_over: bool,
     ) -> Result<Self, Failure> {
         let Chosen { config, text } = chosen;
         let (global, store) = (&config.global, trial::store(&config.global));
@@ -139,7 +145,7 @@ impl<'e> Agent<'e> {
             .map_err(|error| failed("netlink socket of nf_tables' news", &error))?;
         let mut agent = Self {
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
-            control: listen(global).map_err(Failure::Failed)?,
+            control: listen_in_place(global, take_over).map_err(Failure::Failed)?,
             source: Source::open(&config, &list_ports(&config.doors), &reserve, boottime())
                 .map_err(Failure::Failed)?,
             reserve,
@@ -648,6 +654,18 @@ fn granted(door: &Door, source: IpAddr) -> Network {
 fn listen(global: &Global) -> Result<Control, String> {
     let path = global.control.as_str();
     Control::listen(Path::new(path)).map_err(|error| format!("control socket: {error}"))
+}
+
+/// The same, where an agent that has lost its parent listens: in its place, if that is wanted. Until here that
+/// one has heard knocks, and what it leaves in the kernel is gone on with.
+fn listen_in_place(global: &Global, take_over: bool) -> Result<Control, String> {
+    let path = Path::new(global.control.as_str());
+    Control::listen(path)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse if take_over && orphan::end(path) => Control::listen(path),
+            _ => Err(error),
+        })
+        .map_err(|error| format!("control socket: {error}"))
 }
 
 fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {

@@ -24,6 +24,7 @@ mod manual;
 mod networks;
 mod notify;
 mod onetime;
+mod orphan;
 mod otp;
 mod output;
 mod patience;

@@ -1,10 +1,12 @@
 //! What outlives the agent, and what a change of its configuration leaves alone.
 
-use std::process::ExitCode;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
 use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer, Capture};
+use postern_tests::process::Process;
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
 use postern_tests::suite::{self, in_case_of};
@@ -27,6 +29,9 @@ fn main() -> ExitCode {
         whose_the_guard_is_a_verb_says_that_finds_no_answer,
         a_broken_configuration_takes_no_agent_for_a_hanging_one,
         without_an_agent_nobody_owns_the_guard,
+        an_agent_whose_jailer_was_killed_is_replaced needs "knock" "unshare",
+        one_that_does_not_end_is_killed needs "unshare" "flock",
+        nobody_takes_over_from_an_agent_that_has_a_parent_or_is_not_told_to needs "unshare",
     ])
 }
 
@@ -394,4 +399,176 @@ fn without_an_agent_nobody_owns_the_guard() {
     );
     assert!(nft::table(&net.router.namespace, TABLE).is_some());
     assert!(!is_owned(&net));
+}
+
+/// Process 1 as procd is, and jailers as ujail: they start the agent and pass on that it is to end, unless they
+/// are killed. What is ordered is said when it is done.
+const PROCD: &str = r#"
+jailer='"$@" 2>>"$LOG" & echo $! >"$AGENT"; trap "kill $!" TERM; wait; wait'
+while read -r order; do
+	case $order in
+		start) sh -c "$jailer" sh "$@" & jail=$! ;;
+		kill) kill -KILL "$jail"; wait "$jail" ;;
+		hang) kill -STOP "$(cat "$AGENT")" ;;
+		stop) kill "$jail"; wait "$jail" ;;
+		deaf) (trap "" TERM; exec flock -F "$LOCK" sleep 1000) & ;;
+	esac
+	echo "$order"
+done
+"#;
+
+struct Procd<'t> {
+    setup: &'t Setup,
+    net: &'t Topology,
+    _process: Process,
+    orders: ChildStdin,
+    done: BufReader<ChildStdout>,
+}
+
+impl<'t> Procd<'t> {
+    fn new(net: &'t Topology, setup: &'t Setup) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            PROCD,
+            "sh",
+        ]);
+        unshare
+            .arg(program())
+            .args(["run", "--take-over", "--config"])
+            .arg(setup.config());
+        for (name, file) in [("LOG", "log"), ("AGENT", "agent"), ("LOCK", "control.lock")] {
+            unshare.env(name, setup.path(file));
+        }
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = net.router.namespace.spawn(&mut unshare);
+        let orders = process.child().stdin.take().expect("a pipe");
+        let done = process.child().stdout.take().expect("a pipe");
+        let done = BufReader::new(done);
+        Self {
+            setup,
+            net,
+            _process: process,
+            orders,
+            done,
+        }
+    }
+
+    fn order(&mut self, what: &str) {
+        writeln!(self.orders, "{what}").expect("a pipe");
+        let mut done = String::new();
+        self.done.read_line(&mut done).expect("a pipe");
+        assert_eq!(done.trim_end(), what, "{}", self.setup.log_so_far());
+    }
+
+    fn has_said(&self, text: &str) -> usize {
+        self.setup.log_so_far().matches(text).count()
+    }
+
+    fn expect_said(&self, text: &str, times: usize) {
+        let what = format!("{times} times: {text}");
+        poll_until(SOON, &what, || self.has_said(text) == times);
+    }
+
+    /// The process that answers, as it knows itself.
+    fn agent(&self) -> Option<u64> {
+        let status = self
+            .setup
+            .verb(&self.net.router, "status", &["--json"])
+            .stdout;
+        let (_, rest) = status.split_once("\"pid\":")?;
+        rest.split(',').next()?.parse().ok()
+    }
+}
+
+const READY: &str = "postern: ready";
+const REPLACED: &str = "has lost its parent";
+const REFUSED: &str = "is postern running?";
+
+fn an_agent_whose_jailer_was_killed_is_replaced() {
+    for hangs in [false, true] {
+        in_case_of(
+            if hangs {
+                "one that hangs"
+            } else {
+                "one that is well"
+            },
+            || {
+                let net = Topology::new();
+                let _ssh = Service::tcp(&net.router.namespace, 22);
+                let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+                let mut procd = Procd::new(&net, &setup);
+                procd.order("start");
+                procd.expect_said(READY, 1);
+                let ssh = net.router.port(Family::V4, 22);
+                client::knock(&net.client, ssh.ip(), &OPEN);
+                assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+                let first = procd.agent();
+                assert!(first.is_some());
+                procd.order("kill");
+                assert_eq!(procd.agent(), first, "it lives on");
+                if hangs {
+                    procd.order("hang");
+                }
+                let sender = Sender::new(&net.stranger.namespace);
+                let mut capture = Capture::new(&net.stranger);
+                procd.order("start");
+                let mut port = 20_000;
+                poll_until(SOON, "another agent", || {
+                    sender.send(&Packet::syn(net.stranger.port(Family::V4, port), ssh));
+                    port += 1;
+                    procd.has_said(READY) == 2
+                });
+                assert_eq!(procd.has_said(REPLACED), 1);
+                assert_eq!(procd.has_said("is killed"), 0);
+                let answers = capture.answers(&net.stranger, ssh.ip());
+                assert!(answers.is_empty(), "strangers were answered");
+                assert_eq!(
+                    probe::tcp(&net.client.namespace, ssh),
+                    Answer::Open,
+                    "grants stay"
+                );
+                assert_ne!(procd.agent(), first);
+                procd.order("stop");
+                assert_eq!(procd.agent(), None, "procd reaches it");
+                assert_eq!(probe::tcp(&net.stranger.namespace, ssh), Answer::Silent);
+            },
+        );
+    }
+}
+
+fn one_that_does_not_end_is_killed() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let mut procd = Procd::new(&net, &setup);
+    procd.order("deaf");
+    let lock = setup.path("control.lock");
+    let is_locked = || std::fs::File::open(&lock).is_ok_and(|lock| lock.try_lock().is_err());
+    poll_until(SOON, "it has the lock", is_locked);
+    procd.order("start");
+    procd.expect_said("does not end, and is killed", 1);
+    procd.expect_said(READY, 1);
+}
+
+fn nobody_takes_over_from_an_agent_that_has_a_parent_or_is_not_told_to() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let mut procd = Procd::new(&net, &setup);
+    procd.order("start");
+    procd.expect_said(READY, 1);
+    let first = procd.agent();
+    procd.order("start");
+    procd.expect_said(REFUSED, 1);
+    assert_eq!(procd.agent(), first);
+    let said = setup.run_to_its_end(&net.router);
+    assert!(
+        said.status == 1 && said.stderr.contains(REFUSED),
+        "{said:?}"
+    );
+    assert_eq!((procd.agent(), procd.has_said(REPLACED)), (first, 0));
 }

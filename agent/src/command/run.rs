@@ -15,5 +15,5 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             .map_err(Failure::Failed)?;
         doctor::forbid(&chosen.config).map_err(Failure::Failed)?;
     }
-    daemon::run(&options.config, chosen, networks)
+    daemon::run(&options.config, chosen, networks, options.take_over)
 }

@@ -84,7 +84,7 @@ fn with_agent(
             config: Box::new(config),
             text: None,
         };
-        let Ok(agent) = Agent::start(&mut engine, &path, chosen, Networks::default()) else {
+        let Ok(agent) = Agent::start(&mut engine, &path, chosen, Networks::default(), false) else {
             panic!("the agent does not start");
         };
         body(agent, tap);

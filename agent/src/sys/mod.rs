@@ -12,6 +12,7 @@ pub(crate) mod link;
 pub mod netlink;
 #[cfg(feature = "libnftnl")]
 pub(crate) mod nftnl;
+pub(crate) mod pidfd;
 pub mod poll;
 pub mod process;
 pub(crate) mod raw;

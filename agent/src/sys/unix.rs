@@ -106,10 +106,15 @@ fn peer_user(stream: &UnixStream) -> io::Result<u32> {
     Ok(peer.uid)
 }
 
-/// Takes the lock that stands beside the socket.
-fn lock(path: &Path) -> io::Result<File> {
+/// The lock that stands beside the socket.
+pub(crate) fn lock_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
+    name.into()
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    let name = lock_of(path);
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -117,11 +122,11 @@ fn lock(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&name)
-        .map_err(|error| at(Path::new(&name), "cannot open", &error))?;
+        .map_err(|error| at(&name, "cannot open", &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(in_use(path)),
-        Err(TryLockError::Error(error)) => Err(at(Path::new(&name), "cannot lock", &error)),
+        Err(TryLockError::Error(error)) => Err(at(&name, "cannot lock", &error)),
     }
 }
 
