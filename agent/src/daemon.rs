@@ -5,6 +5,7 @@ mod adopting;
 mod cost_tests;
 mod cutting;
 mod ledger;
+mod neighbours;
 mod repairing;
 
 use core::fmt;
@@ -42,6 +43,7 @@ use crate::watchers::MAX_WATCHERS;
 use crate::{manual, orphan, trial};
 use cutting::Cutting;
 use ledger::Ledger;
+use neighbours::Neighbours;
 use repairing::Repairs;
 
 /// Sources whose attempts are remembered.
@@ -94,6 +96,7 @@ struct Agent<'e> {
     firewall: Firewall,
     watch: Watch,
     repairs: Repairs,
+    neighbours: Neighbours,
     ledger: Ledger,
     /// The doors that are locked.
     locked: Vec<String>,
@@ -152,6 +155,7 @@ impl<'e> Agent<'e> {
             firewall,
             watch,
             repairs: Repairs::new(boottime()),
+            neighbours: Neighbours::default(),
             ledger: Ledger::new(),
             locked: Vec::new(),
             cutting: Cutting::new(),
@@ -188,6 +192,7 @@ impl<'e> Agent<'e> {
             self.keep_time(now);
             self.end_trial(now);
             self.mend_later(now);
+            self.look_around_later(now);
             // Before the knocks, which open doors of a guard that is there.
             if ready.news {
                 self.hear_news();
@@ -211,6 +216,7 @@ impl<'e> Agent<'e> {
             self.one_time.keep_time_at(),
             self.trial.as_ref().map(|trial| trial.ends_at),
             self.repairs.poll_at(),
+            self.neighbours.poll_at(),
             self.cutting.poll_at(),
             self.ledger.poll_at(self.cutting.doors()),
         ];

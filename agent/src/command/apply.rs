@@ -43,6 +43,9 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     for loss in losses {
         output::say(&loss);
     }
+    for warning in doctor::warnings(&config) {
+        output::say(&warning);
+    }
     output::print(&answer)?;
     match confirm_within {
         Some(_) if io::stdout().is_terminal() => show_time_left(),

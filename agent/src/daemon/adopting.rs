@@ -267,6 +267,7 @@ impl Agent<'_> {
         self.lock_again();
         self.cutting.begin(self.engine.doors(), boottime());
         self.tell_notices();
+        self.look_around();
         Ok(())
     }
 }

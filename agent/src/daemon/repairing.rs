@@ -1,6 +1,6 @@
 //! What others do to the guard, and how the agent puts it back.
 
-use postern_core::config::{Config, OnCrash};
+use postern_core::config::OnCrash;
 use postern_core::knock::Port;
 use postern_core::time::{Duration, Instant};
 
@@ -76,7 +76,11 @@ impl Agent<'_> {
         let mut harm = None;
         for news in news {
             match news {
-                News::Missed => harm = Some("what others did to the firewall was lost".into()),
+                News::Missed => {
+                    harm = Some("what others did to the firewall was lost".into());
+                    self.neighbours.changed(boottime());
+                }
+                News::Others => self.neighbours.changed(boottime()),
                 News::Done(Deed::Grants, doer) if !doer.is_postern() => {}
                 News::Done(deed, doer) if doer.is_postern() => {
                     self.respect(deed, &doer);
@@ -190,10 +194,7 @@ impl Agent<'_> {
     /// Puts the table that there is to be in place of whatever there is.
     fn make_anew(&mut self) -> Result<(), String> {
         let now = boottime();
-        let config = Config {
-            global: self.global.clone(),
-            doors: self.engine.doors().iter().cloned().collect(),
-        };
+        let config = self.config();
         let listed: Vec<Port> = self.one_time.list_ports().collect();
         let trial = self.trial.as_ref();
         let times = trial.map(|trial| (now.since(trial.began_at), trial.ends_at.since(now)));

@@ -42,6 +42,12 @@ impl Finding {
         fill(self.kind.cure(), &self.values)
     }
 
+    /// For a log.
+    pub(super) fn line(&self) -> String {
+        let (severity, id) = (self.severity.name(), self.kind.id());
+        format!("{severity} ({id}): {}; cure: {}", self.text(), self.cure())
+    }
+
     fn json(&self) -> String {
         [
             "{\"id\":",

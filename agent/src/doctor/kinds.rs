@@ -194,14 +194,31 @@ kinds! {
         "door {door} stays shut: {why}";
         "start an NTP client, such as systemd-timesyncd, chrony or ntpd";
 
-    OTHERS_DROP Note "firewall-drops":
-        "{chain} drops what it does not know: guard gate only lets a granted source pass Postern";
-        "have that firewall accept the guarded ports, or use guard mark and have it accept the mark";
+    GUARD_BYPASSED Warning "guard-bypassed":
+        "door {door} does not guard {port}{over}: {chain} {deed} it elsewhere before the guard sees it, and \
+         strangers come in";
+        "take that port out of that rule, or let a container publish it on 127.0.0.1 only: a door guards what this \
+         machine itself receives";
+    KNOCK_UNHEARD Warning "knock-port-redirected":
+        "door {door} knocks on {port}{over}, but {chain} {deed} that away first, so that it is not heard";
+        "take those ports out of that rule, or knock on others";
+    RULES_UNREAD Warning "firewall-unread":
+        "what other tables do with packets could not be looked at in full ({why})";
+        "look yourself whether they redirect or drop guarded ports and knocks: nft list ruleset";
+    OLDER_TABLES Warning "firewall-older":
+        "tables of the older iptables ({tables}) cannot be looked at, and may redirect or drop guarded ports and knocks";
+        "look yourself (iptables-legacy-save), or use iptables-nft";
+    OTHERS_DROP Warning "firewall-drops":
+        "{chain} {deed} what comes to {port}{over}, so that door {door} lets nobody in when it opens: guard gate only lets \
+         a granted source pass Postern";
+        "have that firewall accept {port}, or use guard mark and have it accept the mark";
     MARK_UNREAD Warning "mark-unread":
-        "no rule of the firewall asks for mark {mark}, so that a door that opens lets nobody in";
-        "add one that accepts it, such as: meta mark & {mark} == {mark} accept";
+        "{chain} {deed} what comes to {port} with mark {mark}{over}, so that door {door} lets nobody in when it opens";
+        "have that firewall accept the mark, over IPv4 and IPv6, such as: meta mark & {mark} == {mark} accept; \
+         on OpenWrt, by a rule for the zone that the interface is in";
     MARK_UNGUARDED Warning "mark-unguarded":
-        "guard mark leaves it to the firewall to keep doors shut, and no rule of it drops or rejects anything";
+        "guard mark leaves it to the firewall to keep door {door} shut, and none of its rules drops or rejects \
+         what strangers send to {port}{over}";
         "have the firewall drop new connections by default, or use guard gate";
     GATE_FLUSHED Note "gate-flushed":
         "guard gate on OpenWrt: where fw4 flushes all rules, doors stand open until Postern is back";

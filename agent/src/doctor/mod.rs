@@ -73,10 +73,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
             if is_guarded && !kernel::agent_runs(config) {
                 deaf(config, &mut findings);
             }
-            let others = kernel.and_then(|mut kernel| kernel.others(config.global.mark).ok());
-            if let Some(others) = others {
-                others::examine(&root, config, &others, &mut findings);
-            }
+            others::ask(&root, config, &mut findings);
         }
     }
     findings
@@ -114,6 +111,16 @@ fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), Str
     let console = Console::read(&root);
     fallback::examine(&root, &links, &console, config, &mut findings);
     refusal(&findings).map_or(Ok(()), Err)
+}
+
+/// What other tables make of a guard that looks as if it were in force: said when it is put there,
+/// and when they change.
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let mut findings = Vec::new();
+    others::ask(&Root::new("/"), config, &mut findings);
+    let findings = findings.iter();
+    let warnings = findings.filter(|finding| finding.severity() < Severity::Note);
+    warnings.map(Finding::line).collect()
 }
 
 /// Where the kernel does not tell, there are none that are known of.

@@ -97,6 +97,25 @@ fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
     knocks
 }
 
+/// The same, with ranges of all of them in place of many.
+pub(super) fn few_knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
+    const FEW: usize = 24;
+    let mut knocks = knocks(door);
+    if knocks.len() <= FEW {
+        knocks.sort_unstable_by_key(|(protocol, ports)| (*protocol, *ports.start()));
+        knocks.dedup();
+        return knocks;
+    }
+    let range = |protocol| {
+        let ports = knocks.iter().filter(|(each, _)| *each == protocol);
+        let ports = ports.map(|(_, ports)| (*ports.start(), *ports.end()));
+        let (first, last) = ports.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))?;
+        Some((protocol, first..=last))
+    };
+    let ranges = [Protocol::Tcp, Protocol::Udp].map(range);
+    ranges.into_iter().flatten().collect()
+}
+
 /// The ports that queries are sent from.
 struct Ephemeral {
     range: RangeInclusive<u16>,

@@ -22,7 +22,7 @@ use super::root::Root;
 use super::{
     clock, fallback, interfaces, logins, others, ports, refusal, render, secrets, servers, sockets,
 };
-use crate::firewall::{Others, Part, Refusal};
+use crate::firewall::{End, Family, Fate, Packet, Part, Refusal};
 use crate::links::Link;
 use crate::scratch::Scratch;
 use crate::sys::process::is_root;
@@ -278,46 +278,130 @@ fn a_clock_that_is_not_trusted() {
 
 #[test]
 fn what_other_rules_make_of_a_guard() {
-    let judged = |machine: &Machine, guard: &str, guards: &str, others: &Others| {
-        let config = config(&format!("option guard {guard}"), &door(guards));
-        let mut findings = Vec::new();
-        others::examine(&machine.root(), &config, others, &mut findings);
-        ids(&findings)
-    };
+    let judged =
+        |machine: &Machine, guard: &str, guards: &str, seer: &dyn Fn(&Packet<'_>) -> Fate| {
+            let config = config(&format!("option guard {guard}"), &door(guards));
+            let mut findings = Vec::new();
+            others::examine(
+                &machine.root(),
+                &config,
+                &mut |packet| seer(packet),
+                &mut findings,
+            );
+            findings
+        };
     let (plain, openwrt) = (Machine::new(&[]), Machine::new(OPENWRT));
-    let (open, drops) = (
-        Others::default(),
-        Others {
-            dropping: vec!["chain input of table fw4".into()],
-            ..Others::default()
-        },
-    );
-    let takes_mark = Others {
-        asks_for_mark: true,
-        refuses: true,
-        ..Others::default()
+    let end = |sure, early| {
+        Some(End {
+            place: "chain x of table ip fw".into(),
+            sure,
+            early,
+        })
     };
-    let untracks = Others {
-        untracks: true,
-        ..Others::default()
+    let open = |_: &Packet<'_>| Fate::default();
+    let drops = |sure| {
+        move |packet: &Packet<'_>| Fate {
+            dropped: end(sure, false).filter(|_| packet.mark.is_none_or(|mark| mark == 0)),
+            ..Fate::default()
+        }
     };
-    assert_eq!(judged(&plain, "gate", "tcp:22", &open), [""; 0]);
-    assert_eq!(judged(&plain, "gate", "tcp:22", &drops), ["firewall-drops"]);
-    assert_eq!(judged(&openwrt, "gate", "tcp:22", &open), ["gate-flushed"]);
-    assert_eq!(judged(&plain, "gate", "tcp:22", &untracks), [""; 0]);
+    let guarded = |packet: &Packet<'_>| packet.ports.contains(&22);
+    let sends = |sure| {
+        move |packet: &Packet<'_>| Fate {
+            redirected: end(sure, true).filter(|_| packet.family == Family::V4),
+            ..Fate::default()
+        }
+    };
+    assert_eq!(ids(&judged(&plain, "gate", "tcp:22", &open)), [""; 0]);
     assert_eq!(
-        judged(&plain, "gate", "udp:53", &untracks),
+        ids(&judged(&openwrt, "gate", "tcp:22", &open)),
+        ["gate-flushed"]
+    );
+    // Once for both families, and nothing about knocks, which are heard before.
+    for (sure, severity) in [(true, Severity::Warning), (false, Severity::Note)] {
+        let found = judged(&plain, "gate", "tcp:22", &drops(sure));
+        assert_eq!(ids(&found), ["firewall-drops"]);
+        assert_eq!(found[0].severity(), severity);
+        assert_eq!(
+            ids(&judged(&plain, "mark", "tcp:22", &drops(sure))),
+            [""; 0]
+        );
+    }
+    assert_eq!(
+        ids(&judged(&plain, "mark", "tcp:22", &open)),
+        ["mark-unguarded"]
+    );
+    let all_dropped = |packet: &Packet<'_>| Fate {
+        dropped: end(true, false).filter(|_| packet.family == Family::V6 && guarded(packet)),
+        ..Fate::default()
+    };
+    let found = judged(&plain, "mark", "tcp:22", &all_dropped);
+    assert_eq!(ids(&found), ["mark-unread", "mark-unguarded"]);
+    assert!(
+        found[0]
+            .text()
+            .contains("tcp:22 with mark 0x10000000 over IPv6")
+    );
+    assert!(found[1].text().ends_with("tcp:22 over IPv4"));
+    for sure in [true, false] {
+        let found = judged(&plain, "gate", "tcp:22", &sends(sure));
+        let expected = [&["knock-port-redirected"; 3][..], &["guard-bypassed"]].concat();
+        assert_eq!(ids(&found), expected);
+        for finding in &found {
+            assert_eq!(finding.text().contains(" may "), !sure, "{finding:?}");
+            assert!(finding.text().contains("over IPv4"), "{finding:?}");
+            assert_eq!(finding.severity(), Severity::Warning);
+        }
+    }
+    let untracked = |_: &Packet<'_>| Fate {
+        untracked: true,
+        ..Fate::default()
+    };
+    assert_eq!(ids(&judged(&plain, "gate", "tcp:22", &untracked)), [""; 0]);
+    assert_eq!(
+        ids(&judged(&plain, "gate", "udp:53", &untracked)),
         ["conntrack-bypassed"]
     );
-    assert_eq!(
-        judged(&plain, "mark", "tcp:22", &open),
-        ["mark-unread", "mark-unguarded"]
-    );
-    assert_eq!(judged(&plain, "mark", "tcp:22", &drops), ["mark-unread"]);
-    assert_eq!(judged(&plain, "mark", "tcp:22", &takes_mark), [""; 0]);
-    // Rules of the older iptables cannot be seen: nothing is said about what they may do.
+    // Rules of the older iptables cannot be seen: what they may do is left to who can look.
     plain.write("proc/net/ip_tables_names", "filter\n");
-    assert_eq!(judged(&plain, "mark", "tcp:22", &open), [""; 0]);
+    let found = judged(&plain, "mark", "tcp:22", &open);
+    assert_eq!(ids(&found), ["firewall-older"]);
+    assert_eq!(found[0].severity(), Severity::Note);
+    plain.write("proc/net/ip6_tables_names", "filter\nnat\n");
+    let found = judged(&plain, "gate", "tcp:22", &open);
+    assert_eq!(found[0].severity(), Severity::Warning);
+    assert!(found[0].text().contains("(filter, nat)"));
+}
+
+#[test]
+fn which_knocks_a_source_hears() {
+    let judged = |global: &str, early: bool| {
+        let config = config(global, &door("tcp:22"));
+        let mut findings = Vec::new();
+        let seer = &mut |packet: &Packet<'_>| Fate {
+            dropped: (*packet.ports.start() == 8001).then(|| End {
+                place: String::new(),
+                sure: true,
+                early,
+            }),
+            ..Fate::default()
+        };
+        others::examine(&Machine::new(&[]).root(), &config, seer, &mut findings);
+        ids(&findings)
+    };
+    let unheard = ["knock-port-redirected"].as_slice();
+    for (source, of_early, of_late) in [
+        ("nflog", unheard, &[][..]),
+        ("log", unheard, &[]),
+        ("sockets", unheard, unheard),
+        ("packet", &[], &[]),
+    ] {
+        let global = format!("option source {source}");
+        assert_eq!(judged(&global, true), of_early, "{source}");
+        assert_eq!(judged(&global, false), of_late, "{source}");
+    }
+    let in_kernel = "option source packet\noption engine chain";
+    assert_eq!(judged(in_kernel, true), unheard);
 }
 
 #[test]

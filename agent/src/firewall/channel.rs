@@ -253,7 +253,7 @@ impl Channel {
         self.dump_of(netlink::INET, kind, fill, parse)
     }
 
-    /// The same for tables of another family, or of all families.
+    /// The same for tables of another family.
     pub(super) fn dump_of<T>(
         &mut self,
         family: u8,

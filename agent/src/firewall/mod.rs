@@ -21,6 +21,7 @@ mod golden_messages;
 mod golden_tests;
 mod grants;
 mod hearing;
+mod journey;
 #[cfg(test)]
 pub(crate) mod kernel_tests;
 #[cfg(test)]
@@ -66,11 +67,11 @@ use channel::{Channel, Failure, Term};
 pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
 pub use hearing::Hearing;
+pub(crate) use journey::{End, Fate, Packet};
 use netlink::{Key, as_text};
 pub use network::Network;
 use network::family;
 use objects::Object;
-pub(crate) use others::Others;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
 use refusal::{refused, refused_object};

@@ -23,8 +23,6 @@ const TYPE_MASK: u16 = 0x3fff;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 pub(super) const INET: u8 = libc::NFPROTO_INET as u8;
-/// To a dump, tables of every family.
-pub(super) const EVERY_FAMILY: u8 = libc::NFPROTO_UNSPEC as u8;
 
 /// Numbers of include/uapi/linux/netfilter/nf_tables.h that libc lacks.
 pub(super) mod nfta {
@@ -39,16 +37,39 @@ pub(super) mod nfta {
     pub(in super::super) const CHAIN_POLICY: u16 = 5;
     pub(in super::super) const CHAIN_USERDATA: u16 = 12;
     pub(in super::super) const HOOK_NUMBER: u16 = 1;
+    pub(in super::super) const HOOK_PRIORITY: u16 = 2;
     pub(in super::super) const RULE_TABLE: u16 = 1;
+    pub(in super::super) const RULE_CHAIN: u16 = 2;
     pub(in super::super) const RULE_EXPRESSIONS: u16 = 4;
     pub(in super::super) const EXPR_NAME: u16 = 1;
     pub(in super::super) const EXPR_DATA: u16 = 2;
     pub(in super::super) const META_REGISTER: u16 = 1;
     pub(in super::super) const META_KEY: u16 = 2;
+    pub(in super::super) const PAYLOAD_OFFSET: u16 = 3;
+    pub(in super::super) const PAYLOAD_LENGTH: u16 = 4;
+    pub(in super::super) const FIB_FLAGS: u16 = 3;
+    pub(in super::super) const LOOKUP_SET: u16 = 1;
+    pub(in super::super) const LOOKUP_SOURCE: u16 = 2;
+    pub(in super::super) const LOOKUP_REGISTER: u16 = 3;
+    pub(in super::super) const LOOKUP_FLAGS: u16 = 5;
+    pub(in super::super) const RANGE_TO: u16 = 4;
+    pub(in super::super) const NAT_TYPE: u16 = 1;
+    pub(in super::super) const NAT_ADDRESS: u16 = 3;
+    pub(in super::super) const NAT_PORT: u16 = 5;
+    pub(in super::super) const REDIR_PORT: u16 = 1;
+    pub(in super::super) const BITWISE_SOURCE: u16 = 1;
+    pub(in super::super) const BITWISE_REGISTER: u16 = 2;
     pub(in super::super) const BITWISE_MASK: u16 = 4;
+    pub(in super::super) const BITWISE_XOR: u16 = 5;
+    pub(in super::super) const BITWISE_OPERATION: u16 = 6;
+    pub(in super::super) const CMP_REGISTER: u16 = 1;
+    pub(in super::super) const CMP_OPERATION: u16 = 2;
     pub(in super::super) const CMP_DATA: u16 = 3;
     pub(in super::super) const IMMEDIATE_DATA: u16 = 2;
+    pub(in super::super) const IMMEDIATE_REGISTER: u16 = 1;
+    pub(in super::super) const LIMIT_FLAGS: u16 = 5;
     pub(in super::super) const EXTENSION_NAME: u16 = 1;
+    pub(in super::super) const EXTENSION_INFO: u16 = 3;
     pub(in super::super) const SET_TABLE: u16 = 1;
     pub(in super::super) const SET_NAME: u16 = 2;
     pub(in super::super) const SET_USERDATA: u16 = 13;
@@ -68,11 +89,15 @@ pub(super) mod nfta {
     pub(in super::super) const LIST_ELEMENTS: u16 = 3;
     pub(in super::super) const LIST_ELEM: u16 = 1;
     pub(in super::super) const ELEM_KEY: u16 = 1;
+    pub(in super::super) const ELEM_DATA: u16 = 2;
+    pub(in super::super) const ELEM_FLAGS: u16 = 3;
+    pub(in super::super) const ELEM_KEY_END: u16 = 10;
     pub(in super::super) const ELEM_TIMEOUT: u16 = 4;
     pub(in super::super) const ELEM_EXPIRATION: u16 = 5;
     pub(in super::super) const DATA_VALUE: u16 = 1;
     pub(in super::super) const DATA_VERDICT: u16 = 2;
     pub(in super::super) const VERDICT_CODE: u16 = 1;
+    pub(in super::super) const VERDICT_CHAIN: u16 = 2;
     /// libnftnl's NFTNL_UDATA_SET_KEYBYTEORDER.
     pub(in super::super) const KEY_BYTE_ORDER: u8 = 0;
     /// libnftnl's NFTNL_UDATA_SET_DATABYTEORDER.
@@ -120,7 +145,7 @@ pub(super) fn request(
     request_of(INET, to, request, sequence, fill);
 }
 
-/// Appends a request about tables of a family, or of all of them ([`EVERY_FAMILY`]).
+/// Appends a request about tables of a family.
 pub(super) fn request_of(
     family: u8,
     to: &mut Vec<u8>,

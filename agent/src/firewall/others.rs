@@ -1,209 +1,273 @@
-//! What other tables than ours do with the packets that ours lets pass.
+//! Other tables than ours, as far as packets for this host meet them.
 //!
 //! Only nf_tables is asked: rules of the older iptables are somewhere else.
 
-use super::netlink::{Attributes, EVERY_FAMILY, as_text, as_u32, nfta};
+use core::cell::Cell;
+
+use super::netlink::{self, Attributes, as_text, as_u32, nfta};
 use super::objects::Object;
 use super::refusal::refused_object;
-use super::{Firewall, Refusal};
+use super::{Firewall, Refusal, TABLE};
 
-/// The most chains and rules that are looked at.
+/// The most chains, and the most rules, that are looked at in each family.
 const MAX_READ: usize = 8192;
+/// The most octets of rules that are kept in each family.
+const MAX_OCTETS: usize = 1 << 20;
+/// The most elements of a set that are looked at.
+const MAX_ELEMENTS: usize = 2048;
 
-/// Other tables, as far as they matter to a guard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// NFT_SET_ELEM_CATCHALL of nf_tables.h, which libc lacks.
+const CATCHALL: i32 = 2;
+
+/// The families whose chains packets of IPv4 or IPv6 meet.
+const FAMILIES: [u8; 3] = [
+    netlink::INET,
+    libc::NFPROTO_IPV4 as u8,
+    libc::NFPROTO_IPV6 as u8,
+];
+
+/// The chains of other tables, and their rules.
+#[derive(Default)]
 pub(crate) struct Others {
-    /// The chains that packets for this host enter and that drop what they do not know.
-    pub(crate) dropping: Vec<String>,
-    /// Whether some rule drops or rejects.
-    pub(crate) refuses: bool,
-    /// Whether some rule asks for the bits of the mark.
-    pub(crate) asks_for_mark: bool,
-    /// Whether some rule keeps packets from connection tracking.
-    pub(crate) untracks: bool,
+    pub(super) chains: Vec<Chain>,
+    pub(super) sets: Sets,
+    /// There was more than is looked at.
+    pub(crate) incomplete: bool,
+}
+
+/// A chain of another table.
+pub(super) struct Chain {
+    pub(super) family: u8,
+    pub(super) table: String,
+    pub(super) name: String,
+    /// Where packets enter it, if they do.
+    pub(super) hook: Option<u32>,
+    pub(super) priority: i32,
+    /// Whether it drops what comes to its end.
+    pub(super) drops: bool,
+    /// Their expressions, as the kernel writes them.
+    pub(super) rules: Vec<Box<[u8]>>,
+}
+
+/// Sets whose elements were asked for.
+#[derive(Default)]
+pub(super) struct Sets(Vec<Set>);
+
+struct Set {
+    family: u8,
+    table: String,
+    name: String,
+    contents: Contents,
+}
+
+/// The elements of a set.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) elements: Vec<Element>,
+    /// There are others, which are not known.
+    pub(super) incomplete: bool,
+}
+
+/// Keys from one to another, and what becomes of a packet that has one of them.
+pub(super) struct Element {
+    pub(super) first: Vec<u8>,
+    pub(super) last: Vec<u8>,
+    /// Every other key.
+    pub(super) is_rest: bool,
+    /// Where a range ends, before this key.
+    is_end: bool,
+    pub(super) verdict: Option<(i32, String)>,
 }
 
 impl Firewall {
-    /// What the tables of every family do, but ours; `mark` are the bits that we set.
-    pub(crate) fn others(&mut self, mark: u32) -> Result<Others, Refusal> {
+    /// Reads the chains and rules that packets for this host may meet.
+    pub(crate) fn others(&mut self) -> Result<Others, Refusal> {
         let mut others = Others::default();
-        for kind in [libc::NFT_MSG_GETCHAIN, libc::NFT_MSG_GETRULE] {
-            let read = |message: Attributes<'_>, all: &mut Vec<Others>| {
-                if all.len() < MAX_READ && message.find(TABLE_OF_EITHER) != Some(OURS) {
-                    all.push(match kind {
-                        libc::NFT_MSG_GETCHAIN => chain(message),
-                        _ => rule(message, mark),
-                    });
+        for family in FAMILIES {
+            let start = others.chains.len();
+            let kind = libc::NFT_MSG_GETCHAIN;
+            let chains = self.channel.dump_of(family, kind, &|_| {}, |message, all| {
+                if all.len() <= MAX_READ {
+                    all.extend(chain(family, message));
                 }
-            };
-            let all = self.channel.dump_of(EVERY_FAMILY, kind, &|_| {}, read);
-            for deeds in all.map_err(|failure| refused_object(&Object::Table, failure))? {
-                others.dropping.extend(deeds.dropping);
-                others.refuses |= deeds.refuses;
-                others.asks_for_mark |= deeds.asks_for_mark;
-                others.untracks |= deeds.untracks;
-            }
+            });
+            let chains = chains.map_err(|failure| refused_object(&Object::Table, failure))?;
+            others.incomplete |= chains.len() > MAX_READ;
+            others.chains.extend(chains);
+            let chains = others.chains.get_mut(start..).unwrap_or_default();
+            others.incomplete |= self.rules_of(family, chains)?;
         }
         Ok(others)
     }
-}
 
-/// NFTA_CHAIN_TABLE and NFTA_RULE_TABLE are the same number.
-const TABLE_OF_EITHER: u16 = nfta::CHAIN_TABLE;
-/// The name of our table, as the kernel writes it.
-const OURS: &[u8] = b"postern\0";
-
-fn chain(chain: Attributes<'_>) -> Others {
-    let text = |kind| chain.find(kind).and_then(as_text).unwrap_or_default();
-    let hook = chain.inside(nfta::CHAIN_HOOK);
-    let hook = hook
-        .and_then(|hook| hook.find(nfta::HOOK_NUMBER))
-        .and_then(as_u32);
-    let policy = chain.find(nfta::CHAIN_POLICY).and_then(as_u32);
-    let drops = hook == Some(libc::NF_INET_LOCAL_IN as u32) && policy == Some(libc::NF_DROP as u32);
-    let (table, name) = (text(nfta::CHAIN_TABLE), text(nfta::CHAIN_NAME));
-    let mut deeds = Others::default();
-    if drops {
-        let chain = ["chain ", name, " of table ", table].concat();
-        deeds.dropping.push(chain);
-    }
-    deeds
-}
-
-fn rule(rule: Attributes<'_>, mark: u32) -> Others {
-    let expressions = rule.inside(nfta::RULE_EXPRESSIONS);
-    deeds(expressions.unwrap_or(Attributes(&[])), mark)
-}
-
-/// Follows a mark from its loading to what it is compared with.
-fn deeds(expressions: Attributes<'_>, mark: u32) -> Others {
-    let mut deeds = Others::default();
-    // The bits of the mark that are in the register.
-    let mut loaded = 0;
-    let holds = |bits: u32| bits & mark == mark;
-    for (_, expression) in expressions {
-        let expression = Attributes(expression);
-        let name = expression.find(nfta::EXPR_NAME).and_then(as_text);
-        let data = expression
-            .inside(nfta::EXPR_DATA)
-            .unwrap_or(Attributes(&[]));
-        match name.unwrap_or_default() {
-            "meta" => loaded = if loads_mark(data) { u32::MAX } else { 0 },
-            "bitwise" => loaded &= host_value(data, nfta::BITWISE_MASK),
-            "cmp" if holds(loaded) => {
-                let value = host_value(data, nfta::CMP_DATA);
-                deeds.asks_for_mark |= value == 0 || holds(value);
+    /// Adds the rules of these chains; whether there are more than is looked at.
+    fn rules_of(&mut self, family: u8, chains: &mut [Chain]) -> Result<bool, Refusal> {
+        if chains.is_empty() {
+            return Ok(false);
+        }
+        let (octets, last) = (Cell::new(0), Cell::new(0));
+        let read = |message: Attributes<'_>, all: &mut Vec<(usize, Box<[u8]>)>| {
+            let text = |kind| message.find(kind).and_then(as_text).unwrap_or_default();
+            let (table, name) = (text(nfta::RULE_TABLE), text(nfta::RULE_CHAIN));
+            let is_it = |chain: &Chain| chain.table == table && chain.name == name;
+            // Rules come chain by chain.
+            let at = match chains.get(last.get()).is_some_and(is_it) {
+                true => Some(last.get()),
+                false => chains.iter().position(is_it),
+            };
+            let Some(at) = at else { return };
+            if all.is_empty() {
+                octets.set(0);
             }
-            "lookup" => deeds.asks_for_mark |= holds(loaded),
-            // Those of iptables, which nobody but iptables reads.
-            "match" => deeds.asks_for_mark |= is_named(data, "mark"),
-            "target" => deeds.refuses |= is_named(data, "REJECT"),
-            "reject" => deeds.refuses = true,
-            "immediate" => deeds.refuses |= drops(data),
-            "notrack" => deeds.untracks = true,
-            _ => {}
+            last.set(at);
+            let rule = message.find(nfta::RULE_EXPRESSIONS).unwrap_or_default();
+            octets.set(octets.get() + rule.len());
+            if all.len() < MAX_READ && octets.get() <= MAX_OCTETS {
+                all.push((at, rule.into()));
+            } else {
+                octets.set(MAX_OCTETS + 1);
+            }
+        };
+        let kind = libc::NFT_MSG_GETRULE;
+        let rules = self.channel.dump_of(family, kind, &|_| {}, read);
+        let rules = rules.map_err(|failure| refused_object(&Object::Table, failure))?;
+        for (at, rule) in rules {
+            if let Some(chain) = chains.get_mut(at) {
+                chain.rules.push(rule);
+            }
         }
+        Ok(octets.get() > MAX_OCTETS)
     }
-    deeds
 }
 
-fn loads_mark(meta: Attributes<'_>) -> bool {
-    let key = meta.find(nfta::META_KEY).and_then(as_u32);
-    key == Some(libc::NFT_META_MARK as u32) && meta.find(nfta::META_REGISTER).is_some()
+fn chain(family: u8, chain: Attributes<'_>) -> Option<Chain> {
+    let text = |kind| chain.find(kind).and_then(as_text).map(str::to_owned);
+    let table = text(nfta::CHAIN_TABLE).filter(|table| table != TABLE)?;
+    let hook = chain.inside(nfta::CHAIN_HOOK);
+    let number = |kind| hook.and_then(|hook| hook.find(kind)).and_then(as_u32);
+    let policy = chain.find(nfta::CHAIN_POLICY).and_then(as_u32);
+    Some(Chain {
+        family,
+        table,
+        name: text(nfta::CHAIN_NAME)?,
+        hook: number(nfta::HOOK_NUMBER),
+        priority: number(nfta::HOOK_PRIORITY).unwrap_or_default() as i32,
+        drops: policy == Some(libc::NF_DROP as u32),
+        rules: Vec::new(),
+    })
 }
 
-/// A mark in a register is in the host's byte order.
-fn host_value(data: Attributes<'_>, kind: u16) -> u32 {
-    let value = data
-        .inside(kind)
-        .and_then(|data| data.find(nfta::DATA_VALUE));
-    let value = value.and_then(|value| value.try_into().ok());
-    value.map_or(0, u32::from_ne_bytes)
-}
-
-fn is_named(extension: Attributes<'_>, name: &str) -> bool {
-    extension.find(nfta::EXTENSION_NAME).and_then(as_text) == Some(name)
-}
-
-fn drops(immediate: Attributes<'_>) -> bool {
-    let verdict = immediate.inside(nfta::IMMEDIATE_DATA);
-    let verdict = verdict.and_then(|data| data.inside(nfta::DATA_VERDICT));
-    let code = verdict.and_then(|verdict| verdict.find(nfta::VERDICT_CODE));
-    code.and_then(as_u32) == Some(libc::NF_DROP as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::firewall::kernel_tests::{in_namespace, nft};
-
-    const MARK: u32 = 0x1000_0000;
-
-    fn others_of(rules: &'static str, check: fn(Others)) {
-        in_namespace(move || {
-            nft(&["-f", "-"], rules).expect("nft takes the rules");
-            check(Firewall::open().unwrap().others(MARK).unwrap());
-        });
-    }
-
-    #[test]
-    fn our_own_table_is_none_of_the_others() {
-        assert_eq!(as_text(OURS), Some(crate::firewall::TABLE));
-        assert_eq!(nfta::RULE_TABLE, TABLE_OF_EITHER);
-        in_namespace(|| {
-            let mut firewall = Firewall::open().unwrap();
-            let config = crate::firewall::examples::ssh(postern_core::config::Guard::Mark);
-            firewall.install(&config, &[]).unwrap();
-            assert_eq!(firewall.others(MARK).unwrap(), Others::default());
-        });
-    }
-
-    #[test]
-    fn a_firewall_that_drops_and_takes_the_mark() {
-        others_of(
-            "table inet fw {
-                chain input { type filter hook input priority 0; policy drop;
-                    meta mark & 0x10000000 == 0x10000000 accept
-                    tcp dport 80 reject; }
-                chain output { type filter hook output priority 0; policy drop; }
-                chain other { udp dport 9 drop; }
-             }
-             table ip raw { chain pre { type filter hook prerouting priority -300; notrack; }; }
-             table ip6 filter { chain INPUT { type filter hook input priority 0; policy drop; }; }\n",
-            |others| {
-                let dropping = ["chain input of table fw", "chain INPUT of table filter"];
-                let expected = Others {
-                    dropping: dropping.map(String::from).to_vec(),
-                    refuses: true,
-                    asks_for_mark: true,
-                    untracks: true,
-                };
-                assert_eq!(others, expected);
-            },
-        );
-    }
-
-    #[test]
-    fn which_rules_ask_for_the_mark() {
-        for (rule, asks) in [
-            ("meta mark 0x10000000 accept", true),
-            ("meta mark { 0x1, 0x2 } accept", true),
-            ("meta mark & 0x30000000 == 0x10000000 accept", true),
-            ("meta mark & 0x10000000 != 0 accept", true),
-            ("meta mark & 0x0f000000 == 0x01000000 accept", false),
-            ("meta mark 0x1 accept", false),
-            ("meta mark set 0x10000000", false),
-            ("meta mark set meta mark | 0x1", false),
-            ("ct mark 0x10000000 accept", false),
-            ("meta iif 1 ip saddr & 0x10000000 == 0 accept", false),
-        ] {
-            in_namespace(move || {
-                let script = format!("table inet fw {{ chain x {{ {rule}; }}; }}\n");
-                nft(&["-f", "-"], &script).expect("nft takes the rule");
-                let others = Firewall::open().unwrap().others(MARK).unwrap();
-                assert_eq!(others.asks_for_mark, asks, "{rule}");
-                assert!(!others.refuses && !others.untracks, "{rule}");
+impl Sets {
+    /// The elements of a set of this chain's table, which are asked for once.
+    pub(super) fn contents(
+        &mut self,
+        firewall: &mut Firewall,
+        chain: &Chain,
+        name: &str,
+    ) -> &Contents {
+        let is_it =
+            |set: &Set| set.name == name && set.table == chain.table && set.family == chain.family;
+        let at = self.0.iter().position(is_it).unwrap_or_else(|| {
+            self.0.push(Set {
+                family: chain.family,
+                table: chain.table.clone(),
+                name: name.to_owned(),
+                contents: contents(firewall, chain, name),
             });
+            self.0.len() - 1
+        });
+        static UNKNOWN: Contents = Contents {
+            elements: Vec::new(),
+            incomplete: true,
+        };
+        self.0.get(at).map_or(&UNKNOWN, |set| &set.contents)
+    }
+}
+
+fn contents(firewall: &mut Firewall, chain: &Chain, name: &str) -> Contents {
+    let ask = |to: &mut Vec<u8>| {
+        netlink::text(to, nfta::LIST_TABLE, &[&chain.table]);
+        netlink::text(to, nfta::LIST_SET, &[name]);
+    };
+    let read = |message: Attributes<'_>, all: &mut Vec<Element>| {
+        let list = message.inside(nfta::LIST_ELEMENTS);
+        for (_, element) in list.into_iter().flatten() {
+            if all.len() <= MAX_ELEMENTS {
+                all.extend(self::element(Attributes(element)));
+            }
+        }
+    };
+    let kind = libc::NFT_MSG_GETSETELEM;
+    let Ok(elements) = firewall.channel.dump_of(chain.family, kind, &ask, read) else {
+        return Contents {
+            incomplete: true,
+            ..Contents::default()
+        };
+    };
+    let incomplete = elements.len() > MAX_ELEMENTS;
+    Contents {
+        incomplete,
+        elements: ranges(elements),
+    }
+}
+
+fn element(element: Attributes<'_>) -> Option<Element> {
+    let value = |kind| element.inside(kind)?.find(nfta::DATA_VALUE);
+    let flags = element.find(nfta::ELEM_FLAGS).and_then(as_u32).unwrap_or(0);
+    let has = |flag: i32| flags & flag as u32 != 0;
+    let is_rest = has(CATCHALL);
+    let first = match is_rest {
+        true => &[],
+        false => value(nfta::ELEM_KEY)?,
+    };
+    let data = element.inside(nfta::ELEM_DATA);
+    Some(Element {
+        first: first.to_vec(),
+        last: value(nfta::ELEM_KEY_END).unwrap_or(first).to_vec(),
+        is_rest,
+        is_end: has(libc::NFT_SET_ELEM_INTERVAL_END),
+        verdict: data.and_then(verdict),
+    })
+}
+
+/// What data of an expression or an element says about a packet, and the chain that it names.
+pub(super) fn verdict(data: Attributes<'_>) -> Option<(i32, String)> {
+    let verdict = data.inside(nfta::DATA_VERDICT)?;
+    let code = verdict.find(nfta::VERDICT_CODE).and_then(as_u32)?;
+    let chain = verdict.find(nfta::VERDICT_CHAIN).and_then(as_text);
+    Some((code as i32, chain.unwrap_or_default().to_owned()))
+}
+
+/// Sets of ranges have an element where a range begins, and one behind its end.
+fn ranges(mut elements: Vec<Element>) -> Vec<Element> {
+    if !elements.iter().any(|element| element.is_end) {
+        return elements;
+    }
+    // Downwards: the end of a range comes before its beginning, and behind that of the next range.
+    elements.sort_by(|a, b| (&b.first, a.is_end).cmp(&(&a.first, b.is_end)));
+    let mut last: Option<Vec<u8>> = None;
+    elements.retain_mut(|element| {
+        if element.is_end {
+            last = Some(before(&element.first));
+        } else {
+            let length = element.first.len();
+            element.last = last.take().unwrap_or_else(|| vec![u8::MAX; length]);
+            // The next range below may reach up to here.
+            last = Some(before(&element.first));
+        }
+        !element.is_end
+    });
+    elements
+}
+
+/// The key before this one.
+fn before(key: &[u8]) -> Vec<u8> {
+    let mut key = key.to_vec();
+    for octet in key.iter_mut().rev() {
+        *octet = octet.wrapping_sub(1);
+        if *octet != u8::MAX {
+            break;
         }
     }
+    key
 }

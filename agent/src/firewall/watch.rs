@@ -17,11 +17,13 @@ const LONGEST: usize = 32 * 1024;
 /// the agent from its knocks.
 const AT_ONCE: usize = 256;
 
-/// What is told of the table.
+/// What is told of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// Somebody else did something to it.
     Done(Deed, Doer),
+    /// Other tables are not what they were.
+    Others,
     /// There was no room for what was told.
     Missed,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Watch {
     inbox: Box<[u8]>,
     /// What the transaction did that is being told.
     deed: Option<Deed>,
+    /// Whether it concerns other tables.
+    others: bool,
 }
 
 impl Watch {
@@ -82,6 +86,7 @@ impl Watch {
             own_port,
             inbox: vec![0; LONGEST].into(),
             deed: None,
+            others: false,
         })
     }
 
@@ -92,7 +97,10 @@ impl Watch {
             match self.socket.receive(&mut self.inbox) {
                 Ok(datagram) => {
                     let messages = Messages(datagram).filter(|it| it.port != self.own_port);
-                    news.extend(messages.filter_map(|it| learn(&mut self.deed, &it)));
+                    news.extend(messages.filter_map(|it| {
+                        let concerned = (&mut self.deed, &mut self.others);
+                        learn(concerned, &it)
+                    }));
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => break,
@@ -101,6 +109,9 @@ impl Watch {
                     _ => return Err(error),
                 },
             }
+        }
+        if core::mem::take(&mut self.others) {
+            news.push(News::Others);
         }
         Ok(news)
     }
@@ -113,13 +124,14 @@ impl AsFd for Watch {
 }
 
 /// Learns from a message what its transaction did; the last message of each says who did it.
-fn learn(deed: &mut Option<Deed>, message: &Message<'_>) -> Option<News> {
+fn learn((deed, others): (&mut Option<Deed>, &mut bool), message: &Message<'_>) -> Option<News> {
     let (kind, family) = message.of_nf_tables()?;
     if kind == libc::NFT_MSG_NEWGEN {
         return deed.take().map(|deed| News::Done(deed, doer(message)));
     }
     let table = message.attributes().find(nfta::TABLE_OF_ANY);
     if family != INET || table.and_then(as_text) != Some(TABLE) {
+        *others = true;
         return None;
     }
     *deed = match (kind, *deed) {
