@@ -91,7 +91,19 @@ pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
 
 /// Where a configuration says that the control socket lies, right or wrong as it is otherwise.
 pub(crate) fn peek_control(path: &Path) -> Option<PathBuf> {
-    Config::control(&read(path).ok()?).map(|control| control.as_str().into())
+    Config::control(&beginning(path)?).map(|control| control.as_str().into())
+}
+
+/// The same of the folder for what is remembered.
+pub(crate) fn peek_state_dir(path: &Path) -> Option<PathBuf> {
+    Config::state_dir(&beginning(path)?).map(|folder| folder.as_str().into())
+}
+
+/// As much of a file as core takes: of one that is too large, too, something can be made out.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
+    let mut text = read(path).ok()?;
+    text.truncate(MAX_FILE);
+    Some(text)
 }
 
 /// `FILE:LINE:COLUMN: what, and what was expected`, as editors know it from compilers.

@@ -7,6 +7,7 @@ mod cutting;
 mod ledger;
 mod neighbours;
 mod repairing;
+mod starting;
 
 use core::fmt;
 use core::net::IpAddr;
@@ -15,7 +16,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use postern_core::config::Global;
+use postern_core::config::{Config, Global};
 use postern_core::door::Door;
 use postern_core::engine::{Decision, Engine, failing_network};
 use postern_core::knock::{Knock, Port};
@@ -37,6 +38,7 @@ use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
+use crate::sys::unix::Presence;
 use crate::trial::{Chosen, Store};
 use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
@@ -45,6 +47,7 @@ use cutting::Cutting;
 use ledger::Ledger;
 use neighbours::Neighbours;
 use repairing::Repairs;
+use starting::Unstarted;
 
 /// Sources whose attempts are remembered.
 const SOURCES: usize = 4096;
@@ -59,14 +62,8 @@ const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService]
 /// Signals, knocks, changes of the firewall, the control socket, its callers and those who watch.
 const MAX_FILES: usize = 4 + MAX_CLIENTS + MAX_WATCHERS;
 
-/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks. The interfaces of the
-/// configuration are devices already; `networks` says which when they change.
-pub(crate) fn run(
-    path: &Path,
-    chosen: Chosen,
-    networks: Networks,
-    take_over: bool,
-) -> Result<(), Failure> {
+/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
+pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
         return Err(Failure::Failed(
             "the firewall needs CAP_NET_ADMIN: run this as root".into(),
@@ -77,13 +74,44 @@ pub(crate) fn run(
     let mut seed = [0; 8];
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
-    let mut agent = Agent::start(&mut engine, path, chosen, networks, take_over)?;
+    let presence = Presence::claim();
+    let mut agent = starting::start(&mut engine, path, (doors, take_over), &presence)?;
+    // Another agent may have had the name, and have made room.
+    let _presence = presence.kept();
     let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
     agent.manager.tell(State::Ready);
     agent.serve(signals)
+}
+
+/// What has to be opened before there is an agent.
+struct Parts {
+    path: PathBuf,
+    control: Control,
+    source: Source,
+    reserve: Reserve,
+    firewall: Firewall,
+    watch: Watch,
+}
+
+impl Parts {
+    fn open(path: &Path, config: &Config, take_over: bool) -> Result<Self, Failure> {
+        let reserve = Reserve::open();
+        let firewall =
+            Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
+        Ok(Self {
+            watch: Watch::open(&firewall)
+                .map_err(|error| failed("netlink socket of nf_tables' news", &error))?,
+            path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
+            control: listen_in_place(&config.global, take_over).map_err(Failure::Failed)?,
+            source: Source::open(config, &list_ports(&config.doors), &reserve, boottime())
+                .map_err(Failure::Failed)?,
+            reserve,
+            firewall,
+        })
+    }
 }
 
 struct Agent<'e> {
@@ -112,6 +140,8 @@ struct Agent<'e> {
     trial: Option<OnTrial>,
     /// Whether a reload may leave no door: only where there is none, and somebody said so.
     doors: Doors,
+    /// Why the configuration's file is not what is in force, where it is not.
+    refused: Option<String>,
 }
 
 /// The guard that is in force is on trial.
@@ -132,28 +162,27 @@ struct Before {
 }
 
 impl<'e> Agent<'e> {
+    /// The interfaces of the configuration are devices already; `networks` says which when they change.
     fn start(
         engine: &'e mut Engine<SOURCES>,
         path: &Path,
         chosen: Chosen,
         networks: Networks,
         take_over: bool,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Unstarted<'e>> {
         let Chosen { config, text } = chosen;
-        let (global, store) = (&config.global, trial::store(&config.global));
-        let reserve = Reserve::open();
-        let firewall =
-            Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
-        let watch = Watch::open(&firewall)
-            .map_err(|error| failed("netlink socket of nf_tables' news", &error))?;
+        let store = trial::store(&config.global);
+        let parts = match Parts::open(path, &config, take_over) {
+            Ok(parts) => parts,
+            Err(why) => return Err((why, engine)),
+        };
         let mut agent = Self {
-            path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
-            control: listen_in_place(global, take_over).map_err(Failure::Failed)?,
-            source: Source::open(&config, &list_ports(&config.doors), &reserve, boottime())
-                .map_err(Failure::Failed)?,
-            reserve,
-            firewall,
-            watch,
+            path: parts.path,
+            control: parts.control,
+            source: parts.source,
+            reserve: parts.reserve,
+            firewall: parts.firewall,
+            watch: parts.watch,
             repairs: Repairs::new(boottime()),
             neighbours: Neighbours::default(),
             ledger: Ledger::new(),
@@ -164,18 +193,31 @@ impl<'e> Agent<'e> {
             started_at: boottime(),
             refused_packets: 0,
             patience: Patience::default(),
-            global: global.clone(),
+            global: config.global.clone(),
             trial: None,
             doors: Doors::Needed,
+            refused: None,
             manager: Manager::from_environment(),
             networks,
             engine,
         };
-        agent.adopt(config, None).map_err(Failure::Failed)?;
-        if let Some(text) = text {
-            trial::settle(&store, &text);
+        if let Err(why) = agent.adopt(config, None) {
+            return Err((Failure::Failed(why), agent.engine));
+        }
+        match text {
+            Some(text) => trial::settle(&store, &text),
+            None => agent.refused = Some(trial::UNCONFIRMED.into()),
         }
         Ok(agent)
+    }
+
+    /// Says that another configuration than the file's is in force, and why; status and doctor say it again.
+    fn instead(&mut self, why: String) {
+        output::say(&format!(
+            "WARNING: {} is not used: {why}; an earlier configuration is in force",
+            self.path.display()
+        ));
+        self.refused = Some(why);
     }
 
     fn serve(&mut self, mut signals: Signals) -> Result<(), Failure> {
@@ -430,6 +472,7 @@ impl<'e> Agent<'e> {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            refused: self.refused.clone(),
             counters: *self.engine.counters(),
             refused_packets: self.refused_packets,
             losses: self.source.losses(),

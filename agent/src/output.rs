@@ -25,6 +25,19 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Why, in a few words for those who ask later.
+    pub(crate) fn in_short(&self) -> std::string::String {
+        match self {
+            Self::Misused(why) | Self::Failed(why) => {
+                let line = why.lines().next().unwrap_or_default();
+                line.chars().take(LONGEST_REASON).collect()
+            }
+            Self::Reported | Self::Found(_) => {
+                "it has mistakes, and 'postern check' names them".into()
+            }
+        }
+    }
+
     /// Says it, if that was not done yet, and names the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
@@ -104,6 +117,9 @@ fn write_line(line: fmt::Arguments<'_>) {
     // In one piece, so that lines of several processes do not mix.
     _ = stderr.write_all(text.line());
 }
+
+/// The longest reason that is kept for later, in characters.
+const LONGEST_REASON: usize = 300;
 
 /// The longest line, with what is said about lines left out: as much as a pipe that is ready
 /// takes for sure (PIPE_BUF).

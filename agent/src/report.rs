@@ -19,6 +19,9 @@ const LISTED: usize = 20;
 /// doors as there can be within what a socket's buffer takes.
 const LISTED_GRANTS: usize = 20;
 
+/// What the line begins with that says why the file is not in force.
+pub(crate) const REFUSED: &str = "configuration: NOT USED: ";
+
 /// The state of everything, at one moment.
 pub(crate) struct Report {
     pub(crate) agent: Option<AgentReport>,
@@ -39,6 +42,8 @@ pub(crate) struct AgentReport {
     pub(crate) source: Source,
     pub(crate) guard: Guard,
     pub(crate) interfaces: Vec<String>,
+    /// Why that configuration is not in force, but an earlier one, where it is so.
+    pub(crate) refused: Option<String>,
     pub(crate) counters: Counters,
     /// Packets that were no knock after all.
     pub(crate) refused_packets: u64,
@@ -263,6 +268,9 @@ impl AgentReport {
             "agent: running for {} (process {pid}, {config})",
             span(self.uptime)
         );
+        if let Some(why) = &self.refused {
+            _ = writeln!(text, "{REFUSED}{why}; an EARLIER one is in force");
+        }
         _ = writeln!(
             text,
             "{guard}: {} on {interfaces}, knocks seen by {}",
@@ -314,6 +322,7 @@ impl AgentReport {
             displaced,
         } = self.counters;
         let interfaces = list(self.interfaces.iter().map(|name| quoted(name)));
+        let refused = self.refused.as_deref().map_or("null".into(), quoted);
         let underway = self.underway.listed.iter().take(LISTED).filter_map(|attempt| {
             let Underway { source, accepted, needed, .. } = attempt;
             let door = quoted(&doors.get(attempt.door)?.name);
@@ -326,7 +335,7 @@ impl AgentReport {
         });
         _ = write!(
             json,
-            ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"source\":\"{}\",\"guard\":\"{}\",\
+            ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"refused\":{refused},\"source\":\"{}\",\"guard\":\"{}\",\
              \"interfaces\":{interfaces},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
              \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\

@@ -10,6 +10,7 @@ mod network;
 mod others;
 mod page;
 mod processes;
+mod restart;
 mod stage;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use network::*;
 use others::*;
 use page::*;
 use processes::*;
+use restart::*;
 
 use postern_tests::{cases, suite};
 
@@ -43,6 +45,14 @@ fn main() -> ExitCode {
         a_confirmed_configuration_that_is_damaged needs "knock",
         a_configuration_deleted_while_the_agent_runs needs "knock",
         a_configuration_deleted_before_a_start needs "knock",
+        a_restart_with_a_wrong_file needs "knock",
+        a_boot_with_a_wrong_file needs "knock",
+        a_restart_without_a_file needs "knock" "unshare",
+        a_restart_with_a_wrong_file_and_nothing_confirmed needs "knock",
+        a_restart_with_a_wrong_file_and_doors_of_the_kernel needs "knock",
+        a_second_agent_with_a_wrong_file needs "knock",
+        a_restart_with_the_fallback_gone needs "knock" "unshare",
+        a_wrong_file_and_a_hand_at_the_console needs "knock",
         the_guard_taken_away_for_want_of_better needs "knock",
         a_door_whose_name_is_mistyped needs "knock",
         a_guard_with_no_other_way_in needs "unshare",

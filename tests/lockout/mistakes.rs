@@ -120,7 +120,8 @@ pub(crate) fn a_confirmed_configuration_that_is_damaged() {
     loss.is_felt();
     let said = stage.setup.run_to_its_end(&stage.net.router);
     assert_eq!(said.status, 1, "{said:?}");
-    loss.at_console(LET_ME_IN).ends();
+    loss.healed_by("agent: takes the guard away")
+        .ends_for_everyone();
 }
 
 pub(crate) fn a_configuration_deleted_while_the_agent_runs() {
@@ -137,13 +138,14 @@ pub(crate) fn a_configuration_deleted_while_the_agent_runs() {
 pub(crate) fn a_configuration_deleted_before_a_start() {
     let stage = Stage::gate();
     let agent = stage.start();
-    let loss = stage.lose("the configuration deleted, and a restart");
+    let loss = stage.lose("the configuration deleted, with its state_dir, and a restart");
     fs::remove_file(stage.setup.config()).expect("delete a file");
     agent.kill();
+    loss.is_felt();
     let said = stage.setup.run_to_its_end(&stage.net.router);
     assert_eq!(said.status, 1, "{said:?}");
-    loss.is_felt();
-    loss.at_console(LET_ME_IN).ends();
+    loss.healed_by("agent: takes the guard away")
+        .ends_for_everyone();
 }
 
 pub(crate) fn the_guard_taken_away_for_want_of_better() {

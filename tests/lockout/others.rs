@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR, Setup};
+use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR};
 use postern_tests::nft;
 use postern_tests::wait::{SOON, poll_until};
 
@@ -137,32 +137,6 @@ pub(crate) fn a_table_of_an_earlier_version_and_no_agent() {
     // A later start keeps what was granted by hand.
     let _agent = stage.start();
     assert!(stage.owner_is_let_in());
-}
-
-pub(crate) fn our_nflog_group_taken() {
-    let stage = Stage::gate();
-    stage.start().kill();
-    let other = Setup::new(&stage.net.router, Guard::Gate, SSH_DOOR);
-    let loss = stage.lose("another program has the NFLOG group");
-    let router = &stage.net.router.namespace;
-    let mut tcpdump = Command::new("tcpdump");
-    tcpdump.args(["-i", "nflog:5", "-w", "/dev/null"]);
-    let silent = tcpdump.stdin(Stdio::null()).stderr(Stdio::null());
-    let _reader = router.spawn(silent);
-    poll_until(SOON, "the group is taken", || {
-        let said = other.verb(&stage.net.router, "doctor", &[]);
-        said.stdout.contains("nflog-group-taken")
-    });
-    let said = stage.setup.run_to_its_end(&stage.net.router);
-    assert!(
-        said.status == 1 && said.stderr.contains("group 5"),
-        "{said:?}"
-    );
-    loss.is_felt();
-    loss.at_console(LET_ME_IN).ends();
-    stage.edit("guard 'gate'\n", "guard 'gate'\n\toption nflog_group '6'\n");
-    let _agent = stage.start();
-    stage.expect_a_way_in();
 }
 
 pub(crate) fn the_control_socket_deleted() {

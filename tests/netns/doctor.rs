@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         a_group_that_another_program_reads needs "jq",
         a_kernel_without_netfilter needs "jq" "strace",
         a_wrong_configuration needs "jq",
+        a_configuration_that_is_not_in_force needs "jq",
         warnings_fail_only_if_they_are_to needs "jq" "unshare",
         whoever_may_not_ask_the_kernel_is_told needs "jq" "setpriv",
         a_configuration_that_root_alone_reads needs "jq" "setpriv",
@@ -1029,6 +1030,25 @@ fn a_wrong_configuration() {
     assert!(said.stderr.contains("config:2:"), "{said:?}");
     // The kernel was asked all the same.
     expect_no(&doctor(&setup, &net.router), "kernel-unasked");
+}
+
+/// The agent goes on with what it had; that is not what the file says.
+fn a_configuration_that_is_not_in_force() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let mut agent = setup.start(&net.router);
+    expect_no(&doctor(&setup, &net.router), "config-not-in-force");
+    edit(&setup, "'gate'", "'fence'");
+    agent.reload();
+    agent.wait_for_line("postern: the running configuration stays");
+    expect(
+        &doctor(&setup, &net.router),
+        "config-not-in-force",
+        "it has mistakes",
+    );
+    edit(&setup, "'fence'", "'gate'");
+    agent.reload_now();
+    expect_no(&doctor(&setup, &net.router), "config-not-in-force");
 }
 
 fn warnings_fail_only_if_they_are_to() {

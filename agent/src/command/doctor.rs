@@ -1,6 +1,8 @@
 use postern_core::config::Config;
 
+use super::reach;
 use crate::args::Options;
+use crate::control::Request;
 use crate::doctor::{self, Severity};
 use crate::output::{self, Failure};
 use crate::{config_file, networks};
@@ -15,7 +17,9 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
         }
     };
     let path = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
-    let findings = doctor::examine(&path, config.as_deref());
+    let status = reach::agent(&options.config, &Request::Status { json: false });
+    let status = status.ok().flatten().and_then(Result::ok);
+    let findings = doctor::examine(&path, config.as_deref(), &status.unwrap_or_default());
     output::print(&doctor::render(&findings, options.json))?;
     let worst_allowed = match options.strict {
         true => Severity::Note,

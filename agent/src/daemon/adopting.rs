@@ -132,7 +132,10 @@ impl Agent<'_> {
         let outcome = match config {
             Some(config) => (self.permitted(config))
                 .and_then(|config| self.adopt(config, None))
-                .map(|()| "the configuration before it is in force again"),
+                .map(|()| {
+                    self.refused = Some(trial::UNCONFIRMED.into());
+                    "the configuration before it is in force again"
+                }),
             None => {
                 self.give_up();
                 (self.firewall.remove().map_err(in_words))
@@ -162,6 +165,7 @@ impl Agent<'_> {
             Err(failure) => {
                 failure.report();
                 output::say("the running configuration stays");
+                self.refused = Some(failure.in_short());
             }
         }
         self.manager.tell(State::Ready);
@@ -189,7 +193,9 @@ impl Agent<'_> {
         let config = trial::before_trial(&self.path, &before)?;
         (self.permitted(config))
             .and_then(|config| self.adopt(config, None))
-            .map_err(Failure::Failed)
+            .map_err(Failure::Failed)?;
+        self.refused = Some(trial::UNCONFIRMED.into());
+        Ok(())
     }
 
     /// The configuration with devices in place of networks, and with no doors where nothing is to be guarded, unless it could lock its owner out.
@@ -260,6 +266,7 @@ impl Agent<'_> {
         }
         self.source.adopt(source);
         self.global = global;
+        self.refused = None;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
         self.ledger.clear();

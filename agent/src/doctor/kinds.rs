@@ -79,6 +79,10 @@ kinds! {
         "a guard is in force and no agent runs: nobody hears knocks at {doors}";
         "start it: systemctl start postern, on OpenWrt service postern start, or 'postern run'";
 
+    CONFIG_NOT_IN_FORCE Warning "config-not-in-force":
+        "the running agent does not use {file}: {why}";
+        "'postern check --config {file}' names mistakes; mend them, then run 'postern apply'";
+
     NF_TABLES_MISSING Fatal "kernel-nf-tables-missing":
         "this kernel has no nf_tables ({answer})";
         "load it (modprobe nf_tables; OpenWrt: package kmod-nft-core), or use a kernel with CONFIG_NF_TABLES";

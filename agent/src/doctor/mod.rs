@@ -30,16 +30,23 @@ use postern_core::config::Config;
 
 use crate::firewall::Firewall;
 use crate::links::{self, Link};
+use crate::report::REFUSED;
 use crate::wall_clock::WallClock;
 use console::Console;
 pub(crate) use finding::{Finding, catalogue, refusal, render};
 pub(crate) use kinds::Severity;
 use root::Root;
 
-/// Looks at everything; at what a configuration says only if there is one.
-pub(crate) fn examine(path: &Path, config: Option<&Config>) -> Vec<Finding> {
+/// Looks at everything; at what a configuration says only if there is one. `status` is what a running agent
+/// says of itself.
+pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec<Finding> {
     let root = Root::new("/");
     let mut findings = Vec::new();
+    let mut refused = status.lines().filter_map(|line| line.strip_prefix(REFUSED));
+    if let Some(why) = refused.next() {
+        let values = [("file", &*path.display().to_string()), ("why", why)];
+        findings.push(Finding::new(&kinds::CONFIG_NOT_IN_FORCE, &values));
+    }
     let answers = kernel::ask(config);
     kernel::judge(&answers, config, &mut findings);
     kernel::judge_version(&root, &mut findings);

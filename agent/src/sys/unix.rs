@@ -160,6 +160,57 @@ fn is_answered(address: &Address) -> io::Result<bool> {
     }
 }
 
+/// Whether somebody listens at a path, or hangs there.
+pub fn is_listening(path: &Path) -> bool {
+    match connect(path) {
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        Ok(_) => true,
+    }
+}
+
+const PRESENCE: &[u8] = b"postern";
+
+/// That an agent lives in this network namespace: each has abstract names of its own (unix(7)), and the kernel
+/// frees them however an agent ends.
+pub struct Presence(Option<OwnedFd>);
+
+impl Presence {
+    /// Tells others, unless another agent did.
+    pub fn claim() -> Self {
+        let bind = || {
+            let (address, socket) = (Address::presence(), socket()?);
+            // SAFETY: the address is valid for its length, and `socket` is open.
+            check(unsafe { libc::bind(socket.as_raw_fd(), address.pointer(), address.length) })?;
+            // SAFETY: `socket` is open and bound.
+            check(unsafe { libc::listen(socket.as_raw_fd(), 16) }).map(|_| socket)
+        };
+        Self(bind().ok())
+    }
+
+    /// Tells others, if another agent did so before and has ended since.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        match self.0 {
+            Some(_) => self,
+            None => Self::claim(),
+        }
+    }
+
+    /// Whether another agent lives. Any user can take the name: only a root's counts, or the agent's own user's.
+    pub fn is_others(&self) -> bool {
+        let peer = || {
+            let (address, socket) = (Address::presence(), socket()?);
+            // SAFETY: the address is valid for its length, and `socket` is open.
+            check(unsafe { libc::connect(socket.as_raw_fd(), address.pointer(), address.length) })?;
+            peer_user(&UnixStream::from(socket))
+        };
+        let is_agents = |user| user == 0 || user == effective_user();
+        // Nobody takes what waits there: after many starts it is full.
+        let is_full = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        self.0.is_none() && peer().map_or_else(is_full, is_agents)
+    }
+}
+
 /// Connects to a listener, without waiting for it: one whose queue is full, because it hangs,
 /// is `WouldBlock` (connect(2), EAGAIN).
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
@@ -199,16 +250,32 @@ struct Address {
 }
 
 impl Address {
+    const fn empty() -> libc::sockaddr_un {
+        // SAFETY: sockaddr_un is made of integers, for which all zero is a value.
+        let raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+        let sun_family = libc::AF_UNIX as libc::sa_family_t;
+        libc::sockaddr_un { sun_family, ..raw }
+    }
+
+    /// The abstract name by which agents know each other; its first byte is zero.
+    fn presence() -> Self {
+        let mut raw = Self::empty();
+        for (to, from) in raw.sun_path.iter_mut().skip(1).zip(PRESENCE) {
+            *to = from.cast_signed() as libc::c_char;
+        }
+        let length = mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + PRESENCE.len();
+        let length = length as libc::socklen_t;
+        Self { raw, length }
+    }
+
     fn new(path: &Path) -> io::Result<Self> {
         let bytes = path.as_os_str().as_bytes();
-        // SAFETY: sockaddr_un is made of integers, for which all zero is a value.
-        let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+        let mut raw = Self::empty();
         // One byte stays zero and ends the path. An empty one would mean "any address".
         if bytes.is_empty() || bytes.len() >= raw.sun_path.len() || bytes.contains(&0) {
             let message = format!("{}: not a path for a socket", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
         for (to, from) in raw.sun_path.iter_mut().zip(bytes) {
             *to = from.cast_signed() as libc::c_char;
         }
@@ -257,6 +324,20 @@ mod tests {
     fn accepted(listener: &Listener) -> io::Result<UnixStream> {
         poll(&mut [PollFd::readable(listener.as_fd())], None)?;
         listener.accept().map(Option::unwrap)
+    }
+
+    #[test]
+    fn agents_of_one_network_namespace_know_each_other() {
+        crate::sys::tap::in_a_namespace(|| {
+            let first = Presence::claim();
+            assert!(!first.is_others());
+            // More than there is room for.
+            for _ in 0..40 {
+                assert!(Presence::claim().is_others());
+            }
+            drop(first);
+            assert!(!Presence::claim().is_others());
+        });
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod store;
 
 use std::path::Path;
 
-use postern_core::config::{Config, Global};
+use postern_core::config::{Config, DEFAULT_STATE_DIR, Global};
 use postern_core::time::{Duration, Instant};
 
 use crate::config_file::{self, Doors};
@@ -25,6 +25,9 @@ pub(crate) use store::Store;
 pub(crate) const OVER: &str =
     "the trial is over and was not confirmed: the guard does not stay; 'postern apply' begins anew";
 
+/// Why a file is not used that was on trial.
+pub(crate) const UNCONFIRMED: &str = "it was on trial and nobody confirmed it";
+
 /// What whoever began a trial is to know.
 pub(crate) fn announcement(lasting: Duration) -> String {
     format!(
@@ -37,6 +40,12 @@ pub(crate) fn announcement(lasting: Duration) -> String {
 /// The files of a configuration.
 pub(crate) fn store(global: &Global) -> Store {
     Store::in_folder(Path::new(global.state_dir.as_str()))
+}
+
+/// The same of a file that may be wrong, or missing: then those where it would be without one.
+pub(crate) fn store_of_file(path: &Path) -> Store {
+    let folder = config_file::peek_state_dir(path);
+    Store::in_folder(&folder.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
 }
 
 /// What is to be put into force at a start.

@@ -37,6 +37,8 @@ pub const MAX_INTERFACE_NAME: usize = 15;
 /// Where the control socket lies unless the configuration says otherwise: in a folder of its own,
 /// which can be all of `/var/run` that a confined agent writes to. OpenWrt has no `/run`.
 pub const DEFAULT_CONTROL: &str = "/var/run/postern/control.sock";
+/// Where what is remembered lies unless the configuration says otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/etc/postern/state";
 /// The most sections with a name, doors and sections of unknown types together.
 pub const MAX_SECTIONS: usize = 128;
 
@@ -89,6 +91,13 @@ impl Config {
     pub fn control(text: &[u8]) -> Option<String<MAX_PATH>> {
         let absolute = |text: &str| text.starts_with('/').then(|| text.try_into().ok())?;
         read::foretold(text, Section::Postern, "control", absolute)
+    }
+
+    /// Where a file says that what is remembered lies, whatever else is wrong with it.
+    #[must_use]
+    pub fn state_dir(text: &[u8]) -> Option<String<MAX_PATH>> {
+        let absolute = |text: &str| text.starts_with('/').then(|| text.try_into().ok())?;
+        read::foretold(text, Section::Postern, "state_dir", absolute)
     }
 }
 

@@ -9,7 +9,8 @@ use super::values::{
     small_number, switch, time, time_within, word,
 };
 use super::{
-    DEFAULT_CONTROL, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES, OnCrash, Problem, Source,
+    DEFAULT_CONTROL, DEFAULT_STATE_DIR, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES,
+    OnCrash, Problem, Source,
 };
 use crate::code::{Algorithm, Digits};
 use crate::door::{
@@ -309,7 +310,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         name: "state_dir",
         section: Section::Postern,
         methods: Methods::ALL,
-        presence: Presence::Default("/etc/postern/state"),
+        presence: Presence::Default(DEFAULT_STATE_DIR),
         unit: Words::new("path"),
         expected: PATH,
         meaning: Words::new("the folder of what one-time methods remember"),
