@@ -462,8 +462,10 @@ impl Details<'_> {
             "number" => uwrite!(f, "{}", self.number),
             "word" => f.write_str(self.word),
             "swapped" => {
-                let (port, protocol) = self.value.split_once(':').unwrap_or_default();
-                uwrite!(f, "{}:{}", protocol, port)
+                let tcp = self.value.strip_suffix(":tcp");
+                let udp = self.value.strip_suffix(":udp");
+                f.write_str(if tcp.is_some() { "tcp:" } else { "udp:" })?;
+                f.write_str(tcp.or(udp).unwrap_or_default())
             }
             "options" => self.options(f),
             "methods" => self.methods(f),
