@@ -34,6 +34,8 @@ mod report;
 #[cfg(test)]
 mod scratch;
 mod secret;
+#[cfg(test)]
+mod skipping;
 pub mod source;
 mod state;
 pub mod sys;

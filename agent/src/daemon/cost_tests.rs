@@ -11,6 +11,7 @@ use postern_core::config::Config;
 
 use super::*;
 use crate::scratch::Scratch;
+use crate::skipping::skip_for_the_kernel;
 use crate::sys::costs::{allocations, netlink_calls};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
 
@@ -98,7 +99,7 @@ fn expect_costs(source: &'static str, receiving: u64) {
             cost(&mut agent, &tap, &knock(2, port));
         }
         if !agent.firewall.replaces_at_once() {
-            println!("skipped: it takes Linux 6.3");
+            skip_for_the_kernel("it takes Linux 6.3");
             return;
         }
         for from in 3..10 {

@@ -18,14 +18,15 @@ use super::{
     Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
     examples, render,
 };
+use crate::skipping::skip;
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("skipped: no network namespace: {error}");
+            skip(format_args!("no network namespace: {error}"));
         } else if nft(&["list", "ruleset"], "").is_none() {
-            println!("skipped: nft or nf_tables is missing");
+            skip("nft or nf_tables is missing");
         } else {
             test();
         }

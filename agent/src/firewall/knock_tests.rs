@@ -8,6 +8,7 @@ use postern_core::time::Duration;
 use super::examples::whole;
 use super::kernel_tests::{address, in_namespace, nft, sources};
 use super::{Firewall, MAX_GRANTS, Refusal, examples};
+use crate::skipping::skip_for_the_kernel;
 use crate::sys::costs::{allocations, netlink_calls};
 
 /// How long the only grant lasts, in seconds, rounded up; `None`: for ever.
@@ -132,7 +133,7 @@ fn a_first_grant_takes_two_system_calls() {
         };
         let first = calls(Some(30));
         if !first.0 {
-            println!("skipped: it takes Linux 6.3");
+            skip_for_the_kernel("it takes Linux 6.3");
             return;
         }
         let next = [Some(60), Some(30), None, None, Some(30)].map(|lasting| calls(lasting).1);

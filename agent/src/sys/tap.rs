@@ -10,15 +10,16 @@ use std::thread;
 use nix::sched::{CloneFlags, unshare};
 
 use super::check;
+use crate::skipping::skip;
 
 /// Runs a test in a network namespace of its own thread; says so and skips where there can be
 /// none, or no interfaces of this kind.
 pub(crate) fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("skipped: no network namespace: {error}");
+            skip(format_args!("no network namespace: {error}"));
         } else if let Err(error) = Tap::new("trial", Link::Ip) {
-            println!("skipped: no tun device: {error}");
+            skip(format_args!("no tun device: {error}"));
         } else {
             test();
         }

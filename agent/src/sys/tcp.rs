@@ -111,12 +111,13 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::skipping::skip;
 
     #[test]
     fn a_listener_sees_the_address_that_is_returned() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(any) else {
-                eprintln!("SKIPPED: no {any} here");
+                skip(format_args!("no {any} here"));
                 continue;
             };
             let from = send_syn(listener.local_addr().unwrap()).unwrap();
@@ -128,7 +129,7 @@ mod tests {
     fn a_connection_is_made_and_closed() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(any) else {
-                eprintln!("SKIPPED: no {any} here");
+                skip(format_args!("no {any} here"));
                 continue;
             };
             let patience = Duration::from_secs(5);

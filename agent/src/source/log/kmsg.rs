@@ -113,6 +113,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::skipping::skip;
 
     /// Writes a record, as any program that may.
     fn write(text: &str) -> io::Result<()> {
@@ -125,12 +126,12 @@ mod tests {
     #[test]
     fn records_of_programs_are_read_in_turn_and_are_not_the_kernels() {
         let Ok(file) = open() else {
-            return eprintln!("SKIPPED: {KMSG} cannot be read here");
+            return skip(format_args!("{KMSG} cannot be read here"));
         };
         let mut kmsg = Kmsg::read(Rc::new(file)).unwrap();
         let forged = "<4>postern: IN=eth0 OUT= SRC=192.0.2.1 DST=192.0.2.2\n";
         if write(forged).is_err() {
-            return eprintln!("SKIPPED: {KMSG} cannot be written to here");
+            return skip(format_args!("{KMSG} cannot be written to here"));
         }
         write("postern's tests: another record\n").unwrap();
         let mut lines = Vec::new();

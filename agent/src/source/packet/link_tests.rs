@@ -10,6 +10,7 @@ use postern_core::config::Config;
 
 use super::tests::{segment, v4, v6};
 use super::*;
+use crate::skipping::skip_for_the_kernel;
 use crate::source::Reserve;
 use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
@@ -166,7 +167,7 @@ fn a_vlan_is_not_the_interface_that_carries_it() {
             "link", "add", "link", "wan", "name", "wan.10", "type", "vlan", "id", "10",
         ];
         if !Command::new("ip").args(vlan).status().unwrap().success() {
-            println!("skipped: no VLAN devices (CONFIG_VLAN_8021Q)");
+            skip_for_the_kernel("no VLAN devices (CONFIG_VLAN_8021Q)");
             return;
         }
         ip("link set wan.10 up");
@@ -284,7 +285,7 @@ fn little_memory_makes_the_program_coarse() {
         let limit = "/proc/sys/net/core/optmem_max";
         // What 32-bit machines have. Where it is not the namespace's own, it is not there.
         if std::fs::write(limit, "10240").is_err() {
-            println!("skipped: optmem_max is everybody's");
+            skip_for_the_kernel("optmem_max is everybody's");
             return;
         }
         let tap = ethernet("wan");
