@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         a_zone_of_the_firewall_that_is_missing needs "jq",
         firewalls_of_distributions needs "jq" "knock" "iptables-nft-restore",
         more_rules_than_are_looked_at needs "jq",
+        rules_of_the_older_iptables needs "jq" "iptables-legacy",
         a_group_that_another_program_reads needs "jq",
         a_kernel_without_netfilter needs "jq" "strace",
         a_wrong_configuration needs "jq",
@@ -969,6 +970,24 @@ fn more_rules_than_are_looked_at() {
     );
     // It guards all the same.
     let _agent = setup.start(&net.router);
+}
+
+/// They cannot be seen, and that is said; where there are none, nothing is.
+fn rules_of_the_older_iptables() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect_no(&doctor(&setup, &net.router), "firewall-older");
+    let rule = "-t nat -A PREROUTING -p tcp --dport 22 -j REDIRECT --to-ports 9";
+    let words: Vec<&str> = rule.split(' ').collect();
+    let said = net.router.namespace.run("iptables-legacy", &words);
+    if said.status != 0 {
+        return; // This kernel has none.
+    }
+    let findings = doctor(&setup, &net.router);
+    expect(&findings, "firewall-older", "(nat) cannot be looked at");
+    let agent = setup.start(&net.router);
+    let warning = "postern: warning (firewall-older): ";
+    assert!(agent.log().contains(warning), "{}", agent.log());
 }
 
 fn a_group_that_another_program_reads() {

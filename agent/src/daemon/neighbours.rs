@@ -8,7 +8,7 @@ use crate::{doctor, output};
 
 /// How long changes are let settle: a program that makes many, such as a container engine, makes them one by
 /// one. No table is looked at more often.
-const SETTLING: Duration = Duration::from_secs(2);
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What was said of other tables.
 #[derive(Default)]
