@@ -245,6 +245,7 @@ impl<'e> Agent<'e> {
             if ready.control {
                 self.answer_callers();
             }
+            self.look_again();
             self.cut(boottime());
         }
     }
@@ -256,6 +257,7 @@ impl<'e> Agent<'e> {
             self.source.poll_at(),
             self.control.poll_at(),
             self.one_time.keep_time_at(),
+            self.one_time.look_again_at(),
             self.trial.as_ref().map(|trial| trial.ends_at),
             self.repairs.poll_at(),
             self.neighbours.poll_at(),
@@ -315,6 +317,28 @@ impl<'e> Agent<'e> {
         if self.one_time.keep_time_at().is_some_and(|at| at <= now) {
             self.one_time.keep_time(self.engine, now, &WallClock::now());
             self.tell_notices();
+        }
+    }
+
+    /// Compares wrong codes with those of other times, a few in a turn.
+    fn look_again(&mut self) {
+        let now = boottime();
+        if self.one_time.look_again_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let clock = WallClock::now();
+        let lifted = self.one_time.look_again(self.engine, now, &clock);
+        self.tell_notices();
+        for source in lifted {
+            let outcome = match self.firewall.pardon(source) {
+                Ok(_) => String::new(),
+                Err(refusal) => format!(", not by the kernel: {refusal}"),
+            };
+            let why = "what it knocked was no guess";
+            (self.journal).say(
+                now,
+                format_args!("{source}: listened to again{outcome}: {why}"),
+            );
         }
     }
 
@@ -478,12 +502,15 @@ impl<'e> Agent<'e> {
             losses: self.source.losses(),
             underway,
         };
+        let (doors, clock) = (self.engine.doors(), WallClock::now());
         let mut report = Report {
             agent: Some(agent),
             installed,
             trial: self.firewall.trial()?,
-            doors: (self.engine.doors().iter().enumerate())
-                .map(|(index, door)| describe(door, self.one_time.progress(index)))
+            doors: (doors.iter().enumerate())
+                .map(|(index, door)| {
+                    describe(door, self.one_time.progress(doors, index, now, &clock))
+                })
                 .collect(),
             locked: Vec::new(),
             grants: if installed {
@@ -529,6 +556,7 @@ fn act(
     knock: &Knock<'_>,
 ) {
     let source = knock.source;
+    let decision = engine.handle(gate.now, knock);
     let Decision {
         outcome,
         open,
@@ -537,7 +565,8 @@ fn act(
         failed,
         cut_off,
         spent,
-    } = engine.handle(gate.now, knock);
+    } = decision;
+    one_time.note(engine.doors(), knock, &decision, gate.now);
     gate.journal.watchers.tell_knock(gate.now, knock, outcome);
     for door in failed.filter_map(|index| engine.doors().get(index)) {
         (gate.journal.watchers).tell_failure(gate.now, source, &door.name);

@@ -10,7 +10,7 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use crate::firewall::{Attempt, Counts, Firewall, Grant, Refusal, Trial, Who};
-use crate::onetime::Progress;
+use crate::onetime::{ClockHint, Progress};
 use crate::source::Losses;
 
 /// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
@@ -21,6 +21,23 @@ const LISTED_GRANTS: usize = 20;
 
 /// What the line begins with that says why the file is not in force.
 pub(crate) const REFUSED: &str = "configuration: NOT USED: ";
+
+/// What a line about a door's wrong clock begins with.
+const CLOCK: &str = "  clock: ";
+
+/// What a report says of the clocks of doors: their names, and the sentences.
+pub(crate) fn clock_hints(report: &str) -> Vec<(&str, &str)> {
+    let mut door = "";
+    let mut hints = Vec::new();
+    for line in report.lines() {
+        if let Some(name) = line.strip_prefix("door ") {
+            door = name.split(':').next().unwrap_or_default();
+        } else if let Some(hint) = line.strip_prefix(CLOCK) {
+            hints.push((door, hint));
+        }
+    }
+    hints
+}
 
 /// The state of everything, at one moment.
 pub(crate) struct Report {
@@ -472,6 +489,20 @@ impl DoorReport {
         {
             _ = writeln!(text, "  shut: {why}");
         }
+        if let Some(waits) = self
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.waits.as_ref())
+        {
+            _ = writeln!(text, "  waits: {waits}");
+        }
+        if let Some(hint) = self
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.clock.as_ref())
+        {
+            _ = writeln!(text, "{CLOCK}{}", hint.text);
+        }
     }
 
     fn json(&self) -> String {
@@ -480,11 +511,24 @@ impl DoorReport {
             Some(kernel) => json += &kernel.json(),
             None => _ = write!(json, ",\"engine\":\"{}\"", EngineName::Daemon.name()),
         }
-        if let Some(Progress { next, shut }) = &self.progress {
+        if let Some(Progress {
+            next,
+            shut,
+            waits,
+            clock,
+        }) = &self.progress
+        {
             let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
             let next = or_null(next.map(|next| next.to_string()));
             let shut = or_null(shut.as_deref().map(quoted));
-            _ = write!(json, ",\"next\":{next},\"shut\":{shut}");
+            let waits = or_null(waits.as_deref().map(quoted));
+            let clock = or_null(clock.as_ref().map(|ClockHint { ahead, text }| {
+                format!("{{\"ahead_ms\":{ahead}000,\"text\":{}}}", quoted(text))
+            }));
+            _ = write!(
+                json,
+                ",\"next\":{next},\"shut\":{shut},\"waits\":{waits},\"clock\":{clock}"
+            );
         }
         json
     }
@@ -606,6 +650,8 @@ mod tests {
             progress: Some(Progress {
                 next: None,
                 shut: shut.map(Into::into),
+                waits: None,
+                clock: None,
             }),
         };
         let text = |door: &DoorReport| {
@@ -617,13 +663,39 @@ mod tests {
         assert_eq!(text(&shut), "door ssh\n  shut: the clock is not set: so\n");
         assert_eq!(
             shut.json(),
-            ",\"engine\":\"daemon\",\"next\":null,\"shut\":\"the clock is not set: so\""
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":\"the clock is not set: so\",\
+             \"waits\":null,\"clock\":null"
         );
         assert_eq!(text(&open), "door ssh\n");
         assert_eq!(
             open.json(),
-            ",\"engine\":\"daemon\",\"next\":null,\"shut\":null"
+            ",\"engine\":\"daemon\",\"next\":null,\"shut\":null,\"waits\":null,\"clock\":null"
         );
+    }
+
+    #[test]
+    fn what_wrong_codes_tell_of_a_clock_is_shown_and_found_again() {
+        let door = DoorReport {
+            name: "ssh".into(),
+            details: None,
+            kernel: None,
+            progress: Some(Progress {
+                next: Some(7),
+                shut: None,
+                waits: Some("codes count from noon on".into()),
+                clock: Some(ClockHint {
+                    ahead: -14_400,
+                    text: "is it 4h behind?".into(),
+                }),
+            }),
+        };
+        let mut text = String::from("door web: tcp:80, sequence\n");
+        door.text(&mut text);
+        assert!(text.ends_with("\n  waits: codes count from noon on\n  clock: is it 4h behind?\n"));
+        assert_eq!(clock_hints(&text), [("ssh", "is it 4h behind?")]);
+        let expected = ",\"waits\":\"codes count from noon on\",\
+                        \"clock\":{\"ahead_ms\":-14400000,\"text\":\"is it 4h behind?\"}";
+        assert!(door.json().ends_with(expected), "{}", door.json());
     }
 
     #[test]

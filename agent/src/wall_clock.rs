@@ -1,6 +1,7 @@
 //! Whether the wall clock can be believed: codes derived from a wrong time would be wrong, and,
 //! after a step backwards, old codes would be new again.
 
+use core::fmt::{self, Display};
 use std::fs;
 use std::path::Path;
 
@@ -45,6 +46,40 @@ impl WallClock {
         };
         Self { millis, distrust }
     }
+}
+
+/// A moment as `date -u` says it, from milliseconds since 1970.
+pub(crate) fn utc(millis: u64) -> impl Display {
+    let seconds = millis / 1000;
+    let (mut days, time) = (seconds / 86_400, seconds % 86_400);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    // Nobody waits for the end of time.
+    let mut year = 1970;
+    while year < 9999 && days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    while month < 12 {
+        let length = match month {
+            2 => 28 + u64::from(is_leap(year)),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (day, hour, minute, second) = (days + 1, time / 3600, time / 60 % 60, time % 60);
+    fmt::from_fn(move |f| {
+        write!(
+            f,
+            "{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
+        )
+    })
 }
 
 /// A PC's kernel sets its clock from battery or hypervisor before any program runs, driver or not
@@ -103,6 +138,22 @@ mod tests {
                 "{answer}"
             );
         }
+    }
+
+    #[test]
+    fn moments_read_as_date_has_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_868_799, "2000-02-29 23:59:59 UTC"),
+            (1_800_000_000, "2027-01-15 08:00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (1_798_761_599, "2026-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(utc(seconds * 1000).to_string(), text);
+        }
+        assert!(utc(u64::MAX).to_string().starts_with("9999-"));
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!
 //! No failures are: an attempt in order that is given up, as when its last packets are lost; a hit at a decoy, though
 //! it ends an attempt, for there may be a service; a retransmission of what has failed already; knocks that come
-//! too late for an attempt that has failed. A success forgives the failures at its door. This, counted for each
+//! too late for an attempt that has failed; knocks at a one-time door while nothing opens it; and what is taken
+//! back because it was a code of another time. A success forgives the failures at its door. This, counted for each
 //! door, is what [`Decision::failed`](crate::engine::Decision::failed),
 //! [`Counters::failed`](crate::engine::Counters::failed) and the cut-off go by.
 //!
@@ -47,7 +48,7 @@ struct Failures {
     began: u32,
     /// Milliseconds for which this holds.
     span: u32,
-    /// 0 where nothing failed.
+    /// 0 where nothing failed, or all was taken back.
     count: u16,
     /// What tells the last failed knocks from others.
     recent: [u16; RECENT],
@@ -86,7 +87,7 @@ impl Entry for Failures {
     };
 
     fn is_vacant(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.span == 0
     }
 
     /// A cut-off counts as more failures than any configuration allows for.
@@ -175,6 +176,44 @@ impl Cutoffs {
             true => Fail::CutOff,
             false => Fail::Counted,
         }
+    }
+
+    /// Takes back failures at a door that turned out to be none; whether that ends a cut-off, which
+    /// none but these can have led to if it did not begin before `since`, when the first of them came.
+    pub(crate) fn retract(
+        &mut self,
+        source: &Key,
+        door: u8,
+        cutoff: Option<Cutoff>,
+        (count, since): (u16, Instant),
+        now: Instant,
+    ) -> bool {
+        let began_since = |cut_off: &Failures| {
+            let began = cut_off.began.wrapping_sub(stamp(since));
+            cutoff.is_some() && began <= stamp(now).wrapping_sub(stamp(since))
+        };
+        let cut_off = self.failures.find_mut(source, EVERY_DOOR);
+        let cut_off = cut_off.filter(|cut_off| cut_off.hold(stamp(now)) && began_since(cut_off));
+        let ended = cut_off
+            .map(|cut_off| *cut_off = Failures::VACANT)
+            .and(cutoff);
+        let known = self.failures.find(source, door).copied();
+        let failures = match (ended, known.filter(|failures| failures.hold(stamp(now)))) {
+            (Some(cutoff), _) => Failures {
+                count: cutoff.failures,
+                ..Failures::begun(now, cutoff.within)
+            },
+            (None, Some(failures)) => failures,
+            (None, None) => return false,
+        };
+        // What was taken back may be retransmitted, which is to be known even where nothing is left.
+        let failures = Failures {
+            count: failures.count.saturating_sub(count),
+            repeats: 0,
+            ..failures
+        };
+        self.store(source, door, failures, now);
+        ended.is_some()
     }
 
     /// Lifts the cut-off of a source, and forgets its failures at all doors; whether it was cut off.
@@ -373,6 +412,73 @@ mod tests {
         lab.0.forgive(&source(1), 0, after(1));
         assert!(!lab.fail_at(0, 1, TWICE, after(2)));
         assert!(lab.fail_at(1, 1, TWICE, after(2)));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_all_that_is_forgiven() {
+        let five = Cutoff {
+            failures: 5,
+            ..TWICE
+        };
+        let mut lab = Lab::new();
+        let retract = |lab: &mut Lab, since, now| {
+            lab.0
+                .retract(&source(1), 0, Some(five), (2, after(since)), after(now))
+        };
+        assert!((0..4).all(|_| !lab.fail_at(0, 1, five, after(10))));
+        assert!(!retract(&mut lab, 10, 10), "two are left");
+        assert!((0..2).all(|_| !lab.fail_at(0, 1, five, after(11))));
+        assert!(lab.fail_at(0, 1, five, after(12)));
+        assert!(!retract(&mut lab, 13, 13), "it began before");
+        assert!(lab.silences(1, after(13)));
+        assert!(retract(&mut lab, 12, 13), "three are left");
+        assert!(!lab.silences(1, after(13)));
+        assert!(!lab.fail_at(0, 1, five, after(14)));
+        assert!(lab.fail_at(0, 1, five, after(14)));
+    }
+
+    #[test]
+    fn what_was_taken_back_may_be_retransmitted() {
+        let mut cutoffs = Cutoffs::new();
+        for code in 0..20 {
+            let knocks = [40_000 + 2 * code, 40_001 + 2 * code].map(knock);
+            for (seconds, expected) in [
+                (0, Fail::Counted),
+                (1, Fail::Repeated),
+                (3, Fail::Repeated),
+                (7, Fail::Repeated),
+            ] {
+                for knock in &knocks {
+                    // The last but one too many.
+                    let five = Cutoff {
+                        failures: 5,
+                        ..TWICE
+                    };
+                    let now = after(u64::from(code) + seconds);
+                    assert_eq!(
+                        cutoffs.fail(&source(1), 0, Some(knock), Some(five), now),
+                        expected
+                    );
+                }
+                if seconds == 0 {
+                    let now = after(code.into());
+                    assert!(!cutoffs.retract(&source(1), 0, Some(TWICE), (2, now), now));
+                }
+            }
+        }
+        while let Some(at) = cutoffs.poll_at() {
+            cutoffs.poll(at);
+        }
+        assert!(cutoffs.is_empty() && cutoffs.failures.iter().next().is_none());
+    }
+
+    #[test]
+    fn where_nothing_failed_nothing_is_taken_back() {
+        let mut lab = Lab::new();
+        assert!(!(lab.0).retract(&source(1), 0, Some(TWICE), (2, after(0)), after(0)));
+        assert!(!lab.fail(1, after(0)));
+        assert!(!(lab.0).retract(&source(1), 0, Some(TWICE), (9, after(0)), after(0)));
+        assert!(!lab.fail(1, after(0)) && lab.fail(1, after(0)));
     }
 
     #[test]

@@ -387,6 +387,24 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.sweep_at = next.map(|next| next.max(now) + SWEEP_INTERVAL);
     }
 
+    /// Takes back failures at a door, so many that came `since` then: they were no guesses after all.
+    /// Whether the source is listened to again, where they had cut it off.
+    pub fn retract(
+        &mut self,
+        source: IpAddr,
+        index: usize,
+        failures: (u16, Instant),
+        now: Instant,
+    ) -> bool {
+        let cutoff = self.doors.get(index).and_then(|door| door.cutoff);
+        let Ok(door) = u8::try_from(index) else {
+            return false;
+        };
+        let (_, failing) = keys_of(&self.key, source);
+        self.counters.failed = self.counters.failed.saturating_sub(failures.0.into());
+        (self.cutoffs).retract(&failing, door, cutoff, failures, now)
+    }
+
     /// Lifts the cut-off of a source, which is its network's (see [`failing_network`]), and forgets its failures;
     /// whether it was cut off.
     pub fn pardon(&mut self, now: Instant, source: IpAddr) -> bool {
@@ -726,6 +744,9 @@ impl Threshold<'_> {
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
             Outcome::Wrong if self.is_decoy(&lines, knock.port) => faults.hit_decoy = true,
+            // Where nothing opens the door, there is nothing to guess: its owner has the right code, and may
+            // not know yet.
+            Outcome::Wrong if self.door.method.is_one_time() && self.armed.opens_nothing() => {}
             Outcome::Wrong if !is_late => faults.wrong.insert(self.index),
             // It forgives.
             Outcome::Completed => faults.lapsed.remove(self.index),

@@ -7,7 +7,9 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, EngineName, Method, Name, OnExpiry, Order, Sequence};
+use postern_core::door::{
+    AtEnd, Cutoff, Door, EngineName, Method, Name, OnExpiry, Order, Sequence,
+};
 use postern_core::engine::{Decision, Engine, Outcome, Spent};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::method::{Armed, Candidate};
@@ -457,4 +459,37 @@ fn a_flood_at_the_range_of_a_code_makes_no_honest_code_fail() {
         assert!(lab.engine.handle(lab.now, &knock).open.is_empty());
     }
     assert!(lab.knock(KNOCKED[1]).open.contains(0));
+}
+
+/// Whoever knocks where nothing opens the door guesses nothing.
+#[test]
+fn no_knock_is_a_failure_while_nothing_opens_a_one_time_door() {
+    let strict = |method| Door {
+        cutoff: Some(Cutoff {
+            failures: 2,
+            within: Duration::from_secs(60),
+        }),
+        ..door(method)
+    };
+    let mut lab = Lab::new(strict(seed(Order::Any)));
+    for armed in [Armed::Shut, Armed::Codes([].into_iter().collect())] {
+        lab.arm(armed);
+        for _ in 0..5 {
+            let decision = lab.knock(tcp(10_001));
+            assert_eq!(decision.outcome, Outcome::Wrong);
+            assert!(decision.failed.is_empty() && decision.cut_off.is_none());
+        }
+    }
+    lab.arm(codes());
+    assert!(lab.knock(tcp(10_001)).failed.contains(0));
+    let (source, began) = (IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)), lab.now);
+    assert!(
+        !lab.engine.retract(source, 0, (1, began), lab.now),
+        "nobody was cut off"
+    );
+    assert!(lab.knock(tcp(10_001)).cut_off.is_none());
+    assert!(lab.knock(tcp(10_002)).cut_off.is_some());
+    assert_eq!(lab.knock(KNOCKED[0]).outcome, Outcome::Silenced);
+    assert!(lab.engine.retract(source, 0, (1, began), lab.now));
+    assert!(lab.last_of(&KNOCKED).open.contains(0));
 }

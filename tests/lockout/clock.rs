@@ -1,15 +1,9 @@
 //! Wrong clocks. The kernel's own clock is everybody's, so one program is told another time.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use postern_tests::agent::{Agent, Guard};
+use postern_tests::clock::{self, now};
 use postern_tests::knocker::{Knock, Knocker};
 use postern_tests::otp::{self, App};
-use postern_tests::process::run;
-use postern_tests::scratch::Scratch;
 use postern_tests::sender::Sender;
 
 use crate::stage::{LET_ME_IN, Stage};
@@ -17,44 +11,12 @@ use crate::stage::{LET_ME_IN, Stage};
 /// Seconds since 1970 of 1970-01-01 00:01 and of 2100-01-01.
 const TIMES: [(&str, i64); 2] = [("1970", 60), ("2100", 4_102_444_800)];
 
-/// What stands between the program and the clock.
-fn preload() -> &'static PathBuf {
-    static LIBRARY: OnceLock<(Scratch, PathBuf)> = OnceLock::new();
-    let (_, library) = LIBRARY.get_or_init(|| {
-        let scratch = Scratch::new();
-        let source = scratch.write("clock.c", include_str!("clock.c"));
-        let library = scratch.join("clock.so");
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
-        run(gcc.arg(source), "").ok();
-        (scratch, library)
-    });
-    library
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a time after 1970").as_secs().cast_signed()
-}
-
-/// Sets the clock of an agent that was started by [`start`].
 fn set_clock(stage: &Stage, offset: i64) {
-    let file = stage.setup.path("offset");
-    // Replaced as a whole: it is read at any moment.
-    let new = stage.setup.path("offset.new");
-    std::fs::write(&new, offset.to_string()).expect("write a file");
-    std::fs::rename(new, file).expect("rename a file");
+    clock::set(&stage.setup, offset);
 }
 
 fn start(stage: &Stage) -> Agent<'_> {
-    let file = stage.setup.path("offset");
-    let words = [
-        "env".to_string(),
-        format!("LD_PRELOAD={}", preload().display()),
-        format!("CLOCK_OFFSET={}", file.display()),
-    ];
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    stage.setup.start_by(&words, &stage.net.router)
+    clock::start(&stage.setup, &stage.net.router)
 }
 
 pub(crate) fn a_wrong_clock_and_a_fixed_sequence() {

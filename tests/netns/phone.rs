@@ -5,15 +5,16 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use postern_tests::agent::{Guard, Setup};
-use postern_tests::cases;
-use postern_tests::knocker::{FENCE, Knock, fence};
+use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
 use postern_tests::otp::{self, App};
 use postern_tests::probe::{self, Answer};
+use postern_tests::process::run;
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
 use postern_tests::suite;
 use postern_tests::topology::{Family, Topology};
-use postern_tests::wait::SOON;
+use postern_tests::wait::{SOON, poll_until};
+use postern_tests::{cases, clock, nft};
 
 fn main() -> ExitCode {
     suite::run(cases![
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
         a_counter_beyond_the_window_is_found_again needs "oathtool" "nc",
         a_new_secret_replaces_the_old_one needs "oathtool" "nc",
         status_says_why_a_clock_door_is_shut,
+        a_clock_that_is_hours_ahead_is_named needs "oathtool" "gcc" "jq",
+        a_clock_that_is_hours_behind_is_named needs "oathtool" "gcc" "jq",
+        without_a_memory_it_is_said_from_when_on_codes_count needs "oathtool" "nc",
+        a_counter_without_a_memory_says_so_to_who_knocks needs "oathtool",
     ])
 }
 
@@ -71,6 +76,28 @@ impl Stage {
         App::scan(&self.setup.verb(&self.net.router, "keygen", &arguments).ok())
     }
 
+    /// An app, and a moment whose code and those beside it are no other's of these days: so many codes are
+    /// among six digits more than once.
+    fn keygen_unlike_others(&self) -> (App, u64) {
+        loop {
+            let app = self.keygen(&["--force"]);
+            let (step, day) = (app.step(), 86_400 / app.period);
+            let codes = app.codes(step - day, 2 * day as usize);
+            let halves = |code: &str| {
+                let mut halves = [&code[..3], &code[3..]].map(str::to_owned);
+                halves.sort();
+                halves
+            };
+            let is_alone = |code: u64| {
+                let shown = halves(&app.code(code));
+                codes.iter().filter(|code| halves(code) == shown).count() == 1
+            };
+            if (step - 1..=step + 1).all(is_alone) {
+                return (app, step);
+            }
+        }
+    }
+
     fn status(&self) -> String {
         self.setup.verb(&self.net.router, "status", &[]).ok()
     }
@@ -101,6 +128,27 @@ impl Stage {
         let shut = ["ssh", "--from", &from];
         self.setup.verb(&self.net.router, "close", &shut).ok();
         assert!(!self.is_open());
+    }
+
+    /// As it would be knocked by an app.
+    fn knock_at_once(&self, code: &str) {
+        let (owner, router) = (
+            self.net.client.address(self.family),
+            self.net.router.address(self.family),
+        );
+        let knocks = otp::knocks(code, BASE, [self.protocol; 2]);
+        Knocker::new(&self.sender, owner, router).send(&knocks);
+    }
+
+    /// The client is not cut off.
+    #[track_caller]
+    fn expect_heard(&self) {
+        let (client, router) = (self.net.client.address(self.family), &self.net.router);
+        poll_until(SOON, "the client is listened to", || {
+            let knocker = Knocker::new(&self.sender, client, router.address(self.family));
+            knocker.send(&[Knock::Udp(1998)]);
+            nft::granted(&router.namespace, "fence", client).is_some()
+        });
     }
 
     #[track_caller]
@@ -241,8 +289,158 @@ fn status_says_why_a_clock_door_is_shut() {
     expect_usable();
 }
 
+/// Five failures, and nobody is heard any more. Codes of 5 s, so that the clock is looked at as often.
+const STRICT: &str = "\toption method 'one-time-clock'\n\toption cutoff '5 per 10m'\n\toption period '5s'\n\
+                      \toption skew '10'\n";
+
+/// What a phone's owner sees, after some codes, of an agent whose clock is so many seconds ahead.
+fn a_clock_that_is_off_is_named(family: Family, ahead: i64, expected: &str) {
+    let stage = Stage::new(family, Knock::Udp, STRICT);
+    clock::set(&stage.setup, ahead);
+    let mut agent = clock::start(&stage.setup, &stage.net.router);
+    let (app, step) = stage.keygen_unlike_others();
+    let from = stage.net.client.address(family);
+    stage.knock_at_once(&app.code(step));
+    let said = format!("{from} knocked is of {expected}");
+    poll_until(SOON, "the log names the clock", || {
+        agent.log().contains(&said)
+    });
+    // The same again, as somebody would try it, and those before and after it; all that at once.
+    for code in [step, step, step + 1, step - 1, step, step + 1] {
+        stage.knock_at_once(&app.code(code));
+    }
+    // A cut-off that this led to is over as soon as it was looked at.
+    poll_until(SOON, "more than one code told it", || {
+        stage.knock_at_once(&app.code(step + 1));
+        agent.log().contains("clock seems 4h")
+    });
+    let status = stage.status();
+    let line = status.lines().find(|line| line.starts_with("  clock: "));
+    let line = line.unwrap_or_else(|| panic!("no clock in {status}"));
+    let side = expected
+        .rsplit(' ')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('?');
+    let seems = format!("the codes that {from} knocks are of 4h ");
+    assert!(
+        line.contains(&seems)
+            && line.contains(&format!("clock seems 4h {side}. 'date -u' says 20")),
+        "{line}"
+    );
+    let json = stage
+        .setup
+        .verb(&stage.net.router, "status", &["--json"])
+        .ok();
+    let filter = ".doors[] | select(.name == \"ssh\") | .clock.ahead_ms";
+    let ahead_ms = run(std::process::Command::new("jq").arg(filter), &json).ok();
+    assert_eq!(ahead_ms.trim_end(), (ahead * 1000).to_string());
+    let doctor = |arguments: &[&str]| {
+        stage
+            .setup
+            .verb(&stage.net.router, "doctor", arguments)
+            .stdout
+    };
+    let finding = format!("warning: clock-off: door ssh: {seems}");
+    assert!(doctor(&[]).contains(&finding), "{}", doctor(&[]));
+    assert!(
+        doctor(&["--json"]).contains("\"id\":\"clock-off\""),
+        "{}",
+        doctor(&["--json"])
+    );
+    // The owner was not cut off, and is let in as soon as the clock is right.
+    assert!(!stage.is_open());
+    assert_eq!(stage.setup.counter(&stage.net.router, "opened"), 0);
+    stage.expect_heard();
+    clock::set(&stage.setup, 0);
+    let mut ahead = 1;
+    poll_until(SOON, "a code opens", || {
+        ahead = ahead % 9 + 1;
+        stage.knock_at_once(&app.code(app.step() + ahead));
+        stage.is_open()
+    });
+    let status = stage.status();
+    assert!(!status.contains("  clock: "), "{status}");
+    agent.wait_for_line("postern: door ssh: open for");
+}
+
+fn a_clock_that_is_hours_ahead_is_named() {
+    a_clock_that_is_off_is_named(
+        Family::V4,
+        14_400,
+        "4h ago: is this machine's clock 4h ahead?",
+    );
+}
+
+fn a_clock_that_is_hours_behind_is_named() {
+    a_clock_that_is_off_is_named(
+        Family::V6,
+        -14_400,
+        "4h from now: is this machine's clock 4h behind?",
+    );
+}
+
+fn without_a_memory_it_is_said_from_when_on_codes_count() {
+    let stage = Stage::new(Family::V4, Knock::Udp, STRICT);
+    let app = stage.keygen(&[]);
+    std::fs::remove_file(stage.setup.path("state/ssh")).expect("lose the memory");
+    let mut agent = stage.setup.start(&stage.net.router);
+    agent.wait_for_line("postern: door ssh: codes count from 20");
+    let status = stage.status();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("  waits: codes count from 20"));
+    assert!(
+        line.is_some_and(|line| line.contains(" UTC on, in ")),
+        "{status}"
+    );
+    let json = stage
+        .setup
+        .verb(&stage.net.router, "status", &["--json"])
+        .ok();
+    assert!(json.contains("\"waits\":\"codes count from 20"), "{json}");
+    // Until then every code is refused, and nobody is cut off for it.
+    for _ in 0..4 {
+        stage.knock_at_once(&app.code(app.step()));
+    }
+    let from = stage.net.client.address(Family::V4);
+    agent.wait_for_line(&format!(
+        "postern: door ssh: {from} knocks in vain: codes count from 20"
+    ));
+    stage.expect_heard();
+}
+
+fn a_counter_without_a_memory_says_so_to_who_knocks() {
+    let stage = Stage::new(
+        Family::V4,
+        Knock::Udp,
+        "\toption method 'one-time-seed'\n\toption cutoff '5 per 10m'\n",
+    );
+    let app = stage.keygen(&[]);
+    std::fs::remove_file(stage.setup.path("state/ssh")).expect("lose the memory");
+    let mut agent = stage.setup.start(&stage.net.router);
+    for counter in 0..4 {
+        stage.knock_at_once(&app.code(counter));
+    }
+    let from = stage.net.client.address(Family::V4);
+    agent.wait_for_line(&format!(
+        "postern: door ssh: {from} knocks in vain: what was used is not known"
+    ));
+    stage.expect_heard();
+    stage
+        .setup
+        .verb(&stage.net.router, "resync", &["ssh", "--to", "9"])
+        .ok();
+    stage.knock_at_once(&app.code(30));
+    agent.wait_for_line(&format!(
+        "postern: door ssh: {from} knocked a code that is 21 ahead of the next"
+    ));
+    stage.knock_at_once(&app.code(9));
+    poll_until(SOON, "the next code opens", || stage.is_open());
+}
+
 fn oathtool(arguments: &[&str]) -> String {
     let mut oathtool = std::process::Command::new("oathtool");
-    let said = postern_tests::process::run(oathtool.args(arguments), "").ok();
+    let said = run(oathtool.args(arguments), "").ok();
     said.trim_end().to_string()
 }

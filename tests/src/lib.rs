@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod clock;
 pub mod kernel_log;
 pub mod knocker;
 pub mod namespace;

@@ -59,9 +59,13 @@ impl End {
 impl Outcome {
     pub(super) fn new(options: &Options, host: &str, method: &Method) -> Self {
         let hint = match method {
-            Method::Clock { .. } => "; are the clocks right, here and at the router?",
+            Method::Clock { .. } => {
+                "; are the clocks right, here and at the router? 'postern status' there says so, and from when on \
+                 codes count: those up to its first start do not"
+            }
             Method::Seed { .. } | Method::List { .. } => {
-                "; 'postern export' at the router says which --next it expects"
+                "; 'postern export' at the router says which --next it expects, and 'postern status' there whether \
+                 it waits for 'postern resync'"
             }
             Method::Same { .. } | Method::Separate { .. } => "",
         };

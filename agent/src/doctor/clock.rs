@@ -5,6 +5,7 @@ use postern_core::door::Method;
 
 use super::finding::Finding;
 use super::kinds;
+use crate::report::clock_hints;
 use crate::wall_clock::WallClock;
 
 pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Finding>) {
@@ -16,5 +17,13 @@ pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Fin
             let values = [("door", door.name.as_str()), ("why", why)];
             findings.push(Finding::new(&kinds::CLOCK_UNTRUSTED, &values));
         }
+    }
+}
+
+/// What wrong codes told the agent, by its report.
+pub(super) fn examine_hints(report: &str, findings: &mut Vec<Finding>) {
+    for (door, why) in clock_hints(report) {
+        let values = [("door", door), ("why", why)];
+        findings.push(Finding::new(&kinds::CLOCK_OFF, &values));
     }
 }

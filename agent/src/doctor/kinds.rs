@@ -198,6 +198,11 @@ kinds! {
         "door {door} stays shut: {why}";
         "start an NTP client, such as systemd-timesyncd, chrony or ntpd";
 
+    CLOCK_OFF Warning "clock-off":
+        "door {door}: {why}";
+        "compare with a clock that is right; where local time was taken for UTC, set the time zone, then the clock, \
+         and start an NTP client";
+
     GUARD_BYPASSED Warning "guard-bypassed":
         "door {door} does not guard {port}{over}: {chain} {deed} it elsewhere before the guard sees it, and \
          strangers come in";

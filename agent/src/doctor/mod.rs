@@ -73,6 +73,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             secrets::examine(path, config, &mut findings);
             ports::examine(&root, config, &listeners, &mut findings);
             clock::examine(config, &WallClock::now(), &mut findings);
+            clock::examine_hints(status, &mut findings);
             let mut kernel = Firewall::open().ok();
             let is_guarded = kernel
                 .as_mut()

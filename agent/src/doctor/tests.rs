@@ -277,6 +277,16 @@ fn a_clock_that_is_not_trusted() {
 }
 
 #[test]
+fn a_clock_that_codes_say_is_wrong() {
+    let report = "agent: running\ndoor web: tcp:80, single-same\ndoor ssh: tcp:22, one-time-clock\n  \
+                  waits: a while\n  clock: is it 4h ahead?\n";
+    let mut findings = Vec::new();
+    clock::examine_hints(report, &mut findings);
+    assert_eq!(ids(&findings), ["clock-off"]);
+    assert_eq!(findings[0].text(), "door ssh: is it 4h ahead?");
+}
+
+#[test]
 fn what_other_rules_make_of_a_guard() {
     let judged =
         |machine: &Machine, guard: &str, guards: &str, seer: &dyn Fn(&Packet<'_>) -> Fate| {

@@ -181,6 +181,16 @@ impl Firewall {
             })
     }
 
+    /// Listens to a source again; `false`: it was not cut off.
+    pub fn pardon(&mut self, source: IpAddr) -> Result<bool, Refusal> {
+        let source = failing_network(source.to_canonical());
+        let set = [ruleset::cutoffs(family(source))];
+        match self.channel.take(&set, Key::Address(source)) {
+            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
+            taken => taken.map_err(|failure| refused(&set, failure)),
+        }
+    }
+
     /// Whether the kernel knows how to replace an element in one batch (Linux 6.3).
     #[cfg(test)]
     pub(crate) const fn replaces_at_once(&self) -> bool {

@@ -7,6 +7,9 @@
 mod examine;
 #[cfg(test)]
 pub(crate) mod examples;
+mod mistimed;
+#[cfg(test)]
+mod mistimed_tests;
 mod resync;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,8 @@ use crate::state;
 use crate::wall_clock::WallClock;
 
 pub(crate) use examine::{Finding, examine};
+pub(crate) use mistimed::ClockHint;
+use mistimed::{Mistimed, Suspects};
 pub(crate) use resync::{Resync, find, resync_without_agent};
 
 /// How soon a clock that is not believed is looked at again.
@@ -49,6 +54,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct OneTime {
     keepers: Vec<Keeper>,
     keep_time_at: Option<Instant>,
+    suspects: Suspects,
     notices: Vec<String>,
 }
 
@@ -74,6 +80,9 @@ struct Keeper {
     unsaved: Option<String>,
     /// Why nothing opens it at present.
     shut: Option<String>,
+    /// No knocks open it at present, be it for that reason or because all are used.
+    opens_nothing: bool,
+    mistimed: Mistimed,
 }
 
 /// What the door's owner has too.
@@ -103,6 +112,10 @@ pub(crate) struct Progress {
     pub(crate) next: Option<u64>,
     /// Why nothing opens the door at present.
     pub(crate) shut: Option<String>,
+    /// From when on codes count, if the present one does not.
+    pub(crate) waits: Option<String>,
+    /// What wrong codes tell of the clock.
+    pub(crate) clock: Option<ClockHint>,
 }
 
 impl OneTime {
@@ -222,6 +235,7 @@ impl OneTime {
             return Err("nothing is known of this door".into());
         };
         let saved = keeper.remember(spent.counter.saturating_add(1), door);
+        keeper.mistimed.hint = None;
         keeper.arm(engine, clock, &mut self.notices);
         saved
     }
@@ -244,13 +258,14 @@ impl OneTime {
     }
 
     /// How far the door is; `None` where its method is not a one-time method.
-    pub(crate) fn progress(&self, index: usize) -> Option<Progress> {
+    pub(crate) fn progress(
+        &self,
+        doors: &[Door],
+        index: usize,
+        now: Instant,
+        clock: &WallClock,
+    ) -> Option<Progress> {
         let keeper = self.keepers.iter().find(|keeper| keeper.index == index)?;
-        let next = match keeper.memory {
-            Memory::Next(next) => Some(next),
-            Memory::Everything(next) => (next != NEVER).then_some(next),
-            Memory::Lost { .. } => None,
-        };
         let unsaved = || {
             let why = keeper.unsaved.as_ref()?;
             Some(format!(
@@ -258,8 +273,10 @@ impl OneTime {
             ))
         };
         Some(Progress {
-            next,
+            next: keeper.next(),
             shut: keeper.shut.clone().or_else(unsaved),
+            waits: keeper.waits(doors, clock),
+            clock: keeper.clock_hint(doors.get(index)?, now, clock),
         })
     }
 
@@ -300,6 +317,8 @@ impl Keeper {
             is_ahead: false,
             unsaved: None,
             shut: None,
+            opens_nothing: true,
+            mistimed: Mistimed::default(),
         }
     }
 
@@ -312,6 +331,7 @@ impl Keeper {
         if self.has_other_secret_than(former) {
             return self;
         }
+        self.mistimed.after(&former.mistimed);
         let memory = self.memory.after(&former.memory);
         self.is_ahead = former.unsaved.is_some() || memory != self.memory;
         self.memory = memory;
@@ -387,12 +407,17 @@ impl Keeper {
             return;
         };
         let name = door.name.clone();
+        let is_first = matches!(self.memory, Memory::Everything(NEVER));
         let armed = self.armed(door, clock, notices);
+        if is_first && let Some(waits) = self.waits_at(door, clock) {
+            notices.push(format!("door {name}: {waits}"));
+        }
         let (armed, shut) = match armed {
             Ok(armed) => (armed, None),
             Err(why) => (Armed::Shut, Some(why)),
         };
         self.armed_until = end_of(&armed).unwrap_or(self.armed_until);
+        self.opens_nothing = armed.opens_nothing();
         engine.arm(self.index, armed);
         if shut != self.shut {
             notices.push(match &shut {
@@ -432,7 +457,7 @@ impl Keeper {
             ) => {
                 let next = next?;
                 let end = next.saturating_add(u64::from((*look_ahead).max(1)));
-                Ok(codes(code, secret, next..end))
+                Ok(codes(code, secret, next..end, &[]))
             }
             (
                 Method::Clock {
@@ -446,7 +471,8 @@ impl Keeper {
                 if next > steps.end {
                     return Err(from_the_future(door, next - steps.end, *period));
                 }
-                Ok(codes(code, secret, next.max(steps.start)..steps.end))
+                let steps = next.max(steps.start)..steps.end;
+                Ok(codes(code, secret, steps, &self.mistimed.shown))
             }
             (Method::List { at_end, .. }, Material::List(list)) => {
                 let next = next?;
@@ -557,9 +583,10 @@ fn secret_of(code: &Code, door: &Door) -> Result<Secret, Unfit> {
     })
 }
 
-/// The codes of these counters.
-fn codes(code: &Code, secret: &Secret, counters: Range<u64>) -> Armed {
+/// The codes of these counters, without those that somebody has shown.
+fn codes(code: &Code, secret: &Secret, counters: Range<u64>, shown: &[u64]) -> Armed {
     let mut codes: Bounded<Candidate, MAX_CANDIDATES> = Bounded::new();
+    let counters = counters.filter(|counter| !shown.contains(counter));
     for counter in counters.take(MAX_CANDIDATES) {
         let digest = Digest::new(code.algorithm, secret.bytes(), counter);
         if let Some(knocks) = code.knocks(digest.as_bytes()) {

@@ -17,7 +17,7 @@ use crate::wall_clock::WallClock;
 
 /// How far ahead a code is searched for. With six digits, a wrong one is found among so many
 /// once in a thousand times; a second code makes it once in a thousand million.
-const SEARCHED: u64 = 1000;
+pub(super) const SEARCHED: u64 = 1000;
 
 /// What is taken for the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::fs;
 use std::path::PathBuf;
 
-use postern_core::engine::Outcome;
+use postern_core::engine::{Decision, Outcome};
 use postern_core::knock::Knock;
 
 use super::examples::{clock_door, list_door_with, seed_door_with, tcp, udp};
@@ -16,20 +16,22 @@ use crate::sys::process;
 const SECRET: &str = "base32:GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 const KEY: &[u8] = b"12345678901234567890";
 /// A believable moment at the beginning of a time step.
-const NOON: u64 = 1_800_000_000_000;
+pub(super) const NOON: u64 = 1_800_000_000_000;
 
 /// Doors, the engine, and the folder that survives when both are made anew.
-struct Lab {
-    scratch: Scratch,
-    engine: Box<Engine<4096>>,
-    doors: Vec<Door>,
-    one_time: OneTime,
-    now: Instant,
-    clock: WallClock,
+pub(super) struct Lab {
+    pub(super) scratch: Scratch,
+    pub(super) engine: Box<Engine<4096>>,
+    pub(super) doors: Vec<Door>,
+    pub(super) one_time: OneTime,
+    pub(super) now: Instant,
+    pub(super) clock: WallClock,
+    pub(super) source: IpAddr,
+    source_port: u16,
 }
 
 impl Lab {
-    fn new(doors: impl FnOnce(&Scratch) -> Vec<Door>) -> Self {
+    pub(super) fn new(doors: impl FnOnce(&Scratch) -> Vec<Door>) -> Self {
         let scratch = Scratch::new();
         scratch.file("secret", SECRET);
         scratch.file("list", "1001 1002\n1003 1004\n1005 1006\n1007 1008\n");
@@ -40,19 +42,21 @@ impl Lab {
             one_time: OneTime::default(),
             now: Instant::from_millis(1_000_000),
             clock: clock(NOON),
+            source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            source_port: 40_000,
         };
         lab.reload();
         lab
     }
 
-    fn seed() -> Self {
+    pub(super) fn seed() -> Self {
         Self::with_memory(
             |scratch| seed_door_with("ssh", &text(scratch.path("secret"))),
             0,
         )
     }
 
-    fn clock(skew: u8) -> Self {
+    pub(super) fn clock(skew: u8) -> Self {
         Self::new(|scratch| vec![clock_door("ssh", &text(scratch.path("secret")), skew)])
     }
 
@@ -72,7 +76,7 @@ impl Lab {
     }
 
     /// What SIGHUP does.
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         let folder = self.scratch.folder().to_owned();
         self.adopt(&folder);
     }
@@ -88,7 +92,7 @@ impl Lab {
     }
 
     /// What a crash and a new start do.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         *self.engine = Engine::new();
         self.one_time = OneTime::default();
         self.reload();
@@ -98,14 +102,7 @@ impl Lab {
     fn knocks(&mut self, ports: &[Port]) -> bool {
         let mut opened = false;
         for port in ports {
-            self.now = self.now + Duration::from_millis(1);
-            let knock = Knock {
-                source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-                source_port: port.number,
-                port: *port,
-                payload: &[],
-            };
-            let decision = self.engine.handle(self.now, &knock);
+            let decision = self.knock(*port);
             if let Some(spent) = decision.spent {
                 opened |= self
                     .one_time
@@ -121,25 +118,64 @@ impl Lab {
         opened
     }
 
-    fn code(&mut self, counter: u64) -> bool {
+    pub(super) fn knock(&mut self, port: Port) -> Decision {
+        self.now = self.now + Duration::from_millis(1);
+        self.clock.millis += 1;
+        self.source_port = self.source_port.wrapping_add(1);
+        let knock = Knock {
+            source: self.source,
+            source_port: self.source_port,
+            port,
+            payload: &[],
+        };
+        let decision = self.engine.handle(self.now, &knock);
+        (self.one_time).note(&self.doors, &knock, &decision, self.now);
+        decision
+    }
+
+    /// Time goes on, for the clock too.
+    pub(super) fn wait(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+        self.set_clock(self.clock.millis + millis);
+    }
+
+    /// Has all turns taken that may be taken now: how many, and who is listened to again.
+    pub(super) fn look(&mut self) -> (u32, Vec<IpAddr>) {
+        let (mut turns, mut lifted) = (0, Vec::new());
+        while self
+            .one_time
+            .look_again_at()
+            .is_some_and(|at| at <= self.now)
+        {
+            turns += 1;
+            lifted.extend((self.one_time).look_again(&mut self.engine, self.now, &self.clock));
+        }
+        (turns, lifted)
+    }
+
+    pub(super) fn code(&mut self, counter: u64) -> bool {
         let knocks = knocks_of(&self.doors[0], counter);
         self.knocks(&knocks)
     }
 
-    fn resync(&mut self, how: &Resync) -> Result<String, String> {
+    pub(super) fn resync(&mut self, how: &Resync) -> Result<String, String> {
         self.one_time
             .resync(&mut self.engine, "ssh", how, self.now, &self.clock)
     }
 
-    fn shut(&self) -> Option<String> {
-        self.one_time.progress(0).unwrap().shut
+    pub(super) fn progress(&self, door: usize) -> Option<Progress> {
+        (self.one_time).progress(&self.doors, door, self.now, &self.clock)
     }
 
-    fn saved(&self) -> Option<u64> {
+    pub(super) fn shut(&self) -> Option<String> {
+        self.progress(0).unwrap().shut
+    }
+
+    pub(super) fn saved(&self) -> Option<u64> {
         state::load(self.scratch.folder(), &self.doors[0]).ok()
     }
 
-    fn set_clock(&mut self, millis: u64) {
+    pub(super) fn set_clock(&mut self, millis: u64) {
         self.clock = clock(millis);
         self.one_time
             .keep_time(&mut self.engine, self.now, &self.clock);
@@ -160,11 +196,11 @@ const fn clock(millis: u64) -> WallClock {
     }
 }
 
-fn text(path: PathBuf) -> String {
+pub(super) fn text(path: PathBuf) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn knocks_of(door: &Door, counter: u64) -> [Port; 2] {
+pub(super) fn knocks_of(door: &Door, counter: u64) -> [Port; 2] {
     let code = door.method.code().unwrap();
     code.knocks(Digest::new(code.algorithm, KEY, counter).as_bytes())
         .unwrap()
@@ -401,7 +437,7 @@ fn another_secret_begins_with_the_memory_that_is_there() {
         .file("secret", "hex:000102030405060708090a0b0c0d0e0f");
     state::save(lab.scratch.folder(), &lab.doors[0], 0).unwrap();
     lab.reload();
-    assert_eq!(lab.one_time.progress(0).unwrap().next, Some(0));
+    assert_eq!(lab.progress(0).unwrap().next, Some(0));
     assert_eq!(lab.saved(), Some(0));
 }
 
@@ -504,10 +540,9 @@ fn without_a_trusted_clock_a_clock_door_stays_shut() {
     assert_eq!(refused, "the clock is not set");
     lab.one_time.take_notices();
     lab.set_clock(NOON);
-    assert_eq!(
-        lab.one_time.take_notices(),
-        ["door ssh: can be opened again"]
-    );
+    let [waits, opens] = lab.one_time.take_notices().try_into().unwrap();
+    assert!(waits.starts_with("door ssh: codes count from "), "{waits}");
+    assert_eq!(opens, "door ssh: can be opened again");
     lab.set_clock(NOON + 60_000);
     assert!(lab.code(NOON / 30_000 + 2));
 }
@@ -689,7 +724,7 @@ fn doors_that_share_a_secret_by_any_name_do_not_share_a_code() {
         }
         lab.restart();
         assert_eq!(lab.shut(), None);
-        let why = lab.one_time.progress(1).unwrap().shut.unwrap();
+        let why = lab.progress(1).unwrap().shut.unwrap();
         assert!(
             why.contains("that of door ssh") && why.contains("'postern keygen web' makes another"),
             "{why}"
@@ -713,7 +748,7 @@ fn a_secret_of_its_own_opens_a_door_that_shared_one() {
         state::save(lab.scratch.folder(), door, 0).unwrap();
     }
     lab.restart();
-    let shut = |lab: &Lab| [0, 1].map(|door| lab.one_time.progress(door).unwrap().shut.is_some());
+    let shut = |lab: &Lab| [0, 1].map(|door| lab.progress(door).unwrap().shut.is_some());
     let mut replace = |file: &str, door: &str, secret: &str| {
         lab.scratch.file(file, secret);
         let (engine, now, clock) = (&mut lab.engine, lab.now, lab.clock);
@@ -743,7 +778,7 @@ fn doors_with_equal_lists_do_not_share_a_sequence() {
         state::save(lab.scratch.folder(), door, 0).unwrap();
     }
     lab.restart();
-    let why = lab.one_time.progress(1).unwrap().shut.unwrap();
+    let why = lab.progress(1).unwrap().shut.unwrap();
     assert!(why.contains("its list is that of door ssh"), "{why}");
     let knocks = [tcp(1001), tcp(1002)];
     assert!(lab.knocks(&knocks) && !lab.knocks(&knocks));
@@ -814,7 +849,7 @@ fn more_ports_than_there_is_room_for_shut_the_door_that_brings_them() {
         });
         doors.collect()
     });
-    let shut = |door| lab.one_time.progress(door).unwrap().shut;
+    let shut = |door| lab.progress(door).unwrap().shut;
     assert!((0..3).all(|door| shut(door).is_none()));
     let last = shut(3).unwrap();
     assert!(

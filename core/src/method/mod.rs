@@ -187,6 +187,15 @@ fn fixed(door: &Door) -> [&[Port]; LINES] {
 }
 
 impl Armed {
+    /// Whether the door stays shut whatever is knocked.
+    pub fn opens_nothing(&self) -> bool {
+        match self {
+            Self::Shut => true,
+            Self::Codes(codes) => codes.is_empty(),
+            Self::Sequence(..) => false,
+        }
+    }
+
     /// Which sequence of a list is expected.
     pub(crate) const fn sequence_index(&self) -> Option<u64> {
         match self {
