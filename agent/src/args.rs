@@ -119,6 +119,7 @@ enum Opt {
     Anyway,
     AllowNone,
     TakeOver,
+    Procd,
 }
 
 impl Opt {
@@ -146,6 +147,7 @@ impl Opt {
             Self::TakeOver => "--take-over",
             Self::Strict => "--strict",
             Self::AllowNone => "--allow-none",
+            Self::Procd => "--procd",
         }
     }
 
@@ -176,6 +178,9 @@ impl Opt {
             Self::TakeOver => "end an agent whose parent is gone, and go on with its guard",
             Self::Strict => "fail for warnings too",
             Self::AllowNone => "accept a configuration without a door, which guards nothing",
+            Self::Procd => {
+                "log for OpenWrt\'s procd: all but warnings and mistakes to standard output"
+            }
         }
     }
 
@@ -217,6 +222,7 @@ impl Opt {
             Self::TakeOver => options.take_over = true,
             Self::Strict => options.strict = true,
             Self::AllowNone => options.allow_none = true,
+            Self::Procd => options.for_procd = true,
         }
         Ok(())
     }
@@ -256,6 +262,8 @@ pub(crate) struct Options {
     /// A configuration without a door is no mistake.
     pub(crate) allow_none: bool,
     pub(crate) take_over: bool,
+    /// Whether procd reads the log.
+    pub(crate) for_procd: bool,
 }
 
 impl Options {
@@ -278,8 +286,9 @@ const VERBS: &[Verb] = &[
                   says so, and waits. A configuration without a door is a mistake unless --allow-none is\n\
                   said; as soon as there is a door, a reload that leaves none is one all the same.\n\n\
                   There is one agent to a control socket. --take-over is for a service manager: procd's\n\
-                  jailer may be killed, and the agent in it lives on as a child of process 1.",
-        options: &[Opt::AllowNone, Opt::TakeOver, Opt::Config],
+                  jailer may be killed, and the agent in it lives on as a child of process 1.\n\n\
+                  The log goes to standard error, with priorities where systemd's journal reads it.",
+        options: &[Opt::AllowNone, Opt::TakeOver, Opt::Procd, Opt::Config],
         run: command::run,
     },
     Verb {

@@ -12,7 +12,7 @@ use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
 use crate::bounded;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Level};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load(path: &Path) -> Result<Box<Config>, Failure> {
@@ -108,14 +108,14 @@ fn beginning(path: &Path) -> Option<Vec<u8>> {
 
 /// `FILE:LINE:COLUMN: what, and what was expected`, as editors know it from compilers.
 fn complain(place: &str, diagnostic: &Diagnostic<'_>) {
-    let warning = match diagnostic.severity {
-        Severity::Error => "",
-        Severity::Warning => "warning: ",
+    let (level, warning) = match diagnostic.severity {
+        Severity::Error => (Level::Error, ""),
+        Severity::Warning => (Level::Warning, "warning: "),
     };
     let mut what = String::new();
     let Ok(()) = ufmt::uwrite!(&mut Words(&mut what), "{}", diagnostic);
     let Diagnostic { line, column, .. } = diagnostic;
-    output::write_error(&format!("{place}:{line}:{column}: {warning}{what}"));
+    output::write_error(level, &format!("{place}:{line}:{column}: {warning}{what}"));
 }
 
 /// Core writes with ufmt, the agent keeps strings.

@@ -4,6 +4,7 @@ mod adopting;
 #[cfg(test)]
 mod cost_tests;
 mod cutting;
+mod ending;
 mod ledger;
 mod neighbours;
 mod repairing;
@@ -25,11 +26,11 @@ use postern_core::time::{Duration, Instant};
 use crate::config_file::Doors;
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
 use crate::firewall::{Entrance, Firewall, Network, Refusal, Watch};
-use crate::journal::Journal;
+use crate::journal::{Change, Journal, Kind};
 use crate::networks::Networks;
 use crate::notify::{Manager, State};
 use crate::onetime::{OneTime, Progress, list_ports};
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Level};
 use crate::patience::{Patience, Subject};
 use crate::report::{AgentReport, DoorDetails, DoorReport, Report, UnderwayReport, span};
 use crate::source::{Reserve, Source};
@@ -44,7 +45,7 @@ use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
 use crate::{manual, orphan, trial};
 use cutting::Cutting;
-use ledger::Ledger;
+use ledger::{Ledger, Origin};
 use neighbours::Neighbours;
 use repairing::Repairs;
 use starting::Unstarted;
@@ -246,7 +247,10 @@ impl<'e> Agent<'e> {
                 self.answer_callers();
             }
             self.look_again();
-            self.cut(boottime());
+            let now = boottime();
+            self.end_grants(now);
+            self.cut(now);
+            self.journal.poll(now, self.engine.doors());
         }
     }
 
@@ -262,7 +266,8 @@ impl<'e> Agent<'e> {
             self.repairs.poll_at(),
             self.neighbours.poll_at(),
             self.cutting.poll_at(),
-            self.ledger.poll_at(self.cutting.doors()),
+            self.ledger.poll_at(),
+            self.journal.poll_at(),
         ];
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
@@ -408,7 +413,7 @@ impl<'e> Agent<'e> {
             } => {
                 let lasting = lasting.unwrap_or_else(|| self.grant_of(door));
                 let answer = manual::open(&mut self.firewall, door, whom, lasting);
-                self.remember();
+                self.remember(Origin::Hand);
                 self.note(answer)
             }
             Request::Close { door, from } => {
@@ -417,18 +422,18 @@ impl<'e> Agent<'e> {
                 self.cut(boottime());
                 let answer = manual::close(&mut self.firewall, door, *from);
                 self.cutting.ask_now(boottime());
-                self.remember();
+                self.remember(Origin::Hand);
                 self.cut(boottime());
                 self.note(answer)
             }
             Request::Lock { door } => {
                 let answer = manual::lock(&mut self.firewall, door);
-                self.remember();
+                self.remember(Origin::Hand);
                 self.note(answer)
             }
             Request::Unlock { door } => {
                 let answer = manual::unlock(&mut self.firewall, door);
-                self.remember();
+                self.remember(Origin::Hand);
                 self.note(answer)
             }
             Request::Apply {
@@ -468,7 +473,7 @@ impl<'e> Agent<'e> {
     fn note(&mut self, answer: Answer) -> Answer {
         if let Ok(text) = &answer {
             self.journal
-                .say(boottime(), format_args!("by hand: {}", text.trim_end()));
+                .record(boottime(), format_args!("by hand: {}", text.trim_end()));
         }
         answer
     }
@@ -586,19 +591,19 @@ fn act(
         };
         match may_open(index, door, remembered.as_ref()) {
             Ok(()) => gate.admit((index, door), source),
-            Err(Withheld::NotRemembered(why)) => gate.say(format_args!(
+            Err(Withheld::NotRemembered(why)) => gate.refuse(format_args!(
                 "door {}: not opened for {source}: its use cannot be saved: {why}",
                 door.name
             )),
             Err(Withheld::OtherDoor) => {
                 let why = "the same knocks opened another one-time door";
-                gate.say(format_args!(
+                gate.refuse(format_args!(
                     "door {}: not opened for {source}: {why}",
                     door.name
                 ));
                 let name = door.name.clone();
                 if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
-                    gate.say(format_args!("door {name}: its use cannot be saved: {why}"));
+                    gate.refuse(format_args!("door {name}: its use cannot be saved: {why}"));
                 }
             }
         }
@@ -642,7 +647,7 @@ fn may_open<'r>(
 fn tell_missing_interfaces(global: &Global) {
     for name in &global.interfaces {
         if !interface_exists(name) {
-            output::say(&format!(
+            output::warn(&format!(
                 "interface {name} is not there; it is guarded once it comes"
             ));
         }
@@ -650,15 +655,16 @@ fn tell_missing_interfaces(global: &Global) {
 }
 
 impl Gate<'_> {
-    fn say(&mut self, line: fmt::Arguments<'_>) {
-        self.journal.say(self.now, line);
+    /// Says that a door did not do what it was knocked to do.
+    fn refuse(&mut self, line: fmt::Arguments<'_>) {
+        (self.journal).say_of(self.now, Kind::Refused, Level::Warning, line);
     }
 
     /// Opens a door for a source, unless its set was full just now.
     fn admit(&mut self, (index, door): (usize, &Door), source: IpAddr) {
         let grants = Subject::Grants(index);
         if self.patience.spares(grants, self.now) {
-            return;
+            return self.journal.leave_out(self.now, Kind::Refused);
         }
         let outcome = self.firewall.grant_at_least(door, source, door.grant);
         if matches!(outcome, Err(Refusal::Full(_))) {
@@ -668,11 +674,16 @@ impl Gate<'_> {
         match outcome {
             Ok(()) => {
                 let (network, until) = (granted(door, source), self.now + door.grant);
-                self.ledger.admit(index, network, until);
-                self.say(format_args!("door {name}: open for {source} for {lasting}"));
+                let line = format_args!("door {name}: open for {source} for {lasting}");
+                match self.ledger.admit(index, network, until) {
+                    true => (self.journal).say_of_door(self.now, (index, Change::Opened), line),
+                    false => {
+                        (self.journal).say_of(self.now, Kind::Prolonged, Level::Notice, line);
+                    }
+                }
             }
             Err(refusal) => {
-                self.say(format_args!(
+                self.refuse(format_args!(
                     "door {name}: not opened for {source}: {refusal}"
                 ));
             }
@@ -683,7 +694,7 @@ impl Gate<'_> {
     /// engine ignores them by itself.
     fn cut_off(&mut self, source: IpAddr, lasting: Duration) {
         if self.patience.spares(Subject::Cutoffs, self.now) {
-            return;
+            return self.journal.leave_out(self.now, Kind::CutOff);
         }
         let source = failing_network(source);
         let outcome = self.firewall.cut_off(source, lasting);
@@ -691,9 +702,10 @@ impl Gate<'_> {
             self.patience.leave_alone(Subject::Cutoffs, self.now);
         }
         let lasting = span(lasting);
+        let mut say = |line| (self.journal).say_of(self.now, Kind::CutOff, Level::Notice, line);
         match outcome {
-            Ok(()) => self.say(format_args!("{source}: cut off for {lasting}")),
-            Err(refusal) => self.say(format_args!(
+            Ok(()) => say(format_args!("{source}: cut off for {lasting}")),
+            Err(refusal) => say(format_args!(
                 "{source}: cut off for {lasting}, not by the kernel: {refusal}"
             )),
         }
@@ -709,12 +721,16 @@ impl Gate<'_> {
                     self.cutting.withdraw(index, network);
                 }
                 if was_open {
-                    self.say(format_args!("door {}: closed to {source}", door.name));
+                    self.journal.say_of_door(
+                        self.now,
+                        (index, Change::Closed),
+                        format_args!("door {}: closed to {source}", door.name),
+                    );
                 }
                 was_open
             }
             Err(refusal) => {
-                self.say(format_args!(
+                self.refuse(format_args!(
                     "door {}: not closed to {source}: {refusal}",
                     door.name
                 ));

@@ -41,7 +41,7 @@ impl Networks {
         match ask() {
             Ok(known) => self.known = known,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => output::say(&format!("netifd was not asked for networks: {error}")),
+            Err(error) => output::warn(&format!("netifd was not asked for networks: {error}")),
         }
     }
 

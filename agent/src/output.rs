@@ -1,9 +1,12 @@
 //! What Postern says: results on standard output, mistakes and the log on standard error.
 
 use core::fmt::{self, Display, Write as _};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::env;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
 use heapless::String;
@@ -42,11 +45,11 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Misused(why) => {
-                say(why);
+                fail(why);
                 ExitCode::from(2)
             }
             Self::Failed(why) => {
-                say(why);
+                fail(why);
                 ExitCode::FAILURE
             }
             Self::Reported => ExitCode::FAILURE,
@@ -81,41 +84,138 @@ fn is_broken(file: &impl AsFd) -> bool {
     poll(&mut files, Some(Duration::default())).is_ok_and(|ready| ready > 0)
 }
 
+/// How much a line matters, by the numbers of syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// It does not do what it was told, or guards worse than it was told.
+    Error = 3,
+    /// It may not do so for long, or not what was meant.
+    Warning = 4,
+    /// What was done at the doors, and what people did.
+    Notice = 5,
+    /// What it is about.
+    Info = 6,
+}
+
 /// Writes one line to standard error, where service managers collect logs.
 ///
 /// Nothing can be done about a log that cannot be written, least of all stop guarding.
 pub(crate) fn say(line: &str) {
-    say_at_once(format_args!("{line}"));
+    say_at_once(Level::Info, format_args!("{line}"));
 }
 
-/// The same, without a copy of the line: it takes no memory, because a knock can cause it.
-pub(crate) fn say_at_once(line: fmt::Arguments<'_>) {
-    write_line(format_args!("postern: {line}"));
+/// The same of what somebody should look at.
+pub(crate) fn warn(line: &str) {
+    say_at_once(Level::Warning, format_args!("{line}"));
 }
 
-/// Writes one line to standard error as it is.
-pub(crate) fn write_error(line: &str) {
-    write_line(format_args!("{line}"));
+/// The same of what went wrong.
+pub(crate) fn fail(line: &str) {
+    say_at_once(Level::Error, format_args!("{line}"));
 }
 
-fn write_line(line: fmt::Arguments<'_>) {
-    let mut stderr = io::stderr().lock();
-    let mut text = Text::default();
+/// The same without a copy of the line: it takes no memory, because a knock can cause it.
+pub(crate) fn say_at_once(level: Level, line: fmt::Arguments<'_>) {
+    write_line(level, form().name(), line);
+}
+
+/// Writes one line to standard error without the program's name, as compilers do.
+pub(crate) fn write_error(level: Level, line: &str) {
+    write_line(level, "", format_args!("{line}"));
+}
+
+/// What becomes of a line, by who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A person, or a file.
+    Plain = 1,
+    /// systemd's journal: it knows the name, and takes a priority before each line (sd-daemon(3)).
+    Journal,
+    /// OpenWrt's procd: it knows the name, and logs standard output as daemon.info and standard error as
+    /// daemon.err (`instance_stdio` in its service/instance.c).
+    Procd,
+}
+
+/// The [`Form`], once it is known.
+static FORM: AtomicU8 = AtomicU8::new(0);
+
+/// Logs for procd from now on.
+pub(crate) fn log_for_procd() {
+    FORM.store(Form::Procd as u8, Ordering::Relaxed);
+}
+
+fn form() -> Form {
+    const PLAIN: u8 = Form::Plain as u8;
+    const JOURNAL: u8 = Form::Journal as u8;
+    const PROCD: u8 = Form::Procd as u8;
+    match FORM.load(Ordering::Relaxed) {
+        PLAIN => Form::Plain,
+        JOURNAL => Form::Journal,
+        PROCD => Form::Procd,
+        _ => {
+            let form = match env::var("JOURNAL_STREAM").is_ok_and(|name| names_stderr(&name)) {
+                true => Form::Journal,
+                false => Form::Plain,
+            };
+            FORM.store(form as u8, Ordering::Relaxed);
+            form
+        }
+    }
+}
+
+/// Whether `DEVICE:INODE` is standard error's (systemd.exec(5)): a variable alone is inherited by
+/// programs whose standard error goes elsewhere.
+fn names_stderr(name: &str) -> bool {
+    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let about = file.and_then(|file| file.metadata());
+    about.is_ok_and(|about| *name == *format!("{}:{}", about.dev(), about.ino()))
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "postern: ",
+            Self::Journal | Self::Procd => "",
+        }
+    }
+
+    const fn prefix(self, level: Level) -> &'static str {
+        match (self, level) {
+            (Self::Plain | Self::Procd, _) => "",
+            (Self::Journal, Level::Error) => "<3>",
+            (Self::Journal, Level::Warning) => "<4>",
+            (Self::Journal, Level::Notice) => "<5>",
+            (Self::Journal, Level::Info) => "<6>",
+        }
+    }
+}
+
+fn write_line(level: Level, name: &str, line: fmt::Arguments<'_>) {
+    let form = form();
+    let text = Text::new(form.prefix(level));
+    if form == Form::Procd && level >= Level::Notice {
+        write_to(&mut io::stdout().lock(), text, name, line);
+    } else {
+        write_to(&mut io::stderr().lock(), text, name, line);
+    }
+}
+
+fn write_to(to: &mut (impl Write + AsFd), mut text: Text, name: &str, line: fmt::Arguments<'_>) {
     if NEVER_WAIT.load(Ordering::Relaxed) {
-        if !has_room(&stderr) {
+        if !has_room(to) {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             text.add(format_args!(
-                "postern: {left_out} lines left out: nobody read the log\n"
+                "{name}{left_out} lines left out: nobody read the log\n"
             ));
         }
     }
-    text.add(line);
+    text.add(format_args!("{name}{line}"));
     // In one piece, so that lines of several processes do not mix.
-    _ = stderr.write_all(text.line());
+    _ = to.write_all(text.line());
 }
 
 /// The longest reason that is kept for later, in characters.
@@ -125,29 +225,41 @@ const LONGEST_REASON: usize = 300;
 /// takes for sure (PIPE_BUF).
 const LONGEST: usize = 4096;
 
-/// A text that is cut off where it becomes too long.
-#[derive(Default)]
-struct Text(String<LONGEST>);
+/// A text that is cut off where it becomes too long, and each line of it with the same prefix.
+struct Text {
+    text: String<LONGEST>,
+    prefix: &'static str,
+}
 
 impl Text {
+    fn new(prefix: &'static str) -> Self {
+        let mut text = String::new();
+        _ = text.push_str(prefix);
+        Self { text, prefix }
+    }
+
     fn add(&mut self, words: impl Display) {
         _ = write!(self, "{words}");
     }
 
     /// The text, with the end of a line.
     fn line(&mut self) -> &[u8] {
-        while self.0.push('\n').is_err() {
-            self.0.pop();
+        while self.text.push('\n').is_err() {
+            self.text.pop();
         }
-        self.0.as_bytes()
+        self.text.as_bytes()
     }
 }
 
 impl fmt::Write for Text {
     fn write_str(&mut self, words: &str) -> fmt::Result {
-        let mut letters = words.chars();
-        let whole = letters.all(|letter| self.0.push(letter).is_ok());
-        if whole { Ok(()) } else { Err(fmt::Error) }
+        for letter in words.chars() {
+            self.text.push(letter).map_err(|_| fmt::Error)?;
+            if letter == '\n' {
+                self.text.push_str(self.prefix).map_err(|_| fmt::Error)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -175,14 +287,21 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_off_before_its_end() {
-        let mut text = Text::default();
+        let mut text = Text::new("");
         text.add("x".repeat(LONGEST - 2));
         text.add("\u{e9}");
         assert!(text.line().ends_with(b"xx\xc3\xa9\n") || text.line().len() == LONGEST);
-        let mut text = Text::default();
+        let mut text = Text::new("");
         text.add(format_args!("{} {}", 1, "x".repeat(LONGEST)));
         assert_eq!(text.line().len(), LONGEST);
         assert!(text.line().starts_with(b"1 xx") && text.line().ends_with(b"xx\n"));
+    }
+
+    #[test]
+    fn each_line_of_a_text_has_its_priority() {
+        let mut text = Text::new(Form::Journal.prefix(Level::Warning));
+        text.add("one\ntwo");
+        assert_eq!(text.line(), b"<4>one\n<4>two\n");
     }
 
     #[test]

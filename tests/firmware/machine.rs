@@ -132,9 +132,7 @@ impl<'k> Place<'k> {
         let mut router = Router::start(self);
         let said = router.console.prompt(BOOT);
         assert!(said.is_some(), "no prompt on the console");
-        poll_until(PROMPTLY, "the agent is ready", || {
-            router.log().lines().any(|line| line == "postern: ready")
-        });
+        poll_until(PROMPTLY, "the agent is ready", || router.times_ready() > 0);
         router.guards_after = router.started_at.elapsed();
         for family in Family::BOTH {
             self.net.reach(address(family));
@@ -224,6 +222,13 @@ impl<'p> Router<'p> {
     /// All that the agent has logged since power on.
     pub(crate) fn log(&mut self) -> String {
         self.run("cat /run/postern.log").stdout
+    }
+
+    /// How often its agent was ready. What procd is to log has no name before it.
+    pub(crate) fn times_ready(&mut self) -> usize {
+        let log = self.log();
+        let texts = log.lines().map(|line| line.trim_start_matches("postern: "));
+        texts.filter(|text| *text == "ready").count()
     }
 
     /// The agent's process id.

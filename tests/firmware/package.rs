@@ -47,9 +47,7 @@ pub(crate) fn its_guard_outlives_a_stop_and_goes_when_it_is_not_enabled(kind: &K
     wait_for_end(&mut router);
     assert!(is_silent(client, ssh));
     service(&mut router, "start");
-    poll_until(PROMPTLY, "it is ready again", || {
-        router.log().matches("postern: ready").count() == 2
-    });
+    poll_until(PROMPTLY, "it is ready again", || router.times_ready() == 2);
     client::knock(client, ssh.ip(), &OPEN);
     assert!(probe::tcp_opens(&client.namespace, ssh, PROMPTLY));
     router.run("cp /etc/config/off /etc/config/postern").ok();

@@ -271,7 +271,7 @@ fn what_is_none_of_its_business_is_let_be() {
     }
     nft::apply(router, DELETE);
     poll_until(SOON, "it is back", || said(&agent, "it is back") == 1);
-    assert_eq!(said(&agent, "nft (process"), 1);
+    assert_eq!(said(&agent, "postern: nft (process"), 1);
     assert!(nft::table(router, "inet fw").is_some());
 }
 

@@ -455,7 +455,7 @@ fn the_first_door_of_the_readme_is_right() {
     assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
     let calls = router.calls("/etc/init.d/postern restart");
     assert!(
-        calls.contains("set_param command /usr/sbin/postern run --take-over"),
+        calls.contains("set_param command /usr/sbin/postern run --take-over --procd"),
         "{calls}"
     );
     assert!(!calls.contains("error"), "{calls}");
@@ -587,7 +587,7 @@ fn failsafe_mode_leads_back_in() {
 const STARTED: &str = "\
 service postern
 open_instance 
-set_param command /usr/sbin/postern run --take-over
+set_param command /usr/sbin/postern run --take-over --procd
 set_param file /etc/config/postern
 append_param netdev eth7
 append_param netdev eth9

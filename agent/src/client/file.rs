@@ -57,7 +57,7 @@ impl Place {
     pub(super) fn read(&self) -> Result<Box<Client>, Failure> {
         let client = config_file::load_client(&self.file)?;
         if let Some(warning) = self.exposure(&client) {
-            output::say(&format!("warning: {warning}"));
+            output::warn(&format!("warning: {warning}"));
         }
         Ok(client)
     }

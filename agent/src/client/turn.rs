@@ -178,7 +178,7 @@ impl Memory {
             // Nothing is lost: at worst a code is sent that the router does not take again.
             (None, Err(Unfit::Missing(_))) => 0,
             (None, Err(Unfit::Bad(why))) if is_clock => {
-                output::say(&format!("warning: {why}; it is written anew"));
+                output::warn(&format!("warning: {why}; it is written anew"));
                 0
             }
             (None, Err(Unfit::Bad(why))) => {

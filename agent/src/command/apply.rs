@@ -82,12 +82,12 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
     };
     installed.map_err(|refusal| refusal.to_string())?;
     if config.global.on_crash == OnCrash::Open {
-        output::say(
+        output::warn(
             "no agent is running: option on_crash 'open' has no effect until 'postern run'",
         );
     }
     if let Some(who) = deaf(&config.doors) {
-        output::say(&format!("no agent is running: {who} until 'postern run'"));
+        output::warn(&format!("no agent is running: {who} until 'postern run'"));
     }
     Ok(match confirm_within {
         None => "guard installed\n".into(),

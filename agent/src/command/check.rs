@@ -1,15 +1,18 @@
 use crate::args::Options;
 use crate::config_file::{self, DISABLED};
 use crate::onetime::{self, Finding};
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, Level};
 
 /// `postern check`
 pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     let (config, _) = config_file::load_with_text(&options.config, options.doors())?;
     let findings = onetime::examine(&config);
     for Finding { is_mistake, text } in &findings {
-        let warning = if *is_mistake { "" } else { "warning: " };
-        output::write_error(&format!("{warning}{text}"));
+        let (level, warning) = match is_mistake {
+            true => (Level::Error, ""),
+            false => (Level::Warning, "warning: "),
+        };
+        output::write_error(level, &format!("{warning}{text}"));
     }
     if findings.iter().any(|finding| finding.is_mistake) {
         return Err(Failure::Reported);

@@ -88,7 +88,7 @@ fn tell_agent(options: &Options) {
     let door = options.door.clone();
     match reach::agent(&options.config, &Request::Reread { door }) {
         Ok(None | Some(Ok(_))) => {}
-        Ok(Some(Err(why))) | Err(Failure::Failed(why)) => output::say(&format!(
+        Ok(Some(Err(why))) | Err(Failure::Failed(why)) => output::warn(&format!(
             "the running agent does not use the secret yet ({why}); 'postern apply' has it read everything again"
         )),
         Err(_) => {}
@@ -100,7 +100,7 @@ fn show(address: &str) -> Result<(), Failure> {
     if io::stdout().is_terminal() {
         match qr::render(address) {
             Some(picture) => output::print(&picture)?,
-            None => output::say("the address is too long for a QR code"),
+            None => output::warn("the address is too long for a QR code"),
         }
     }
     Ok(())

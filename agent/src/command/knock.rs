@@ -19,7 +19,7 @@ pub(crate) fn knock(options: &Options) -> Result<(), Failure> {
     }
     let outcome = client::knock(options)?;
     if let Some(warning) = outcome.warning() {
-        output::say(&format!("warning: {warning}"));
+        output::warn(&format!("warning: {warning}"));
     }
     output::print(&outcome.render(options.json))?;
     outcome.verdict()

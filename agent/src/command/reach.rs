@@ -75,7 +75,7 @@ pub(super) fn switch(
             directly()?
         }
         Err(Failure::Failed(why)) => {
-            output::say(&format!("{why}; telling the kernel directly"));
+            output::warn(&format!("{why}; telling the kernel directly"));
             directly()?
         }
         Err(failure) => return Err(failure),

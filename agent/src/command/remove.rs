@@ -10,10 +10,10 @@ use crate::output::{self, Failure};
 pub(crate) fn remove(options: &Options) -> Result<(), Failure> {
     match reach::agent(&options.config, &Request::Remove) {
         Ok(Some(Ok(answer))) => return output::print(&answer),
-        Ok(Some(Err(why))) => output::say(&format!(
+        Ok(Some(Err(why))) => output::warn(&format!(
             "the agent failed ({why}); removing the guard without it"
         )),
-        Err(Failure::Failed(why)) => output::say(&format!("{why}; removing the guard without it")),
+        Err(Failure::Failed(why)) => output::warn(&format!("{why}; removing the guard without it")),
         Ok(None) => reach::forbid_unasked(&options.config)?,
         Err(_) => {}
     }

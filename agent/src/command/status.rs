@@ -19,7 +19,7 @@ pub(crate) fn status(options: &Options) -> Result<(), Failure> {
         Ok(None) => None,
         // An agent that hangs must not keep its owner from seeing how the doors are.
         Err(Failure::Failed(why)) => {
-            output::say(&format!("{why}; asking the kernel alone"));
+            output::warn(&format!("{why}; asking the kernel alone"));
             None
         }
         Err(failure) => return Err(failure),

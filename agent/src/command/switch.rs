@@ -138,7 +138,7 @@ fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
     });
     let doomed: Vec<Doomed> = doomed.collect();
     if let Err(error) = conntrack::cut(&doomed) {
-        output::say(&format!("connections cannot be told to end: {error}"));
+        output::warn(&format!("connections cannot be told to end: {error}"));
     }
 }
 

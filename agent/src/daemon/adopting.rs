@@ -7,6 +7,7 @@ use postern_core::knock::Port;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
+use super::ledger::Origin;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
 use crate::config_file::{self, DISABLED, Doors};
 use crate::control::Answer;
@@ -142,10 +143,12 @@ impl Agent<'_> {
                     .map(|_| "there was none before it, and nothing is guarded")
             }
         };
-        output::say(&match outcome {
-            Ok(what) => format!("the trial is over and nobody confirmed it: {what}"),
-            Err(why) => format!("the trial is over, and the doors are open: {why}"),
-        });
+        match outcome {
+            Ok(what) => output::warn(&format!(
+                "the trial is over and nobody confirmed it: {what}"
+            )),
+            Err(why) => output::fail(&format!("the trial is over, and the doors are open: {why}")),
+        }
     }
 
     /// Wants no guard any more, and nothing that was on trial.
@@ -164,7 +167,7 @@ impl Agent<'_> {
             Ok(()) => output::say("configuration read again"),
             Err(failure) => {
                 failure.report();
-                output::say("the running configuration stays");
+                output::warn("the running configuration stays");
                 self.refused = Some(failure.in_short());
             }
         }
@@ -260,7 +263,12 @@ impl Agent<'_> {
         let Config { global, doors } = *config;
         let too_many =
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
+        self.journal.sum_up(self.engine.doors());
+        let names = self.engine.doors().iter().map(|door| door.name.clone());
+        let names: Vec<_> = names.collect();
         self.engine.configure(doors).map_err(too_many)?;
+        self.journal.begin(self.engine.doors().len(), boottime());
+        let gone = self.ledger.renumber(&names, self.engine.doors());
         if let Some(control) = control {
             self.control = control;
         }
@@ -269,8 +277,11 @@ impl Agent<'_> {
         self.refused = None;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
-        self.ledger.clear();
-        self.remember();
+        let withdrawn = gone.len() + self.remember(Origin::Before).went.len();
+        if withdrawn > 0 {
+            let line = format_args!("grants withdrawn, because their doors changed: {withdrawn}");
+            self.journal.record(boottime(), line);
+        }
         self.lock_again();
         self.cutting.begin(self.engine.doors(), boottime());
         self.tell_notices();

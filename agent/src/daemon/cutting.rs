@@ -9,13 +9,11 @@ use postern_core::door::{Door, DoorSet, OnExpiry};
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
-use super::ledger::MOST;
+use super::ledger::{BEHIND, MOST};
 use crate::conntrack::{self, Doomed};
 use crate::firewall::{Grant, Network, Who};
 use crate::sys::clock::boottime;
 
-/// How much later than the agent the kernel may take a grant for ended: a tick or two.
-const BEHIND: Duration = Duration::from_millis(20);
 /// How often, at most, the kernel is asked whom its own engines let in.
 const OFTEN: Duration = Duration::from_millis(500);
 
@@ -65,11 +63,6 @@ impl Cutting {
         self.ask_at = self.ask_at.map(|_| now);
     }
 
-    /// The doors that cut.
-    pub(super) const fn doors(&self) -> DoorSet {
-        self.doors
-    }
-
     /// When there is somebody to look at.
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let later = self.later.iter().map(|(_, _, at)| *at);
@@ -114,9 +107,6 @@ impl Agent<'_> {
     pub(super) fn cut(&mut self, now: Instant) {
         if self.cutting.doors.is_empty() {
             return;
-        }
-        for (index, network) in self.ledger.take_ended(self.cutting.doors, now) {
-            self.cutting.withdraw(index, network);
         }
         self.cutting.take_due(now);
         let asks = self.cutting.ask_at.is_some_and(|at| at <= now);

@@ -1,6 +1,8 @@
-//! Who was let in until when, should the kernel lose it.
+//! Who was let in until when: should the kernel lose it, and so that the log can tell when it ends.
 
-use postern_core::door::{Door, DoorSet};
+use core::fmt::{self, Display, Formatter};
+
+use postern_core::door::{Door, Name};
 use postern_core::time::{Duration, Instant};
 
 use crate::firewall::{Grant, Network, Who};
@@ -8,29 +10,71 @@ use crate::firewall::{Grant, Network, Who};
 /// The most grants that are remembered: as many as outlive a reinstallation.
 pub(super) const MOST: usize = crate::firewall::MAX_KEPT;
 
+/// How much later than the agent the kernel may take a grant for ended: a tick or two.
+pub(super) const BEHIND: Duration = Duration::from_millis(20);
+
 /// Grants, as the agent made or found them. The kernel alone decides; this is asked only where it
 /// has forgotten.
 ///
-/// When it is full, what ends first gives way: whoever that was has to knock again.
+/// When it is full, what ends first gives way: whoever that was has to knock again, should the guard be
+/// put back, and no line tells of the end, which is counted.
 pub(super) struct Ledger {
     entries: Vec<Entry>,
+    /// When the next one ends, or earlier.
+    next_at: Option<Instant>,
+    gave_way: u32,
 }
 
-struct Entry {
+/// A grant.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
     /// The door, by its index in the configuration.
-    door: usize,
-    who: Who,
+    pub(super) door: usize,
+    pub(super) who: Who,
     /// `None`: it does not end.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
+    pub(super) origin: Origin,
+}
+
+/// By what somebody was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Knocks,
+    Hand,
+    /// The kernel had it when the agent came.
+    Before,
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Knocks => "knocked",
+            Self::Hand => "by hand",
+            Self::Before => "older than this agent",
+        })
+    }
 }
 
 impl Entry {
-    fn network(self) -> Option<(usize, Network)> {
+    /// The door and the network, where it is one.
+    pub(super) const fn network(&self) -> Option<(usize, Network)> {
         match self.who {
             Who::Network(network) => Some((self.door, network)),
             Who::Anyone { .. } => None,
         }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.door == other.door && self.who == other.who
+    }
+}
+
+/// What came and went since the kernel was asked last.
+#[derive(Default)]
+pub(super) struct Differences {
+    /// New ones, and those that were prolonged or shortened by hand.
+    pub(super) came: Vec<Entry>,
+    pub(super) went: Vec<Entry>,
 }
 
 impl Ledger {
@@ -38,19 +82,36 @@ impl Ledger {
     pub(super) fn new() -> Self {
         Self {
             entries: Vec::with_capacity(MOST),
+            next_at: None,
+            gave_way: 0,
         }
     }
 
-    /// Notes a network that was let in for at least so long from now on.
-    pub(super) fn admit(&mut self, door: usize, network: Network, until: Instant) {
-        let who = Who::Network(network);
-        match self.find(door, &who) {
-            Some(entry) => entry.until = entry.until.map(|before| before.max(until)),
-            None => self.push(Entry {
-                door,
-                who,
-                until: Some(until),
-            }),
+    /// How many gave way since this was last asked.
+    pub(super) const fn take_gave_way(&mut self) -> u32 {
+        core::mem::replace(&mut self.gave_way, 0)
+    }
+
+    /// Notes a network that was let in by knocks for at least so long from now on; whether it was new.
+    pub(super) fn admit(&mut self, door: usize, network: Network, until: Instant) -> bool {
+        let entry = Entry {
+            door,
+            who: Who::Network(network),
+            until: Some(until),
+            origin: Origin::Knocks,
+        };
+        let mut entries = self.entries.iter_mut();
+        match entries.find(|other| other.is_same(&entry)) {
+            Some(other) => {
+                if other.until.is_some_and(|before| before < until) {
+                    *other = entry;
+                }
+                false
+            }
+            None => {
+                self.push(entry);
+                true
+            }
         }
     }
 
@@ -65,46 +126,93 @@ impl Ledger {
     /// Forgets everything: the guard was taken away.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
+        self.next_at = None;
     }
 
-    /// Takes what the kernel has for all that there is, and says which networks were let in before.
+    /// Takes other doors for those that there were, by their names; what was let in at doors that are
+    /// no more is returned.
+    pub(super) fn renumber(&mut self, before: &[Name], after: &[Door]) -> Vec<Entry> {
+        let index_of = |index: usize| {
+            let name = before.get(index)?;
+            after.iter().position(|door| door.name == *name)
+        };
+        let gone = self.entries.extract_if(.., |entry| {
+            let index = index_of(entry.door);
+            entry.door = index.unwrap_or(entry.door);
+            index.is_none()
+        });
+        gone.collect()
+    }
+
+    /// Takes what the kernel has for all that there is, and says what is other than it was. What is new,
+    /// or lasts for longer or shorter by hand, is of this origin.
     pub(super) fn take_over(
         &mut self,
         grants: Vec<Grant>,
         doors: &[Door],
         now: Instant,
-    ) -> Vec<(usize, Network)> {
-        let before = self.entries.drain(..).filter_map(Entry::network).collect();
+        origin: Origin,
+    ) -> Differences {
+        let mut differences = Differences::default();
+        let before: Vec<Entry> = self.entries.drain(..).collect();
+        let mut known = vec![false; before.len()];
+        let mut next = 0;
+        self.next_at = None;
         for grant in grants {
             let Some(door) = doors.iter().position(|door| *door.name == *grant.door) else {
                 continue;
             };
-            self.push(Entry {
+            let mut entry = Entry {
                 door,
                 who: grant.who,
                 until: grant.remaining.map(|remaining| now + remaining),
-            });
+                origin,
+            };
+            // The kernel's order is most often that of the time before.
+            let (first, last) = before.split_at(next.min(before.len()));
+            let mut from_next = last.iter().chain(first);
+            let found = from_next.position(|other| other.is_same(&entry));
+            let index = found.map(|found| (found + next) % before.len());
+            if let Some(known) = index.and_then(|index| known.get_mut(index)) {
+                *known = true;
+            }
+            next = index.map_or(next, |index| index + 1);
+            match index.and_then(|index| before.get(index)) {
+                Some(known) if origin != Origin::Hand || lasts_alike(known, &entry) => {
+                    entry.origin = known.origin;
+                }
+                _ => differences.came.push(entry.clone()),
+            }
+            self.push(entry);
         }
-        before
+        let pairs = before.into_iter().zip(known);
+        let went = pairs.filter(|(_, known)| !known).map(|(entry, _)| entry);
+        differences.went = went.collect();
+        differences
     }
 
-    /// When the next grant of these doors ends.
-    pub(super) fn poll_at(&self, doors: DoorSet) -> Option<Instant> {
-        if doors.is_empty() {
+    /// When the next grant ends.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.next_at.map(|at| at + BEHIND)
+    }
+
+    /// Forgets one that has ended, as far as is known here.
+    pub(super) fn take_ended(&mut self, now: Instant) -> Option<Entry> {
+        let due = |until: Instant| until + BEHIND <= now;
+        if !self.next_at.is_some_and(due) {
             return None;
         }
-        let entries = self.entries.iter();
-        let of_doors = entries.filter(|entry| doors.contains(entry.door));
-        of_doors.filter_map(|entry| entry.until).min()
+        let mut entries = self.entries.iter();
+        let ended = entries.position(|entry| entry.until.is_some_and(due));
+        if ended.is_none() {
+            self.next_at = self.entries.iter().filter_map(|entry| entry.until).min();
+        }
+        ended.map(|index| self.entries.swap_remove(index))
     }
 
-    /// Forgets the grants of these doors that ended, and says which networks they had let in.
-    pub(super) fn take_ended(&mut self, doors: DoorSet, now: Instant) -> Vec<(usize, Network)> {
-        let has_ended = |entry: &mut Entry| {
-            doors.contains(entry.door) && entry.until.is_some_and(|until| until <= now)
-        };
-        let ended = self.entries.extract_if(.., has_ended);
-        ended.filter_map(Entry::network).collect()
+    /// Goes on with one that has not ended after all.
+    pub(super) fn go_on(&mut self, entry: Entry) {
+        self.push(entry);
     }
 
     /// The grants that go on.
@@ -122,11 +230,6 @@ impl Ledger {
         self.entries.iter().filter_map(grant).collect()
     }
 
-    fn find(&mut self, door: usize, who: &Who) -> Option<&mut Entry> {
-        let mut entries = self.entries.iter_mut();
-        entries.find(|entry| entry.door == door && entry.who == *who)
-    }
-
     fn push(&mut self, entry: Entry) {
         if self.entries.len() >= MOST {
             let ends = |index: &usize| {
@@ -135,8 +238,18 @@ impl Ledger {
             };
             let first = (0..self.entries.len()).min_by_key(ends);
             first.map(|first| self.entries.swap_remove(first));
+            self.gave_way = self.gave_way.saturating_add(1);
         }
+        self.next_at = self.next_at.into_iter().chain(entry.until).min();
         self.entries.push(entry);
+    }
+}
+
+/// The kernel tells times in its own ticks.
+fn lasts_alike(one: &Entry, other: &Entry) -> bool {
+    match (one.until, other.until) {
+        (Some(one), Some(other)) => one.max(other).since(one.min(other)) <= BEHIND,
+        (one, other) => one == other,
     }
 }
 
@@ -188,6 +301,48 @@ mod tests {
         };
         assert_eq!(grants.len(), MOST);
         assert!(has(most) && !has(7) && has(6) && has(8));
+        assert_eq!((ledger.take_gave_way(), ledger.take_gave_way()), (1, 0));
+    }
+
+    #[test]
+    fn grants_end_one_by_one_and_doors_may_change_their_places() {
+        let (mut ledger, doors) = (Ledger::new(), [seed_door("web"), seed_door("ssh")]);
+        for (door, until) in [(0, 2_000), (1, 1_000), (1, 2_000)] {
+            assert!(ledger.admit(door, network(until), at(until.into())));
+        }
+        let names = [doors[1].name.clone(), doors[0].name.clone()];
+        assert!(ledger.renumber(&names, &doors).is_empty());
+        assert_eq!(ledger.poll_at(), Some(at(1_000) + BEHIND));
+        assert!(ledger.take_ended(at(1_000)).is_none());
+        let first = ledger.take_ended(at(1_000) + BEHIND).unwrap();
+        assert_eq!(first.network(), Some((0, network(1_000))));
+        assert!(ledger.take_ended(at(1_999)).is_none());
+        assert_eq!(ledger.poll_at(), Some(at(2_000) + BEHIND));
+        assert_eq!(ledger.renumber(&names[..1], &doors).len(), 1);
+        assert!(ledger.take_ended(at(3_000)).is_some());
+        assert!(ledger.take_ended(at(3_000)).is_none());
+        assert_eq!(ledger.poll_at(), None);
+    }
+
+    #[test]
+    fn what_was_done_by_hand_is_told_from_what_was_known() {
+        let (mut ledger, doors) = (Ledger::new(), [seed_door("ssh")]);
+        for number in 1..4 {
+            ledger.admit(0, network(number), at(9_000));
+        }
+        let grant = |number, left| Grant {
+            door: "ssh".into(),
+            who: Who::Network(network(number)),
+            remaining: Some(Duration::from_millis(left)),
+        };
+        let found = vec![grant(1, 8_005), grant(2, 20_000), grant(4, 500)];
+        let found = ledger.take_over(found, &doors, at(1_000), Origin::Hand);
+        let networks = |entries: &[Entry]| entries.iter().filter_map(Entry::network).collect();
+        let (came, went): (Vec<_>, Vec<_>) = (networks(&found.came), networks(&found.went));
+        assert_eq!(came, [(0, network(2)), (0, network(4))]);
+        assert_eq!(went, [(0, network(3))]);
+        let origins: Vec<Origin> = ledger.entries.iter().map(|entry| entry.origin).collect();
+        assert_eq!(origins, [Origin::Knocks, Origin::Hand, Origin::Hand]);
     }
 
     #[test]
@@ -202,7 +357,8 @@ mod tests {
             remaining: None,
         };
         let found = vec![anyone("ssh"), anyone("gone")];
-        ledger.take_over(found, &doors, at(1_000));
+        let differences = ledger.take_over(found, &doors, at(1_000), Origin::Before);
+        assert_eq!((differences.came.len(), differences.went.len()), (1, 1));
         assert_eq!(ledger.grants(&doors, at(2_000)), [anyone("ssh")]);
     }
 }

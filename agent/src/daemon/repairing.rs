@@ -4,6 +4,8 @@ use postern_core::config::OnCrash;
 use postern_core::knock::Port;
 use postern_core::time::{Duration, Instant};
 
+use super::ending::tell_end;
+use super::ledger::{Differences, Entry, Origin};
 use super::{Agent, in_words};
 use crate::allowance::Allowance;
 use crate::firewall::{Deed, Doer, News, Trial};
@@ -73,7 +75,7 @@ impl Agent<'_> {
                 return;
             }
         };
-        let mut harm = None;
+        let (mut harm, mut by_hand) = (None, None);
         for news in news {
             match news {
                 News::Missed => {
@@ -81,7 +83,7 @@ impl Agent<'_> {
                     self.neighbours.changed(boottime());
                 }
                 News::Others => self.neighbours.changed(boottime()),
-                News::Done(Deed::Grants, doer) if !doer.is_postern() => {}
+                News::Done(Deed::Grants, doer) => by_hand = Some(doer),
                 News::Done(deed, doer) if doer.is_postern() => {
                     self.respect(deed, &doer);
                     harm = None;
@@ -95,6 +97,9 @@ impl Agent<'_> {
                 }
             }
         }
+        if let Some(doer) = by_hand {
+            self.remember_deeds(&doer);
+        }
         if let Some(harm) = harm {
             self.mend(&harm);
         }
@@ -105,34 +110,62 @@ impl Agent<'_> {
         match deed {
             Deed::Deleted => {
                 self.give_up();
-                output::say(&format!(
+                output::warn(&format!(
                     "{doer} removed the guard; the agent waits for 'postern apply' or SIGHUP"
                 ));
             }
-            Deed::Changed => output::say(&format!(
+            Deed::Changed => output::warn(&format!(
                 "{doer} put a guard in place; 'postern apply' has the agent take it over too"
             )),
             Deed::Grants => {}
         }
-        self.remember();
+        self.remember_deeds(doer);
     }
 
-    /// Takes what the kernel has for what there is to remember.
-    pub(super) fn remember(&mut self) {
+    /// Takes what the kernel has for what there is to remember, and tells what somebody did without
+    /// asking the agent.
+    fn remember_deeds(&mut self, doer: &Doer) {
+        let before = self.locked.clone();
+        let found = self.remember(Origin::Hand);
+        self.tell_differences(boottime(), doer, &found);
+        for (these, those, what) in [
+            (&self.locked, &before, "locked"),
+            (&before, &self.locked, "unlocked"),
+        ] {
+            for door in these.iter().filter(|door| !those.contains(door)) {
+                let line = format_args!("by hand ({doer}): door {door} is {what}");
+                self.journal.record(boottime(), line);
+            }
+        }
+    }
+
+    /// Takes what the kernel has for what there is to remember; what is new came about so. What ended
+    /// by itself is told.
+    pub(super) fn remember(&mut self, origin: Origin) -> Differences {
         // Without an answer, what is known already is the best there is.
         let Ok(grants) = self.firewall.grants_of_agent() else {
-            return;
+            return Differences::default();
         };
+        let now = boottime();
         let doors = self.engine.doors();
-        for (index, network) in self.ledger.take_over(grants, doors, boottime()) {
+        let mut found = self.ledger.take_over(grants, doors, now, origin);
+        for (index, network) in found.went.iter().filter_map(Entry::network) {
             self.cutting.withdraw(index, network);
         }
+        found.went.retain(|entry| {
+            let has_ended = entry.until.is_some_and(|until| until <= now);
+            if let Some(door) = doors.get(entry.door).filter(|_| has_ended) {
+                tell_end(&mut self.journal, now, door, entry);
+            }
+            !has_ended
+        });
         if let Ok(locked) = self.firewall.locks() {
             self.locked = locked;
         }
         if let Ok(Trial::None) = self.firewall.trial() {
             self.trial = None;
         }
+        found
     }
 
     /// Forgets who was let in, and what was locked: the guard was taken away.
@@ -145,7 +178,7 @@ impl Agent<'_> {
     pub(super) fn lock_again(&mut self) {
         for door in &self.locked {
             if let Err(refusal) = self.firewall.lock(door) {
-                output::say(&format!(
+                output::fail(&format!(
                     "door {door} may not be locked any more: {refusal}"
                 ));
             }
@@ -163,7 +196,7 @@ impl Agent<'_> {
         } else {
             let at = self.repairs.allowance.next_at();
             self.repairs.due_at = Some(at);
-            output::say(&format!(
+            output::warn(&format!(
                 "{harm}; it was put back {AT_ONCE} times already, and is again in {}",
                 span(at.since(now))
             ));
@@ -180,10 +213,10 @@ impl Agent<'_> {
 
     fn put_back(&mut self, harm: &str) {
         match self.make_anew() {
-            Ok(()) => output::say(&format!("{harm}: it is back, with its grants")),
+            Ok(()) => output::warn(&format!("{harm}: it is back, with its grants")),
             Err(why) => {
                 self.repairs.due_at = Some(boottime() + EVERY);
-                output::say(&format!(
+                output::fail(&format!(
                     "{harm}, and it cannot be put back: {why}; tried again in {}",
                     span(EVERY)
                 ));
@@ -207,6 +240,7 @@ impl Agent<'_> {
     /// An agent that ends as it was told is no crash: its guard stays, and is put back at once where that was to
     /// come.
     pub(super) fn leave_behind(&mut self) {
+        self.journal.sum_up(self.engine.doors());
         let is_missing_then = self.global.on_crash == OnCrash::Open || self.repairs.is_due();
         self.firewall.own(false);
         let left = match is_missing_then && self.repairs.is_wanted {
@@ -216,7 +250,7 @@ impl Agent<'_> {
         match left {
             Ok(()) if !self.repairs.is_wanted => output::say("ends; nothing was guarded"),
             Ok(()) => output::say("ends; the guard stays ('postern remove' takes it away)"),
-            Err(why) => output::say(&format!("ends, and the guard with it: {why}")),
+            Err(why) => output::fail(&format!("ends, and the guard with it: {why}")),
         }
     }
 }

@@ -109,7 +109,7 @@ impl Channel {
     }
 
     /// How long an element stays; ENOENT: it is not there, or the set is not.
-    fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
+    pub(super) fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
         let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
         self.ask(libc::NFT_MSG_GETSETELEM, &element, term)
     }

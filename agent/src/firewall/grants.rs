@@ -277,6 +277,28 @@ impl Firewall {
         Ok(grants)
     }
 
+    /// How much longer a door is open for somebody, rules of the kernel's engines aside; `None`: it is
+    /// not, `Some(None)`: without an end.
+    pub(crate) fn remaining<'d>(
+        &mut self,
+        door: impl Into<Entrance<'d>>,
+        who: &Who,
+    ) -> Result<Option<Option<Duration>>, Refusal> {
+        let entrance = door.into();
+        let (set, key) = match who {
+            Who::Network(network) => entrance.grant_of(network.first()),
+            Who::Anyone { interface } => {
+                ([ruleset::ANYONE, entrance.door], Key::Interface(interface))
+            }
+        };
+        match self.channel.term(&set, key) {
+            Ok(Term::For(remaining)) => Ok(Some(Some(remaining))),
+            Ok(Term::Forever) => Ok(Some(None)),
+            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(None),
+            Err(failure) => Err(refused(&set, failure)),
+        }
+    }
+
     /// The doors of the installed table, in the order of its configuration.
     pub fn doors(&mut self) -> Result<Vec<String>, Refusal> {
         let sets = self.sets()?;

@@ -297,7 +297,7 @@ pub(crate) fn list_ports(doors: &[Door]) -> Vec<Port> {
         };
         match List::read(Path::new(file.as_str()), &guarded) {
             Ok(list) => ports.extend_from_slice(list.ports()),
-            Err(why) => output::say(&format!("door {}: {why}", door.name)),
+            Err(why) => output::warn(&format!("door {}: {why}", door.name)),
         }
     }
     ports

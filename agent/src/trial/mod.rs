@@ -80,7 +80,7 @@ pub(crate) fn configuration_of_a_start(path: &Path, doors: Doors) -> Result<Chos
 
 /// The configuration that is used in place of the file's, which was on trial and not confirmed.
 pub(crate) fn before_trial(file: &Path, before: &[u8]) -> Result<Box<Config>, Failure> {
-    output::say(&format!(
+    output::warn(&format!(
         "{} was on trial and nobody confirmed it: the configuration before it is used; \
          'postern apply' puts the new one into force",
         file.display()
@@ -101,7 +101,7 @@ pub(crate) fn parse_confirmed(text: &[u8]) -> Result<Box<Config>, Failure> {
 /// reason not to guard.
 pub(crate) fn settle(store: &Store, text: &[u8]) {
     if let Err(why) = store.settle(text) {
-        output::say(&format!(
+        output::warn(&format!(
             "it cannot be remembered that this configuration is in force ({why}): \
              a trial could not go back to it"
         ));
