@@ -6,7 +6,7 @@ scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/bui
 	$(addprefix tests/firmware/, image from-debian from-source instructions openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
-	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common etc/init.d/rpcd ubus logger apk) \
+	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common etc/init.d/rpcd ubus apk) \
 	packaging/debian/prerm packaging/debian/postinst
 
 .DEFAULT_GOAL = help

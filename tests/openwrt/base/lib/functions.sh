@@ -2,6 +2,12 @@
 # Stands in for OpenWrt's /lib/functions.sh: the functions that Postern's scripts use, with the real uci.
 # shellcheck shell=dash disable=SC1090,SC2317 # whom it calls, and who calls it, is decided elsewhere
 
+# Stands in for the program: writes down what it was told. A function, because the shell of Debian's busybox-static
+# takes its own applet before any program on the PATH.
+logger() {
+	echo "logger $*" >>/tmp/calls
+}
+
 config_load() {
 	local said
 	CONFIG_SECTIONS=''
