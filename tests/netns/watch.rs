@@ -54,10 +54,9 @@ impl Watch {
 
 /// Knocks until the watcher, which may still be on its way, has told of a first one.
 fn wait_until_it_watches(net: &Topology, watch: &Watch) {
-    let wrong = ["9002"];
     poll_until(SOON, "it watches", || {
-        client::knock(&net.stranger, net.router.address(Family::V4), &wrong);
-        watch.lines().contains("wrong")
+        client::knock(&net.stranger, net.router.address(Family::V4), &["9002"]);
+        watch.lines().contains("knocked on tcp:9002")
     });
 }
 
