@@ -32,14 +32,15 @@ const FW4: &str = include_str!("fw4.nft");
 fn router(net: &Topology, guard: &str) -> Setup {
     nft::apply(&net.router.namespace, FW4);
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    let control = setup.path("control");
+    let [control, state] = ["control", "state"].map(|name| setup.path(name));
     setup.rewrite_whole(&format!(
         "config postern 'global'\n\toption guard '{guard}'\n\toption control '{}'\n\
-         \toption fallback 'other'\n\
+         \toption fallback 'other'\n\toption state_dir '{}'\n\
          \tlist interface 'wan'\n{SSH_DOOR}\nconfig door 'dns'\n\tlist guard 'udp:53'\n\
          \toption method 'sequence-separate'\n\tlist open 'udp:7500'\n\tlist open 'tcp:7400'\n\
          \toption grant '30s'\n",
-        control.display()
+        control.display(),
+        state.display()
     ));
     setup
 }

@@ -185,7 +185,12 @@ fn a_wrong_configuration_leaves_the_running_one() {
 fn a_wrong_configuration_does_not_start() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    setup.rewrite_whole("config postern 'global'\n\toption guard 'fence'\n");
+    // Not this machine's own, which may have been confirmed.
+    let state = setup.path("state");
+    setup.rewrite_whole(&format!(
+        "config postern 'global'\n\toption guard 'fence'\n\toption state_dir '{}'\n",
+        state.display()
+    ));
     let (program, config) = (program(), setup.config());
     let [program, config] = [program, config].map(|path| path.to_string_lossy().into_owned());
     let run = ["5", program.as_str(), "run", "--config", config.as_str()];

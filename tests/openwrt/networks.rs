@@ -56,14 +56,15 @@ impl<'t> Router<'t> {
             folder,
             _netifd: netifd,
         };
-        let control = router.setup.path("control");
+        let [control, state] = ["control", "state"].map(|name| router.setup.path(name));
         let lists: String = interfaces
             .iter()
             .map(|name| format!("\tlist interface '{name}'\n"))
             .collect();
         router.setup.rewrite_whole(&format!(
-            "config postern 'global'\n\toption control '{}'\n\toption fallback 'other'\n{lists}{SSH_DOOR}",
-            control.display()
+            "config postern 'global'\n\toption control '{}'\n\toption state_dir '{}'\n\toption fallback 'other'\n{lists}{SSH_DOOR}",
+            control.display(),
+            state.display()
         ));
         router.tell(networks);
         router
