@@ -55,6 +55,8 @@ enum Operand {
     /// All doors, unless it is named.
     DoorOrAll,
     Host,
+    /// It, or --all.
+    SourceOrSayAll,
 }
 
 impl Operand {
@@ -64,6 +66,7 @@ impl Operand {
             Self::DoorOrSayAll => "(DOOR | --all)",
             Self::DoorOrAll => "[DOOR]",
             Self::Host => "HOST",
+            Self::SourceOrSayAll => "(ADDRESS | --all)",
         }
     }
 
@@ -71,6 +74,7 @@ impl Operand {
         match self {
             Self::Door | Self::DoorOrSayAll | Self::DoorOrAll => "the name of a door",
             Self::Host => "the name or the address of a router",
+            Self::SourceOrSayAll => "an address, or --all",
         }
     }
 
@@ -79,13 +83,14 @@ impl Operand {
         match self {
             Self::Door | Self::DoorOrSayAll | Self::DoorOrAll => &mut options.door,
             Self::Host => &mut options.host,
+            Self::SourceOrSayAll => &mut options.source,
         }
     }
 
     /// Whether it has to be there and is not.
     fn is_missing(self, options: &mut Options) -> bool {
         let is_needed = match self {
-            Self::DoorOrSayAll => !options.all,
+            Self::DoorOrSayAll | Self::SourceOrSayAll => !options.all,
             Self::DoorOrAll => false,
             Self::Door | Self::Host => true,
         };
@@ -101,6 +106,7 @@ enum Opt {
     From,
     On,
     All,
+    Everyone,
     For,
     ClientFile,
     Close,
@@ -129,7 +135,7 @@ impl Opt {
             Self::Json => "--json",
             Self::From => "--from ADDRESS",
             Self::On => "--on INTERFACE",
-            Self::All => "--all",
+            Self::All | Self::Everyone => "--all",
             Self::For => "--for DURATION",
             Self::Close => "--close",
             Self::Ipv4 => "-4",
@@ -158,6 +164,7 @@ impl Opt {
             Self::From => "this source only, in place of everyone",
             Self::On => "everyone on this interface only, a network of OpenWrt\'s or a device",
             Self::All => "every door, in place of DOOR",
+            Self::Everyone => "everyone, in place of ADDRESS",
             Self::For => "how long, such as 90s, 15m or 8h (default: the door's grant)",
             Self::ClientFile => "the client file (default: ~/.config/postern/HOST)",
             Self::Close => "send the knocks that close the door",
@@ -204,7 +211,7 @@ impl Opt {
             Self::Json => options.json = true,
             Self::From => options.from = Some(address(parser)?),
             Self::On => options.on = Some(text(parser)?),
-            Self::All => options.all = true,
+            Self::All | Self::Everyone => options.all = true,
             Self::For => options.lasting = Some(duration("--for", &text(parser)?)?),
             Self::Close => options.closing = true,
             Self::Ipv4 => options.family = Some(family(options, Family::V4)?),
@@ -243,6 +250,8 @@ pub(crate) struct Options {
     pub(crate) resync: Option<Resync>,
     /// The door, for the verbs that take one.
     pub(crate) door: String,
+    /// The source to pardon.
+    pub(crate) source: String,
     /// The router to knock at.
     pub(crate) host: String,
     pub(crate) client_file: Option<PathBuf>,
@@ -408,6 +417,16 @@ const VERBS: &[Verb] = &[
         run: command::unlock,
     },
     Verb {
+        name: "pardon",
+        operands: &[Operand::SourceOrSayAll],
+        summary: "listen again to a source that is cut off",
+        details: "'postern status' lists who is cut off: an IPv4 address, or the /64 of an IPv6 address, any of\n\
+                  whose addresses will do. Its failures are forgotten. Works without a running agent too.\n\
+                  Exit status 1 when that source was not cut off.",
+        options: &[Opt::Everyone, Opt::Config],
+        run: command::pardon,
+    },
+    Verb {
         name: "knock",
         operands: &[Operand::Host, Operand::Door],
         summary: "knock at a router's door, from anywhere and without root",
@@ -511,9 +530,14 @@ fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
         }
     }
     let mut operands = verb.operands.iter();
-    if options.all && !options.door.is_empty() {
+    if options.all && !(options.door.is_empty() && options.source.is_empty()) {
+        let what = if options.door.is_empty() {
+            "an address"
+        } else {
+            "a door"
+        };
         return Err(Failure::Misused(format!(
-            "'postern {}' takes a door or --all, not both",
+            "'postern {}' takes {what} or --all, not both",
             verb.name
         )));
     }
@@ -666,7 +690,7 @@ fn overview() -> String {
          Usage: postern VERB [OPTIONS]\n\nVerbs:\n",
     );
     for verb in VERBS {
-        text += &format!("  {:21} {}\n", synopsis(verb), verb.summary);
+        text += &format!("  {:24} {}\n", synopsis(verb), verb.summary);
     }
     text += "\n'postern VERB --help' explains a verb, 'postern --version' names the version.\n\
              Exit status: 0 done, 1 failed, 2 misused.\n\
@@ -687,7 +711,7 @@ fn synopsis(verb: &Verb) -> String {
 fn page(verb: &Verb) -> String {
     let mut text = format!("Usage: postern {}", synopsis(verb));
     let is_said =
-        |option: &&Opt| **option == Opt::All && verb.operands.contains(&Operand::DoorOrSayAll);
+        |option: &&Opt| option.usage() == "--all" && synopsis(verb).contains(option.usage());
     for option in verb.options.iter().filter(|option| !is_said(option)) {
         text += &format!(" [{}]", option.usage());
     }
@@ -864,6 +888,9 @@ mod tests {
             "lock ssh web",
             "lock ssh --all",
             "unlock --from 192.0.2.7",
+            "pardon",
+            "pardon 192.0.2.7 --all",
+            "pardon 192.0.2.7 192.0.2.8",
             "knock",
             "knock ssh",
             "knock a.example ssh web",

@@ -43,6 +43,8 @@ pub(crate) enum Request {
     Lock { door: String },
     /// Have its grants count again.
     Unlock { door: String },
+    /// Listen again to a source that is cut off; to all of them if none is named.
+    Pardon { source: Option<IpAddr> },
     /// Take over this configuration and install its guard, on trial for a time if one is named.
     Apply {
         config: PathBuf,
@@ -90,6 +92,7 @@ impl Request {
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
             Self::Lock { door } => format!("lock {door}"),
             Self::Unlock { door } => format!("unlock {door}"),
+            Self::Pardon { source } => format!("pardon {}", from(source)),
             Self::Apply {
                 config,
                 confirm_within,
@@ -154,6 +157,9 @@ impl Request {
             }),
             ("unlock", [door]) => Some(Self::Unlock {
                 door: (*door).into(),
+            }),
+            ("pardon", [source]) => Some(Self::Pardon {
+                source: unless_dash(source, |source| source.parse().ok())?,
             }),
             ("confirm", []) => Some(Self::Confirm),
             ("remove", []) => Some(Self::Remove),
@@ -412,6 +418,8 @@ mod tests {
             },
             Request::Lock { door: "ssh".into() },
             Request::Unlock { door: "ssh".into() },
+            Request::Pardon { source: from },
+            Request::Pardon { source: None },
             Request::Confirm,
             Request::Remove,
             resync(Resync::Usual),
@@ -464,6 +472,8 @@ mod tests {
             "remove all",
             "lock",
             "unlock ssh web",
+            "pardon",
+            "pardon everyone",
             "resync",
             "resync ssh to",
             "resync ssh to 18446744073709551616",

@@ -19,13 +19,13 @@ use std::sync::{Mutex, PoisonError};
 
 use postern_core::config::{Config, Global};
 use postern_core::door::Door;
-use postern_core::engine::{Decision, Engine, failing_network};
+use postern_core::engine::{Decision, Engine};
 use postern_core::knock::{Knock, Port};
 use postern_core::time::{Duration, Instant};
 
 use crate::config_file::Doors;
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
-use crate::firewall::{Entrance, Firewall, Network, Refusal, Watch};
+use crate::firewall::{CutOff, Entrance, Firewall, Network, Refusal, Watch, failing};
 use crate::journal::{Change, Journal, Kind};
 use crate::networks::Networks;
 use crate::notify::{Manager, State};
@@ -335,7 +335,7 @@ impl<'e> Agent<'e> {
         let lifted = self.one_time.look_again(self.engine, now, &clock);
         self.tell_notices();
         for source in lifted {
-            let outcome = match self.firewall.pardon(source) {
+            let outcome = match self.firewall.pardon(Some(source)) {
                 Ok(_) => String::new(),
                 Err(refusal) => format!(", not by the kernel: {refusal}"),
             };
@@ -436,6 +436,10 @@ impl<'e> Agent<'e> {
                 self.remember(Origin::Hand);
                 self.note(answer)
             }
+            Request::Pardon { source } => {
+                let answer = self.pardon(*source);
+                self.note(answer)
+            }
             Request::Apply {
                 config,
                 confirm_within,
@@ -483,6 +487,32 @@ impl<'e> Agent<'e> {
         door.map_or(Duration::default(), |door| door.grant)
     }
 
+    /// Who is cut off: by the kernel, or, where its set was full or made anew, by the engine alone.
+    fn cut_offs(&mut self) -> Result<Vec<CutOff>, Refusal> {
+        let mut cut_offs = match self.firewall.cut_offs() {
+            Err(Refusal::NotInstalled) => Vec::new(),
+            cut_offs => cut_offs?,
+        };
+        let by_kernel = cut_offs.len();
+        (self.engine).show_cut_off(boottime(), &mut |source, remaining| {
+            let (source, remaining) = (failing(source), Some(remaining));
+            let known = cut_offs.iter().take(by_kernel);
+            if !known.clone().any(|known| known.source == source) {
+                cut_offs.push(CutOff { source, remaining });
+            }
+        });
+        Ok(cut_offs)
+    }
+
+    fn pardon(&mut self, source: Option<IpAddr>) -> Answer {
+        let cut_offs = self.cut_offs().map_err(in_words)?;
+        match source {
+            Some(source) => _ = self.engine.pardon(boottime(), source),
+            None => self.engine.pardon_all(),
+        }
+        manual::pardon(&mut self.firewall, source, &cut_offs)
+    }
+
     fn report(&mut self) -> Result<Report, Refusal> {
         let now = boottime();
         let installed = self.firewall.installed()?;
@@ -518,6 +548,7 @@ impl<'e> Agent<'e> {
                 })
                 .collect(),
             locked: Vec::new(),
+            cut_offs: self.cut_offs()?,
             grants: if installed {
                 self.firewall.grants()?
             } else {
@@ -696,8 +727,8 @@ impl Gate<'_> {
         if self.patience.spares(Subject::Cutoffs, self.now) {
             return self.journal.leave_out(self.now, Kind::CutOff);
         }
-        let source = failing_network(source);
         let outcome = self.firewall.cut_off(source, lasting);
+        let source = failing(source);
         if matches!(outcome, Err(Refusal::Full(_))) {
             self.patience.leave_alone(Subject::Cutoffs, self.now);
         }

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use crate::control::Answer;
-use crate::firewall::{Firewall, Network, Refusal};
+use crate::firewall::{CutOff, Firewall, Network, Refusal, failing};
 use crate::report::span;
 
 /// For whom a door is opened.
@@ -21,7 +21,7 @@ pub(crate) enum Whom {
 
 /// Opens a door.
 pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Duration) -> Answer {
-    let whom = match whom {
+    let granted = match whom {
         Whom::Source(source) => {
             grant(firewall, door, *source, lasting).map(|network| network.to_string())
         }
@@ -32,17 +32,53 @@ pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Du
             .grant_anyone_on(door, devices, lasting)
             .map(|()| format!("everyone on {}", devices.join(" and "))),
     };
-    let whom = whom.map_err(|refusal| explain(firewall, &refusal))?;
+    let name = granted.map_err(|refusal| explain(firewall, &refusal))?;
     let locked = match firewall.locks() {
         Ok(locked) if locked.iter().any(|locked| locked == door) => {
             format!(", but it is locked: nobody gets in until 'postern unlock {door}'")
         }
         _ => String::new(),
     };
+    let cut_off = match whom {
+        Whom::Source(source) if is_cut_off(firewall, *source) => {
+            format!("; its own knocks are ignored until 'postern pardon {source}'")
+        }
+        _ => String::new(),
+    };
     Ok(format!(
-        "door {door} is open for {whom} for {}{locked}\n",
+        "door {door} is open for {name} for {}{locked}{cut_off}\n",
         span(lasting)
     ))
+}
+
+fn is_cut_off(firewall: &mut Firewall, source: IpAddr) -> bool {
+    let cut_offs = firewall.cut_offs().unwrap_or_default();
+    cut_offs.iter().any(|cut_off| cut_off.source.has(source))
+}
+
+/// Has a source's knocks heard again, or everybody's. `cut_offs` are all that there are, those of the kernel
+/// included.
+pub(crate) fn pardon(
+    firewall: &mut Firewall,
+    source: Option<IpAddr>,
+    cut_offs: &[CutOff],
+) -> Answer {
+    match firewall.pardon(source) {
+        Ok(_) | Err(Refusal::NotInstalled) => {}
+        Err(refusal) => return Err(explain(firewall, &refusal)),
+    }
+    let Some(source) = source else {
+        return Ok(match cut_offs.len() {
+            0 => "nobody was cut off\n".into(),
+            1 => "1 source is heard again\n".into(),
+            count => format!("{count} sources are heard again\n"),
+        });
+    };
+    let source = failing(source);
+    match cut_offs.iter().any(|cut_off| cut_off.source == source) {
+        true => Ok(format!("{source} is heard again\n")),
+        false => Err(format!("{source} was not cut off")),
+    }
 }
 
 /// Locks a door.

@@ -9,7 +9,7 @@ use postern_core::engine::{Counters, Underway};
 use postern_core::method::Effect;
 use postern_core::time::Duration;
 
-use crate::firewall::{Attempt, Counts, Firewall, Grant, Refusal, Trial, Who};
+use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
 use crate::onetime::{ClockHint, Progress};
 use crate::source::Losses;
 
@@ -18,6 +18,8 @@ const LISTED: usize = 20;
 /// Grants that are listed one by one for a door. With [`LISTED`], it keeps the report of as many
 /// doors as there can be within what a socket's buffer takes.
 const LISTED_GRANTS: usize = 20;
+/// Cut-offs that are listed one by one.
+const LISTED_CUT_OFFS: usize = 20;
 
 /// What the line begins with that says why the file is not in force.
 pub(crate) const REFUSED: &str = "configuration: NOT USED: ";
@@ -49,6 +51,7 @@ pub(crate) struct Report {
     pub(crate) grants: Vec<Grant>,
     /// The doors that are locked.
     pub(crate) locked: Vec<String>,
+    pub(crate) cut_offs: Vec<CutOff>,
 }
 
 /// What only a running agent knows.
@@ -112,9 +115,9 @@ impl Report {
         config: Option<&Config>,
     ) -> Result<Self, Refusal> {
         let installed = firewall.installed()?;
-        let (doors, grants) = match installed {
-            true => (firewall.doors()?, firewall.grants()?),
-            false => (Vec::new(), Vec::new()),
+        let (doors, grants, cut_offs) = match installed {
+            true => (firewall.doors()?, firewall.grants()?, firewall.cut_offs()?),
+            false => (Vec::new(), Vec::new(), Vec::new()),
         };
         let nameless = |name| DoorReport {
             name,
@@ -129,6 +132,7 @@ impl Report {
             doors: doors.into_iter().map(nameless).collect(),
             grants,
             locked: Vec::new(),
+            cut_offs,
         };
         let doors = config.map_or(&[][..], |config| &config.doors);
         report.ask_kernel(firewall, doors)?;
@@ -206,6 +210,7 @@ impl Report {
             }
             Trial::Lapsed => text += "guard: NOT CONFIRMED in time, every door is open\n",
         }
+        self.cut_offs_text(&mut text);
         for (index, door) in self.doors.iter().enumerate() {
             door.text(&mut text);
             if self.locked.contains(&door.name) {
@@ -213,9 +218,7 @@ impl Report {
             }
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
             for grant in grants.clone().take(LISTED_GRANTS) {
-                let left = grant
-                    .remaining
-                    .map_or("no end".into(), |left| format!("{} left", span(left)));
+                let left = left(grant.remaining);
                 _ = writeln!(text, "  open for {}, {left}", whom(&grant.who));
             }
             let more = grants.count().saturating_sub(LISTED_GRANTS);
@@ -230,6 +233,29 @@ impl Report {
             }
         }
         text
+    }
+
+    fn cut_offs_text(&self, text: &mut String) {
+        for CutOff { source, remaining } in self.cut_offs.iter().take(LISTED_CUT_OFFS) {
+            _ = writeln!(text, "cut off: {source}, {}", left(*remaining));
+        }
+        let more = self.cut_offs.len().saturating_sub(LISTED_CUT_OFFS);
+        if more > 0 {
+            _ = writeln!(text, "cut off: {more} more");
+        }
+        if !self.cut_offs.is_empty() {
+            *text += "  'postern pardon ADDRESS' has one heard again, --all everybody\n";
+        }
+    }
+
+    fn cut_offs_json(&self) -> String {
+        let cut_offs = self.cut_offs.iter().take(LISTED_CUT_OFFS);
+        let cut_offs = list(cut_offs.map(|CutOff { source, remaining }| {
+            let remaining = millis(*remaining);
+            format!("{{\"source\":\"{source}\",\"remaining_ms\":{remaining}}}")
+        }));
+        let total = self.cut_offs.len();
+        format!(",\"cut_off_total\":{total},\"cut_off\":{cut_offs}")
     }
 
     fn json(&self) -> String {
@@ -247,6 +273,7 @@ impl Report {
             Some(agent) => agent.json(&self.doors, &mut json),
             None => json += ",\"agent\":null",
         }
+        json += &self.cut_offs_json();
         let doors = self.doors.iter().map(|door| {
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
             let total = grants.clone().count();
@@ -255,9 +282,7 @@ impl Report {
                     Who::Network(network) => ("source", network.to_string()),
                     Who::Anyone { interface } => ("interface", interface.clone()),
                 };
-                let remaining = grant
-                    .remaining
-                    .map_or("null".into(), |left| left.as_millis().to_string());
+                let remaining = millis(grant.remaining);
                 format!(
                     "{{\"{kind}\":{},\"remaining_ms\":{remaining}}}",
                     quoted(&whom)
@@ -578,6 +603,16 @@ fn under_way(
 ) -> String {
     let (verb, left) = (effect(goal), span(remaining));
     format!("  {source} has made {accepted} of {needed} knocks to {verb}, {left} left\n")
+}
+
+/// How much longer, to people.
+fn left(remaining: Option<Duration>) -> String {
+    remaining.map_or("no end".into(), |left| format!("{} left", span(left)))
+}
+
+/// How much longer, in JSON.
+fn millis(remaining: Option<Duration>) -> String {
+    remaining.map_or("null".into(), |left| left.as_millis().to_string())
 }
 
 fn whom(who: &Who) -> String {

@@ -93,7 +93,7 @@ impl Watchers {
                     line,
                     "{{\"event\":\"failure\",\"source\":\"{source}\",\"door\":\"{door}\"}}"
                 ),
-                false => write!(line, "{source} failed at door {door}"),
+                false => write!(line, "{source} failed at door {door}: wrong knocks"),
             };
         });
     }
@@ -226,7 +226,10 @@ mod tests {
         watchers.tell_failure(now(0), knock.source, "ssh");
         watchers.tell_line(now(0), &"door \"ssh\"");
         assert_eq!(line(&mut person), "192.0.2.2 knocked on udp:8001: advanced");
-        assert_eq!(line(&mut person), "192.0.2.2 failed at door ssh");
+        assert_eq!(
+            line(&mut person),
+            "192.0.2.2 failed at door ssh: wrong knocks"
+        );
         assert_eq!(line(&mut person), "door \"ssh\"");
         assert_eq!(
             line(&mut program),

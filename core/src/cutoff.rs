@@ -233,7 +233,10 @@ impl Cutoffs {
         for (source, door, failures) in self.failures.iter() {
             if door == EVERY_DOOR && failures.hold(stamp(now)) {
                 let held = stamp(now).wrapping_sub(failures.began);
-                show(source, Duration::from_millis((failures.span - held).into()));
+                show(
+                    source,
+                    Duration::from_millis(failures.span.saturating_sub(held).into()),
+                );
             }
         }
     }

@@ -201,7 +201,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     }
 
     /// Takes other doors, of which it serves those that are its own. Attempts at doors that did not change go on; cut-offs are forgotten
-    /// when a door's cut-off changed, which is how an administrator lifts them.
+    /// when a door's cut-off changed.
     pub fn configure(&mut self, doors: Vec<Door, MAX_DOORS>) -> Result<(), TooManyPorts> {
         let moved = |old: u8| {
             let before = self.doors.get(usize::from(old))?;

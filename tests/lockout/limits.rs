@@ -51,6 +51,16 @@ pub(crate) fn the_owner_cut_off_for_long() {
     loss.at_console(LET_ME_IN).ends();
 }
 
+/// Ended by a command of the README's.
+pub(crate) fn pardon_the_owner(command: &str) {
+    let stage = cut_off("\toption cutoff '3 per 1h'\n");
+    let _agent = stage.start();
+    let loss = stage.lose("the owner's own address cut off for 1h, and pardoned");
+    knock_wrong(&stage);
+    loss.is_felt();
+    loss.typed(command).ends_by_knocking();
+}
+
 /// Elements of strangers, so many that there is no room for one more.
 fn fill(stage: &Stage, set: &str, size: u32) {
     let element = |number: u32| {

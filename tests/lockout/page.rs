@@ -10,7 +10,7 @@ use postern_tests::process::run;
 use postern_tests::scratch::Scratch;
 use postern_tests::suite::in_case_of;
 
-use crate::limits::fill_the_grants;
+use crate::limits::{fill_the_grants, pardon_the_owner};
 use crate::memory::{Phone, seed};
 use crate::stage::{LET_ME_IN, Stage};
 
@@ -18,7 +18,7 @@ use crate::stage::{LET_ME_IN, Stage};
 type Play = (&'static str, fn(&str));
 
 /// Each command.
-const PLAYS: [Play; 11] = [
+const PLAYS: [Play; 12] = [
     ("postern open ssh --for 1h", open_for_everyone),
     ("postern open --all", open_for_everyone),
     ("postern unlock", undo_a_lock),
@@ -29,6 +29,7 @@ const PLAYS: [Play; 11] = [
     ("kill -9 PID", kill_an_owner),
     ("postern resync ssh --code CODE,NEXT", forget_used_codes),
     ("postern close ssh", fill_the_grants),
+    ("postern pardon --all", pardon_the_owner),
     ("systemctl disable --now postern", start_no_more),
 ];
 

@@ -299,7 +299,9 @@ fn the_step_that_failed_is_named() {
     fails(
         ROUTER,
         "silent",
-        "3 ports at 192.0.2.1, 3 times; tcp:22 is silent",
+        "3 ports at 192.0.2.1, 3 times; tcp:22 is silent: the knocks were filtered on the way, they were the wrong \
+         ones, nobody hears them, or your address is cut off ('postern status' at the router says so, 'postern \
+         pardon ADDRESS' ends it)",
     );
     let said = visitor.knock(&net.client, &["-6", ROUTER, "ssh"]);
     assert!(

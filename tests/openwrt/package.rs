@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         a_wrong_configuration_is_not_started_and_said needs "make" "busybox" "uci",
         sources_that_need_more_are_not_jailed needs "make" "busybox" "uci",
         doors_open_and_close_over_ubus needs "make" "busybox" "jshn" "jq",
+        who_is_cut_off_is_pardoned_over_ubus needs "make" "busybox" "jshn" "jq",
         an_answer_over_ubus_has_no_warnings_in_it needs "make" "busybox" "uci" "jshn" "jq",
         a_trial_is_confirmed_over_ubus_by_whoever_vouches_for_it needs "make" "busybox" "jshn" "jq",
         a_button_opens_doors_by_how_long_it_was_held needs "make" "busybox" "uci",
@@ -690,7 +691,7 @@ fn doors_open_and_close_over_ubus() {
     let router = Router::enabled();
     let methods = router.run("/usr/libexec/rpcd/postern list").ok();
     let methods = run(Command::new("jq").args(["-c", "keys"]), &methods).ok();
-    let expected = r#"["close","confirm","doctor","lock","open","status","unlock"]"#;
+    let expected = r#"["close","confirm","doctor","lock","open","pardon","status","unlock"]"#;
     assert_eq!(methods.trim_end(), expected);
     let acl = fs::read_to_string(top().join("openwrt/files/postern.acl")).expect("an ACL");
     let granted = "[.postern | .read, .write | .ubus.postern[]] | sort";
@@ -740,6 +741,11 @@ fn doors_open_and_close_over_ubus() {
         ("unlock", r#"{"door":5}"#),
         ("unlock", r#"{"all":false}"#),
         ("unlock", r#"{"all":"true"}"#),
+        ("pardon", "{}"),
+        ("pardon", r#"{"all":false}"#),
+        ("pardon", r#"{"address":"--all"}"#),
+        ("pardon", r#"{"address":["192.0.2.9"]}"#),
+        ("pardon", r#"{"from":"192.0.2.9"}"#),
     ] {
         assert_eq!(
             call(&router, method, arguments, ".ok"),
@@ -765,6 +771,40 @@ fn doors_open_and_close_over_ubus() {
         router.run("/usr/libexec/rpcd/postern call nothing").status,
         0
     );
+}
+
+fn who_is_cut_off_is_pardoned_over_ubus() {
+    let router = Router::enabled();
+    let config = configuration();
+    router.configure(&format!("{config}\toption cutoff '5 per 10m'\n"));
+    router.run("postern apply").ok();
+    let cut_off = |address: &str| {
+        let set = if address.contains(':') {
+            "cutoff6"
+        } else {
+            "cutoff4"
+        };
+        let element = format!("add element inet postern {set} {{ {address} timeout 1h }}\n");
+        nft::apply(&router.network, &element);
+    };
+    for address in ["192.0.2.9", "192.0.2.10", "2001:db8::"] {
+        cut_off(address);
+    }
+    assert_eq!(call(&router, "status", "{}", ".cut_off_total"), "3");
+    let pardon = |arguments| call(&router, "pardon", arguments, ".ok, .message");
+    let one = r#"{"address":"192.0.2.9"}"#;
+    assert_eq!(pardon(one), "true\n192.0.2.9 is heard again");
+    let said = pardon(one);
+    assert!(
+        said.starts_with("false\n") && said.contains("192.0.2.9 was not cut off"),
+        "{said}"
+    );
+    assert_eq!(
+        pardon(r#"{"address":"2001:db8::1"}"#),
+        "true\n2001:db8::/64 is heard again"
+    );
+    assert_eq!(pardon(r#"{"all":true}"#), "true\n1 source is heard again");
+    assert_eq!(call(&router, "status", "{}", ".cut_off | length"), "0");
 }
 
 /// Doubts about the configuration belong into nobody's answer, and why something failed does.

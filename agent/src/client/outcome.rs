@@ -246,7 +246,8 @@ fn unseen(sight: Sight) -> (&'static str, String) {
             "silent",
             format!(
                 "{port} is silent: the knocks were filtered on the way, they were the wrong ones, \
-                 or nobody hears them"
+                 nobody hears them, or your address is cut off ('postern status' at the router says so, \
+                 'postern pardon ADDRESS' ends it)"
             ),
         ),
     }

@@ -28,5 +28,5 @@ pub(crate) use render::render;
 pub(crate) use resync::resync;
 pub(crate) use run::run;
 pub(crate) use status::status;
-pub(crate) use switch::{close, lock, open, unlock};
+pub(crate) use switch::{close, lock, open, pardon, unlock};
 pub(crate) use watch::watch;

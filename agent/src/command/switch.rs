@@ -1,5 +1,7 @@
 //! The manual switch.
 
+use core::net::IpAddr;
+
 use postern_core::config::Config;
 use postern_core::door::{Door, OnExpiry};
 use postern_core::time::Duration;
@@ -89,6 +91,37 @@ pub(crate) fn unlock(options: &Options) -> Result<(), Failure> {
             Ok(manual::unlock(&mut reach::firewall()?, door))
         })
     })
+}
+
+/// `postern pardon`
+pub(crate) fn pardon(options: &Options) -> Result<(), Failure> {
+    let source = match options.source.as_str() {
+        "" => None,
+        text => Some(source(text)?),
+    };
+    reach::switch(&options.config, &Request::Pardon { source }, &mut || {
+        let mut firewall = reach::firewall()?;
+        Ok(match firewall.cut_offs() {
+            Ok(cut_offs) => manual::pardon(&mut firewall, source, &cut_offs),
+            Err(refusal) => Err(refusal.to_string()),
+        })
+    })
+}
+
+/// An address, or the IPv6 network of 64 bits that is cut off for one.
+fn source(text: &str) -> Result<IpAddr, Failure> {
+    let address: Option<IpAddr> = match text.strip_suffix("/64") {
+        Some(address) => address.parse().ok().filter(IpAddr::is_ipv6),
+        None => text.parse().ok(),
+    };
+    address
+        .map(|address| address.to_canonical())
+        .ok_or_else(|| {
+            let text = text.escape_default();
+            Failure::Misused(format!(
+                "'{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7, or --all"
+            ))
+        })
 }
 
 /// Does it at the door that is named, or at every door of the guard; one that fails does not

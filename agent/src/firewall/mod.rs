@@ -6,6 +6,7 @@
 //! kernel holds the grants and lets them expire, so that they need nobody to be alive.
 
 mod channel;
+mod cut_offs;
 mod elements;
 #[cfg(any(test, not(feature = "libnftnl")))]
 mod encoder;
@@ -55,26 +56,23 @@ mod transaction;
 mod trial;
 mod watch;
 
-use core::net::IpAddr;
 use std::io;
 
 use postern_core::config::Config;
-use postern_core::engine::failing_network;
 use postern_core::knock::Port;
-use postern_core::time::Duration;
 
-use channel::{Channel, Failure, Term};
+use channel::{Channel, Failure};
+pub use cut_offs::{CutOff, failing};
 pub use engines::{Attempt, Counts, needs_agent};
 pub use grants::{Entrance, Grant, Who};
 pub use hearing::Hearing;
 pub(crate) use journey::{End, Fate, Packet};
-use netlink::{Key, as_text};
+use netlink::as_text;
 pub use network::Network;
-use network::family;
 use objects::Object;
 use reading::{KernelElement, KernelSet};
 pub use refusal::Refusal;
-use refusal::{refused, refused_object};
+use refusal::refused_object;
 pub(crate) use rehearsal::{Part, needed_parts};
 pub use renderer::RENDERER;
 pub use ruleset::{
@@ -166,28 +164,6 @@ impl Firewall {
             Ok(_) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(refused_object(&Object::Table, failure)),
-        }
-    }
-
-    /// Ignores a source's knocks from now on, for as long; of an IPv6 source, those of its /64.
-    pub fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
-        let source = failing_network(source.to_canonical());
-        let set = [ruleset::cutoffs(family(source))];
-        self.channel
-            .renew(&set, Key::Address(source), Term::For(lasting))
-            .map_err(|failure| match failure.number() {
-                Some(libc::ENOENT) => Refusal::NotInstalled,
-                _ => refused(&set, failure),
-            })
-    }
-
-    /// Listens to a source again; `false`: it was not cut off.
-    pub fn pardon(&mut self, source: IpAddr) -> Result<bool, Refusal> {
-        let source = failing_network(source.to_canonical());
-        let set = [ruleset::cutoffs(family(source))];
-        match self.channel.take(&set, Key::Address(source)) {
-            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
-            taken => taken.map_err(|failure| refused(&set, failure)),
         }
     }
 

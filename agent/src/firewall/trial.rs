@@ -12,11 +12,12 @@ use postern_core::time::Duration;
 use super::channel::{Change, Term};
 use super::message::Lasting;
 use super::netlink::Key;
+use super::refusal::refused;
 use super::ruleset::{
     self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
 };
 use super::transaction::Kept;
-use super::{Firewall, Refusal, channel, refused};
+use super::{Firewall, Refusal, channel};
 
 /// The set of interfaces on which the guard is in force.
 pub(super) const TRIAL: &str = "trial";

@@ -1,0 +1,90 @@
+//! Cut-offs: whose knocks the kernel ignores, and for how much longer.
+
+use core::net::IpAddr;
+
+use postern_core::time::Duration;
+
+use super::channel::{Change, Term};
+use super::netlink::Key;
+use super::network::family;
+use super::refusal::refused;
+use super::ruleset::{self, Family};
+use super::{Firewall, MAX_LISTED, Network, Refusal};
+
+/// How much of an address fails together, which of an IPv4 address is all: see `failing_network` in core.
+const FAILING: u8 = 64;
+
+/// A source that is not listened to for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    /// Who: an IPv4 address, or an IPv6 /64.
+    pub source: Network,
+    /// How much longer; `None`: until it is pardoned, which only another's command can have made.
+    pub remaining: Option<Duration>,
+}
+
+/// What is cut off for a source's failures.
+pub fn failing(source: IpAddr) -> Network {
+    Network::of(source, FAILING)
+}
+
+impl Firewall {
+    /// Ignores a source's knocks from now on, for as long; of an IPv6 source, those of its /64.
+    pub fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
+        let source = failing(source).first();
+        let set = [ruleset::cutoffs(family(source))];
+        self.channel
+            .renew(&set, Key::Address(source), Term::For(lasting))
+            .map_err(|failure| match failure.number() {
+                Some(libc::ENOENT) => Refusal::NotInstalled,
+                _ => refused(&set, failure),
+            })
+    }
+
+    /// Whose knocks are ignored, at most [`MAX_LISTED`] of them.
+    pub fn cut_offs(&mut self) -> Result<Vec<CutOff>, Refusal> {
+        let mut cut_offs = Vec::new();
+        for family in self.families_cut_off()? {
+            let elements = self.elements(ruleset::cutoffs(family))?;
+            let room = MAX_LISTED.saturating_sub(cut_offs.len());
+            let listed = elements.iter().filter_map(|element| {
+                let lasting = element.lasting.as_ref();
+                Some(CutOff {
+                    source: failing(element.address(family)?),
+                    remaining: lasting.map(|lasting| Duration::from_millis(lasting.remaining)),
+                })
+            });
+            cut_offs.extend(listed.take(room));
+        }
+        Ok(cut_offs)
+    }
+
+    /// Has a source's knocks heard again, or everybody's; whether one that is named was ignored.
+    pub fn pardon(&mut self, source: Option<IpAddr>) -> Result<bool, Refusal> {
+        let families = self.families_cut_off()?;
+        let Some(source) = source.map(|source| failing(source).first()) else {
+            let sets: Vec<_> = families.map(|family| [ruleset::cutoffs(family)]).collect();
+            let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
+            return match changes.first() {
+                None => Ok(false),
+                Some(_) => (self.channel.apply(&changes).map(|()| false))
+                    .map_err(|failure| refused(&[ruleset::cutoffs(Family::V4)], failure)),
+            };
+        };
+        let set = [ruleset::cutoffs(family(source))];
+        match self.channel.take(&set, Key::Address(source)) {
+            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
+            taken => taken.map_err(|failure| refused(&set, failure)),
+        }
+    }
+
+    /// The families that the installed table has a set of cut-offs for.
+    fn families_cut_off(&mut self) -> Result<impl Iterator<Item = Family> + use<>, Refusal> {
+        let sets = self.sets()?;
+        let is_there = move |family: &Family| {
+            let name = ruleset::cutoffs(*family);
+            sets.iter().any(|set| set.name == name)
+        };
+        Ok(Family::BOTH.into_iter().filter(is_there))
+    }
+}
