@@ -7,7 +7,7 @@ scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/bui
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
 	$(addprefix tests/openwrt/base/, lib/functions.sh lib/functions/network.sh etc/rc.common etc/init.d/rpcd ubus apk) \
-	packaging/debian/prerm packaging/debian/postinst
+	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
 .PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-instructions lint setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs

@@ -325,12 +325,24 @@ const VERBS: &[Verb] = &[
         details: "In one transaction: all of it or nothing. A running agent takes over the configuration. Says\n\
                   which doors, ports and interfaces are not guarded any more. With option enabled '0' it\n\
                   takes the guard away. A configuration without a door is a mistake.\n\n\
+                  Where other knocks, another secret_file or another payload open a door than before, whoever\n\
+                  was let in there has to knock again; only 'open' without --from is kept. 'postern close --all'\n\
+                  ends all grants.\n\n\
                   With --confirm-within the guard is on trial. Leave this login open, log in anew through\n\
                   the guard, and say 'postern confirm' there. Without that the kernel lets the doors fall\n\
                   open in time, whatever became of the agent; a running agent then goes back to the\n\
                   configuration before, and so does a reboot.",
         options: &[Opt::ConfirmWithin, Opt::AllowNone, Opt::Config],
         run: command::apply,
+    },
+    Verb {
+        name: "reload",
+        operands: &[],
+        summary: "have the running agent read its configuration again",
+        details: "As SIGHUP does, with an answer: exit status 1 where the file is refused, or the agent may not\n\
+                  do what it says any more without a restart. The running configuration stays then.",
+        options: &[Opt::Config],
+        run: command::reload,
     },
     Verb {
         name: "confirm",

@@ -51,6 +51,8 @@ pub(crate) enum Request {
         confirm_within: Option<Duration>,
         doors: Doors,
     },
+    /// Read the configuration's file again.
+    Reload,
     /// Make the guard that is on trial stay.
     Confirm,
     /// Take the guard away.
@@ -106,6 +108,7 @@ impl Request {
                 or_dash(confirm_within.map(millis)),
                 config.display()
             ),
+            Self::Reload => "reload".into(),
             Self::Confirm => "confirm".into(),
             Self::Remove => "remove".into(),
             Self::Resync { door, how } => match how {
@@ -161,6 +164,7 @@ impl Request {
             ("pardon", [source]) => Some(Self::Pardon {
                 source: unless_dash(source, |source| source.parse().ok())?,
             }),
+            ("reload", []) => Some(Self::Reload),
             ("confirm", []) => Some(Self::Confirm),
             ("remove", []) => Some(Self::Remove),
             ("resync", [door, how @ ..]) => Some(Self::Resync {
@@ -420,6 +424,7 @@ mod tests {
             Request::Unlock { door: "ssh".into() },
             Request::Pardon { source: from },
             Request::Pardon { source: None },
+            Request::Reload,
             Request::Confirm,
             Request::Remove,
             resync(Resync::Usual),

@@ -202,6 +202,8 @@ impl<'e> Agent<'e> {
             networks,
             engine,
         };
+        let changed = trial::opened_otherwise_than_confirmed(&store, &config.doors);
+        agent.firewall.forget(changed);
         if let Err(why) = agent.adopt(config, None) {
             return Err((Failure::Failed(why), agent.engine));
         }
@@ -293,7 +295,7 @@ impl<'e> Agent<'e> {
                     self.leave_behind();
                     return Ok(Resolve::End);
                 }
-                Signal::Hangup => self.reload(),
+                Signal::Hangup => _ = self.reload(),
             }
         }
         Ok(Resolve::GoOn)
@@ -445,6 +447,7 @@ impl<'e> Agent<'e> {
                 confirm_within,
                 doors,
             } => self.apply(config, *confirm_within, *doors),
+            Request::Reload => self.reload(),
             Request::Confirm => self.confirm(),
             Request::Remove => {
                 let removed = self.firewall.remove().map_err(in_words)?;
@@ -468,6 +471,9 @@ impl<'e> Agent<'e> {
                 let (now, clock) = (boottime(), WallClock::now());
                 let read = self.one_time.reread(self.engine, door, now, &clock);
                 self.tell_notices();
+                if read.is_ok() {
+                    self.shut_out(door);
+                }
                 self.note(read.map(|()| format!("door {door}: secret and memory read again\n")))
             }
         }

@@ -217,7 +217,7 @@ fn start_without_console(stage: &Stage) -> Agent<'_> {
     stage.setup.start_by(&words, &stage.net.router)
 }
 
-fn bare_machine(stage: &Stage, verb: &str) -> postern_tests::process::Said {
+pub(crate) fn bare_machine(stage: &Stage, verb: &str) -> postern_tests::process::Said {
     let (program, config) = (postern_tests::agent::program(), stage.setup.config());
     let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
     let verb = [
@@ -258,6 +258,75 @@ pub(crate) fn our_nflog_group_taken() {
         "{said:?}"
     );
     assert_eq!(nft::table(router, TABLE), None);
+}
+
+pub(crate) fn a_reload_with_a_wrong_file() {
+    let stage = Stage::gate();
+    let _agent = stage.start();
+    let right = text(&stage);
+    assert_eq!(stage.verb("reload").ok(), "configuration read again\n");
+    for (what, wrong) in wrong_files(&right) {
+        in_case_of(what, || {
+            let loss = stage.lose("a reload with a wrong file");
+            fs::write(stage.setup.config(), &wrong).expect("write a file");
+            let said = stage.verb("reload");
+            assert_eq!(said.status, 1, "{said:?}");
+            for words in ["/config:", "the running configuration stays"] {
+                assert!(said.stderr.contains(words), "no {words} in {said:?}");
+            }
+            expect_warnings(&stage);
+            loss.healed_by("agent: keeps what it has")
+                .ends_by_knocking();
+            stage.verb("close ssh").ok();
+        });
+    }
+    stage.setup.rewrite_whole(&right);
+    stage.verb("reload").ok();
+    expect_mended(&stage, &right);
+}
+
+/// The package's own script, with the program and the file of this test.
+pub(crate) fn an_upgrade_with_a_wrong_file() {
+    let stage = Stage::gate();
+    let mut agent = stage.start();
+    let right = text(&stage);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/debian/postinst");
+    let script = fs::read_to_string(path).expect("a script");
+    let check = format!(
+        "{} check --config {}",
+        postern_tests::agent::program().display(),
+        stage.setup.config().display()
+    );
+    // What cargo-deb puts there restarts the service at an upgrade.
+    let restart = format!("if [ -n \"$2\" ]; then kill {}; fi", agent.id());
+    let script = script
+        .replace("/usr/sbin/postern check", &check)
+        .replace("#DEBHELPER#", &restart)
+        .replace(
+            "/etc/postern",
+            &stage.setup.path("etc-postern").display().to_string(),
+        );
+    stage.setup.write_private("postinst", &script);
+    let upgrade = || {
+        let mut shell = Command::new("sh");
+        shell
+            .arg(stage.setup.path("postinst"))
+            .args(["configure", "0.0.1-1"]);
+        postern_tests::process::run(&mut shell, "")
+    };
+    stage.edit("gate", "gaet");
+    let loss = stage.lose("an upgrade of the package with a wrong file");
+    let said = upgrade();
+    assert_eq!(said.status, 0, "{said:?}");
+    for words in ["/config:", "the service is not restarted"] {
+        assert!(said.stderr.contains(words), "no {words} in {said:?}");
+    }
+    assert!(!agent.has_ended());
+    loss.healed_by("package: leaves the agent that runs")
+        .ends_by_knocking();
+    stage.setup.rewrite_whole(&right);
+    assert_eq!(upgrade().status, 0);
+    poll_until(SOON, "the agent is restarted", || agent.has_ended());
 }
 
 /// The console's commands go on, whatever the file says.

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         an_agent_after_a_killed_one_takes_over needs "knock",
         a_reload_keeps_grants_and_attempts_of_unchanged_doors needs "knock",
         a_reload_forgets_the_grants_of_a_door_that_is_gone needs "knock",
+        other_knocks_end_the_grants_of_the_old_ones needs "knock",
+        other_knocks_end_connections_where_grants_do needs "knock",
         a_wrong_configuration_leaves_the_running_one needs "knock",
         a_wrong_configuration_does_not_start,
         a_reload_does_not_let_anybody_through_for_a_moment,
@@ -139,6 +141,88 @@ fn a_reload_keeps_grants_and_attempts_of_unchanged_doors() {
     assert!(probe::tcp_opens(&net.stranger.namespace, ssh, SOON));
     client::knock(&net.client, ssh.ip(), &["7100", "7200"]);
     assert!(probe::tcp_opens(&net.client.namespace, web, SOON));
+}
+
+/// Every way in which a configuration comes into force.
+fn other_knocks_end_the_grants_of_the_old_ones() {
+    let other = SSH_DOOR.replace("7000", "7555");
+    let in_force: [(&str, fn(&Setup, &Topology)); 4] = [
+        ("apply", |setup, net| {
+            _ = setup.verb(&net.router, "apply", &[]).ok()
+        }),
+        ("reload", |setup, net| {
+            _ = setup.verb(&net.router, "reload", &[]).ok()
+        }),
+        ("trial", |setup, net| {
+            _ = setup
+                .verb(&net.router, "apply", &["--confirm-within", "1h"])
+                .ok();
+        }),
+        ("no agent", |_, _| {}),
+    ];
+    for (way, take) in in_force {
+        in_case_of(way, || {
+            let net = Topology::new();
+            let _ssh = Service::tcp(&net.router.namespace, 22);
+            let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+            let ssh = net.router.port(Family::V4, 22);
+            let mut agent = Some(setup.start(&net.router));
+            client::knock(&net.client, ssh.ip(), &OPEN);
+            assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+            // What does not open it may change.
+            setup.rewrite(
+                &SSH_DOOR
+                    .replace("9003", "9103")
+                    .replace("option grant '30s'", "option grant '40s'"),
+            );
+            setup.verb(&net.router, "reload", &[]).ok();
+            assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
+            setup.rewrite(&other);
+            if way == "no agent" {
+                agent.take().map(Agent::kill);
+                setup.verb(&net.router, "apply", &[]).ok();
+            }
+            take(&setup, &net);
+            assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
+            // What a person said of an interface has nothing to do with knocks.
+            setup.verb(&net.router, "open", &["ssh"]).ok();
+            setup.rewrite(SSH_DOOR);
+            setup.verb(&net.router, "apply", &[]).ok();
+            assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
+        });
+    }
+    let net = Topology::new();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let ssh = net.router.port(Family::V4, 22);
+    let agent = setup.start(&net.router);
+    client::knock(&net.client, ssh.ip(), &OPEN);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+    agent.kill();
+    setup.rewrite(&other);
+    let _agent = setup.start(&net.router);
+    assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
+    client::knock(&net.client, ssh.ip(), &["7555", "8001:udp", "9002"]);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+}
+
+fn other_knocks_end_connections_where_grants_do() {
+    let net = Topology::new();
+    let _echo = Service::tcp(&net.router.namespace, 22);
+    let cutting = format!("{SSH_DOOR}\toption on_expiry 'cut'\n");
+    let setup = Setup::new(&net.router, Guard::Gate, &cutting);
+    let ssh = net.router.port(Family::V4, 22);
+    let agent = setup.start(&net.router);
+    client::knock(&net.client, ssh.ip(), &OPEN);
+    assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
+    setup.rewrite(&cutting.replace("7000", "7555"));
+    setup.verb(&net.router, "reload", &[]).ok();
+    assert!(
+        agent
+            .log()
+            .contains("door ssh: shut to 192.0.2.2, because other knocks open it now")
+    );
+    assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Silent);
 }
 
 fn a_reload_forgets_the_grants_of_a_door_that_is_gone() {

@@ -447,6 +447,11 @@ fn a_file_that_a_running_agent_may_not_read() {
         said.status == 1 && said.stderr.contains("restart it"),
         "{said:?}"
     );
+    let said = (stage.setup).verb(&stage.net.router, "reload", &[]);
+    assert!(
+        said.status == 1 && said.stderr.contains("restart it"),
+        "{said:?}"
+    );
     // It hears as before, and after a restart it can.
     stage.knock(Family::V4, &OPEN);
     stage.awaits(Family::V4, Answer::Open);

@@ -58,6 +58,10 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
     let mut firewall = reach::firewall().map_err(in_words)?;
     let listed = list_ports(&config.doors);
     let store = trial::store(&config.global);
+    firewall.forget(trial::opened_otherwise_than_confirmed(
+        &store,
+        &config.doors,
+    ));
     let installed = match confirm_within {
         None if !config.global.enabled => {
             firewall.remove().map_err(|refusal| refusal.to_string())?;

@@ -11,13 +11,20 @@ use super::ledger::Origin;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
 use crate::config_file::{self, DISABLED, Doors};
 use crate::control::Answer;
-use crate::firewall::Trial;
+use crate::firewall::{Network, Trial, Who};
 use crate::notify::State;
 use crate::onetime::OneTime;
 use crate::output::{self, Failure};
 use crate::sys::clock::boottime;
 use crate::wall_clock::WallClock;
 use crate::{doctor, trial};
+
+/// What becomes of a reload that is refused.
+const STAYS: &str = "the running configuration stays";
+
+/// A running agent has given up what only its start takes.
+const RESTART: &str =
+    "if it may at a start, restart the agent (systemctl restart postern, service postern restart)";
 
 impl Agent<'_> {
     pub(super) fn apply(
@@ -161,17 +168,24 @@ impl Agent<'_> {
     }
 
     /// Reads the configuration again; a wrong one changes nothing.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self) -> Answer {
         self.manager.tell(State::Reloading);
-        match self.read_again() {
-            Ok(()) => output::say("configuration read again"),
+        let answer = match self.read_again() {
+            Ok(()) => {
+                output::say("configuration read again");
+                Ok("configuration read again\n".into())
+            }
             Err(failure) => {
                 failure.report();
-                output::warn("the running configuration stays");
-                self.refused = Some(failure.in_short());
+                output::warn(STAYS);
+                let why = failure.in_short();
+                let answer = format!("{} is not used: {why}; {STAYS}", self.path.display());
+                self.refused = Some(why);
+                Err(answer)
             }
-        }
+        };
         self.manager.tell(State::Ready);
+        answer
     }
 
     fn read_again(&mut self) -> Result<(), Failure> {
@@ -210,6 +224,37 @@ impl Agent<'_> {
         Ok(config)
     }
 
+    /// Which networks these doors let in.
+    fn let_in_at(&mut self, doors: &[String]) -> Vec<(String, Network)> {
+        if doors.is_empty() {
+            return Vec::new();
+        }
+        let grants = self.firewall.grants().unwrap_or_default().into_iter();
+        let of_doors = grants.filter(|grant| doors.contains(&grant.door));
+        of_doors
+            .filter_map(|grant| match grant.who {
+                Who::Network(network) => Some((grant.door, network)),
+                Who::Anyone { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Takes back what a door granted, because its secret is another one.
+    pub(super) fn shut_out(&mut self, door: &str) {
+        for (door, network) in self.let_in_at(&[door.to_owned()]) {
+            let mut doors = self.engine.doors().iter();
+            let Some(index) = doors.position(|other| *other.name == *door) else {
+                continue;
+            };
+            if let Some(door) = self.engine.doors().get(index)
+                && self.firewall.withdraw(door, network.first()).is_ok()
+            {
+                self.cutting.withdraw(index, network);
+            }
+        }
+        self.remember(Origin::Before);
+    }
+
     /// Puts a configuration into force, as a whole or not at all; on trial, if it is said for how
     /// long it has been and will be, and what to go back to.
     pub(super) fn adopt(
@@ -227,8 +272,20 @@ impl Agent<'_> {
         let one_time = OneTime::load(&config.doors, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
-        let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
+        let source = (self.source).prepare(&config, &listed, &self.reserve, now);
+        let source = source.map_err(|why| {
+            match self.engine.doors().is_empty() || why.contains("restart") {
+                true => why,
+                false => format!("{why}; {RESTART}"),
+            }
+        })?;
         let losses = self.firewall.losses(&config);
+        let changed = trial::opened_otherwise(self.engine.doors(), &config.doors);
+        let shut_out = self.let_in_at(&changed);
+        // At a start, it is known already.
+        if !self.engine.doors().is_empty() {
+            self.firewall.forget(changed);
+        }
         self.firewall.own(new.on_crash == OnCrash::Open);
         let installed = match on_trial {
             _ if !new.enabled => self.firewall.remove().map(drop),
@@ -238,6 +295,7 @@ impl Agent<'_> {
         if installed.is_err() {
             self.firewall.own(self.global.on_crash == OnCrash::Open);
         }
+        self.firewall.forget(Vec::new());
         installed.map_err(in_words)?;
         for loss in losses {
             output::say(&loss);
@@ -284,6 +342,15 @@ impl Agent<'_> {
         }
         self.lock_again();
         self.cutting.begin(self.engine.doors(), boottime());
+        for (door, network) in shut_out {
+            let mut doors = self.engine.doors().iter();
+            if let Some(index) = doors.position(|other| *other.name == *door) {
+                self.cutting.withdraw(index, network);
+                output::say(&format!(
+                    "door {door}: shut to {network}, because other knocks open it now"
+                ));
+            }
+        }
         self.tell_notices();
         self.look_around();
         Ok(())

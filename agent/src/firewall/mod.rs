@@ -104,6 +104,8 @@ pub struct Firewall {
     /// Whether tables that it makes from now on belong to it, so that the kernel takes them away
     /// when it is dropped, or its process ends.
     owns: bool,
+    /// Doors whose sources the next table does not let in again.
+    forgotten: Vec<String>,
 }
 
 impl Firewall {
@@ -112,7 +114,14 @@ impl Firewall {
         Channel::open().map(|channel| Self {
             channel,
             owns: false,
+            forgotten: Vec::new(),
         })
+    }
+
+    /// Has the table that is installed next let nobody in at these doors whom the one before did. Whom a door is open to
+    /// whoever he is, on an interface, is not concerned: nobody can have knocked for that.
+    pub(crate) fn forget(&mut self, doors: Vec<String>) {
+        self.forgotten = doors;
     }
 
     /// Says whether the table that is made next goes when this does.

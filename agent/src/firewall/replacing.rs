@@ -6,7 +6,7 @@ use super::objects::Object;
 use super::reading::{KernelCounter, KernelElement, KernelSet};
 use super::refusal::refused_object;
 use super::renderer;
-use super::ruleset::{self, INPUT, Set, Table};
+use super::ruleset::{self, GrantKind, INPUT, Set, Table};
 use super::transaction::{Batch, Heritage, Kept, Ownership, Parts, replacement};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
@@ -167,7 +167,13 @@ impl Firewall {
         let sets = self.sets()?;
         let counters = self.channel.counters().map_err(unread)?;
         let owned = self.channel.table().map_err(unread)?.owner.is_some();
-        let same = same_sets(table, &sets);
+        let mut same = same_sets(table, &sets);
+        same.retain(|index| {
+            table
+                .sets
+                .get(*index)
+                .is_some_and(|set| !self.is_forgotten(&set.name))
+        });
         let elements = self.kept(table, &same)?;
         let parts = self.parts(sets, &counters)?;
         Ok(Old {
@@ -176,6 +182,13 @@ impl Firewall {
             owned: Some(owned),
             parts,
         })
+    }
+
+    fn is_forgotten(&self, set: &str) -> bool {
+        match ruleset::grant_kind(set) {
+            Some((GrantKind::Source(_), door)) => self.forgotten.iter().any(|other| other == door),
+            _ => false,
+        }
     }
 
     /// What the table in the kernel is made of; `None`: of more than chains, sets and counters,

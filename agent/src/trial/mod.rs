@@ -10,6 +10,8 @@ mod store;
 use std::path::Path;
 
 use postern_core::config::{Config, DEFAULT_STATE_DIR, Global};
+use postern_core::door::{Door, Method};
+
 use postern_core::time::{Duration, Instant};
 
 use crate::config_file::{self, Doors};
@@ -95,6 +97,40 @@ pub(crate) fn parse_confirmed(text: &[u8]) -> Result<Box<Config>, Failure> {
         text,
         Doors::Allowed,
     )
+}
+
+/// The names of doors that open otherwise than before: whoever came in by what may have leaked has to knock
+/// again.
+pub(crate) fn opened_otherwise(before: &[Door], doors: &[Door]) -> Vec<String> {
+    let is_other = |door: &&Door| {
+        let same_name = before.iter().find(|before| before.name == door.name);
+        same_name.is_some_and(|before| {
+            opening(&before.method) != opening(&door.method) || before.payload != door.payload
+        })
+    };
+    let others = doors.iter().filter(is_other);
+    others.map(|door| door.name.to_string()).collect()
+}
+
+/// A method without what closes.
+fn opening(method: &Method) -> Method {
+    let mut method = method.clone();
+    match &mut method {
+        Method::Same { .. } => {}
+        Method::Separate { close, .. }
+        | Method::List { close, .. }
+        | Method::Clock { close, .. }
+        | Method::Seed { close, .. } => close.clear(),
+    }
+    method
+}
+
+/// The same, where what was confirmed last is what was in force before.
+pub(crate) fn opened_otherwise_than_confirmed(store: &Store, doors: &[Door]) -> Vec<String> {
+    let before = store
+        .confirmed()
+        .and_then(|text| Config::parse_doorless(&text, |_| {}).map(Box::new));
+    before.map_or_else(Vec::new, |before| opened_otherwise(&before.doors, doors))
 }
 
 /// Remembers that a text is in force without a trial. That it cannot be remembered is no

@@ -1,0 +1,20 @@
+use super::reach;
+use crate::args::Options;
+use crate::config_file::{self, Doors};
+use crate::control::Request;
+use crate::output::{self, Failure};
+
+/// `postern reload`
+pub(crate) fn reload(options: &Options) -> Result<(), Failure> {
+    match reach::agent(&options.config, &Request::Reload)? {
+        None => Err(Failure::Failed(
+            "no agent runs: 'postern apply' tells the kernel, 'postern run' starts one".into(),
+        )),
+        Some(Ok(done)) => output::print(&done),
+        Some(Err(why)) => {
+            // The agent names no mistakes; they are for whoever asked.
+            _ = config_file::load_with_text(&options.config, Doors::Allowed);
+            Err(Failure::Failed(why))
+        }
+    }
+}
