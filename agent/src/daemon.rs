@@ -5,6 +5,7 @@ mod adopting;
 mod cost_tests;
 mod cutting;
 mod ending;
+mod following;
 mod ledger;
 mod neighbours;
 mod repairing;
@@ -45,6 +46,7 @@ use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
 use crate::{manual, orphan, trial};
 use cutting::Cutting;
+use following::Outlook;
 use ledger::{Ledger, Origin};
 use neighbours::Neighbours;
 use repairing::Repairs;
@@ -60,8 +62,9 @@ static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 /// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
 const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
 
-/// Signals, knocks, changes of the firewall, the control socket, its callers and those who watch.
-const MAX_FILES: usize = 4 + MAX_CLIENTS + MAX_WATCHERS;
+/// Signals, knocks, changes of the firewall, of interfaces and of networks, the control socket, its
+/// callers and those who watch.
+const MAX_FILES: usize = 6 + MAX_CLIENTS + MAX_WATCHERS;
 
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
 pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Failure> {
@@ -95,6 +98,7 @@ struct Parts {
     reserve: Reserve,
     firewall: Firewall,
     watch: Watch,
+    outlook: Outlook,
 }
 
 impl Parts {
@@ -105,6 +109,8 @@ impl Parts {
         Ok(Self {
             watch: Watch::open(&firewall)
                 .map_err(|error| failed("netlink socket of nf_tables' news", &error))?,
+            outlook: Outlook::open(boottime())
+                .map_err(|error| failed("netlink socket of interfaces' news", &error))?,
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen_in_place(&config.global, take_over).map_err(Failure::Failed)?,
             source: Source::open(config, &list_ports(&config.doors), &reserve, boottime())
@@ -122,6 +128,7 @@ struct Agent<'e> {
     global: Global,
     manager: Manager,
     networks: Networks,
+    outlook: Outlook,
     firewall: Firewall,
     watch: Watch,
     repairs: Repairs,
@@ -200,6 +207,7 @@ impl<'e> Agent<'e> {
             refused: None,
             manager: Manager::from_environment(),
             networks,
+            outlook: parts.outlook,
             engine,
         };
         let changed = trial::opened_otherwise_than_confirmed(&store, &config.doors);
@@ -238,6 +246,10 @@ impl<'e> Agent<'e> {
             self.end_trial(now);
             self.mend_later(now);
             self.look_around_later(now);
+            if ready.outlook {
+                self.outlook.hear(now);
+            }
+            self.follow(now);
             // Before the knocks, which open doors of a guard that is there.
             if ready.news {
                 self.hear_news();
@@ -267,6 +279,7 @@ impl<'e> Agent<'e> {
             self.trial.as_ref().map(|trial| trial.ends_at),
             self.repairs.poll_at(),
             self.neighbours.poll_at(),
+            self.outlook.poll_at(),
             self.cutting.poll_at(),
             self.ledger.poll_at(),
             self.journal.poll_at(),
@@ -274,8 +287,16 @@ impl<'e> Agent<'e> {
         let next = deadlines.into_iter().flatten().min();
         let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = heapless::Vec::new();
         let watched = [signals.as_fd(), self.source.as_fd(), self.watch.as_fd()];
+        let outlook = self.outlook.files();
+        let outlook_end = watched.len() + outlook.len();
         let callers = self.control.fds().chain(self.journal.watchers.fds());
-        files.extend(watched.into_iter().chain(callers).map(PollFd::readable));
+        files.extend(
+            watched
+                .into_iter()
+                .chain(outlook)
+                .chain(callers)
+                .map(PollFd::readable),
+        );
         poll(&mut files, next.map(|at| at.since(boottime())))?;
         let ready = |file: Option<&PollFd<'_>>| file.is_some_and(PollFd::is_ready);
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= boottime());
@@ -283,7 +304,9 @@ impl<'e> Agent<'e> {
             signals: ready(files.first()),
             source: ready(files.get(1)) || is_due(self.source.poll_at()),
             news: ready(files.get(2)),
-            control: files.iter().skip(3).any(PollFd::is_ready) || is_due(self.control.poll_at()),
+            outlook: (files.iter().take(outlook_end).skip(3)).any(PollFd::is_ready),
+            control: files.iter().skip(outlook_end).any(PollFd::is_ready)
+                || is_due(self.control.poll_at()),
         })
     }
 
@@ -538,6 +561,7 @@ impl<'e> Agent<'e> {
                 .map(ToString::to_string)
                 .collect(),
             refused: self.refused.clone(),
+            meanings: self.networks.meanings().to_vec(),
             counters: *self.engine.counters(),
             refused_packets: self.refused_packets,
             losses: self.source.losses(),
@@ -571,6 +595,7 @@ struct Ready {
     signals: bool,
     source: bool,
     news: bool,
+    outlook: bool,
     control: bool,
 }
 

@@ -5,18 +5,24 @@ use std::io;
 use crate::firewall::netlink::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
 use crate::sys::netlink::NetlinkSocket;
 
-/// The most interfaces that are read, and the most addresses.
-const MAX_READ: usize = 1024;
+/// The most interfaces that are read.
+const MAX_READ: usize = 8192;
+/// The most alternative names that are read of each.
+const MAX_NAMES: usize = 32;
 
 /// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
+    /// Names that it has besides, which no packet bears (ip-link(8), `property add altname`).
+    pub(crate) other_names: Vec<String>,
     pub(crate) up: bool,
     pub(crate) loopback: bool,
     /// The bridge, bond or other interface that it is a part of, where its packets arrive.
     pub(crate) master: Option<u32>,
+    /// What it is made over, as a VLAN is, if that is in the same namespace.
+    pub(crate) lower: Option<u32>,
     /// What it is, such as `bridge` or `wireguard`; empty: hardware, or what claims to be.
     pub(crate) kind: String,
     /// Whether it has an address that is good for more than its own wire.
@@ -26,15 +32,25 @@ pub(crate) struct Link {
 /// All interfaces, in the kernel's order.
 pub(crate) fn read() -> io::Result<Vec<Link>> {
     let mut socket = NetlinkSocket::open_to_interfaces()?;
-    let mut links = Vec::new();
-    dump(&mut socket, libc::RTM_GETLINK, &mut |message| {
-        links.extend(link(message).filter(|_| links.len() < MAX_READ));
-    })?;
+    let mut links = read_names(&mut socket)?;
     dump(&mut socket, libc::RTM_GETADDR, &mut |message| {
         let holder = holder_of_address(message);
         if let Some(link) = links.iter_mut().find(|link| Some(link.index) == holder) {
             link.addressed = true;
         }
+    })?;
+    Ok(links)
+}
+
+/// The same without a look at addresses.
+pub(crate) fn read_without_addresses() -> io::Result<Vec<Link>> {
+    read_names(&mut NetlinkSocket::open_to_interfaces()?)
+}
+
+fn read_names(socket: &mut NetlinkSocket) -> io::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    dump(socket, libc::RTM_GETLINK, &mut |message| {
+        links.extend(link(message).filter(|_| links.len() < MAX_READ));
     })?;
     Ok(links)
 }
@@ -63,6 +79,11 @@ fn request(kind: u16, sequence: u32) -> Vec<u8> {
     octets
 }
 
+/// Of linux/if_link.h; libc has them for some systems only.
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// The length of `struct ifinfomsg`: family, type, index at 4, flags at 8.
@@ -81,14 +102,19 @@ fn link(message: &Message<'_>) -> Option<Link> {
         .inside(libc::IFLA_LINKINFO)
         .and_then(|about| about.find(libc::IFLA_INFO_KIND))
         .and_then(as_text);
+    let number = |kind| number_at(attributes.find(kind)?, 0);
+    let is_near = attributes.find(IFLA_LINK_NETNSID).is_none();
+    let properties = attributes.inside(IFLA_PROP_LIST).into_iter().flatten();
+    let other_names = properties.filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+    let other_names = other_names.filter_map(|(_, name)| as_text(name).map(str::to_owned));
     Some(Link {
         index: number_at(message.body, 4)?,
         name: attributes.find(libc::IFLA_IFNAME).and_then(as_text)?.into(),
+        other_names: other_names.take(MAX_NAMES).collect(),
         up: has(libc::IFF_UP),
         loopback: has(libc::IFF_LOOPBACK),
-        master: attributes
-            .find(libc::IFLA_MASTER)
-            .and_then(|index| number_at(index, 0)),
+        master: number(libc::IFLA_MASTER),
+        lower: number(libc::IFLA_LINK).filter(|_| is_near),
         kind: kind.unwrap_or_default().into(),
         addressed: false,
     })
@@ -130,6 +156,8 @@ mod tests {
                 "link set br0 up",
                 "address add 192.0.2.1/24 dev br0",
                 "link set right up",
+                "link property add dev left altname enp1s0 altname an-alternative-name-is-long",
+                "link add link right name over type macvlan",
                 "address add 169.254.1.1/16 dev right scope link",
             ] {
                 ip(line);
@@ -143,6 +171,9 @@ mod tests {
             let (left, right) = (named("left"), named("right"));
             assert_eq!((left.kind.as_str(), left.master), ("veth", Some(br0.index)));
             assert!(!left.up && !left.addressed);
+            assert_eq!(left.other_names, ["enp1s0", "an-alternative-name-is-long"]);
+            assert!(br0.other_names.is_empty());
+            assert_eq!(named("over").lower, Some(right.index));
             assert!(right.up && !right.addressed);
         });
     }

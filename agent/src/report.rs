@@ -10,6 +10,7 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
+use crate::networks::Meaning;
 use crate::onetime::{ClockHint, Progress};
 use crate::source::Losses;
 
@@ -64,6 +65,8 @@ pub(crate) struct AgentReport {
     pub(crate) interfaces: Vec<String>,
     /// Why that configuration is not in force, but an earlier one, where it is so.
     pub(crate) refused: Option<String>,
+    /// The names in the configuration that are not simply those of the interfaces.
+    pub(crate) meanings: Vec<Meaning>,
     pub(crate) counters: Counters,
     /// Packets that were no knock after all.
     pub(crate) refused_packets: u64,
@@ -319,6 +322,9 @@ impl AgentReport {
             self.guard.name(),
             self.source.name()
         );
+        for meaning in &self.meanings {
+            _ = writeln!(text, "  {}", meaning.text);
+        }
         let Counters {
             seen,
             matched,
@@ -363,7 +369,12 @@ impl AgentReport {
             cut_off,
             displaced,
         } = self.counters;
-        let interfaces = list(self.interfaces.iter().map(|name| quoted(name)));
+        let names = |names: &[String]| list(names.iter().map(|name| quoted(name)));
+        let interfaces = names(&self.interfaces);
+        let meanings = list(self.meanings.iter().map(|meaning| {
+            let (name, devices) = (quoted(&meaning.name), names(&meaning.devices));
+            format!("{{\"name\":{name},\"devices\":{devices}}}")
+        }));
         let refused = self.refused.as_deref().map_or("null".into(), quoted);
         let underway = self.underway.listed.iter().take(LISTED).filter_map(|attempt| {
             let Underway { source, accepted, needed, .. } = attempt;
@@ -378,7 +389,7 @@ impl AgentReport {
         _ = write!(
             json,
             ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"refused\":{refused},\"source\":\"{}\",\"guard\":\"{}\",\
-             \"interfaces\":{interfaces},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
+             \"interfaces\":{interfaces},\"names\":{meanings},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
              \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
              \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}}}",

@@ -7,6 +7,7 @@
 //! begins at a multiple of 4 octets.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const HEADER: usize = 8;
 const BLOB: usize = 4;
 const EXTENDED: u32 = 1 << 31;
+/// The same in a blob's first octet.
+const NAMED: u8 = 1 << 7;
 
 /// `enum ubus_msg_type`
 const HELLO: u8 = 0;
@@ -32,6 +35,12 @@ const STATUS: u8 = 1;
 const DATA: u8 = 2;
 const LOOKUP: u8 = 4;
 const INVOKE: u8 = 5;
+const ADD_OBJECT: u8 = 6;
+
+/// ubusd's own object that sends events (`UBUS_SYSTEM_OBJECT_EVENT`).
+const EVENTS: u32 = 1;
+/// How often the events that wait are read at once.
+const READS: usize = 64;
 
 /// `enum ubus_msg_attr`
 const ATTRIBUTE_STATUS: u8 = 1;
@@ -65,13 +74,29 @@ impl Ubus {
     /// Invokes a method without arguments, and returns the fields of what it answers.
     pub(crate) fn call(&mut self, object: &str, method: &str) -> io::Result<Vec<u8>> {
         let id = self.look_up(object)?;
+        let answer = self.invoke(id, method, &[])?;
+        answer.ok_or_else(nonsense)
+    }
+
+    /// Has ubusd tell of events of this name from now on, as libubus' `ubus_register_event_handler`
+    /// does: to an object of the listener's own, which has no name.
+    pub(crate) fn listen(mut self, event: &str) -> io::Result<Listener> {
+        self.send(ADD_OBJECT, 0, &[])?;
+        let object = self.answer(OBJECT_ID)?.ok_or_else(nonsense)?;
+        let whom = field(INT32, "object", &object);
+        let what = field(STRING, "pattern", &string(event));
+        self.invoke(EVENTS, "register", &[whom, what].concat())?;
+        self.stream.set_nonblocking(true)?;
+        Ok(Listener(self.stream))
+    }
+
+    fn invoke(&mut self, id: u32, method: &str, fields: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let mut body = Vec::new();
         append(&mut body, OBJECT_ID, &id.to_be_bytes());
         append(&mut body, METHOD, &string(method));
-        append(&mut body, ATTRIBUTE_DATA, &[]);
+        append(&mut body, ATTRIBUTE_DATA, fields);
         self.send(INVOKE, id, &body)?;
-        let answer = self.answer(ATTRIBUTE_DATA)?;
-        answer.ok_or_else(nonsense)
+        self.answer(ATTRIBUTE_DATA)
     }
 
     fn look_up(&mut self, object: &str) -> io::Result<u32> {
@@ -148,6 +173,32 @@ impl Ubus {
     }
 }
 
+/// Is told of events by ubusd.
+pub(crate) struct Listener(UnixStream);
+
+impl Listener {
+    /// Forgets what was told, whatever it was: whoever calls this asks how things are afterwards.
+    /// An error: ubusd is gone.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        let mut events = [0; 512];
+        for _ in 0..READS {
+            match self.0.read(&mut events) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 struct Message {
     kind: u8,
     sequence: u16,
@@ -174,6 +225,7 @@ pub(crate) struct Field<'b> {
 const ARRAY: u8 = 1;
 const TABLE: u8 = 2;
 const STRING: u8 = 3;
+const INT32: u8 = 5;
 
 impl<'b> Field<'b> {
     /// The fields of a table or the elements of an array; none of anything else.
@@ -232,6 +284,17 @@ fn append(list: &mut Vec<u8>, id: u8, body: &[u8]) {
     list.resize(list.len().next_multiple_of(BLOB), 0);
 }
 
+/// A field of a table.
+fn field(kind: u8, name: &str, body: &[u8]) -> Vec<u8> {
+    let mut named = (name.len() as u16).to_be_bytes().to_vec();
+    named.extend(string(name));
+    named.resize(named.len().next_multiple_of(BLOB), 0);
+    named.extend(body);
+    let mut list = Vec::new();
+    append(&mut list, kind | NAMED, &named);
+    list
+}
+
 fn string(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\0"].concat()
 }
@@ -264,18 +327,6 @@ mod tests {
 
     use super::*;
     use crate::scratch::Scratch;
-
-    /// A named blob, as libubox lays it out.
-    fn field(id: u8, name: &str, body: &[u8]) -> Vec<u8> {
-        let mut named = (name.len() as u16).to_be_bytes().to_vec();
-        named.extend(string(name));
-        named.resize(named.len().next_multiple_of(BLOB), 0);
-        named.extend(body);
-        let mut list = Vec::new();
-        append(&mut list, id, &named);
-        list[0] |= 0x80;
-        list
-    }
 
     #[test]
     fn fields_are_found_in_tables_and_arrays() {
@@ -402,5 +453,21 @@ mod tests {
         ]
         .concat();
         assert_eq!(said(refused.leak(), false), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn events_are_forgotten_until_the_bus_is_gone() {
+        let (stream, mut bus) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut listener = Listener(stream);
+        assert!(listener.clear().is_ok());
+        for said in [&b"\xff"[..], &[0; 4096]] {
+            bus.write_all(said).unwrap();
+            assert!(listener.clear().is_ok());
+            assert!(listener.clear().is_ok(), "nothing waits");
+        }
+        bus.write_all(b"more").unwrap();
+        drop(bus);
+        assert!(listener.clear().is_err());
     }
 }

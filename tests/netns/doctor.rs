@@ -272,11 +272,7 @@ fn knock_ports_that_queries_are_sent_from() {
 fn interfaces_that_guard_nothing() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
-    for id in [
-        "interface-missing",
-        "interface-member",
-        "interface-loopback",
-    ] {
+    for id in ["interface-missing", "interface-whole", "interface-loopback"] {
         expect_no(&doctor(&setup, &net.router), id);
     }
     net.router.namespace.ip_batch(&format!(
@@ -284,7 +280,7 @@ fn interfaces_that_guard_nothing() {
     ));
     expect(
         &doctor(&setup, &net.router),
-        "interface-member",
+        "interface-whole",
         "wan is a part of br-wan",
     );
     edit(&setup, "'wan'", "'wna'");

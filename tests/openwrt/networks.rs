@@ -1,8 +1,10 @@
 //! Interfaces that are named as OpenWrt's networks: their devices are guarded, whenever they come.
 
+use std::cell::RefCell;
 use std::fs;
 use std::process::{Command, ExitCode};
 
+use nix::sys::signal::Signal;
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::process::Process;
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         a_network_that_comes_up_late_is_guarded_from_then_on needs "netifd" "knock" "unshare",
         a_network_that_moves_to_another_device_takes_its_guard_along needs "netifd" "unshare",
         a_device_that_is_made_anew_is_guarded_at_once needs "netifd" "knock" "unshare",
+        a_network_that_comes_up_on_another_device_is_followed_without_a_signal needs "netifd" "unshare",
+        a_network_is_followed_after_ubus_began_anew needs "netifd" "unshare",
         without_netifd_the_devices_stay_guarded needs "netifd" "unshare",
         a_bus_that_does_not_answer_holds_nobody_up needs "netifd" "knock" "unshare",
         the_loopback_network_is_refused needs "netifd" "unshare",
@@ -37,7 +41,17 @@ struct Router<'t> {
     net: &'t Topology,
     setup: Setup,
     folder: Scratch,
-    _netifd: Process,
+    netifd: RefCell<Process>,
+}
+
+/// Starts a stand-in for ubusd and netifd on files in this folder.
+fn start_netifd(folder: &Scratch) -> Process {
+    let (socket, file) = (folder.join("ubus/ubus.sock"), folder.join("networks"));
+    _ = fs::remove_file(&socket);
+    let mut netifd = Command::new(tools::path("netifd"));
+    let netifd = Process::spawn(netifd.arg(&socket).arg(&file));
+    poll_until(SOON, "a socket of ubus", || socket.exists());
+    netifd
 }
 
 impl<'t> Router<'t> {
@@ -46,15 +60,12 @@ impl<'t> Router<'t> {
     fn new(net: &'t Topology, interfaces: &[&str], networks: &str) -> Self {
         let folder = Scratch::new();
         fs::create_dir(folder.join("ubus")).expect("make a folder");
-        let (socket, file) = (folder.join("ubus/ubus.sock"), folder.join("networks"));
-        let mut netifd = Command::new(tools::path("netifd"));
-        let netifd = Process::spawn(netifd.arg(&socket).arg(&file));
-        poll_until(SOON, "a socket of ubus", || socket.exists());
+        let netifd = start_netifd(&folder);
         let router = Self {
             net,
             setup: Setup::new(&net.router, Guard::Gate, SSH_DOOR),
             folder,
-            _netifd: netifd,
+            netifd: RefCell::new(netifd),
         };
         let [control, state] = ["control", "state"].map(|name| router.setup.path(name));
         let lists: String = interfaces
@@ -153,7 +164,9 @@ fn a_device_may_be_named_beside_networks() {
     let router = Router::new(&net, &["wan", "uplink"], "uplink wireguard - wg0\n");
     let _agent = router.start();
     assert_eq!(router.guarded(), ["wan", "wg0"]);
-    assert!(router.verb(&["render"]).contains("\"wg0\""));
+    poll_until(SOON, "the device is rendered", || {
+        router.verb(&["render"]).contains("\"wg0\"")
+    });
     let said = router.verb(&["open", "ssh", "--on", "uplink", "--for", "1h"]);
     assert_eq!(said, "door ssh is open for everyone on wg0 for 1h\n");
 }
@@ -212,6 +225,51 @@ fn a_device_that_is_made_anew_is_guarded_at_once() {
     let ssh = net.router.port(Family::V4, 22);
     assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON));
     assert_eq!(router.answers(&net.stranger), Answer::Silent);
+}
+
+/// As `ifdown wan; uci set network.wan.device=lan; uci commit network; ifup wan` does: no interface
+/// comes, goes or changes, and procd sends no signal where the network has the name of a device.
+fn a_network_that_comes_up_on_another_device_is_followed_without_a_signal() {
+    let net = Topology::new();
+    let neighbour = net.add_neighbour();
+    let _ssh = Service::tcp(&net.router.namespace, 22);
+    let router = Router::new(&net, &["wan"], "wan static wan wan\n");
+    let agent = router.start();
+    let lan = "198.18.0.1:22".parse().expect("an address");
+    assert_eq!(router.answers(&net.client), Answer::Silent);
+    assert_eq!(probe::tcp(&neighbour.namespace, lan), Answer::Open);
+    router.tell("wan static lan lan\n");
+    router.netifd.borrow().signal(Signal::SIGUSR1);
+    poll_until(SOON, "the guard moves", || router.guarded() == ["lan"]);
+    assert_eq!(router.answers(&net.client), Answer::Open);
+    assert_eq!(probe::tcp(&neighbour.namespace, lan), Answer::Silent);
+    let status = router.verb(&["status"]);
+    assert!(status.contains("network wan is device lan"), "{status}");
+    // Nothing else about it changed.
+    for _ in 0..100 {
+        router.netifd.borrow().signal(Signal::SIGUSR1);
+    }
+    router.reload(&agent);
+    assert_eq!(router.guarded(), ["lan"]);
+    assert_eq!(agent.log().matches("the guard moved").count(), 1);
+}
+
+fn a_network_is_followed_after_ubus_began_anew() {
+    let net = Topology::new();
+    let router = Router::new(&net, &["uplink"], "uplink dhcp wan wan\n");
+    let agent = router.start();
+    router.netifd.borrow().signal(Signal::SIGKILL);
+    router.netifd.borrow_mut().wait(SOON);
+    // It is asked again by itself, not at once.
+    router.tell("uplink dhcp lan lan\n");
+    router.netifd.replace(start_netifd(&router.folder));
+    poll_until(SOON * 4, "the guard moves", || router.guarded() == ["lan"]);
+    router.tell("uplink dhcp wan wan\n");
+    router.netifd.borrow().signal(Signal::SIGUSR1);
+    poll_until(SOON * 4, "the guard moves back", || {
+        router.guarded() == ["wan"]
+    });
+    assert_eq!(agent.log().matches("the guard moved").count(), 2);
 }
 
 fn without_netifd_the_devices_stay_guarded() {

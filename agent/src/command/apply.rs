@@ -90,6 +90,9 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
             "no agent is running: option on_crash 'open' has no effect until 'postern run'",
         );
     }
+    output::say(
+        "no agent is running: the guard does not follow interfaces that change, until 'postern run'",
+    );
     if let Some(who) = deaf(&config.doors) {
         output::warn(&format!("no agent is running: {who} until 'postern run'"));
     }

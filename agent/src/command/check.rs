@@ -1,5 +1,6 @@
 use crate::args::Options;
 use crate::config_file::{self, DISABLED};
+use crate::networks;
 use crate::onetime::{self, Finding};
 use crate::output::{self, Failure, Level};
 
@@ -14,7 +15,17 @@ pub(crate) fn check(options: &Options) -> Result<(), Failure> {
         };
         output::write_error(level, &format!("{warning}{text}"));
     }
-    if findings.iter().any(|finding| finding.is_mistake) {
+    let names = networks::look_up(&config).unwrap_or_default();
+    for mistake in &names.mistakes {
+        output::write_error(
+            Level::Error,
+            &format!("{}: {mistake}", options.config.display()),
+        );
+    }
+    for meaning in &names.meanings {
+        output::write_error(Level::Notice, &format!("note: {}", meaning.text));
+    }
+    if !names.mistakes.is_empty() || findings.iter().any(|finding| finding.is_mistake) {
         return Err(Failure::Reported);
     }
     let doors = match config.doors.len() {

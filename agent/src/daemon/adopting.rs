@@ -331,6 +331,7 @@ impl Agent<'_> {
             self.control = control;
         }
         self.source.adopt(source);
+        self.networks.settle();
         self.global = global;
         self.refused = None;
         self.one_time = one_time;

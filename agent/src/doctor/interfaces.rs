@@ -23,8 +23,9 @@ pub(super) fn examine(config: &Config, links: &[Link], findings: &mut Vec<Findin
         }
         let master = links.iter().find(|other| Some(other.index) == link.master);
         if let Some(master) = master {
+            // It is among the interfaces since their names were looked up.
             let values = [interface, ("master", master.name.as_str())];
-            findings.push(Finding::new(&kinds::INTERFACE_MEMBER, &values));
+            findings.push(Finding::new(&kinds::INTERFACE_WHOLE, &values));
         }
     }
 }

@@ -187,9 +187,9 @@ kinds! {
     INTERFACE_MISSING Warning "interface-missing":
         "interface {interface} is not there, so nothing is guarded on it; there are: {others}";
         "correct the name, unless it comes later, as ppp interfaces do";
-    INTERFACE_MEMBER Warning "interface-member":
-        "interface {interface} is a part of {master}, where its packets arrive, so nothing is guarded on it";
-        "list interface '{master}' in its place";
+    INTERFACE_WHOLE Note "interface-whole":
+        "interface {interface} is a part of {master}, where its packets arrive, so all of {master} is guarded";
+        "list interface '{master}' if that is meant, or take {interface} out of it if not";
     INTERFACE_LOOPBACK Fatal "interface-loopback":
         "interface {interface} is the loopback, which is never guarded: programs here talk to each other over it";
         "list another interface";

@@ -89,6 +89,10 @@ pub enum Problem {
     OutOfRange,
     /// The loopback interface.
     Loopback,
+    /// More than the name of an interface, as other programs show it.
+    MoreThanName,
+    /// What stands for several interfaces to other programs.
+    Wildcard,
     /// An interface that was named before.
     InterfaceTwice,
     /// A port that was guarded before, by this door or another.
@@ -240,6 +244,12 @@ impl Problem {
             Self::UnknownWord => "unknown {option} {value}, expected {expected}",
             Self::OutOfRange => "{option} {value} is out of range, expected {expected}",
             Self::Loopback => "{option} {value} is never guarded, expected another one",
+            Self::MoreThanName => {
+                "bad {option} {value}, expected the name alone: without @ or : and what follows"
+            }
+            Self::Wildcard => {
+                "{option} {value} stands for none, expected the name of each, one by one"
+            }
             Self::InterfaceTwice => "{option} {value} is there twice, expected each once",
             Self::GuardTwice => {
                 "{option} {value} is already guarded by door {other}, \

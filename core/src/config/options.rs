@@ -1003,6 +1003,14 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 /// The kernel refuses `/`, `:`, white space, `.` and `..` (`dev_valid_name` in
 /// net/core/dev.c). To nft, `*` is a wildcard, and `"` and `\` do not fit in its strings.
 fn interface_name(text: &str) -> Result<Interface, Fault> {
+    // The names of iptables and of other firewalls for several, and those that `ip` and `ifconfig`
+    // show of what is made over another one. The kernel would take some of them for a name.
+    if matches!(text, "any" | "all" | "*") || text.ends_with(['+', '*']) {
+        return Err(Problem::Wildcard.into());
+    }
+    if text.find(['@', ':']).is_some_and(|at| at > 0) {
+        return Err(Problem::MoreThanName.into());
+    }
     let name = Interface::try_from(text).map_err(|_| Problem::BadValue)?;
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"/:*\"\\".contains(&byte);
     if text.is_empty() || text == "." || text == ".." || !text.bytes().all(allowed) {

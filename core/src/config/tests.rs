@@ -326,8 +326,18 @@ fn global_values_that_are_refused() {
         ),
         (
             "list interface",
-            "'' . .. a/b a:b 'a b' 'a\tb' eth* 'a\"b' a\\\\b 'a\x7f' é abcdefghijklmnop",
+            "'' . .. a/b :b 'a b' 'a\tb' e*h 'a\"b' a\\\\b 'a\x7f' é abcdefghijklmnop",
             BadValue,
+        ),
+        (
+            "list interface",
+            "any all * + eth* eth+ a-long-name-of-some+",
+            Problem::Wildcard,
+        ),
+        (
+            "list interface",
+            "eth0:1 wan0@if5 a-long-name@if1234567",
+            Problem::MoreThanName,
         ),
         ("list interface", "lo", Problem::Loopback),
         ("list interface", "wan", Problem::InterfaceTwice),

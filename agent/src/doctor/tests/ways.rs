@@ -232,7 +232,7 @@ fn interfaces_that_guard_nothing() {
     let bridge = link("br-wan", "bridge");
     links[1].master = Some(bridge.index);
     let found = findings(&[links.clone(), vec![bridge]].concat());
-    assert_eq!(ids(&found), ["interface-member"]);
+    assert_eq!(ids(&found), ["interface-whole"]);
     assert!(found[0].cure().contains("'br-wan'"));
     links[1].name = "eth0".into();
     let found = findings(&links);
