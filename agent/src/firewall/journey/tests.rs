@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::firewall::kernel_tests::{in_namespace, nft};
+use crate::skipping::{skip, skip_for_the_kernel};
 
 const MARK: u32 = 0x1000_0000;
 
@@ -327,8 +328,7 @@ fn rules_of_iptables() {
         program.status().is_ok()
     };
     if !is_there("iptables-nft") {
-        println!("skipped: iptables-nft is missing");
-        return;
+        return skip("iptables-nft is missing");
     }
     for (chain, rule, expected) in [
         (
@@ -430,8 +430,7 @@ fn rules_of_iptables() {
             let iptables = iptables.args(words.chain(rule.split(' ')));
             let status = iptables.status().expect("iptables-nft");
             if !status.success() {
-                println!("skipped: this kernel does not take {rule}");
-                return;
+                return skip_for_the_kernel(format_args!("it does not take {rule}"));
             }
             let over_v4 = fate(&packet(Family::V4, 8080));
             assert_eq!(in_words(&over_v4), expected, "{rule}");
@@ -482,8 +481,7 @@ fn more_rules_than_are_looked_at_are_noticed() {
         }
         script += "chain in { type filter hook input priority 0; jump c14; }\n}\n";
         if nft(&["-f", "-"], &script).is_none() {
-            println!("skipped: this kernel refuses such chains");
-            return;
+            return skip_for_the_kernel("it refuses such chains");
         }
         let mut firewall = Firewall::open().unwrap();
         let mut others = firewall.others().unwrap();
