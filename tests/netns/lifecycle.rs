@@ -146,7 +146,8 @@ fn a_reload_keeps_grants_and_attempts_of_unchanged_doors() {
 /// Every way in which a configuration comes into force.
 fn other_knocks_end_the_grants_of_the_old_ones() {
     let other = SSH_DOOR.replace("7000", "7555");
-    let in_force: [(&str, fn(&Setup, &Topology)); 4] = [
+    type Way = fn(&Setup, &Topology);
+    let in_force: [(&str, Way); 4] = [
         ("apply", |setup, net| {
             _ = setup.verb(&net.router, "apply", &[]).ok()
         }),
@@ -179,7 +180,9 @@ fn other_knocks_end_the_grants_of_the_old_ones() {
             assert_eq!(probe::tcp(&net.client.namespace, ssh), Answer::Open);
             setup.rewrite(&other);
             if way == "no agent" {
-                agent.take().map(Agent::kill);
+                if let Some(agent) = agent.take() {
+                    agent.kill();
+                }
                 setup.verb(&net.router, "apply", &[]).ok();
             }
             take(&setup, &net);
