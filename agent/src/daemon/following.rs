@@ -111,6 +111,8 @@ impl Agent<'_> {
         self.outlook.look_at = again.then(|| end + took.max(RETRY));
     }
 
+    // The configuration takes stack, and the loop that this is called from never ends.
+    #[inline(never)]
     fn move_guard(&mut self, resolved: Resolved) -> Result<(), String> {
         let Resolved {
             devices,

@@ -24,6 +24,8 @@ const OTHER_EARS: u16 = 8;
 /// Why there is no agent, and the engine for the next attempt.
 pub(super) type Unstarted<'e> = (Failure, &'e mut Engine<SOURCES>);
 
+// The stack that a configuration takes on its way into a box is not to be kept for as long as the agent runs.
+#[inline(never)]
 pub(super) fn start<'e>(
     engine: &'e mut Engine<SOURCES>,
     path: &Path,
@@ -89,6 +91,7 @@ fn attempt<'e>(
 }
 
 /// Starts with what was confirmed last. What is in force already is not refused for want of another way in.
+#[inline(never)]
 fn run_on<'e>(
     mut engine: &'e mut Engine<SOURCES>,
     path: &Path,
