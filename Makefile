@@ -97,7 +97,7 @@ apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's
 deb: setup ## a Debian package of this machine's architecture
 	$(CARGO) deb --locked -p postern
 
-docs: ## write the tables of options in openwrt/README.md anew
+docs: ## write the tables of options in docs/options.md anew
 	BLESS=1 $(CARGO) test --quiet --locked -p postern-core --test docs
 
 lint: setup ## format, lints, shell scripts

@@ -1,4 +1,4 @@
-//! The tables of options in openwrt/README.md say what the parser goes by.
+//! The tables of options in docs/options.md say what the parser goes by.
 //!
 //! `make docs` writes them anew.
 
@@ -26,7 +26,7 @@ fn tables() -> String {
     for (section, title) in SECTIONS {
         _ = write!(
             text,
-            "\n### {title}\n\n| | default | unit | values | meaning |\n| --- | --- | --- | --- | --- |\n"
+            "\n## {title}\n\n| | default | unit | values | meaning |\n| --- | --- | --- | --- | --- |\n"
         );
         for spec in OPTIONS.iter().filter(|spec| spec.section == section) {
             _ = writeln!(
@@ -77,19 +77,19 @@ fn cell(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_has_every_option() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openwrt/README.md");
-    let readme = fs::read_to_string(&path).expect("openwrt/README.md");
-    let (before, rest) = readme.split_once(BEGIN).expect("where the tables begin");
+fn the_page_has_every_option() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/options.md");
+    let page = fs::read_to_string(&path).expect("docs/options.md");
+    let (before, rest) = page.split_once(BEGIN).expect("where the tables begin");
     let (_, after) = rest.split_once(END).expect("where the tables end");
     let expected = format!("{before}{BEGIN}{}{END}{after}", tables());
     if env::var_os("BLESS").is_some() {
         fs::write(&path, &expected).expect("a file written");
     }
-    let readme = fs::read_to_string(&path).expect("openwrt/README.md");
+    let page = fs::read_to_string(&path).expect("docs/options.md");
     assert!(
-        readme == expected,
-        "openwrt/README.md is out of date: make docs"
+        page == expected,
+        "docs/options.md is out of date: make docs"
     );
 }
 

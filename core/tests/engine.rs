@@ -371,6 +371,8 @@ fn scans_that_open(door: Door, scans: usize) -> usize {
         }
         opened += usize::from(hit);
     }
+    // For docs/measurements.md.
+    println!("{opened} of {scans} scans opened the door");
     opened
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn the_owner_cut_off_for_long() {
     loss.at_console(LET_ME_IN).ends();
 }
 
-/// Ended by a command of the README's.
+/// Ended by a command of docs/recovery.md.
 pub(crate) fn pardon_the_owner(command: &str) {
     let stage = cut_off("\toption cutoff '3 per 1h'\n");
     let _agent = stage.start();
@@ -75,7 +75,7 @@ fn fill(stage: &Stage, set: &str, size: u32) {
     nft::apply(&stage.net.router.namespace, &script);
 }
 
-/// Ended by a command of the README's.
+/// Ended by a command of docs/recovery.md.
 pub(crate) fn fill_the_grants(command: &str) {
     let stage = Stage::gate();
     let agent = stage.start();

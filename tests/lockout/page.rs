@@ -1,4 +1,4 @@
-//! The README's way back, command by command as it stands there.
+//! The way back in of docs/recovery.md, command by command as it stands there.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ const MENTIONED: [&str; 4] = [
 ];
 
 pub(crate) fn every_command_of_the_page_is_played() {
-    let commands = page::commands(&page::section("README.md", "Locked out"));
+    let commands = page::commands(&page::section("docs/recovery.md", "On any Linux machine"));
     let played: Vec<&str> = PLAYS.iter().map(|(command, _)| *command).collect();
     page::expect_played(&commands, &[&played[..], &MENTIONED].concat());
     for (command, play) in PLAYS {

@@ -447,7 +447,7 @@ fn the_first_door_of_the_readme_is_right() {
     let (steps, _) = steps.split_once("postern check").expect("the check");
     let commands: Vec<&str> = steps
         .lines()
-        .filter_map(|line| line.strip_prefix("    uci "))
+        .filter_map(|line| line.strip_prefix("uci "))
         .collect();
     assert!(commands.len() >= 8, "{commands:?}");
     let router = Router::new();
@@ -493,7 +493,7 @@ const SHELL: &str = "service() { \"/etc/init.d/$1\" \"$2\"; }
                      done";
 
 fn the_commands_of_the_page_lead_back_in() {
-    let commands = page::commands(&page::section("openwrt/README.md", "Locked out"));
+    let commands = page::commands(&page::section("docs/recovery.md", "On an OpenWrt router"));
     page::expect_played(&commands, &[&WAYS_BACK[..], &ON_A_ROUTER].concat());
     for command in WAYS_BACK {
         in_case_of(command, || type_when_locked_out(command));
@@ -550,7 +550,7 @@ fn enter_from_lan(router: &Router, command: &str) {
 
 /// The block is typed from its first line to its last, and each of the page's other ways in place of `rm`.
 fn failsafe_mode_leads_back_in() {
-    let page = page::section("openwrt/README.md", "Locked out");
+    let page = page::section("docs/recovery.md", "On an OpenWrt router");
     let (_, failsafe) = page.split_once("**Failsafe mode**").expect("such a way");
     let typed = page::commands(failsafe);
     // The text names `rm` alone, for the line that it stands for.

@@ -81,11 +81,24 @@ fn the_package_holds_what_it_should() {
         ("usr/sbin/postern", 0o755),
         ("usr/lib/systemd/system/postern.service", 0o644),
         ("usr/share/doc/postern/copyright", 0o644),
+        ("usr/share/doc/postern/README.md", 0o644),
+        ("usr/share/doc/postern/docs/recovery.md", 0o644),
+        ("usr/share/doc/postern/docs/knock.svg", 0o644),
         // Whoever reads the knocks can open the doors.
         ("etc/config/postern", 0o600),
     ] {
         assert_eq!(mode(path), expected, "{path}");
     }
+    let pages = |folder: PathBuf| -> BTreeSet<_> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect()
+    };
+    assert_eq!(
+        pages(root.join("usr/share/doc/postern/docs")),
+        pages(top().join("docs"))
+    );
     let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file of the package");
     assert_eq!(read("DEBIAN/conffiles"), "/etc/config/postern\n");
     let control = read("DEBIAN/control");

@@ -36,14 +36,19 @@ pub fn section(page: &str, title: &str) -> String {
     rest.split("\n## ").next().unwrap_or_default().into()
 }
 
-/// Every command of a section, without repetition: each line of its blocks, and in its paragraphs and tables
-/// whatever code begins with a program.
+/// Every command of a section, without repetition: each line of its blocks of commands, and in its paragraphs and
+/// tables whatever code begins with a program.
 pub fn commands(section: &str) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
+    let mut language = None;
     for line in section.lines() {
-        // A block within a list is indented further than the text of its items.
-        let found: Vec<&str> = match line.strip_prefix("    ") {
-            Some(block) => vec![block.split('#').next().unwrap_or_default().trim()],
+        if let Some(fence) = line.trim_start().strip_prefix("```") {
+            language = language.is_none().then_some(fence);
+            continue;
+        }
+        let found: Vec<&str> = match language {
+            Some("sh") => vec![line.split('#').next().unwrap_or_default().trim()],
+            Some(_) => Vec::new(),
             None => line
                 .split('`')
                 .skip(1)
