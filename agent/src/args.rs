@@ -8,7 +8,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use crate::client::Family;
-use crate::config_file::Doors;
+use crate::files::config_file::Doors;
 use crate::firewall::RENDERER;
 use crate::onetime::Resync;
 use crate::output::{self, Failure};

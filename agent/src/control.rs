@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
-use crate::config_file::Doors;
+use crate::files::config_file::Doors;
 use crate::manual::Whom;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};

@@ -24,8 +24,8 @@ use postern_core::engine::{Decision, Engine};
 use postern_core::knock::{Knock, Port};
 use postern_core::time::{Duration, Instant};
 
-use crate::config_file::Doors;
 use crate::control::{Answer, Control, MAX_CLIENTS, Request};
+use crate::files::config_file::Doors;
 use crate::firewall::{CutOff, Entrance, Firewall, Network, Refusal, Watch, failing};
 use crate::journal::{Change, Journal, Kind};
 use crate::networks::Networks;

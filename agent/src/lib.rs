@@ -6,15 +6,13 @@
 mod allowance;
 mod args;
 mod base32;
-mod bounded;
 mod client;
 mod command;
-mod config_file;
 mod conntrack;
 mod control;
 mod daemon;
 mod doctor;
-mod durable;
+mod files;
 pub mod firewall;
 mod journal;
 mod knock_ports;
@@ -28,7 +26,6 @@ mod orphan;
 mod otp;
 mod output;
 mod patience;
-mod private_file;
 mod qr;
 mod report;
 #[cfg(test)]

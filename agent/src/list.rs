@@ -12,7 +12,7 @@ use postern_core::door::{MAX_STEPS, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::ports::MAX_KNOCK_PORTS;
 
-use crate::private_file::{self, Forbidden, Unfit};
+use crate::files::private_file::{self, Forbidden, Unfit};
 
 /// The longest list, in bytes.
 pub(crate) const MAX_FILE: usize = 64 << 10;

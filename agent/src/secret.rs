@@ -13,7 +13,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::base32;
-use crate::private_file::{self, Forbidden, Unfit};
+use crate::files::private_file::{self, Forbidden, Unfit};
 
 /// The longest secret file, in bytes.
 pub(crate) const MAX_FILE: usize = 4096;

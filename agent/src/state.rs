@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use postern_core::door::Door;
 use sha2::{Digest, Sha256};
 
-use crate::durable;
-use crate::private_file::{self, Forbidden, Unfit};
+use crate::files::atomic_file;
+use crate::files::private_file::{self, Forbidden, Unfit};
 
 /// The longest state file that is looked at, in bytes. Ours have less than 200.
 const MAX_FILE: usize = 1024;
@@ -39,8 +39,8 @@ pub(crate) fn load(folder: &Path, door: &Door) -> Result<u64, Unfit> {
 
 /// Remembers that everything before `next` is used. When this returns, a crash cannot undo
 /// it; when it fails, the old memory or the new one is there.
-pub(crate) fn save(folder: &Path, door: &Door, next: u64) -> Result<(), durable::Failed> {
-    durable::replace(&path(folder, door), render(door, next).as_bytes())
+pub(crate) fn save(folder: &Path, door: &Door, next: u64) -> Result<(), atomic_file::Failed> {
+    atomic_file::replace(&path(folder, door), render(door, next).as_bytes())
 }
 
 fn render(door: &Door, next: u64) -> String {
@@ -104,7 +104,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::durable::{Step, replace_watched};
+    use crate::files::atomic_file::{Step, replace_watched};
     use crate::onetime::examples::{list_door, seed_door};
     use crate::scratch::Scratch;
     use crate::skipping::{may_as_root, skip};

@@ -5,7 +5,7 @@ use core::fmt::{self, Display};
 use std::fs;
 use std::path::Path;
 
-use crate::bounded;
+use crate::files::bounded;
 use crate::sys::clock;
 
 /// 2026-04-14, the day of the compiler that `rust-toolchain.toml` names, in milliseconds since

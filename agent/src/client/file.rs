@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use postern_core::config::Client;
 use postern_core::door::Door;
 
-use crate::config_file;
+use crate::files::config_file;
 use crate::output::{self, Failure};
 
 /// Where the file and the memory of one router's doors are.

@@ -12,13 +12,14 @@ use postern_core::knock::Port;
 
 use super::file::Place;
 use crate::args::Options;
+use crate::files::atomic_file;
+use crate::files::private_file::Unfit;
 use crate::list::List;
 use crate::otp::{Digest, step};
 use crate::output::{self, Failure};
-use crate::private_file::Unfit;
 use crate::secret::Secret;
+use crate::state;
 use crate::sys::clock;
-use crate::{durable, state};
 
 /// Says, try for try, which ports to knock.
 pub(super) struct Turn<'d> {
@@ -236,7 +237,7 @@ fn until_unused(now: u64, next: u64, millis: u64, period: u32) -> Option<Duratio
 fn lock(door: &Door, folder: &Path) -> Result<File, Failure> {
     let path = folder.join(format!("{}.lock", door.name));
     let open = || {
-        durable::make_folder(folder)?;
+        atomic_file::make_folder(folder)?;
         let file = File::options()
             .write(true)
             .create(true)

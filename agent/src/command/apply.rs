@@ -6,8 +6,8 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
-use crate::config_file::{self, DISABLED};
 use crate::control::{Answer, Request};
+use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
 use crate::output::{self, Failure};

@@ -1,5 +1,5 @@
 use crate::args::Options;
-use crate::config_file::{self, DISABLED};
+use crate::files::config_file::{self, DISABLED};
 use crate::networks;
 use crate::onetime::{self, Finding};
 use crate::output::{self, Failure, Level};

@@ -1,7 +1,7 @@
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
+use crate::files::config_file;
 use crate::firewall::Refusal;
 use crate::output::Failure;
 use crate::trial;

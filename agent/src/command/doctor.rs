@@ -4,8 +4,9 @@ use super::reach;
 use crate::args::Options;
 use crate::control::Request;
 use crate::doctor::{self, Severity};
+use crate::files::config_file;
+use crate::networks;
 use crate::output::{self, Failure};
-use crate::{config_file, networks};
 
 /// `postern doctor`
 pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {

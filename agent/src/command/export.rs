@@ -7,10 +7,11 @@ use postern_core::knock::Port;
 use zeroize::Zeroizing;
 
 use crate::args::Options;
+use crate::files::config_file;
 use crate::list::{self, List};
 use crate::output::{self, Failure};
 use crate::secret::Secret;
-use crate::{base32, config_file, state};
+use crate::{base32, state};
 
 /// `postern export`
 pub(crate) fn export(options: &Options) -> Result<(), Failure> {

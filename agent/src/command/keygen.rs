@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 use super::reach;
 use crate::args::Options;
 use crate::control::Request;
+use crate::files::atomic_file;
+use crate::files::bounded;
+use crate::files::config_file;
 use crate::output::{self, Failure};
 use crate::sys::process;
-use crate::{base32, bounded, config_file, durable, onetime, qr, state};
+use crate::{base32, onetime, qr, state};
 
 /// `postern keygen`
 ///
@@ -65,7 +68,7 @@ fn store(path: &Path, secret: &str) -> Result<(), Failure> {
         make_folder(folder)?;
     }
     let line = Zeroizing::new(format!("base32:{secret}\n"));
-    durable::replace(path, line.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))
+    atomic_file::replace(path, line.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn begin(folder: &Path, door: &Door) -> Result<(), Failure> {
@@ -79,7 +82,7 @@ fn begin(folder: &Path, door: &Door) -> Result<(), Failure> {
 }
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {
-    durable::make_folder(folder)
+    atomic_file::make_folder(folder)
         .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use postern_core::config::DEFAULT_CONTROL;
 
-use crate::config_file;
 use crate::control::{self, Answer, Request};
+use crate::files::config_file;
 use crate::firewall::Firewall;
 use crate::output::{self, Failure};
 

@@ -1,7 +1,7 @@
 use super::reach;
 use crate::args::Options;
-use crate::config_file::{self, Doors};
 use crate::control::Request;
+use crate::files::config_file::{self, Doors};
 use crate::output::{self, Failure};
 
 /// `postern reload`

@@ -1,6 +1,7 @@
 use crate::args::Options;
+use crate::files::config_file;
 use crate::output::{self, Failure};
-use crate::{config_file, firewall, networks, onetime};
+use crate::{firewall, networks, onetime};
 
 /// `postern render`
 pub(crate) fn render(options: &Options) -> Result<(), Failure> {

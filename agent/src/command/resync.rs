@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
+use crate::files::config_file;
 use crate::onetime::{Resync, resync_without_agent};
 use crate::output::{self, Failure};
 use crate::wall_clock::WallClock;

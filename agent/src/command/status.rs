@@ -1,7 +1,7 @@
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
+use crate::files::config_file;
 use crate::firewall::{Refusal, Trial};
 use crate::output::{self, Failure};
 use crate::report::Report;

@@ -10,10 +10,11 @@ use super::reach;
 use crate::args::Options;
 use crate::conntrack::{self, Doomed};
 use crate::control::Request;
+use crate::files::config_file;
 use crate::firewall::{Firewall, Network, Who};
 use crate::manual::{self, Whom};
+use crate::networks;
 use crate::output::{self, Failure};
-use crate::{config_file, networks};
 
 /// How long a door opened by hand stays open when no configuration says.
 const WITHOUT_CONFIG: Duration = Duration::from_secs(60);

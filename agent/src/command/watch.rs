@@ -9,8 +9,8 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
-use crate::config_file;
 use crate::control::Request;
+use crate::files::config_file;
 use crate::firewall::{Counts, Firewall, Refusal, needs_agent};
 use crate::output::{self, Failure};
 use crate::report::{effect, quoted};

@@ -9,8 +9,8 @@ use postern_core::time::{Duration, Instant};
 
 use super::ledger::Origin;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
-use crate::config_file::{self, DISABLED, Doors};
 use crate::control::Answer;
+use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Network, Trial, Who};
 use crate::notify::State;
 use crate::onetime::OneTime;

@@ -10,13 +10,14 @@ use postern_core::config::{self, Config, DEFAULT_CONTROL, Global};
 use postern_core::engine::Engine;
 
 use super::{Agent, SOURCES};
-use crate::config_file::Doors;
+use crate::files::config_file;
+use crate::files::config_file::Doors;
 use crate::firewall::{Firewall, Refusal};
 use crate::networks::Networks;
 use crate::output::{self, Failure};
 use crate::sys::unix::{self, Presence};
 use crate::trial::Chosen;
-use crate::{config_file, doctor, trial};
+use crate::{doctor, trial};
 
 /// NFLOG groups that are tried where the source that was confirmed cannot be opened.
 const OTHER_EARS: u16 = 8;

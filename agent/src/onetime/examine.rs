@@ -7,8 +7,8 @@ use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 
 use super::{OneTime, secret_of};
+use crate::files::private_file::Unfit;
 use crate::list::{List, Unusable};
-use crate::private_file::Unfit;
 use crate::state;
 
 /// Something that keeps a one-time door shut.

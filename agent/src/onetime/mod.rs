@@ -26,10 +26,10 @@ use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
+use crate::files::private_file::Unfit;
 use crate::list::List;
 use crate::otp::{Digest, step};
 use crate::output;
-use crate::private_file::Unfit;
 use crate::secret::Secret;
 use crate::state;
 use crate::wall_clock::WallClock;

@@ -8,10 +8,10 @@ use postern_core::engine::Engine;
 use postern_core::time::Instant;
 
 use super::{Keeper, Material, Memory, OneTime, acceptable, after_all, guarded};
-use crate::config_file;
-use crate::durable;
+use crate::files::atomic_file;
+use crate::files::config_file;
+use crate::files::private_file::Unfit;
 use crate::otp::Digest;
-use crate::private_file::Unfit;
 use crate::secret::Secret;
 use crate::wall_clock::WallClock;
 
@@ -129,7 +129,8 @@ impl Keeper {
     fn resync(&mut self, door: &Door, how: &Resync, clock: &WallClock) -> Result<String, String> {
         let next = self.truth(door, how, clock)?;
         let folder = &self.folder;
-        durable::make_folder(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        atomic_file::make_folder(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         self.remember(next, door)?;
         Ok(self.in_words(door, next))
     }

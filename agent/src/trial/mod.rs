@@ -14,7 +14,7 @@ use postern_core::door::{Door, Method};
 
 use postern_core::time::{Duration, Instant};
 
-use crate::config_file::{self, Doors};
+use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Trial};
 use crate::output::{self, Failure};
 use crate::report::span;

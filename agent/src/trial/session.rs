@@ -11,7 +11,7 @@ use std::path::Path;
 
 use postern_core::time::{Duration, Instant};
 
-use crate::bounded;
+use crate::files::bounded;
 
 /// Over what a command came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config_file;
-use crate::durable::{self, Failed};
+use crate::files::atomic_file::{self, Failed};
+use crate::files::config_file;
 
 /// What a start makes of a configuration's text.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ fn holds(path: &Path, text: &[u8]) -> bool {
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Failed> {
     // Where the folder cannot be made, writing says why.
-    _ = path.parent().map(durable::make_folder);
-    durable::replace(path, text)
+    _ = path.parent().map(atomic_file::make_folder);
+    atomic_file::replace(path, text)
 }
 
 #[cfg(test)]

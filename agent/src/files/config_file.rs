@@ -11,7 +11,7 @@ use postern_core::config::{self, Client, Config, Diagnostic, Severity};
 use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
-use crate::bounded;
+use crate::files::bounded;
 use crate::output::{self, Failure, Level};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
