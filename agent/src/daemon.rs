@@ -30,6 +30,7 @@ use crate::firewall::{CutOff, Entrance, Firewall, Network, Refusal, Watch, faili
 use crate::journal::{Change, Journal, Kind};
 use crate::networks::Networks;
 use crate::notify::{Manager, State};
+use crate::onetime::wall_clock::WallClock;
 use crate::onetime::{OneTime, Progress, list_ports};
 use crate::output::{self, Failure, Level};
 use crate::patience::{Patience, Subject};
@@ -42,7 +43,6 @@ use crate::sys::process::{self, Capability};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::unix::Presence;
 use crate::trial::{Chosen, Store};
-use crate::wall_clock::WallClock;
 use crate::watchers::MAX_WATCHERS;
 use crate::{manual, orphan, trial};
 use cutting::Cutting;

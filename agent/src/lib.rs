@@ -5,7 +5,6 @@
 
 mod allowance;
 mod args;
-mod base32;
 mod client;
 mod command;
 mod conntrack;
@@ -17,28 +16,23 @@ pub mod firewall;
 mod journal;
 mod knock_ports;
 mod links;
-mod list;
 mod manual;
 mod networks;
 mod notify;
 mod onetime;
 mod orphan;
-mod otp;
 mod output;
 mod patience;
 mod qr;
 mod report;
 #[cfg(test)]
 mod scratch;
-mod secret;
 #[cfg(test)]
 mod skipping;
 pub mod source;
-mod state;
 pub mod sys;
 mod trial;
 mod ubus;
-mod wall_clock;
 mod watchers;
 
 use std::process::ExitCode;

@@ -14,11 +14,11 @@ use super::file::Place;
 use crate::args::Options;
 use crate::files::atomic_file;
 use crate::files::private_file::Unfit;
-use crate::list::List;
-use crate::otp::{Digest, step};
+use crate::onetime::list::List;
+use crate::onetime::otp::{Digest, step};
+use crate::onetime::secret::Secret;
+use crate::onetime::state;
 use crate::output::{self, Failure};
-use crate::secret::Secret;
-use crate::state;
 use crate::sys::clock;
 
 /// Says, try for try, which ports to knock.

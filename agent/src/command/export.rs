@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::files::config_file;
-use crate::list::{self, List};
+use crate::onetime::base32;
+use crate::onetime::list::{self, List};
+use crate::onetime::secret::Secret;
+use crate::onetime::state;
 use crate::output::{self, Failure};
-use crate::secret::Secret;
-use crate::{base32, state};
 
 /// `postern export`
 pub(crate) fn export(options: &Options) -> Result<(), Failure> {

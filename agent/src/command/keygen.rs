@@ -13,9 +13,11 @@ use crate::control::Request;
 use crate::files::atomic_file;
 use crate::files::bounded;
 use crate::files::config_file;
+use crate::onetime::base32;
+use crate::onetime::state;
 use crate::output::{self, Failure};
 use crate::sys::process;
-use crate::{base32, onetime, qr, state};
+use crate::{onetime, qr};
 
 /// `postern keygen`
 ///
@@ -154,8 +156,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::onetime::examples::{clock_door, seed_door};
+    use crate::onetime::secret::Secret;
     use crate::scratch::Scratch;
-    use crate::secret::Secret;
 
     fn address_of(door: &Door, host: &str) -> String {
         let address = address(door, door.method.code().unwrap(), "GEZDGNBV", host);

@@ -4,9 +4,9 @@ use super::reach;
 use crate::args::Options;
 use crate::control::Request;
 use crate::files::config_file;
+use crate::onetime::wall_clock::WallClock;
 use crate::onetime::{Resync, resync_without_agent};
 use crate::output::{self, Failure};
-use crate::wall_clock::WallClock;
 
 /// `postern resync`
 ///

@@ -14,9 +14,9 @@ use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Network, Trial, Who};
 use crate::notify::State;
 use crate::onetime::OneTime;
+use crate::onetime::wall_clock::WallClock;
 use crate::output::{self, Failure};
 use crate::sys::clock::boottime;
-use crate::wall_clock::WallClock;
 use crate::{doctor, trial};
 
 /// What becomes of a reload that is refused.

@@ -5,8 +5,8 @@ use postern_core::door::Method;
 
 use super::finding::Finding;
 use super::kinds;
+use crate::onetime::wall_clock::WallClock;
 use crate::report::clock_hints;
-use crate::wall_clock::WallClock;
 
 pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Finding>) {
     let Some(why) = clock.distrust else {

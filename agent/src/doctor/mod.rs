@@ -30,8 +30,8 @@ use postern_core::config::Config;
 
 use crate::firewall::Firewall;
 use crate::links::{self, Link};
+use crate::onetime::wall_clock::WallClock;
 use crate::report::REFUSED;
-use crate::wall_clock::WallClock;
 use console::Console;
 pub(crate) use finding::{Finding, catalogue, refusal, render};
 pub(crate) use kinds::Severity;

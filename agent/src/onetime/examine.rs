@@ -8,8 +8,8 @@ use postern_core::knock::Port;
 
 use super::{OneTime, secret_of};
 use crate::files::private_file::Unfit;
-use crate::list::{List, Unusable};
-use crate::state;
+use crate::onetime::list::{List, Unusable};
+use crate::onetime::state;
 
 /// Something that keeps a one-time door shut.
 #[derive(Debug, PartialEq, Eq)]

@@ -28,9 +28,9 @@ use postern_core::time::{Duration, Instant};
 use super::resync::SEARCHED;
 use super::{Keeper, Material, Memory, NEVER, OneTime};
 use crate::allowance::Allowance;
-use crate::otp::{Digest, step};
+use crate::onetime::otp::{Digest, step};
+use crate::onetime::wall_clock::{WallClock, utc};
 use crate::report::span;
-use crate::wall_clock::{WallClock, utc};
 
 /// Sources that are kept in mind.
 const SOURCES: usize = 32;

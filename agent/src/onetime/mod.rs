@@ -4,15 +4,21 @@
 //! [`OneTime::keep_time`] tell the engine what is acceptable now; [`OneTime::spend`] remembers what was used, on disk, before a door opens.
 //! A door for which anything is missing stays shut, says why, and disturbs no other.
 
+pub(crate) mod base32;
 mod examine;
 #[cfg(test)]
 pub(crate) mod examples;
+pub(crate) mod list;
 mod mistimed;
 #[cfg(test)]
 mod mistimed_tests;
+pub(crate) mod otp;
 mod resync;
+pub(crate) mod secret;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wall_clock;
 
 use core::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,12 +33,11 @@ use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use crate::files::private_file::Unfit;
-use crate::list::List;
-use crate::otp::{Digest, step};
 use crate::output;
-use crate::secret::Secret;
-use crate::state;
-use crate::wall_clock::WallClock;
+use list::List;
+use otp::{Digest, step};
+use secret::Secret;
+use wall_clock::WallClock;
 
 pub(crate) use examine::{Finding, examine};
 pub(crate) use mistimed::ClockHint;

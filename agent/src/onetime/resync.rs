@@ -11,9 +11,9 @@ use super::{Keeper, Material, Memory, OneTime, acceptable, after_all, guarded};
 use crate::files::atomic_file;
 use crate::files::config_file;
 use crate::files::private_file::Unfit;
-use crate::otp::Digest;
-use crate::secret::Secret;
-use crate::wall_clock::WallClock;
+use crate::onetime::otp::Digest;
+use crate::onetime::secret::Secret;
+use crate::onetime::wall_clock::WallClock;
 
 /// How far ahead a code is searched for. With six digits, a wrong one is found among so many
 /// once in a thousand times; a second code makes it once in a thousand million.
