@@ -6,7 +6,7 @@ use postern_core::time::Duration;
 
 use crate::control::Answer;
 use crate::firewall::{CutOff, Firewall, Network, Refusal, failing};
-use crate::report::span;
+use crate::output::span;
 
 /// For whom a door is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,8 @@ use postern_core::time::Duration;
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
 use crate::networks::Meaning;
 use crate::onetime::{ClockHint, Progress};
+use crate::output::json::{list, quoted};
+use crate::output::span;
 use crate::source::Losses;
 
 /// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
@@ -579,32 +581,6 @@ impl DoorReport {
     }
 }
 
-/// A time span as people say it: the two largest units, or milliseconds below a second.
-pub(crate) fn span(duration: Duration) -> impl Display {
-    let millis = duration.as_millis();
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
-    fmt::from_fn(move |f| {
-        let Some(largest) = units.iter().position(|(unit, _)| millis >= *unit) else {
-            return write!(f, "{millis}ms");
-        };
-        let mut rest = millis;
-        for (index, (unit, name)) in units.iter().enumerate().skip(largest).take(2) {
-            let count = rest / unit;
-            rest %= unit;
-            if count > 0 {
-                let gap = if index > largest { " " } else { "" };
-                write!(f, "{gap}{count}{name}")?;
-            }
-        }
-        Ok(())
-    })
-}
-
 /// A line about an attempt: knocks made so far and needed in all, and the time for the rest.
 fn under_way(
     source: IpAddr,
@@ -641,51 +617,11 @@ pub(crate) const fn effect(effect: Effect) -> &'static str {
     }
 }
 
-pub(crate) fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    format!("[{}]", items.join(","))
-}
-
-/// A JSON string (RFC 8259, section 7).
-pub(crate) fn quoted(text: &str) -> String {
-    let mut json = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => {
-                json.push('\\');
-                json.push(character);
-            }
-            control if u32::from(control) < 0x20 => {
-                _ = write!(json, "\\u{:04x}", u32::from(control));
-            }
-            other => json.push(other),
-        }
-    }
-    json.push('"');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use core::net::Ipv4Addr;
 
     use super::*;
-
-    #[test]
-    fn spans_read_well() {
-        for (millis, text) in [
-            (0, "0ms"),
-            (999, "999ms"),
-            (1_000, "1s"),
-            (30_400, "30s"),
-            (90_000, "1m 30s"),
-            (3_600_000, "1h"),
-            (3_661_000, "1h 1m"),
-            (90_061_000, "1d 1h"),
-        ] {
-            assert_eq!(span(Duration::from_millis(millis)).to_string(), text);
-        }
-    }
 
     #[test]
     fn a_clock_that_is_not_believed_is_named() {

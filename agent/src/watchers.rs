@@ -13,7 +13,7 @@ use postern_core::engine::Outcome;
 use postern_core::knock::Knock;
 use postern_core::time::{Duration, Instant};
 
-use crate::report::quoted;
+use crate::output::json::quoted;
 
 /// The most who watch at a time.
 pub(crate) const MAX_WATCHERS: usize = 4;

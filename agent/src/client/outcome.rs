@@ -11,7 +11,7 @@ use super::route::{NoWay, Route};
 use super::watch::{Answer, Sight};
 use crate::args::Options;
 use crate::output::Failure;
-use crate::report::{list, quoted};
+use crate::output::json::{list, quoted};
 
 /// What became of a knock.
 pub(crate) struct Outcome {

@@ -10,8 +10,8 @@ use crate::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
+use crate::output::span;
 use crate::output::{self, Failure};
-use crate::report::span;
 use crate::sys::poll::poll;
 use crate::{doctor, networks, trial};
 

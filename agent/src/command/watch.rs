@@ -12,8 +12,9 @@ use crate::args::Options;
 use crate::control::Request;
 use crate::files::config_file;
 use crate::firewall::{Counts, Firewall, Refusal, needs_agent};
+use crate::output::json::quoted;
 use crate::output::{self, Failure};
-use crate::report::{effect, quoted};
+use crate::report::effect;
 use crate::sys::poll::poll;
 
 /// How often the kernel is asked: rules tell nobody what they put into sets.

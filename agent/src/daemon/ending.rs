@@ -9,7 +9,7 @@ use super::Agent;
 use super::ledger::{Differences, Entry};
 use crate::firewall::{Doer, Who};
 use crate::journal::{Change, Journal, Kind};
-use crate::report::span;
+use crate::output::span;
 
 /// The most grants that are looked at before knocks are heard again: thousands may end at once.
 const AT_ONCE: usize = 64;

@@ -10,7 +10,7 @@ use super::{Agent, in_words};
 use crate::allowance::Allowance;
 use crate::firewall::{Deed, Doer, News, Trial};
 use crate::output;
-use crate::report::span;
+use crate::output::span;
 use crate::sys::clock::boottime;
 
 /// How often the guard is put back at once: somebody else may do just the same.

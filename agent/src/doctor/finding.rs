@@ -1,7 +1,7 @@
 //! What was found, in words and for programs.
 
 use super::kinds::{ALL, Kind, Severity};
-use crate::report::{list, quoted};
+use crate::output::json::{list, quoted};
 
 /// One thing that was found.
 #[derive(Debug)]

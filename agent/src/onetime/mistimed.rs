@@ -30,7 +30,7 @@ use super::{Keeper, Material, Memory, NEVER, OneTime};
 use crate::allowance::Allowance;
 use crate::onetime::otp::{Digest, step};
 use crate::onetime::wall_clock::{WallClock, utc};
-use crate::report::span;
+use crate::output::span;
 
 /// Sources that are kept in mind.
 const SOURCES: usize = 32;

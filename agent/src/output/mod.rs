@@ -1,5 +1,8 @@
 //! What Postern says: results on standard output, mistakes and the log on standard error.
 
+pub(crate) mod json;
+mod span;
+
 use core::fmt::{self, Display, Write as _};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::env;
@@ -13,6 +16,8 @@ use heapless::String;
 use postern_core::time::Duration;
 
 use crate::sys::poll::{PollFd, poll};
+
+pub(crate) use span::span;
 
 /// Why a verb did not do what it was told.
 #[derive(Debug, PartialEq, Eq)]
