@@ -25,12 +25,10 @@ mod output;
 mod patience;
 mod qr;
 mod report;
-#[cfg(test)]
-mod scratch;
-#[cfg(test)]
-mod skipping;
 pub mod source;
 pub mod sys;
+#[cfg(test)]
+mod testing;
 mod trial;
 mod ubus;
 mod watchers;

@@ -58,7 +58,7 @@ fn reach(name: &OsStr) -> Option<(UnixDatagram, SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     fn heard(manager: &UnixDatagram) -> String {
         let mut message = [0; 64];

@@ -326,7 +326,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     #[test]
     fn fields_are_found_in_tables_and_arrays() {

@@ -253,7 +253,7 @@ fn lock(door: &Door, folder: &Path) -> Result<File, Failure> {
 mod tests {
     use super::*;
     use crate::onetime::examples::{clock_door, list_door, seed_door};
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::onetime::examples::{clock_door, seed_door};
     use crate::onetime::secret::Secret;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     fn address_of(door: &Door, host: &str) -> String {
         let address = address(door, door.method.code().unwrap(), "GEZDGNBV", host);

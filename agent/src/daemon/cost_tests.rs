@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 use postern_core::config::Config;
 
 use super::*;
-use crate::scratch::Scratch;
-use crate::skipping::skip_for_the_kernel;
 use crate::sys::costs::{allocations, netlink_calls};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
+use crate::testing::scratch::Scratch;
+use crate::testing::skipping::skip_for_the_kernel;
 
 static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
 

@@ -25,8 +25,8 @@ use super::{
 use crate::firewall::{End, Family, Fate, Packet, Part, Refusal};
 use crate::links::Link;
 use crate::onetime::wall_clock::WallClock;
-use crate::scratch::Scratch;
-use crate::skipping::{may_as_root, skip};
+use crate::testing::scratch::Scratch;
+use crate::testing::skipping::{may_as_root, skip};
 
 /// A machine that is nothing but files.
 struct Machine(Scratch);

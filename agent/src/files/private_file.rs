@@ -119,8 +119,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
-    use crate::scratch::Scratch;
-    use crate::skipping::may_as_root;
+    use crate::testing::scratch::Scratch;
+    use crate::testing::skipping::may_as_root;
 
     fn bad(path: &Path) -> String {
         match read(path, 10, Forbidden::Any) {

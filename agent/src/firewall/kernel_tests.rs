@@ -18,7 +18,7 @@ use super::{
     Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
     examples, render,
 };
-use crate::skipping::skip;
+use crate::testing::skipping::skip;
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {

@@ -8,8 +8,8 @@ use postern_core::time::Duration;
 use super::examples::whole;
 use super::kernel_tests::{address, in_namespace, nft, sources};
 use super::{Firewall, MAX_GRANTS, Refusal, examples};
-use crate::skipping::skip_for_the_kernel;
 use crate::sys::costs::{allocations, netlink_calls};
+use crate::testing::skipping::skip_for_the_kernel;
 
 /// How long the only grant lasts, in seconds, rounded up; `None`: for ever.
 fn seconds(firewall: &mut Firewall) -> Option<u64> {

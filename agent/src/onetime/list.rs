@@ -223,7 +223,7 @@ fn port(word: &[u8]) -> Option<Port> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     fn parse(text: impl AsRef<[u8]>) -> Result<List, Vec<String>> {
         let guarded = [Port {

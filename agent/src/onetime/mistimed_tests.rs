@@ -11,7 +11,7 @@ use super::examples::{clock_door, seed_door_with, tcp, udp};
 use super::mistimed::{BURST, REFILL, SLICE, STRANGE, STRANGE_AGAIN, around};
 use super::tests::{Lab, NOON, knocks_of, text};
 use super::*;
-use crate::scratch::Scratch;
+use crate::testing::scratch::Scratch;
 
 const HOUR: u64 = 3_600_000;
 const FIVE: Cutoff = Cutoff {

@@ -72,8 +72,8 @@ mod tests {
     use postern_core::knock::Protocol;
 
     use super::*;
-    use crate::skipping::skip;
     use crate::sys::process;
+    use crate::testing::skipping::skip;
 
     const SECRET: &[u8] = b"12345678901234567890";
 

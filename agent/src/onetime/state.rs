@@ -106,8 +106,8 @@ mod tests {
     use super::*;
     use crate::files::atomic_file::{Step, replace_watched};
     use crate::onetime::examples::{list_door, seed_door};
-    use crate::scratch::Scratch;
-    use crate::skipping::{may_as_root, skip};
+    use crate::testing::scratch::Scratch;
+    use crate::testing::skipping::{may_as_root, skip};
 
     const STEPS: [Step; 5] = [
         Step::Create,

@@ -9,8 +9,8 @@ use postern_core::knock::Knock;
 
 use super::examples::{clock_door, list_door_with, seed_door_with, tcp, udp};
 use super::*;
-use crate::scratch::Scratch;
 use crate::sys::process;
+use crate::testing::scratch::Scratch;
 
 /// The key of the RFCs' examples.
 const SECRET: &str = "base32:GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";

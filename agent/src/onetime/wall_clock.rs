@@ -103,7 +103,7 @@ fn set_the_clock_at_boot(clocks: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     #[test]
     fn a_clock_is_believed_only_with_a_reason() {

@@ -199,8 +199,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::scratch::Scratch;
     use crate::sys::clock::boottime;
+    use crate::testing::scratch::Scratch;
 
     #[test]
     fn nobody_waits_for_whoever_writes_to_a_fifo() {

@@ -190,7 +190,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::skipping::skip;
+    use crate::testing::skipping::skip;
 
     #[test]
     fn each_datagram_comes_with_its_sender_and_no_more_octets_than_there_is_room_for() {

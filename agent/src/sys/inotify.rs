@@ -88,8 +88,8 @@ mod tests {
     use postern_core::time::Duration;
 
     use super::*;
-    use crate::scratch::Scratch;
     use crate::sys::poll::{PollFd, poll};
+    use crate::testing::scratch::Scratch;
 
     fn is_told(inotify: &mut Inotify) -> bool {
         let mut files = [PollFd::readable(inotify.as_fd())];

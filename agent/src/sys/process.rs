@@ -212,7 +212,7 @@ mod tests {
     use std::{fs, thread};
 
     use super::*;
-    use crate::skipping::may_as_root;
+    use crate::testing::skipping::may_as_root;
 
     /// A line of this thread's status, such as `CapEff`.
     fn status(name: &str) -> u64 {

@@ -10,7 +10,7 @@ use std::thread;
 use nix::sched::{CloneFlags, unshare};
 
 use super::check;
-use crate::skipping::skip;
+use crate::testing::skipping::skip;
 
 /// Runs a test in a network namespace of its own thread; says so and skips where there can be
 /// none, or no interfaces of this kind.

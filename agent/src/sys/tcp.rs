@@ -111,7 +111,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::skipping::skip;
+    use crate::testing::skipping::skip;
 
     #[test]
     fn a_listener_sees_the_address_that_is_returned() {

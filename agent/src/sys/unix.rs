@@ -296,8 +296,8 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
-    use crate::skipping::may_as_root;
     use crate::sys::poll::{PollFd, poll};
+    use crate::testing::skipping::may_as_root;
 
     /// A directory that is removed with whatever is in it.
     struct Directory(PathBuf);

@@ -169,7 +169,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     const PTS_0: u32 = 136 << 8;
     const TTY_S0: u32 = 4 << 8 | 64;

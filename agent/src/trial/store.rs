@@ -108,7 +108,7 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::testing::scratch::Scratch;
 
     #[test]
     fn what_is_on_trial_does_not_start_until_it_is_confirmed() {

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::firewall::kernel_tests::{in_namespace, nft};
-use crate::skipping::{skip, skip_for_the_kernel};
+use crate::testing::skipping::{skip, skip_for_the_kernel};
 
 const MARK: u32 = 0x1000_0000;
 

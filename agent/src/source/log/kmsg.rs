@@ -113,7 +113,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::skipping::skip;
+    use crate::testing::skipping::skip;
 
     /// Writes a record, as any program that may.
     fn write(text: &str) -> io::Result<()> {

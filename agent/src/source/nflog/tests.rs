@@ -11,9 +11,9 @@ use postern_core::packet;
 use postern_core::time::{Duration, Instant};
 
 use super::*;
-use crate::skipping::may_as_root;
 use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
+use crate::testing::skipping::may_as_root;
 
 const RULES: &str = "add table inet test; \
                      add chain inet test input { type filter hook input priority 0; }; \

@@ -10,11 +10,11 @@ use postern_core::config::Config;
 
 use super::tests::{segment, v4, v6};
 use super::*;
-use crate::skipping::skip_for_the_kernel;
 use crate::source::Reserve;
 use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
+use crate::testing::skipping::skip_for_the_kernel;
 
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OTHERS: [u8; 6] = [2, 0, 0, 0, 0, 9];

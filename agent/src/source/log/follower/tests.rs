@@ -1,8 +1,8 @@
 use std::io::Write;
 
 use super::*;
-use crate::scratch::Scratch;
 use crate::sys::poll::{PollFd, poll};
+use crate::testing::scratch::Scratch;
 
 /// A log and whoever follows it. No call of these tests waits for anything.
 struct Trial {

@@ -1,0 +1,4 @@
+//! What tests share.
+
+pub(crate) mod scratch;
+pub(crate) mod skipping;
