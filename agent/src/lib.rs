@@ -17,9 +17,9 @@ mod journal;
 mod knock_ports;
 mod links;
 mod manual;
-mod networks;
 mod notify;
 mod onetime;
+mod openwrt;
 mod orphan;
 mod output;
 mod patience;
@@ -30,7 +30,6 @@ pub mod sys;
 #[cfg(test)]
 mod testing;
 mod trial;
-mod ubus;
 mod watchers;
 
 use std::process::ExitCode;

@@ -10,8 +10,8 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
-use crate::networks::Meaning;
 use crate::onetime::{ClockHint, Progress};
+use crate::openwrt::networks::Meaning;
 use crate::output::json::{list, quoted};
 use crate::output::span;
 use crate::source::Losses;

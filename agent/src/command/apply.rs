@@ -10,10 +10,11 @@ use crate::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
+use crate::openwrt::networks;
 use crate::output::span;
 use crate::output::{self, Failure};
 use crate::sys::poll::poll;
-use crate::{doctor, networks, trial};
+use crate::{doctor, trial};
 
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {

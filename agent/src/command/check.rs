@@ -1,7 +1,7 @@
 use crate::args::Options;
 use crate::files::config_file::{self, DISABLED};
-use crate::networks;
 use crate::onetime::{self, Finding};
+use crate::openwrt::networks;
 use crate::output::{self, Failure, Level};
 
 /// `postern check`

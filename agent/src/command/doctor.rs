@@ -5,7 +5,7 @@ use crate::args::Options;
 use crate::control::Request;
 use crate::doctor::{self, Severity};
 use crate::files::config_file;
-use crate::networks;
+use crate::openwrt::networks;
 use crate::output::{self, Failure};
 
 /// `postern doctor`

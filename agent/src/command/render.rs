@@ -1,7 +1,8 @@
 use crate::args::Options;
 use crate::files::config_file;
+use crate::openwrt::networks;
 use crate::output::{self, Failure};
-use crate::{firewall, networks, onetime};
+use crate::{firewall, onetime};
 
 /// `postern render`
 pub(crate) fn render(options: &Options) -> Result<(), Failure> {

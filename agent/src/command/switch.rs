@@ -13,7 +13,7 @@ use crate::control::Request;
 use crate::files::config_file;
 use crate::firewall::{Firewall, Network, Who};
 use crate::manual::{self, Whom};
-use crate::networks;
+use crate::openwrt::networks;
 use crate::output::{self, Failure};
 
 /// How long a door opened by hand stays open when no configuration says.

@@ -9,10 +9,10 @@ use postern_core::time::{Duration, Instant};
 use super::ledger::Origin;
 use super::{Agent, in_words};
 use crate::firewall::Trial;
-use crate::networks::{self, Resolved};
+use crate::openwrt::networks::{self, Resolved};
+use crate::openwrt::ubus::Listener;
 use crate::sys::clock::boottime;
 use crate::sys::link::LinkWatch;
-use crate::ubus::Listener;
 use crate::{doctor, output};
 
 /// At least as long nothing is looked at again, whatever is told meanwhile.

@@ -13,7 +13,7 @@ use super::{Agent, SOURCES};
 use crate::files::config_file;
 use crate::files::config_file::Doors;
 use crate::firewall::{Firewall, Refusal};
-use crate::networks::Networks;
+use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
 use crate::sys::unix::{self, Presence};
 use crate::trial::Chosen;

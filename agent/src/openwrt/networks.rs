@@ -11,8 +11,8 @@ use std::path::Path;
 use postern_core::config::{Config, Interface, MAX_INTERFACES};
 
 use crate::links::{self, Link};
+use crate::openwrt::ubus::{self, Field, Listener, Ubus};
 use crate::output::{self, Failure};
-use crate::ubus::{self, Field, Listener, Ubus};
 
 /// Protocols of netifd whose device is made when they connect, and is then called
 /// `PROTOCOL-NETWORK` (ppp.sh in OpenWrt's package ppp).

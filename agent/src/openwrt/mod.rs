@@ -1,0 +1,4 @@
+//! OpenWrt's own services: the names of its networks, and its bus.
+
+pub(crate) mod networks;
+pub(crate) mod ubus;
