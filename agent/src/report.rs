@@ -1,6 +1,6 @@
 //! What `postern status` tells, to people and to programs.
 
-use core::fmt::{self, Display, Write as _};
+use core::fmt::Write as _;
 use core::net::IpAddr;
 
 use postern_core::config::{Config, Guard, Source};

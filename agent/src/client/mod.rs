@@ -80,8 +80,8 @@ impl Attempt<'_> {
             self.outcome.take(route);
             self.tell_of_families(routes, route);
             end = match self.options.wait {
-                Some(patience) if !self.options.dry_run => {
-                    self.until_seen(route, turn, patience.into_std())?
+                Some(timeout) if !self.options.dry_run => {
+                    self.until_seen(route, turn, timeout.into_std())?
                 }
                 _ => self.once(route, turn)?,
             };
@@ -129,7 +129,7 @@ impl Attempt<'_> {
         &mut self,
         route: &Route,
         turn: &mut Turn<'_>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<End, Failure> {
         if !watch::is_possible(self.door) {
             output::say("the door guards no TCP port: whether it opened cannot be seen from here");
@@ -142,7 +142,7 @@ impl Attempt<'_> {
         }
         for _ in 0..TRIES {
             match self.once(route, turn)? {
-                End::Sent if self.look(route, patience) => return Ok(End::Seen),
+                End::Sent if self.look(route, timeout) => return Ok(End::Seen),
                 End::Sent => {}
                 failed => return Ok(failed),
             }
@@ -151,9 +151,9 @@ impl Attempt<'_> {
     }
 
     /// Whether the guarded port comes to be as it should, open or not.
-    fn look(&mut self, route: &Route, patience: Duration) -> bool {
+    fn look(&mut self, route: &Route, timeout: Duration) -> bool {
         let open = !self.options.closing;
-        self.outcome.sight = watch::until(route, self.door, open, patience);
+        self.outcome.sight = watch::until(route, self.door, open, timeout);
         self.outcome.sight.is_some_and(|sight| {
             self.outcome.see(sight.source);
             sight.is_open() == open

@@ -154,7 +154,7 @@ fn closing_knocks<'d>(door: &'d Door, ports: &'d [Port]) -> Result<&'d [Port], F
         [] => Err(Failure::Failed(format!(
             "door {} has no knocks that close it: it closes by itself, {} after the last knock",
             door.name,
-            crate::output::span(door.grant)
+            output::span(door.grant)
         ))),
         ports => Ok(ports),
     }

@@ -53,10 +53,10 @@ pub(super) fn is_possible(door: &Door) -> bool {
     ports(door).next().is_some()
 }
 
-/// Looks, once at least, until the door is open (or not open any more, as wanted) or `patience`
+/// Looks, once at least, until the door is open (or not open any more, as wanted) or `timeout`
 /// has passed. `None` where nothing can be seen.
-pub(super) fn until(route: &Route, door: &Door, open: bool, patience: Duration) -> Option<Sight> {
-    let give_up_at = Instant::now() + patience;
+pub(super) fn until(route: &Route, door: &Door, open: bool, timeout: Duration) -> Option<Sight> {
+    let give_up_at = Instant::now() + timeout;
     let mut told: Option<Sight> = None;
     let mut looks = FIRST_LOOKS.into_iter();
     loop {

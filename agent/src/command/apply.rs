@@ -6,7 +6,7 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
-use crate::control::{Answer, Request};
+use crate::daemon::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;

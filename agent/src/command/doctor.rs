@@ -2,7 +2,7 @@ use postern_core::config::Config;
 
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::doctor::{self, Severity};
 use crate::files::config_file;
 use crate::openwrt::networks;

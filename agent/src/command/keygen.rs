@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::files::atomic_file;
 use crate::files::bounded;
 use crate::files::config_file;

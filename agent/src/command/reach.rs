@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::config::DEFAULT_CONTROL;
 
-use crate::control::{self, Answer, Request};
+use crate::daemon::control::{self, Answer, Request};
 use crate::files::config_file;
 use crate::firewall::Firewall;
 use crate::output::{self, Failure};

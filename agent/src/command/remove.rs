@@ -1,6 +1,6 @@
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::output::{self, Failure};
 
 /// `postern remove`

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::files::config_file;
 use crate::onetime::wall_clock::WallClock;
 use crate::onetime::{Resync, resync_without_agent};

@@ -1,6 +1,6 @@
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::files::config_file;
 use crate::firewall::{Refusal, Trial};
 use crate::output::{self, Failure};

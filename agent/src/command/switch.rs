@@ -9,10 +9,10 @@ use postern_core::time::Duration;
 use super::reach;
 use crate::args::Options;
 use crate::conntrack::{self, Doomed};
-use crate::control::Request;
+use crate::daemon::control::{Request, Whom};
+use crate::daemon::switch;
 use crate::files::config_file;
 use crate::firewall::{Firewall, Network, Who};
-use crate::manual::{self, Whom};
 use crate::openwrt::networks;
 use crate::output::{self, Failure};
 
@@ -34,7 +34,7 @@ fn open_one(options: &Options, door: &str, whom: &Whom) -> Result<(), Failure> {
     };
     reach::switch(&options.config, &request, &mut || {
         let lasting = lasting.unwrap_or_else(|| grant_of(options, door));
-        Ok(manual::open(&mut reach::firewall()?, door, whom, lasting))
+        Ok(switch::open(&mut reach::firewall()?, door, whom, lasting))
     })
 }
 
@@ -63,7 +63,7 @@ fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
     reach::switch(&options.config, &request, &mut || {
         let mut firewall = reach::firewall()?;
         let before = let_in(&mut firewall, door);
-        let answer = manual::close(&mut firewall, door, from);
+        let answer = switch::close(&mut firewall, door, from);
         let after = let_in(&mut firewall, door);
         cut(
             options,
@@ -79,7 +79,7 @@ pub(crate) fn lock(options: &Options) -> Result<(), Failure> {
     at_each(options, &|door| {
         let request = Request::Lock { door: door.into() };
         reach::switch(&options.config, &request, &mut || {
-            Ok(manual::lock(&mut reach::firewall()?, door))
+            Ok(switch::lock(&mut reach::firewall()?, door))
         })
     })
 }
@@ -89,7 +89,7 @@ pub(crate) fn unlock(options: &Options) -> Result<(), Failure> {
     at_each(options, &|door| {
         let request = Request::Unlock { door: door.into() };
         reach::switch(&options.config, &request, &mut || {
-            Ok(manual::unlock(&mut reach::firewall()?, door))
+            Ok(switch::unlock(&mut reach::firewall()?, door))
         })
     })
 }
@@ -103,7 +103,7 @@ pub(crate) fn pardon(options: &Options) -> Result<(), Failure> {
     reach::switch(&options.config, &Request::Pardon { source }, &mut || {
         let mut firewall = reach::firewall()?;
         Ok(match firewall.cut_offs() {
-            Ok(cut_offs) => manual::pardon(&mut firewall, source, &cut_offs),
+            Ok(cut_offs) => switch::pardon(&mut firewall, source, &cut_offs),
             Err(refusal) => Err(refusal.to_string()),
         })
     })

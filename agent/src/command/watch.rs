@@ -9,7 +9,7 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::args::Options;
-use crate::control::Request;
+use crate::daemon::control::Request;
 use crate::files::config_file;
 use crate::firewall::{Counts, Firewall, Refusal, needs_agent};
 use crate::output::json::quoted;

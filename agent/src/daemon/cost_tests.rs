@@ -8,7 +8,9 @@
 use std::os::fd::AsFd;
 
 use postern_core::config::Config;
+use postern_core::time::Duration;
 
+use super::control::Request;
 use super::*;
 use crate::sys::costs::{allocations, netlink_calls};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
@@ -59,9 +61,9 @@ fn cost(agent: &mut Agent<'_>, tap: &Tap, frame: &[u8]) -> (u64, u64) {
     let seen = agent.engine.counters().seen;
     let before = (allocations(), netlink_calls());
     while agent.engine.counters().seen == seen {
-        let patience = Some(Duration::from_secs(5));
+        let timeout = Some(Duration::from_secs(5));
         let mut files = [PollFd::readable(agent.source.as_fd())];
-        assert_eq!(poll(&mut files, patience).unwrap(), 1, "the knock is heard");
+        assert_eq!(poll(&mut files, timeout).unwrap(), 1, "the knock is heard");
         agent.hear_knocks();
     }
     (allocations() - before.0, netlink_calls() - before.1)
@@ -140,7 +142,7 @@ fn closing_knocks_of_whoever_was_not_let_in_are_not_kept() {
     with_agent("nflog", options, |mut agent, tap| {
         let open = Request::Open {
             door: "ssh".into(),
-            whom: manual::Whom::Everyone,
+            whom: control::Whom::Everyone,
             lasting: Some(Duration::from_secs(3600)),
         };
         agent.answer(&open).unwrap();

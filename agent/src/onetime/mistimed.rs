@@ -27,10 +27,10 @@ use postern_core::time::{Duration, Instant};
 
 use super::resync::SEARCHED;
 use super::{Keeper, Material, Memory, NEVER, OneTime};
-use crate::allowance::Allowance;
 use crate::onetime::otp::{Digest, step};
 use crate::onetime::wall_clock::{WallClock, utc};
 use crate::output::span;
+use crate::token_bucket::TokenBucket;
 
 /// Sources that are kept in mind.
 const SOURCES: usize = 32;
@@ -65,7 +65,7 @@ const SHOWN: usize = 32;
 /// Who knocked wrongly of late.
 pub(super) struct Suspects {
     suspects: Vec<Suspect>,
-    allowance: Allowance,
+    budget: TokenBucket,
     wait_until: Instant,
     /// Whose turn it was last.
     turn: usize,
@@ -97,9 +97,9 @@ pub(super) struct Mistimed {
     pub(super) hint: Option<Hint>,
     /// Counters of codes that were shown before their time.
     pub(super) shown: Vec<u64>,
-    strange: Allowance,
-    lines: Allowance,
-    calls: Allowance,
+    strange: TokenBucket,
+    lines: TokenBucket,
+    calls: TokenBucket,
     /// Who knocked while nothing opens the door.
     called: Option<IpAddr>,
     /// The code to compare with next, while somebody is looked at.
@@ -200,8 +200,8 @@ impl OneTime {
         let Some(keeper) = suspects.next(&mut self.keepers) else {
             return lifted;
         };
-        if !suspects.allowance.take(now) {
-            suspects.wait_until = suspects.allowance.next_at();
+        if !suspects.budget.take(now) {
+            suspects.wait_until = suspects.budget.next_at();
             return lifted;
         }
         let (Some(door), index) = (doors.get(keeper.index), keeper.index) else {
@@ -305,7 +305,7 @@ impl Default for Suspects {
     fn default() -> Self {
         Self {
             suspects: Vec::new(),
-            allowance: Allowance::new(BURST, REFILL, Instant::default()),
+            budget: TokenBucket::new(BURST, REFILL, Instant::default()),
             wait_until: Instant::default(),
             turn: 0,
         }
@@ -317,9 +317,9 @@ impl Default for Mistimed {
         Self {
             hint: None,
             shown: Vec::new(),
-            strange: Allowance::new(STRANGE, STRANGE_AGAIN, Instant::default()),
-            lines: Allowance::new(LINES, LINES_AGAIN, Instant::default()),
-            calls: Allowance::new(1, LINES_AGAIN, Instant::default()),
+            strange: TokenBucket::new(STRANGE, STRANGE_AGAIN, Instant::default()),
+            lines: TokenBucket::new(LINES, LINES_AGAIN, Instant::default()),
+            calls: TokenBucket::new(1, LINES_AGAIN, Instant::default()),
             called: None,
             cursor: None,
         }

@@ -362,7 +362,7 @@ fn more_codes_of_a_lead_that_is_known_are_found_at_once() {
     lab.source = owner;
     assert_eq!(lab.knock(second).outcome, Outcome::Wrong);
     lab.wait(REFILL.as_millis());
-    // At the last turn there is no allowance.
+    // At the last turn there is no token left.
     assert!(lab.look().0 <= 3);
     assert!(lab.says().contains("clock seems 4h ahead"));
 }

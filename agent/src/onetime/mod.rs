@@ -629,7 +629,7 @@ fn from_the_future(door: &Door, steps: u64, period: u32) -> String {
     let lead = Duration::from_secs(steps.saturating_mul(u64::from(period)));
     format!(
         "all codes up to a time {} ahead of the clock are used; when the clock is right, 'postern resync {}' forgets them",
-        crate::output::span(lead),
+        output::span(lead),
         door.name
     )
 }

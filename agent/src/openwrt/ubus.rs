@@ -21,7 +21,7 @@ pub(crate) const SOCKETS: [&str; 2] = ["/var/run/ubus/ubus.sock", "/var/run/ubus
 /// The longest body of a message: what a router with hundreds of networks says.
 const MAX_BODY: usize = 256 * 1024;
 /// How long a whole conversation may take: the agent hears no knocks meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 const HEADER: usize = 8;
 const BLOB: usize = 4;
@@ -61,10 +61,10 @@ impl Ubus {
     pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
         let mut ubus = Self {
             stream: unix::connect(socket)?,
-            give_up_at: boottime() + PATIENCE,
+            give_up_at: boottime() + TIMEOUT,
             sequence: 0,
         };
-        ubus.stream.set_write_timeout(Some(span(PATIENCE)))?;
+        ubus.stream.set_write_timeout(Some(span(TIMEOUT)))?;
         match ubus.receive()? {
             Message { kind: HELLO, .. } => Ok(ubus),
             _ => Err(nonsense()),
@@ -154,7 +154,7 @@ impl Ubus {
         })
     }
 
-    /// Fills the buffer before the patience ends.
+    /// Fills the buffer before the time for it ends.
     fn read(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
             let left = self.give_up_at.since(boottime());

@@ -24,10 +24,10 @@ pub fn send_syn(to: SocketAddr) -> io::Result<SocketAddr> {
 
 /// Opens a connection, waits for it for as long, and closes it. Returns the address and the port
 /// that it came from, whether it was made or not.
-pub fn connect_briefly(to: SocketAddr, patience: Duration) -> io::Result<SocketAddr> {
+pub fn connect_briefly(to: SocketAddr, timeout: Duration) -> io::Result<SocketAddr> {
     let connection = begin(socket(to)?, to)?;
     let mut files = [PollFd::writable(connection.as_fd())];
-    poll(&mut files, Some(patience))?;
+    poll(&mut files, Some(timeout))?;
     connection.local_addr()
 }
 
@@ -132,8 +132,8 @@ mod tests {
                 skip(format_args!("no {any} here"));
                 continue;
             };
-            let patience = Duration::from_secs(5);
-            let from = connect_briefly(listener.local_addr().unwrap(), patience).unwrap();
+            let timeout = Duration::from_secs(5);
+            let from = connect_briefly(listener.local_addr().unwrap(), timeout).unwrap();
             let (mut connection, peer) = listener.accept().unwrap();
             assert_eq!(peer, from);
             assert_eq!(connection.read(&mut [0]).unwrap(), 0);

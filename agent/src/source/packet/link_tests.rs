@@ -79,8 +79,8 @@ fn heard(source: &mut PacketSource) -> Vec<u16> {
 fn wait_for(source: &mut PacketSource, enough: impl Fn(&[u16]) -> bool) -> Vec<u16> {
     let mut ports = heard(source);
     while !enough(&ports) {
-        let patience = Some(Duration::from_secs(5));
-        let ready = poll(&mut [PollFd::readable(source.as_fd())], patience).unwrap();
+        let timeout = Some(Duration::from_secs(5));
+        let ready = poll(&mut [PollFd::readable(source.as_fd())], timeout).unwrap();
         assert_eq!(ready, 1, "only {ports:?} were heard");
         ports.extend(heard(source));
     }

@@ -4,14 +4,14 @@ use postern_core::config::OnCrash;
 use postern_core::knock::Port;
 use postern_core::time::{Duration, Instant};
 
-use super::ending::tell_end;
+use super::end::tell_end;
 use super::ledger::{Differences, Entry, Origin};
 use super::{Agent, in_words};
-use crate::allowance::Allowance;
 use crate::firewall::{Deed, Doer, News, Trial};
 use crate::output;
 use crate::output::span;
 use crate::sys::clock::boottime;
+use crate::token_bucket::TokenBucket;
 
 /// How often the guard is put back at once: somebody else may do just the same.
 const AT_ONCE: u32 = 10;
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(6);
 
 /// Whether the guard is to be put back, and how often that may be.
 pub(super) struct Repairs {
-    allowance: Allowance,
+    budget: TokenBucket,
     /// When what is not as it should be is put back.
     due_at: Option<Instant>,
     /// The guard is to be there: nobody took it away on purpose.
@@ -30,7 +30,7 @@ pub(super) struct Repairs {
 impl Repairs {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
-            allowance: Allowance::new(AT_ONCE, EVERY, now),
+            budget: TokenBucket::new(AT_ONCE, EVERY, now),
             due_at: None,
             is_wanted: false,
         }
@@ -191,10 +191,10 @@ impl Agent<'_> {
             return;
         }
         let now = boottime();
-        if self.repairs.allowance.take(now) {
+        if self.repairs.budget.take(now) {
             self.put_back(harm);
         } else {
-            let at = self.repairs.allowance.next_at();
+            let at = self.repairs.budget.next_at();
             self.repairs.due_at = Some(at);
             output::warn(&format!(
                 "{harm}; it was put back {AT_ONCE} times already, and is again in {}",

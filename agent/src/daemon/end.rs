@@ -7,8 +7,8 @@ use postern_core::time::{Duration, Instant};
 
 use super::Agent;
 use super::ledger::{Differences, Entry};
+use crate::daemon::journal::{Change, Journal, Kind};
 use crate::firewall::{Doer, Who};
-use crate::journal::{Change, Journal, Kind};
 use crate::output::span;
 
 /// The most grants that are looked at before knocks are heard again: thousands may end at once.

@@ -5,14 +5,14 @@ use core::mem;
 use postern_core::time::{Duration, Instant};
 
 /// So many times at once, and once more after each while.
-pub(crate) struct Allowance {
+pub(crate) struct TokenBucket {
     most: u32,
     every: Duration,
     left: u32,
     refilled_at: Instant,
 }
 
-impl Allowance {
+impl TokenBucket {
     pub(crate) const fn new(most: u32, every: Duration, now: Instant) -> Self {
         Self {
             most,

@@ -9,10 +9,10 @@ use postern_core::time::{Duration, Instant};
 
 use super::ledger::Origin;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
-use crate::control::Answer;
+use crate::daemon::control::Answer;
+use crate::daemon::notify::State;
 use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Network, Trial, Who};
-use crate::notify::State;
 use crate::onetime::OneTime;
 use crate::onetime::wall_clock::WallClock;
 use crate::output::{self, Failure};

@@ -11,9 +11,9 @@ use core::mem;
 use postern_core::door::Door;
 use postern_core::time::{Duration, Instant};
 
-use crate::allowance::Allowance;
+use crate::daemon::watchers::Watchers;
 use crate::output::{self, Level};
-use crate::watchers::Watchers;
+use crate::token_bucket::TokenBucket;
 
 /// Lines of a kind that may come at once, and one more each [`MINUTE`]: 64 KiB, which is all that
 /// OpenWrt's log holds, have room for those of hours.
@@ -70,14 +70,14 @@ pub(crate) struct Journal {
 }
 
 struct Budget<const CHANGES: usize> {
-    allowance: Allowance,
+    tokens: TokenBucket,
     left_out: [u64; CHANGES],
 }
 
 impl<const CHANGES: usize> Budget<CHANGES> {
     const fn new(most: u32, every: Duration, now: Instant) -> Self {
         Self {
-            allowance: Allowance::new(most, every, now),
+            tokens: TokenBucket::new(most, every, now),
             left_out: [0; CHANGES],
         }
     }
@@ -146,7 +146,7 @@ impl Journal {
 
     fn admit(&mut self, now: Instant, kind: Kind) -> bool {
         let budget = self.kinds.get_mut(kind as usize);
-        let may_come = budget.is_none_or(|budget| budget.allowance.take(now));
+        let may_come = budget.is_none_or(|budget| budget.tokens.take(now));
         if !may_come {
             self.leave_out(now, kind);
         }
@@ -157,7 +157,7 @@ impl Journal {
         let Some(budget) = self.doors.get_mut(door) else {
             return true;
         };
-        let may_come = budget.allowance.take(now);
+        let may_come = budget.tokens.take(now);
         if !may_come {
             count(&mut budget.left_out, change as usize);
             self.sum_up_at.get_or_insert(now + MINUTE);

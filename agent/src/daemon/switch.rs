@@ -4,20 +4,9 @@ use core::net::IpAddr;
 
 use postern_core::time::Duration;
 
-use crate::control::Answer;
+use super::control::{Answer, Whom};
 use crate::firewall::{CutOff, Firewall, Network, Refusal, failing};
 use crate::output::span;
-
-/// For whom a door is opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whom {
-    /// One source.
-    Source(IpAddr),
-    /// Everyone on the guarded interfaces.
-    Everyone,
-    /// Everyone on one interface: a network may have several devices.
-    On(Vec<String>),
-}
 
 /// Opens a door.
 pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Duration) -> Answer {

@@ -3,7 +3,7 @@
 //! One request line, one answer: `ok` and a length or `failed` on the first line, then text. Only the
 //! owner of the agent (root) may connect. A request is at most [`MAX_REQUEST`] bytes, at
 //! most [`MAX_CLIENTS`] wait at a time; one more is turned away, and one that says nothing
-//! for [`PATIENCE`] is hung up on.
+//! for [`TIMEOUT`] is hung up on.
 
 use core::net::IpAddr;
 use std::fs::DirBuilder;
@@ -16,13 +16,12 @@ use std::path::{Path, PathBuf};
 use postern_core::time::{Duration, Instant};
 
 use crate::files::config_file::Doors;
-use crate::manual::Whom;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
 
 pub(crate) const MAX_CLIENTS: usize = 8;
 const MAX_REQUEST: usize = 4096;
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a verb asks of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +60,17 @@ pub(crate) enum Request {
     Resync { door: String, how: Resync },
     /// Read a one-time door's secret and memory again.
     Reread { door: String },
+}
+
+/// For whom a door is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// One source.
+    Source(IpAddr),
+    /// Everyone on the guarded interfaces.
+    Everyone,
+    /// Everyone on one interface: a network may have several devices.
+    On(Vec<String>),
 }
 
 /// The request to apply what may have no door.
@@ -220,9 +230,9 @@ pub(crate) fn call(socket: &Path, request: &Request) -> io::Result<Option<UnixSt
         Err(error) => return Err(error),
     };
     // Longer than the agent needs for anything it does; it may also be stopped.
-    let patience = core::time::Duration::from_secs(3);
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    let timeout = core::time::Duration::from_secs(3);
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     stream.write_all(format!("{}\n", request.encode()).as_bytes())?;
     Ok(Some(stream))
 }
@@ -272,7 +282,7 @@ impl Control {
         core::iter::once(self.listener.as_fd()).chain(clients)
     }
 
-    /// When a silent client's patience ends.
+    /// When a silent client is hung up on.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         self.clients.iter().map(|client| client.hang_up_at).min()
     }
@@ -298,7 +308,7 @@ impl Control {
                     self.clients.push(Client {
                         stream,
                         line: Vec::new(),
-                        hang_up_at: now + PATIENCE,
+                        hang_up_at: now + TIMEOUT,
                     });
                 }
                 Ok(Some(_)) => {}

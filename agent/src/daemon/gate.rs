@@ -1,0 +1,242 @@
+//! Decisions carried out: doors opened and closed, sources cut off, each told to the log.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use postern_core::door::Door;
+use postern_core::engine::{Decision, Engine};
+use postern_core::knock::Knock;
+use postern_core::time::{Duration, Instant};
+
+use super::SOURCES;
+use super::backoff::{Backoff, Subject};
+use super::cut::Cutting;
+use super::journal::{Change, Journal, Kind};
+use super::ledger::Ledger;
+use crate::firewall::{Entrance, Firewall, Network, Refusal, failing};
+use crate::onetime::OneTime;
+use crate::onetime::wall_clock::WallClock;
+use crate::output::{Level, span};
+
+/// What opens and closes doors, at one moment.
+pub(super) struct Gate<'g> {
+    pub(super) firewall: &'g mut Firewall,
+    pub(super) ledger: &'g mut Ledger,
+    pub(super) cutting: &'g mut Cutting,
+    pub(super) journal: &'g mut Journal,
+    pub(super) backoff: &'g mut Backoff,
+    pub(super) now: Instant,
+}
+
+/// Shows a knock to the engine and tells the kernel what it decided.
+pub(super) fn act(
+    engine: &mut Engine<SOURCES>,
+    one_time: &mut OneTime,
+    gate: &mut Gate<'_>,
+    knock: &Knock<'_>,
+) {
+    let source = knock.source;
+    let decision = engine.handle(gate.now, knock);
+    let Decision {
+        outcome,
+        open,
+        close,
+        toggle,
+        failed,
+        cut_off,
+        spent,
+    } = decision;
+    one_time.note(engine.doors(), knock, &decision, gate.now);
+    gate.journal.watchers.tell_knock(gate.now, knock, outcome);
+    for door in failed.filter_map(|index| engine.doors().get(index)) {
+        (gate.journal.watchers).tell_failure(gate.now, source, &door.name);
+    }
+    let remembered = spent.map(|spent| {
+        let saved = one_time.spend(engine, spent, &WallClock::now());
+        (spent.door, saved)
+    });
+    for index in close {
+        if let Some(door) = engine.doors().get(index) {
+            gate.shut((index, door), source);
+        }
+    }
+    for index in open {
+        let Some(door) = engine.doors().get(index) else {
+            continue;
+        };
+        match may_open(index, door, remembered.as_ref()) {
+            Ok(()) => gate.admit((index, door), source),
+            Err(Withheld::NotRemembered(why)) => gate.refuse(format_args!(
+                "door {}: not opened for {source}: its use cannot be saved: {why}",
+                door.name
+            )),
+            Err(Withheld::OtherDoor) => {
+                let why = "the same knocks opened another one-time door";
+                gate.refuse(format_args!(
+                    "door {}: not opened for {source}: {why}",
+                    door.name
+                ));
+                let name = door.name.clone();
+                if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
+                    gate.refuse(format_args!("door {name}: its use cannot be saved: {why}"));
+                }
+            }
+        }
+    }
+    for index in toggle {
+        let Some(door) = engine.doors().get(index) else {
+            continue;
+        };
+        // The kernel alone knows whether a grant has expired.
+        if !gate.shut((index, door), source) {
+            gate.admit((index, door), source);
+        }
+    }
+    if let Some(lasting) = cut_off {
+        gate.cut_off(source, lasting);
+    }
+}
+
+/// Why the right code does not open a door.
+enum Withheld<'r> {
+    /// It would work again after a reboot.
+    NotRemembered(&'r str),
+    /// The engine names one of the doors that the code opens, and this is not it.
+    OtherDoor,
+}
+
+fn may_open<'r>(
+    index: usize,
+    door: &Door,
+    remembered: Option<&'r (usize, Result<(), String>)>,
+) -> Result<(), Withheld<'r>> {
+    match remembered {
+        _ if !door.method.is_one_time() => Ok(()),
+        Some((used, Ok(()))) if *used == index => Ok(()),
+        Some((used, Err(why))) if *used == index => Err(Withheld::NotRemembered(why)),
+        _ => Err(Withheld::OtherDoor),
+    }
+}
+
+impl Gate<'_> {
+    /// Says that a door did not do what it was knocked to do.
+    fn refuse(&mut self, line: fmt::Arguments<'_>) {
+        (self.journal).say_of(self.now, Kind::Refused, Level::Warning, line);
+    }
+
+    /// Opens a door for a source, unless its set was full just now.
+    fn admit(&mut self, (index, door): (usize, &Door), source: IpAddr) {
+        let grants = Subject::Grants(index);
+        if self.backoff.holds_off(grants, self.now) {
+            return self.journal.leave_out(self.now, Kind::Refused);
+        }
+        let outcome = self.firewall.grant_at_least(door, source, door.grant);
+        if matches!(outcome, Err(Refusal::Full(_))) {
+            self.backoff.hold_off(grants, self.now);
+        }
+        let (name, lasting) = (&door.name, span(door.grant));
+        match outcome {
+            Ok(()) => {
+                let (network, until) = (granted(door, source), self.now + door.grant);
+                let line = format_args!("door {name}: open for {source} for {lasting}");
+                match self.ledger.admit(index, network, until) {
+                    true => (self.journal).say_of_door(self.now, (index, Change::Opened), line),
+                    false => {
+                        (self.journal).say_of(self.now, Kind::Prolonged, Level::Notice, line);
+                    }
+                }
+            }
+            Err(refusal) => {
+                self.refuse(format_args!(
+                    "door {name}: not opened for {source}: {refusal}"
+                ));
+            }
+        }
+    }
+
+    /// Has the kernel ignore a source's knocks, unless the set of cut-offs was full just now: the
+    /// engine ignores them by itself.
+    pub(super) fn cut_off(&mut self, source: IpAddr, lasting: Duration) {
+        if self.backoff.holds_off(Subject::Cutoffs, self.now) {
+            return self.journal.leave_out(self.now, Kind::CutOff);
+        }
+        let outcome = self.firewall.cut_off(source, lasting);
+        let source = failing(source);
+        if matches!(outcome, Err(Refusal::Full(_))) {
+            self.backoff.hold_off(Subject::Cutoffs, self.now);
+        }
+        let lasting = span(lasting);
+        let mut say = |line| (self.journal).say_of(self.now, Kind::CutOff, Level::Notice, line);
+        match outcome {
+            Ok(()) => say(format_args!("{source}: cut off for {lasting}")),
+            Err(refusal) => say(format_args!(
+                "{source}: cut off for {lasting}, not by the kernel: {refusal}"
+            )),
+        }
+    }
+
+    /// Closes a door to a source; whether it was open for it.
+    fn shut(&mut self, (index, door): (usize, &Door), source: IpAddr) -> bool {
+        match self.firewall.withdraw(door, source) {
+            Ok(was_open) => {
+                let network = granted(door, source);
+                // Strangers who knock to close had nothing that could end.
+                if self.ledger.forget(index, network) || was_open {
+                    self.cutting.withdraw(index, network);
+                }
+                if was_open {
+                    self.journal.say_of_door(
+                        self.now,
+                        (index, Change::Closed),
+                        format_args!("door {}: closed to {source}", door.name),
+                    );
+                }
+                was_open
+            }
+            Err(refusal) => {
+                self.refuse(format_args!(
+                    "door {}: not closed to {source}: {refusal}",
+                    door.name
+                ));
+                false
+            }
+        }
+    }
+}
+
+/// What a door grants to a source.
+pub(super) fn granted(door: &Door, source: IpAddr) -> Network {
+    Entrance::from(door).network(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::door::Method;
+
+    use super::*;
+    use crate::onetime::examples::{door, seed_door, tcp};
+
+    #[test]
+    fn only_what_is_remembered_opens_a_one_time_door() {
+        let fixed = door(
+            "web",
+            Method::Same {
+                steps: [tcp(7000)].into_iter().collect(),
+            },
+        );
+        let (one_time, failed) = (seed_door("ssh"), Err("disk full".to_string()));
+        assert!(may_open(0, &fixed, None).is_ok());
+        assert!(may_open(0, &fixed, Some(&(1, failed.clone()))).is_ok());
+        assert!(may_open(1, &one_time, Some(&(1, Ok(())))).is_ok());
+        assert!(matches!(
+            may_open(1, &one_time, Some(&(1, failed))),
+            Err(Withheld::NotRemembered("disk full"))
+        ));
+        for remembered in [None, Some(&(2, Ok(())))] {
+            assert!(matches!(
+                may_open(1, &one_time, remembered),
+                Err(Withheld::OtherDoor)
+            ));
+        }
+    }
+}

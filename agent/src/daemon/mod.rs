@@ -1,0 +1,468 @@
+//! The agent at work: one loop that waits for knocks, signals and callers.
+
+mod backoff;
+mod callers;
+pub(crate) mod control;
+#[cfg(test)]
+mod cost_tests;
+mod cut;
+mod end;
+mod follow;
+mod gate;
+pub(crate) mod journal;
+mod ledger;
+mod neighbours;
+mod notify;
+mod orphan;
+mod reload;
+mod repair;
+mod start;
+pub(crate) mod switch;
+mod watchers;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use postern_core::config::{Config, Global};
+use postern_core::engine::Engine;
+use postern_core::time::Instant;
+
+use crate::files::config_file::Doors;
+use crate::firewall::{Firewall, Refusal, Watch};
+use crate::onetime::wall_clock::WallClock;
+use crate::onetime::{OneTime, list_ports};
+use crate::openwrt::networks::Networks;
+use crate::output::{self, Failure};
+use crate::source::{Reserve, Source};
+use crate::sys::clock::boottime;
+use crate::sys::link::interface_exists;
+use crate::sys::poll::{PollFd, poll};
+use crate::sys::process::{self, Capability};
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::unix::Presence;
+
+use crate::trial::{self, Chosen, Store};
+use backoff::Backoff;
+use control::{Control, MAX_CLIENTS};
+use cut::Cutting;
+use follow::Outlook;
+use gate::{Gate, act};
+use journal::Journal;
+use ledger::Ledger;
+use neighbours::Neighbours;
+use notify::{Manager, State};
+use repair::Repairs;
+use start::Unstarted;
+use watchers::MAX_WATCHERS;
+
+/// Sources whose attempts are remembered.
+const SOURCES: usize = 4096;
+
+/// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
+static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
+
+/// The firewall takes the one; a reload may name other ports below 1024 to listen at, which takes
+/// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
+const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
+
+/// Signals, knocks, changes of the firewall, of interfaces and of networks, the control socket, its
+/// callers and those who watch.
+const MAX_FILES: usize = 6 + MAX_CLIENTS + MAX_WATCHERS;
+
+/// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
+pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Failure> {
+    if !process::has(Capability::NetAdmin) {
+        return Err(Failure::Failed(
+            "the firewall needs CAP_NET_ADMIN: run this as root".into(),
+        ));
+    }
+    let signals = Signals::block().map_err(|error| failed("signals", &error))?;
+    let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut seed = [0; 8];
+    process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
+    engine.seed(seed);
+    let presence = Presence::claim();
+    let mut agent = start::start(&mut engine, path, (doors, take_over), &presence)?;
+    // Another agent may have had the name, and have made room.
+    let _presence = presence.kept();
+    let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
+    process::drop_capabilities_except(&needed)
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    output::say("ready");
+    agent.manager.tell(State::Ready);
+    agent.serve(signals)
+}
+
+/// What has to be opened before there is an agent.
+struct Parts {
+    path: PathBuf,
+    control: Control,
+    source: Source,
+    reserve: Reserve,
+    firewall: Firewall,
+    watch: Watch,
+    outlook: Outlook,
+}
+
+impl Parts {
+    fn open(path: &Path, config: &Config, take_over: bool) -> Result<Self, Failure> {
+        let reserve = Reserve::open();
+        let firewall =
+            Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
+        Ok(Self {
+            watch: Watch::open(&firewall)
+                .map_err(|error| failed("netlink socket of nf_tables' news", &error))?,
+            outlook: Outlook::open(boottime())
+                .map_err(|error| failed("netlink socket of interfaces' news", &error))?,
+            path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
+            control: listen_in_place(&config.global, take_over).map_err(Failure::Failed)?,
+            source: Source::open(config, &list_ports(&config.doors), &reserve, boottime())
+                .map_err(Failure::Failed)?,
+            reserve,
+            firewall,
+        })
+    }
+}
+
+struct Agent<'e> {
+    engine: &'e mut Engine<SOURCES>,
+    /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
+    path: PathBuf,
+    global: Global,
+    manager: Manager,
+    networks: Networks,
+    outlook: Outlook,
+    firewall: Firewall,
+    watch: Watch,
+    repairs: Repairs,
+    neighbours: Neighbours,
+    ledger: Ledger,
+    /// The doors that are locked.
+    locked: Vec<String>,
+    cutting: Cutting,
+    source: Source,
+    reserve: Reserve,
+    control: Control,
+    one_time: OneTime,
+    journal: Journal,
+    started_at: Instant,
+    refused_packets: u64,
+    backoff: Backoff,
+    trial: Option<OnTrial>,
+    /// Whether a reload may leave no door: only where there is none, and somebody said so.
+    doors: Doors,
+    /// Why the configuration's file is not what is in force, where it is not.
+    refused: Option<String>,
+}
+
+/// The guard that is in force is on trial.
+struct OnTrial {
+    store: Store,
+    began_at: Instant,
+    ends_at: Instant,
+    before: Before,
+}
+
+/// What there was before a trial.
+#[derive(Clone)]
+struct Before {
+    /// The configuration's file.
+    path: PathBuf,
+    /// What was in force; `None`: nothing, or nothing that could be remembered.
+    text: Option<Vec<u8>>,
+}
+
+impl<'e> Agent<'e> {
+    /// The interfaces of the configuration are devices already; `networks` says which when they change.
+    fn start(
+        engine: &'e mut Engine<SOURCES>,
+        path: &Path,
+        chosen: Chosen,
+        networks: Networks,
+        take_over: bool,
+    ) -> Result<Self, Unstarted<'e>> {
+        let Chosen { config, text } = chosen;
+        let store = trial::store(&config.global);
+        let parts = match Parts::open(path, &config, take_over) {
+            Ok(parts) => parts,
+            Err(why) => return Err((why, engine)),
+        };
+        let mut agent = Self {
+            path: parts.path,
+            control: parts.control,
+            source: parts.source,
+            reserve: parts.reserve,
+            firewall: parts.firewall,
+            watch: parts.watch,
+            repairs: Repairs::new(boottime()),
+            neighbours: Neighbours::default(),
+            ledger: Ledger::new(),
+            locked: Vec::new(),
+            cutting: Cutting::new(),
+            one_time: OneTime::default(),
+            journal: Journal::new(boottime()),
+            started_at: boottime(),
+            refused_packets: 0,
+            backoff: Backoff::default(),
+            global: config.global.clone(),
+            trial: None,
+            doors: Doors::Needed,
+            refused: None,
+            manager: Manager::from_environment(),
+            networks,
+            outlook: parts.outlook,
+            engine,
+        };
+        let changed = trial::opened_otherwise_than_confirmed(&store, &config.doors);
+        agent.firewall.forget(changed);
+        if let Err(why) = agent.adopt(config, None) {
+            return Err((Failure::Failed(why), agent.engine));
+        }
+        match text {
+            Some(text) => trial::settle(&store, &text),
+            None => agent.refused = Some(trial::UNCONFIRMED.into()),
+        }
+        Ok(agent)
+    }
+
+    /// Says that another configuration than the file's is in force, and why; status and doctor say it again.
+    fn instead(&mut self, why: String) {
+        output::say(&format!(
+            "WARNING: {} is not used: {why}; an earlier configuration is in force",
+            self.path.display()
+        ));
+        self.refused = Some(why);
+    }
+
+    fn serve(&mut self, mut signals: Signals) -> Result<(), Failure> {
+        loop {
+            let ready = self
+                .wait(&signals)
+                .map_err(|error| failed("poll", &error))?;
+            if ready.signals && self.heed(&mut signals)? == Resolve::End {
+                return Ok(());
+            }
+            let now = boottime();
+            self.forget_attempts(now);
+            self.source.poll(now);
+            self.keep_time(now);
+            self.end_trial(now);
+            self.mend_later(now);
+            self.look_around_later(now);
+            if ready.outlook {
+                self.outlook.hear(now);
+            }
+            self.follow(now);
+            // Before the knocks, which open doors of a guard that is there.
+            if ready.news {
+                self.hear_news();
+            }
+            if ready.source {
+                self.hear_knocks();
+            }
+            if ready.control {
+                self.answer_callers();
+            }
+            self.look_again();
+            let now = boottime();
+            self.end_grants(now);
+            self.cut(now);
+            self.journal.poll(now, self.engine.doors());
+        }
+    }
+
+    /// Sleeps until something happens or a deadline comes.
+    fn wait(&self, signals: &Signals) -> io::Result<Ready> {
+        let deadlines = [
+            self.engine.poll_at(),
+            self.source.poll_at(),
+            self.control.poll_at(),
+            self.one_time.keep_time_at(),
+            self.one_time.look_again_at(),
+            self.trial.as_ref().map(|trial| trial.ends_at),
+            self.repairs.poll_at(),
+            self.neighbours.poll_at(),
+            self.outlook.poll_at(),
+            self.cutting.poll_at(),
+            self.ledger.poll_at(),
+            self.journal.poll_at(),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        let outlooks = self.outlook.files();
+        let callers = self.control.fds().chain(self.journal.watchers.fds());
+        let (signals, source) = (signals.as_fd(), self.source.as_fd());
+        let mut files: heapless::Vec<PollFd<'_>, MAX_FILES> = [signals, source, self.watch.as_fd()]
+            .map(PollFd::readable)
+            .into_iter()
+            .collect();
+        files.extend(outlooks.iter().map(|file| PollFd::readable(*file)));
+        files.extend(callers.map(PollFd::readable));
+        poll(&mut files, next.map(|at| at.since(boottime())))?;
+        let [signals, source, news, rest @ ..] = files.as_slice() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let (outlooks, callers) = rest.split_at_checked(outlooks.len()).unwrap_or_default();
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= boottime());
+        Ok(Ready {
+            signals: signals.is_ready(),
+            source: source.is_ready() || is_due(self.source.poll_at()),
+            news: news.is_ready(),
+            outlook: outlooks.iter().any(PollFd::is_ready),
+            control: callers.iter().any(PollFd::is_ready) || is_due(self.control.poll_at()),
+        })
+    }
+
+    fn heed(&mut self, signals: &mut Signals) -> Result<Resolve, Failure> {
+        while let Some(signal) = signals.take().map_err(|error| failed("signals", &error))? {
+            match signal {
+                Signal::Terminate | Signal::Interrupt => {
+                    self.manager.tell(State::Stopping);
+                    self.leave_behind();
+                    return Ok(Resolve::End);
+                }
+                Signal::Hangup => _ = self.reload(),
+            }
+        }
+        Ok(Resolve::GoOn)
+    }
+
+    /// Has the engine forget what is over; what it notices by that may be one failure too many.
+    fn forget_attempts(&mut self, now: Instant) {
+        let mut gate = Gate {
+            firewall: &mut self.firewall,
+            ledger: &mut self.ledger,
+            cutting: &mut self.cutting,
+            journal: &mut self.journal,
+            backoff: &mut self.backoff,
+            now,
+        };
+        self.engine.poll_telling(now, &mut |door, lapse| {
+            (gate.journal.watchers).tell_failure(now, lapse.source, &door.name);
+            if let Some(lasting) = lapse.cut_off {
+                gate.cut_off(lapse.source, lasting);
+            }
+        });
+    }
+
+    /// Other codes open a door as time passes.
+    fn keep_time(&mut self, now: Instant) {
+        if self.one_time.keep_time_at().is_some_and(|at| at <= now) {
+            self.one_time.keep_time(self.engine, now, &WallClock::now());
+            self.tell_notices();
+        }
+    }
+
+    /// Compares wrong codes with those of other times, a few in a turn.
+    fn look_again(&mut self) {
+        let now = boottime();
+        if self.one_time.look_again_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let clock = WallClock::now();
+        let lifted = self.one_time.look_again(self.engine, now, &clock);
+        self.tell_notices();
+        for source in lifted {
+            let outcome = match self.firewall.pardon(Some(source)) {
+                Ok(_) => String::new(),
+                Err(refusal) => format!(", not by the kernel: {refusal}"),
+            };
+            let why = "what it knocked was no guess";
+            (self.journal).say(
+                now,
+                format_args!("{source}: listened to again{outcome}: {why}"),
+            );
+        }
+    }
+
+    fn tell_notices(&mut self) {
+        let notices = self.one_time.take_notices().into_iter();
+        for notice in notices.chain(self.source.take_notices()) {
+            self.journal.say(boottime(), format_args!("{notice}"));
+        }
+    }
+
+    fn hear_knocks(&mut self) {
+        let Self {
+            source,
+            engine,
+            firewall,
+            one_time,
+            journal,
+            refused_packets,
+            backoff,
+            ledger,
+            cutting,
+            ..
+        } = self;
+        let now = boottime();
+        let mut gate = Gate {
+            firewall,
+            ledger,
+            cutting,
+            journal,
+            backoff,
+            now,
+        };
+        let heard = source.for_each(now, |knock| match knock {
+            Some(knock) => act(engine, one_time, &mut gate, knock),
+            None => *refused_packets += 1,
+        });
+        if let Err(error) = heard {
+            journal.say(now, format_args!("knocks cannot be read: {error}"));
+        }
+        self.tell_notices();
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    signals: bool,
+    source: bool,
+    news: bool,
+    outlook: bool,
+    control: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Resolve {
+    GoOn,
+    End,
+}
+
+/// An interface may come later; a mistyped one never does.
+fn tell_missing_interfaces(global: &Global) {
+    for name in &global.interfaces {
+        if !interface_exists(name) {
+            output::warn(&format!(
+                "interface {name} is not there; it is guarded once it comes"
+            ));
+        }
+    }
+}
+
+fn listen(global: &Global) -> Result<Control, String> {
+    let path = global.control.as_str();
+    Control::listen(Path::new(path)).map_err(|error| format!("control socket: {error}"))
+}
+
+/// The same, where an agent that has lost its parent listens: in its place, if that is wanted. Until here that
+/// one has heard knocks, and what it leaves in the kernel is gone on with.
+fn listen_in_place(global: &Global, take_over: bool) -> Result<Control, String> {
+    let path = Path::new(global.control.as_str());
+    Control::listen(path)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse if take_over && orphan::end(path) => Control::listen(path),
+            _ => Err(error),
+        })
+        .map_err(|error| format!("control socket: {error}"))
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{what}: {error}"))
+}
+
+fn in_words(refusal: Refusal) -> String {
+    refusal.to_string()
+}
