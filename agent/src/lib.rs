@@ -3,9 +3,8 @@
 //! A packet's journey: [`source`] reads it from the kernel, core says what it means,
 //! [`daemon`] carries the decision to the [`firewall`], and the kernel does the rest.
 
-mod args;
+mod cli;
 mod client;
-mod command;
 mod conntrack;
 mod daemon;
 mod doctor;
@@ -16,7 +15,6 @@ mod links;
 mod onetime;
 mod openwrt;
 mod output;
-mod qr;
 mod report;
 pub mod source;
 pub mod sys;
@@ -29,7 +27,7 @@ use std::process::ExitCode;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    match args::dispatch(std::env::args_os().skip(1)) {
+    match cli::dispatch(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

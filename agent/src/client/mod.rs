@@ -13,11 +13,11 @@ mod turn;
 mod watch;
 
 use core::time::Duration;
+use std::path::PathBuf;
 
 use postern_core::config::Source;
 use postern_core::door::{Door, Method};
 
-use crate::args::Options;
 use crate::output::{self, Failure};
 use file::Place;
 use outcome::{End, Outcome};
@@ -27,6 +27,25 @@ use send::TcpKnock;
 use turn::Turn;
 
 pub(crate) use route::Family;
+
+/// What to knock at, and how.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// The router, by its name or an address.
+    pub(crate) host: String,
+    pub(crate) door: String,
+    /// Where to look instead of in the user's configuration.
+    pub(crate) client_file: Option<PathBuf>,
+    pub(crate) closing: bool,
+    /// The only family to use; `None`: whichever the host has.
+    pub(crate) family: Option<Family>,
+    pub(crate) delay: Option<postern_core::time::Duration>,
+    /// How long each try waits for the guarded port; `None`: not at all.
+    pub(crate) wait: Option<postern_core::time::Duration>,
+    /// The counter or sequence to go on with, in place of the one that is remembered.
+    pub(crate) next: Option<u64>,
+    pub(crate) dry_run: bool,
+}
 
 /// How often a door is knocked at, in all, while nothing is seen of it.
 const TRIES: u32 = 3;
@@ -39,24 +58,24 @@ const DELAY: Duration = Duration::from_millis(20);
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// Knocks, and waits for what becomes of it if that was asked for.
-pub(crate) fn knock(options: &Options) -> Result<Outcome, Failure> {
-    let place = Place::of(&options.host, options.client_file.as_deref())?;
+pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
+    let place = Place::of(&settings.host, settings.client_file.as_deref())?;
     let client = place.read()?;
-    let door = file::door(&client, &options.door)?;
-    let mut turn = Turn::new(door, &place, &client, options)?;
-    let delay = delay(options.delay, door, turn.longest())?;
-    let host = file::address(&client, &options.host);
+    let door = file::door(&client, &settings.door)?;
+    let mut turn = Turn::new(door, &place, &client, settings)?;
+    let delay = delay(settings.delay, door, turn.longest())?;
+    let host = file::address(&client, &settings.host);
     let mut attempt = Attempt {
-        options,
+        settings,
         door,
         delay,
         tcp: match client.source {
             Source::Sockets => TcpKnock::Connection,
             Source::Nflog | Source::Packet | Source::Log => TcpKnock::Syn,
         },
-        outcome: Outcome::new(options, host, &door.method),
+        outcome: Outcome::new(settings, host, &door.method),
     };
-    attempt.outcome.end = match route::find(host, options.family) {
+    attempt.outcome.end = match route::find(host, settings.family) {
         Ok(routes) => attempt.over(&routes, &mut turn)?,
         Err(why) => End::NoWay(why),
     };
@@ -64,7 +83,7 @@ pub(crate) fn knock(options: &Options) -> Result<Outcome, Failure> {
 }
 
 struct Attempt<'o> {
-    options: &'o Options,
+    settings: &'o Settings,
     door: &'o Door,
     delay: Duration,
     tcp: TcpKnock,
@@ -74,13 +93,13 @@ struct Attempt<'o> {
 impl Attempt<'_> {
     /// Over one family after the other, if what becomes of it can be seen; else over the first.
     fn over(&mut self, routes: &[Route], turn: &mut Turn<'_>) -> Result<End, Failure> {
-        let sighted = self.options.wait.is_some() && watch::is_possible(self.door);
+        let sighted = self.settings.wait.is_some() && watch::is_possible(self.door);
         let mut end = End::Sent;
         for route in routes.iter().take(if sighted { routes.len() } else { 1 }) {
             self.outcome.take(route);
             self.tell_of_families(routes, route);
-            end = match self.options.wait {
-                Some(timeout) if !self.options.dry_run => {
+            end = match self.settings.wait {
+                Some(timeout) if !self.settings.dry_run => {
                     self.until_seen(route, turn, timeout.into_std())?
                 }
                 _ => self.once(route, turn)?,
@@ -107,7 +126,7 @@ impl Attempt<'_> {
     fn once(&mut self, route: &Route, turn: &mut Turn<'_>) -> Result<End, Failure> {
         let packets = self.packets(turn)?;
         self.outcome.packets = packets;
-        if self.options.dry_run {
+        if self.settings.dry_run {
             return Ok(End::Dry);
         }
         Ok(self.send(route))
@@ -152,7 +171,7 @@ impl Attempt<'_> {
 
     /// Whether the guarded port comes to be as it should, open or not.
     fn look(&mut self, route: &Route, timeout: Duration) -> bool {
-        let open = !self.options.closing;
+        let open = !self.settings.closing;
         self.outcome.sight = watch::until(route, self.door, open, timeout);
         self.outcome.sight.is_some_and(|sight| {
             self.outcome.see(sight.source);

@@ -6,10 +6,10 @@ use core::net::IpAddr;
 use postern_core::door::Method;
 use postern_core::knock::Port;
 
+use super::Settings;
 use super::packet::Packet;
 use super::route::{NoWay, Route};
 use super::watch::{Answer, Sight};
-use crate::args::Options;
 use crate::output::Failure;
 use crate::output::json::{list, quoted};
 
@@ -57,7 +57,7 @@ impl End {
 }
 
 impl Outcome {
-    pub(super) fn new(options: &Options, host: &str, method: &Method) -> Self {
+    pub(super) fn new(settings: &Settings, host: &str, method: &Method) -> Self {
         let hint = match method {
             Method::Clock { .. } => {
                 "; are the clocks right, here and at the router? 'postern status' there says so, and from when on \
@@ -72,8 +72,8 @@ impl Outcome {
         Self {
             host: host.into(),
             hint,
-            door: options.door.clone(),
-            closing: options.closing,
+            door: settings.door.clone(),
+            closing: settings.closing,
             address: None,
             sources: Vec::new(),
             packets: Vec::new(),

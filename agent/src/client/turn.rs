@@ -10,8 +10,8 @@ use postern_core::config::Client;
 use postern_core::door::{AtEnd, Door, Method};
 use postern_core::knock::Port;
 
+use super::Settings;
 use super::file::Place;
-use crate::args::Options;
 use crate::files::atomic_file;
 use crate::files::private_file::Unfit;
 use crate::onetime::list::List;
@@ -50,18 +50,18 @@ impl<'d> Turn<'d> {
         door: &'d Door,
         place: &Place,
         client: &Client,
-        options: &Options,
+        settings: &Settings,
     ) -> Result<Self, Failure> {
-        let ports = Ports::of(door, options.closing)?;
+        let ports = Ports::of(door, settings.closing)?;
         let memory = match &ports {
-            Ports::Fixed(_) | Ports::Timed(..) if options.next.is_some() => {
+            Ports::Fixed(_) | Ports::Timed(..) if settings.next.is_some() => {
                 return Err(Failure::Misused(format!(
                     "--next: what comes next at door {} is not counted",
                     door.name
                 )));
             }
             Ports::Fixed(_) => Memory::NONE,
-            _ => Memory::load(door, place.state_dir(client)?, options)?,
+            _ => Memory::load(door, place.state_dir(client)?, settings)?,
         };
         Ok(Self {
             door,
@@ -167,13 +167,13 @@ impl Memory {
         _lock: None,
     };
 
-    fn load(door: &Door, folder: PathBuf, options: &Options) -> Result<Self, Failure> {
-        let lock = match options.dry_run {
+    fn load(door: &Door, folder: PathBuf, settings: &Settings) -> Result<Self, Failure> {
+        let lock = match settings.dry_run {
             true => None,
             false => Some(lock(door, &folder)?),
         };
         let is_clock = matches!(door.method, Method::Clock { .. });
-        let next = match (options.next, state::load(&folder, door)) {
+        let next = match (settings.next, state::load(&folder, door)) {
             (Some(next), _) => next,
             (None, Ok(next)) => next,
             // Nothing is lost: at worst a code is sent that the router does not take again.
@@ -191,7 +191,7 @@ impl Memory {
         };
         Ok(Self {
             next,
-            folder: Some(folder).filter(|_| !options.dry_run),
+            folder: Some(folder).filter(|_| !settings.dry_run),
             _lock: lock,
         })
     }
@@ -257,10 +257,14 @@ mod tests {
 
     const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-    fn turn<'d>(door: &'d Door, scratch: &Scratch, options: &Options) -> Result<Turn<'d>, Failure> {
+    fn turn<'d>(
+        door: &'d Door,
+        scratch: &Scratch,
+        settings: &Settings,
+    ) -> Result<Turn<'d>, Failure> {
         let folder = scratch.path("state");
-        let ports = Ports::of(door, options.closing)?;
-        let memory = Memory::load(door, folder, options)?;
+        let ports = Ports::of(door, settings.closing)?;
+        let memory = Memory::load(door, folder, settings)?;
         Ok(Turn {
             door,
             ports,
@@ -286,23 +290,23 @@ mod tests {
     fn a_counter_is_saved_before_its_code_is_given() {
         let scratch = Scratch::new();
         let door = with_secret(&scratch, seed_door("ssh"));
-        let options = Options::default();
+        let settings = Settings::default();
         for (counter, code) in [(0, [755, 224]), (1, [287, 82])] {
-            let ports = turn(&door, &scratch, &options).unwrap().next().unwrap();
+            let ports = turn(&door, &scratch, &settings).unwrap().next().unwrap();
             assert_eq!(numbers(&door, &ports), code);
             assert_eq!(state::load(&scratch.path("state"), &door), Ok(counter + 1));
         }
-        let dry = Options {
+        let dry = Settings {
             dry_run: true,
-            ..Options::default()
+            ..Settings::default()
         };
         for _ in 0..2 {
             let ports = turn(&door, &scratch, &dry).unwrap().next().unwrap();
             assert_eq!(numbers(&door, &ports), [359, 152]);
         }
-        let again = Options {
+        let again = Settings {
             next: Some(1),
-            ..Options::default()
+            ..Settings::default()
         };
         let mut again = turn(&door, &scratch, &again).unwrap();
         assert_eq!(numbers(&door, &again.next().unwrap()), [287, 82]);
@@ -313,7 +317,7 @@ mod tests {
     fn a_counter_that_cannot_be_saved_gives_no_code() {
         let scratch = Scratch::new();
         let door = with_secret(&scratch, seed_door("ssh"));
-        let mut turn = turn(&door, &scratch, &Options::default()).unwrap();
+        let mut turn = turn(&door, &scratch, &Settings::default()).unwrap();
         std::fs::remove_dir_all(scratch.path("state")).unwrap();
         assert!(
             matches!(turn.next(), Err(Failure::Failed(why)) if why.contains("nothing was sent"))
@@ -324,13 +328,13 @@ mod tests {
     fn a_damaged_memory_asks_for_the_number() {
         let scratch = Scratch::new();
         let door = with_secret(&scratch, seed_door("ssh"));
-        turn(&door, &scratch, &Options::default()).unwrap();
+        turn(&door, &scratch, &Settings::default()).unwrap();
         scratch.file("state/ssh", "nonsense");
-        let why = turn(&door, &scratch, &Options::default()).err().unwrap();
+        let why = turn(&door, &scratch, &Settings::default()).err().unwrap();
         assert!(matches!(why, Failure::Failed(why) if why.contains("--next")));
-        let told = Options {
+        let told = Settings {
             next: Some(0),
-            ..Options::default()
+            ..Settings::default()
         };
         assert!(turn(&door, &scratch, &told).is_ok());
     }
@@ -341,7 +345,7 @@ mod tests {
         let path = scratch.file("list", "tcp:1 udp:2\ntcp:3 tcp:4 tcp:5\n");
         let mut door = list_door("ssh", path.to_str().unwrap());
         let first = |door: &Door| {
-            let mut turn = turn(door, &scratch, &Options::default()).unwrap();
+            let mut turn = turn(door, &scratch, &Settings::default()).unwrap();
             assert_eq!(turn.longest(), 3);
             turn.next().map(|ports| ports[0].number)
         };
@@ -357,13 +361,13 @@ mod tests {
     fn a_clock_gives_each_code_once() {
         let scratch = Scratch::new();
         let door = with_secret(&scratch, clock_door("web", "/secret", 1));
-        let mut first = turn(&door, &scratch, &Options::default()).unwrap();
+        let mut first = turn(&door, &scratch, &Settings::default()).unwrap();
         let ports = first.next().unwrap();
         drop(first);
         let saved = state::load(&scratch.path("state"), &door).unwrap();
-        let dry = Options {
+        let dry = Settings {
             dry_run: true,
-            ..Options::default()
+            ..Settings::default()
         };
         // What would be sent now is the code that comes next.
         let second = turn(&door, &scratch, &dry).unwrap().next().unwrap();

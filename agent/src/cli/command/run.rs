@@ -1,4 +1,4 @@
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon;
 use crate::output::{self, Failure};
 

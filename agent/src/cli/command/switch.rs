@@ -7,7 +7,7 @@ use postern_core::door::{Door, OnExpiry};
 use postern_core::time::Duration;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::conntrack::{self, Doomed};
 use crate::daemon::control::{Request, Whom};
 use crate::daemon::switch;

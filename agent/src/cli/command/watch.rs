@@ -8,7 +8,7 @@ use postern_core::config::Config;
 use postern_core::time::Duration;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon::control::Request;
 use crate::files::config_file;
 use crate::firewall::{Counts, Firewall, Refusal, needs_agent};

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon::control::Request;
 use crate::files::config_file;
 use crate::onetime::wall_clock::WallClock;

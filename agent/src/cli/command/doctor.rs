@@ -1,7 +1,7 @@
 use postern_core::config::Config;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon::control::Request;
 use crate::doctor::{self, Severity};
 use crate::files::config_file;

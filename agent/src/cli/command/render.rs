@@ -1,4 +1,4 @@
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::files::config_file;
 use crate::openwrt::networks;
 use crate::output::{self, Failure};

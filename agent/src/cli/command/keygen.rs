@@ -8,16 +8,17 @@ use postern_core::door::{Door, Method};
 use zeroize::Zeroizing;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
+use crate::cli::qr;
 use crate::daemon::control::Request;
 use crate::files::atomic_file;
 use crate::files::bounded;
 use crate::files::config_file;
+use crate::onetime;
 use crate::onetime::base32;
 use crate::onetime::state;
 use crate::output::{self, Failure};
 use crate::sys::process;
-use crate::{onetime, qr};
 
 /// `postern keygen`
 ///

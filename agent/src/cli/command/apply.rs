@@ -5,7 +5,7 @@ use postern_core::door::Door;
 use postern_core::time::Duration;
 
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};

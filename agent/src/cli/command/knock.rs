@@ -1,5 +1,5 @@
-use crate::args::Options;
-use crate::client;
+use crate::cli::options::Options;
+use crate::client::{self, Settings};
 use crate::output::{self, Failure};
 
 /// What is said in place of knocking where the client was left out. What `cross/build` makes goes
@@ -17,7 +17,17 @@ pub(crate) fn knock(options: &Options) -> Result<(), Failure> {
     if let Some(why) = LEFT_OUT {
         return Err(Failure::Failed(why.into()));
     }
-    let outcome = client::knock(options)?;
+    let outcome = client::knock(&Settings {
+        host: options.host.clone(),
+        door: options.door.clone(),
+        client_file: options.client_file.clone(),
+        closing: options.closing,
+        family: options.family,
+        delay: options.delay,
+        wait: options.wait,
+        next: options.next,
+        dry_run: options.dry_run,
+    })?;
     if let Some(warning) = outcome.warning() {
         output::warn(&format!("warning: {warning}"));
     }

@@ -1,4 +1,4 @@
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::files::config_file::{self, DISABLED};
 use crate::onetime::{self, Finding};
 use crate::openwrt::networks;

@@ -6,7 +6,7 @@ use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 use zeroize::Zeroizing;
 
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::files::config_file;
 use crate::onetime::base32;
 use crate::onetime::list::{self, List};

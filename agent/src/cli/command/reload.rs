@@ -1,5 +1,5 @@
 use super::reach;
-use crate::args::Options;
+use crate::cli::options::Options;
 use crate::daemon::control::Request;
 use crate::files::config_file::{self, Doors};
 use crate::output::{self, Failure};
