@@ -20,6 +20,7 @@ pub mod code;
 pub mod config;
 mod cutoff;
 pub mod decoy;
+mod display;
 pub mod door;
 mod doorstep;
 pub mod engine;
