@@ -33,6 +33,7 @@ pub fn parse(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
 
 /// Why a packet is not a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The capture ends within the headers.
     Truncated,

@@ -91,6 +91,7 @@ impl Duration {
 
 /// Why a text is not a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DurationError {
     /// It does not begin with a digit.
     Number,

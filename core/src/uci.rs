@@ -128,6 +128,7 @@ pub struct SyntaxError {
 
 /// What can be wrong with the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Problem {
     /// The file is larger than [`MAX_FILE`]; none of it is read.
     FileTooLarge,

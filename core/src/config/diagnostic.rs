@@ -54,6 +54,7 @@ pub(super) struct Details<'a> {
 
 /// What can be wrong with a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Problem {
     /// The text is not UCI.
     Syntax(uci::Problem),

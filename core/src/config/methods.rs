@@ -2,6 +2,7 @@
 
 /// A method by its name, before anything of it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MethodName {
     /// One knock toggles.
     SingleSame,

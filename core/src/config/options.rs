@@ -21,6 +21,7 @@ use crate::time::Duration;
 
 /// The types of sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Section {
     /// `config postern 'global'`, in a router's configuration
     Postern,
