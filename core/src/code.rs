@@ -84,6 +84,28 @@ impl Code {
     ///
     /// `digest` is HMAC of the counter, eight bytes, big-endian (RFC 4226, section 5.3).
     /// `None` if it is shorter than any HMAC or a port would be beyond 65535.
+    ///
+    /// ```
+    /// use postern_core::code::{Algorithm, Code, Digits};
+    /// use postern_core::door::Order;
+    /// use postern_core::knock::Protocol::{Tcp, Udp};
+    ///
+    /// let code = Code {
+    ///     secret_file: "/etc/postern/ssh.secret".try_into().expect("a path"),
+    ///     algorithm: Algorithm::Sha1,
+    ///     digits: Digits::Six,
+    ///     base: 10_000,
+    ///     protocols: [Udp, Tcp],
+    ///     order: Order::Strict,
+    /// };
+    /// // RFC 4226, section 5.4: the six digits of this HMAC are 872921.
+    /// let digest = [
+    ///     0x1f, 0x86, 0x98, 0x69, 0x0e, 0x02, 0xca, 0x16, 0x61, 0x85, //
+    ///     0x50, 0xef, 0x7f, 0x19, 0xda, 0x8e, 0x94, 0x5b, 0x55, 0x5a,
+    /// ];
+    /// let knocks = code.knocks(&digest).expect("ports");
+    /// assert_eq!(knocks.map(|port| port.number), [10_872, 10_921]);
+    /// ```
     pub fn knocks(&self, digest: &[u8]) -> Option<[Port; KNOCKS]> {
         let group = u32::from(self.digits.group());
         let number = truncate(digest)? % (group * group);

@@ -23,6 +23,51 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// `SOURCES` is a power of two, at least 8. The engine never allocates; it is about
 /// `56 * SOURCES` bytes and 460 KiB, most of which is touched only under a flood, so it
 /// belongs into a `static`.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use postern_core::config::Config;
+/// use postern_core::engine::{Engine, Outcome};
+/// use postern_core::knock::{Knock, Port, Protocol};
+/// use postern_core::time::{Duration, Instant};
+///
+/// static ENGINE: Mutex<Engine<1024>> = Mutex::new(Engine::new());
+///
+/// let text = b"
+/// config postern 'global'
+///     list interface 'wan'
+/// config door 'ssh'
+///     list guard 'tcp:22'
+///     option method 'sequence-separate'
+///     list open 'tcp:7000'
+///     list open 'tcp:9001'
+///     list open 'tcp:8002'
+/// ";
+/// let config = Config::parse(text, |wrong| panic!("{wrong}")).expect("a configuration");
+/// let mut engine = ENGINE.lock()?;
+/// engine.seed([0x5a; 8]); // eight random bytes
+/// engine.configure(config.doors)?;
+///
+/// let knock = |number| Knock {
+///     source: [192, 0, 2, 1].into(),
+///     source_port: 54321,
+///     port: Port { protocol: Protocol::Tcp, number },
+///     payload: b"",
+/// };
+/// let at = Instant::from_millis;
+/// assert_eq!(engine.handle(at(0), &knock(7000)).outcome, Outcome::Advanced);
+/// assert_eq!(engine.handle(at(200), &knock(9001)).outcome, Outcome::Advanced);
+/// let last = engine.handle(at(400), &knock(8002));
+/// assert_eq!(last.outcome, Outcome::Completed);
+/// assert!(last.open.eq([0]));
+///
+/// // Within ten seconds, or in vain.
+/// let _ = engine.handle(at(20_000), &knock(7000));
+/// let _ = engine.handle(at(20_200), &knock(9001));
+/// assert!(engine.handle(at(30_001), &knock(8002)).open.is_empty());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub struct Engine<const SOURCES: usize> {
     key: hash::Key,
     doors: Vec<Door, MAX_DOORS>,
@@ -254,6 +299,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     /// Says what opens a one-time door from now on. Attempts at a list's door begin anew
     /// with another sequence.
+    ///
+    /// What is acceptable is the caller's to know: [`crate::code::Code::knocks`] makes ports of a digest.
     pub fn arm(&mut self, index: usize, armed: Armed) {
         if let Some(slot) = self.armed.get_mut(index) {
             let is_other = !slot.is_same_sequence(&armed);

@@ -1,6 +1,8 @@
-//! What a knock means: packets in, decisions out.
+#![doc = include_str!("../README.md")]
 //!
-//! A packet's journey: [`packet`] reads bytes, or [`kernlog`] a line, into a [`knock`]; the [`engine`] asks the
+//! # A packet's journey
+//!
+//! [`packet`] reads bytes, or [`kernlog`] a line, into a [`knock`]; the [`engine`] asks the
 //! [`door`]'s method what the knock amounts to at that [`time`], and answers with a
 //! decision. In private modules behind the engine: `ports` finds the doors that a port
 //! concerns, `table` keeps the attempts of every source under a [`hash`], `doorstep`

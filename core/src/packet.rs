@@ -22,6 +22,24 @@ pub const MAX_EXTENSIONS: usize = 8;
 ///
 /// The payload is clipped to what the headers state and to what was captured. TCP options
 /// need not have been captured: without them the payload is empty.
+///
+/// ```
+/// use postern_core::packet::{self, Refusal};
+///
+/// let mut datagram = [
+///     0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1, // IPv4
+///     0xd4, 0x31, 0x1b, 0x58, 0, 12, 0, 0, // UDP
+///     b'o', b'p', b'e', b'n',
+/// ];
+/// let knock = packet::parse(&datagram)?;
+/// assert_eq!(knock.source.to_string(), "192.0.2.1");
+/// assert_eq!((knock.port.protocol.name(), knock.port.number), ("udp", 7000));
+/// assert_eq!(knock.payload, b"open");
+///
+/// datagram[6] |= 0x20; // More Fragments
+/// assert_eq!(packet::parse(&datagram), Err(Refusal::Fragment));
+/// # Ok::<(), Refusal>(())
+/// ```
 pub fn parse(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
     match bytes.first() {
         None => Err(Refusal::Truncated),

@@ -41,6 +41,17 @@ impl Payload {
     }
 
     /// Whether the payload is one of these, as far as its first [`Payload::needed`] bytes tell.
+    ///
+    /// ```
+    /// use postern_core::payload::{Payload, RANDOM};
+    ///
+    /// let random = [0x5a; RANDOM];
+    /// for dress in [Payload::Dns, Payload::Ntp, Payload::Stun, Payload::Quic] {
+    ///     let payload = dress.write(&random);
+    ///     assert!(dress.matches(&payload) && dress.matches(&payload[..dress.needed()]));
+    ///     assert!(!dress.matches(b"GET / HTTP/1.1"));
+    /// }
+    /// ```
     pub fn matches(&self, payload: &[u8]) -> bool {
         match self {
             Self::Dns => is_dns(payload),

@@ -64,6 +64,14 @@ impl Duration {
     /// Reads a whole number and a unit (`ms`, `s`, `m`, `h` or `d`); without a unit, seconds.
     ///
     /// The largest span is 365 days, which every nftables timeout can hold.
+    ///
+    /// ```
+    /// use postern_core::time::{Duration, DurationError};
+    ///
+    /// assert_eq!(Duration::parse("2m"), Ok(Duration::from_secs(120)));
+    /// assert_eq!(Duration::parse("50ms"), Ok(Duration::from_millis(50)));
+    /// assert_eq!(Duration::parse("2 minutes"), Err(DurationError::Unit));
+    /// ```
     pub fn parse(text: &str) -> Result<Self, DurationError> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at_checked(digits).ok_or(DurationError::Unit)?;

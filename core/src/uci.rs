@@ -30,6 +30,23 @@ pub const MAX_WORD: usize = 512;
 const MAX_RETRIES: u8 = 16;
 
 /// The statements of a file, in order, with the mistakes between them.
+///
+/// ```
+/// use postern_core::uci::{Problem, Statement, Statements};
+///
+/// let text = b"config interface 'wan'\n\toption proto dhcp\n\toption ip-addr 192.0.2.1\n";
+/// let mut statements = Statements::new(text);
+/// let Some(Ok(Statement::Config { section, name })) = statements.next() else {
+///     panic!("a section");
+/// };
+/// assert_eq!((section.text.as_str(), name.text.as_str()), ("interface", "wan"));
+/// let Some(Ok(Statement::Option { name, value })) = statements.next() else {
+///     panic!("an option");
+/// };
+/// assert_eq!((name.text.as_str(), value.text.as_str()), ("proto", "dhcp"));
+/// let mistake = statements.next().and_then(Result::err).expect("a mistake");
+/// assert_eq!((mistake.position.line, mistake.problem), (3, Problem::HyphenInName));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Statements<'t> {
     text: &'t [u8],

@@ -29,6 +29,21 @@ impl Client {
     ///
     /// The sections of doors are the router's. What would be a weakness there is not
     /// reported here. Warnings leave a client; errors, one or more, do not.
+    ///
+    /// ```
+    /// use postern_core::config::Client;
+    ///
+    /// let text = b"
+    /// config client 'global'
+    ///     option address 'router.example'
+    /// config door 'ssh'
+    ///     option method 'single-same'
+    ///     list open 'udp:9001'
+    /// ";
+    /// let client = Client::parse(text, |wrong| panic!("{wrong}")).expect("a client's file");
+    /// assert_eq!(client.address, "router.example");
+    /// assert_eq!(client.doors[0].method.open()[0].number, 9001);
+    /// ```
     pub fn parse(text: &[u8], mut report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
         let mut client = Self {
             address: String::new(),

@@ -62,6 +62,29 @@ impl Config {
     ///
     /// Warnings leave a configuration; errors, one or more, do not. That there is no door is an
     /// error, unless the file says that nothing is to be guarded.
+    ///
+    /// ```
+    /// use postern_core::config::Config;
+    ///
+    /// let text = "\
+    /// config postern 'global'
+    ///     list interface 'wan'
+    /// config door 'ssh'
+    ///     list guard 'tcp:22'
+    ///     option method 'sequence-separate'
+    ///     list open 'tcp:7000'
+    ///     list open 'udp:9001'
+    ///     list open 'tcp:8002'
+    /// ";
+    /// let config = Config::parse(text.as_bytes(), |wrong| panic!("{wrong}")).expect("a configuration");
+    /// assert_eq!(config.doors[0].name, "ssh");
+    ///
+    /// let mut said = Vec::new();
+    /// let wrong = text.replace("udp:9001", "udp:90001");
+    /// let config = Config::parse(wrong.as_bytes(), |wrong| said.push(format!("line {}: {wrong}", wrong.line)));
+    /// assert!(config.is_none());
+    /// assert!(said[0].starts_with("line 7: door 'ssh': "), "{said:?}");
+    /// ```
     pub fn parse(text: &[u8], report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
         Self::read(text, true, report)
     }

@@ -29,6 +29,29 @@ impl uWrite for Value {
 ///
 /// Options at their defaults are left out. Secrets are in files of their own, of which the
 /// section names the path; the ports and the payload of static methods are in it.
+///
+/// ```
+/// use postern_core::config::{Client, write};
+///
+/// struct Text(String);
+///
+/// impl ufmt::uWrite for Text {
+///     type Error = core::convert::Infallible;
+///
+///     fn write_str(&mut self, text: &str) -> Result<(), Self::Error> {
+///         self.0.push_str(text);
+///         Ok(())
+///     }
+/// }
+///
+/// let read = |text: &str| Client::parse(text.as_bytes(), |wrong| panic!("{wrong}")).expect("a client's file").doors;
+/// let doors = read("config door 'ssh'; option method 'single-same'; list open 'udp:9001'; option grant '30'");
+/// let mut text = Text(String::new());
+/// write(&doors[0], &mut text)?;
+/// assert_eq!(text.0, "config door 'ssh'\n\toption method 'single-same'\n\tlist open 'udp:9001'\n");
+/// assert_eq!(read(&text.0), doors);
+/// # Ok::<(), core::convert::Infallible>(())
+/// ```
 pub fn write<W>(door: &Door, out: &mut W) -> Result<(), W::Error>
 where
     W: uWrite + ?Sized,

@@ -37,6 +37,20 @@ pub enum Line<'l> {
 /// The kernel's lines are known by their facility where it is shown, and by `kernel:` in the
 /// place of the program's name. A log daemon that lets programs choose both, as most do, lets
 /// them forge lines: the log does not tell.
+///
+/// ```
+/// use postern_core::kernlog::{self, Line};
+///
+/// let log = "Nov 27 06:00:00 gate kernel: [   12.345678] postern: IN=wan OUT= SRC=192.0.2.2 DST=192.0.2.1 LEN=60 \
+///            TOS=0x00 PREC=0x00 TTL=64 ID=31167 DF PROTO=TCP SPT=33430 DPT=7000 WINDOW=64240 RES=0x00 SYN URGP=0";
+/// let Line::Packet(Ok(knock)) = kernlog::line(log.as_bytes()) else {
+///     panic!("a knock");
+/// };
+/// assert_eq!((knock.source.to_string(), knock.port.number), ("192.0.2.2".into(), 7000));
+///
+/// let forged = log.replace("kernel:", "su:");
+/// assert_eq!(kernlog::line(forged.as_bytes()), Line::Forged);
+/// ```
 pub fn line(bytes: &[u8]) -> Line<'_> {
     match envelope::record(bytes) {
         Some(record) => of_record(record),
