@@ -10,7 +10,7 @@ scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/bui
 	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-instructions lint setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -105,6 +105,12 @@ lint: setup ## format, lints, shell scripts
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p postern --no-default-features --all-targets -- -D warnings
 	shellcheck --external-sources $(scripts)
+
+package-check: ## both crates as cargo packages them: they build, and core's tests pass there too
+	rm -rf $${CARGO_TARGET_DIR:-target}/package
+	$(CARGO) package --locked --allow-dirty -p postern-core -p postern
+	target=$$(realpath $${CARGO_TARGET_DIR:-target}); CARGO_TARGET_DIR=$$target $(CARGO) test \
+		--manifest-path $$target/package/postern-core-*/Cargo.toml
 
 setup:
 	@tests/setup

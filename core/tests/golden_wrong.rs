@@ -55,7 +55,7 @@ impl Text {
 }
 
 fn configurations(folder: &str) -> io::Result<Vec<PathBuf>> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut paths = Vec::new();
     for entry in fs::read_dir(golden.join(folder))? {
         let path = entry?.path();

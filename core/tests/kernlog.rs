@@ -13,7 +13,7 @@ use postern_core::kernlog::{Line, line};
 
 #[test]
 fn lines_of_kernels_and_log_daemons() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/kernlog");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kernlog");
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;

@@ -12,9 +12,9 @@ use crate::time::Duration;
 
 type Vec64 = heapless::Vec<Door, MAX_DOORS>;
 
-const DESIGN: &[u8] = include_bytes!("../../../tests/golden/right/design.conf");
+const DESIGN: &[u8] = include_bytes!("../../tests/golden/right/design.conf");
 
-const SEVEN: &[u8] = include_bytes!("../../../tests/golden/client/right/seven-methods.conf");
+const SEVEN: &[u8] = include_bytes!("../../tests/golden/client/right/seven-methods.conf");
 
 /// A valid global section and the start of a door, on five lines.
 const HEAD: &str = "config postern global\nlist interface wan\nconfig door ssh\n\
