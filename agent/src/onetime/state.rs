@@ -234,6 +234,12 @@ mod tests {
         println!("opened {next}");
     }
 
+    /// That test's name, which says where this file is.
+    fn name_of_victim() -> String {
+        let module = module_path!().trim_start_matches("postern::");
+        format!("{module}::victim")
+    }
+
     #[test]
     fn a_crash_at_any_step_loses_no_use() {
         let scratch = Scratch::new();
@@ -243,12 +249,7 @@ mod tests {
         for fatal in 0..=STEPS.len() {
             let before = load(scratch.folder(), &door).unwrap();
             let mut victim = Command::new(std::env::current_exe().unwrap());
-            victim.args([
-                "--ignored",
-                "--exact",
-                "--nocapture",
-                "state::tests::victim",
-            ]);
+            victim.args(["--ignored", "--exact", "--nocapture", &name_of_victim()]);
             victim.env("POSTERN_TEST_FOLDER", scratch.folder());
             victim
                 .env("POSTERN_TEST_STEP", fatal.to_string())
@@ -283,12 +284,7 @@ mod tests {
                 let mut victim = Command::new("strace");
                 victim.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]);
                 victim.arg(std::env::current_exe().unwrap());
-                victim.args([
-                    "--ignored",
-                    "--exact",
-                    "--nocapture",
-                    "state::tests::victim",
-                ]);
+                victim.args(["--ignored", "--exact", "--nocapture", &name_of_victim()]);
                 victim.env("POSTERN_TEST_FOLDER", scratch.folder());
                 victim.env("POSTERN_TEST_STEP", STEPS.len().to_string());
                 let ran = victim.stderr(Stdio::null()).output().unwrap();
@@ -336,12 +332,7 @@ mod tests {
             .args([full.folder(), &scratch.path("ssh")])
             .arg(option);
         command.arg(std::env::current_exe().unwrap());
-        command.args([
-            "--ignored",
-            "--exact",
-            "--nocapture",
-            "state::tests::victim",
-        ]);
+        command.args(["--ignored", "--exact", "--nocapture", &name_of_victim()]);
         command.env("POSTERN_TEST_FOLDER", full.folder());
         command.env("POSTERN_TEST_STEP", STEPS.len().to_string());
         let ran = command.output().unwrap();
