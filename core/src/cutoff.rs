@@ -27,16 +27,16 @@
 use crate::door::Cutoff;
 use crate::knock::Knock;
 use crate::method::stamp;
-use crate::table::{Entry, Key, Table, Worth};
+use crate::table::{Entry, HashedSource, Table, Worth};
 use crate::time::{Duration, Instant};
 
 /// How many failing sources are remembered.
-const SOURCES: usize = 1024;
+const MAX_FAILING_SOURCES: usize = 1024;
 /// Failed knocks that are known again when they are retransmitted.
-const RECENT: usize = 4;
+const RECENT_KNOCKS: usize = 4;
 /// Retransmissions that are forgiven. TCP sends a SYN that is not answered about twice within
 /// the time that people wait; a scanner that always knocks from the same port does so for ever.
-const REPEATS: u8 = 2 * RECENT as u8;
+const MAX_RETRANSMISSIONS: u8 = 2 * RECENT_KNOCKS as u8;
 /// The number under which it is kept that a source is cut off; no door has it.
 const EVERY_DOOR: u8 = u8::MAX;
 /// What is over is looked for this often.
@@ -51,7 +51,7 @@ struct Failures {
     /// 0 where nothing failed, or all was taken back.
     count: u16,
     /// What tells the last failed knocks from others.
-    recent: [u16; RECENT],
+    recent: [u16; RECENT_KNOCKS],
     /// How many knocks were taken for retransmissions of those.
     repeats: u8,
 }
@@ -63,7 +63,7 @@ impl Failures {
 
     /// Whether the knock is one of the last that failed, and may be once more.
     fn retransmits(&self, knock: &Knock<'_>) -> bool {
-        self.repeats < REPEATS && self.recent.contains(&fingerprint(knock))
+        self.repeats < MAX_RETRANSMISSIONS && self.recent.contains(&fingerprint(knock))
     }
 
     fn begun(now: Instant, within: Duration) -> Self {
@@ -71,7 +71,7 @@ impl Failures {
             began: stamp(now),
             span: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
             count: 1,
-            recent: [0; RECENT],
+            recent: [0; RECENT_KNOCKS],
             repeats: 0,
         }
     }
@@ -82,7 +82,7 @@ impl Entry for Failures {
         began: 0,
         span: 0,
         count: 0,
-        recent: [0; RECENT],
+        recent: [0; RECENT_KNOCKS],
         repeats: 0,
     };
 
@@ -115,7 +115,7 @@ pub(crate) enum Fail {
 
 /// Who failed how often.
 pub(crate) struct Cutoffs {
-    failures: Table<Failures, SOURCES>,
+    failures: Table<Failures, MAX_FAILING_SOURCES>,
     sweep_at: Option<Instant>,
 }
 
@@ -128,7 +128,7 @@ impl Cutoffs {
     }
 
     /// Whether the source is cut off.
-    pub(crate) fn silences(&self, source: &Key, now: Instant) -> bool {
+    pub(crate) fn silences(&self, source: &HashedSource, now: Instant) -> bool {
         if self.is_empty() {
             return false;
         }
@@ -138,7 +138,7 @@ impl Cutoffs {
     /// Counts a failure at a door. A knock that is retransmitted counts once.
     pub(crate) fn fail(
         &mut self,
-        source: &Key,
+        source: &HashedSource,
         door: u8,
         knock: Option<&Knock<'_>>,
         cutoff: Option<Cutoff>,
@@ -182,7 +182,7 @@ impl Cutoffs {
     /// none but these can have led to if it did not begin before `since`, when the first of them came.
     pub(crate) fn retract(
         &mut self,
-        source: &Key,
+        source: &HashedSource,
         door: u8,
         cutoff: Option<Cutoff>,
         (count, since): (u16, Instant),
@@ -217,7 +217,7 @@ impl Cutoffs {
     }
 
     /// Lifts the cut-off of a source, and forgets its failures at all doors; whether it was cut off.
-    pub(crate) fn pardon(&mut self, source: &Key, now: Instant) -> bool {
+    pub(crate) fn pardon(&mut self, source: &HashedSource, now: Instant) -> bool {
         let was_cut_off = self.silences(source, now);
         self.failures.revise_all(&mut |whose, door, failures| {
             if *whose == source.source {
@@ -242,7 +242,7 @@ impl Cutoffs {
     }
 
     /// Forgives a source that has shown that it knows the knocks of this door.
-    pub(crate) fn forgive(&mut self, source: &Key, door: u8, now: Instant) {
+    pub(crate) fn forgive(&mut self, source: &HashedSource, door: u8, now: Instant) {
         if !self.is_empty() {
             self.store(source, door, Failures::VACANT, now);
         }
@@ -284,7 +284,7 @@ impl Cutoffs {
     }
 
     /// Displaced or without room: forgotten, as the module says.
-    fn store(&mut self, source: &Key, door: u8, failures: Failures, now: Instant) {
+    fn store(&mut self, source: &HashedSource, door: u8, failures: Failures, now: Instant) {
         match self.failures.find_mut(source, door) {
             Some(known) => *known = failures,
             None if failures.is_vacant() => {}
@@ -315,12 +315,12 @@ mod tests {
         within: Duration::from_secs(60),
     };
 
-    fn source(number: u16) -> Key {
+    fn source(number: u16) -> HashedSource {
         let [high, low] = number.to_be_bytes();
         let mut source = [0; 16];
         source[14] = high;
         source[15] = low;
-        Key {
+        HashedSource {
             source,
             hash: u32::from(number) << 16,
         }

@@ -16,35 +16,35 @@ use crate::method::{self, since, stamp};
 use crate::time::{Duration, Instant};
 
 /// How far from a knock port its decoys lie at most.
-const DISTANCE: u64 = 512;
+const MAX_DISTANCE: u64 = 512;
 /// Tries for each decoy before it is done without, where ports are crowded.
-const TRIES: u64 = 16;
+const TRIES_PER_DECOY: u64 = 16;
 
 /// Sources whose hits are remembered.
-const HITS: usize = 256;
+const HIT_SLOTS: usize = 256;
 
 /// Who hit a decoy last, and when.
 ///
 /// A scan in random order has hit decoys before all knock ports but once in a thousand times (of 16 decoys and
 /// three knocks), and one right after the other once in sixty. A later hit takes the place of an earlier one
 /// whose hash has the same end: that is as if there had been none.
-pub(crate) struct Hits([(u32, u32); HITS]);
+pub(crate) struct Hits([(u32, u32); HIT_SLOTS]);
 
 impl Hits {
     pub(crate) const fn new() -> Self {
-        Self([(0, 0); HITS])
+        Self([(0, 0); HIT_SLOTS])
     }
 
     /// Remembers a hit of the source with this hash.
     pub(crate) fn insert(&mut self, hash: u32, now: Instant) {
-        if let Some(hit) = self.0.get_mut(hash as usize % HITS) {
+        if let Some(hit) = self.0.get_mut(hash as usize % HIT_SLOTS) {
             *hit = (hash, stamp(now).max(1));
         }
     }
 
     /// Whether the source hit one within this time, as far as is remembered.
     pub(crate) fn contains(&self, hash: u32, now: Instant, within: Duration) -> bool {
-        let hit = self.0.get(hash as usize % HITS);
+        let hit = self.0.get(hash as usize % HIT_SLOTS);
         hit.is_some_and(|&(by, at)| by == hash && at != 0 && since(at, now) <= within)
     }
 }
@@ -59,7 +59,7 @@ pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Por
     numbers
         .zip(steps.iter().cycle())
         .filter_map(move |(number, step)| {
-            let mut tries = (0..TRIES).map(|again| number * TRIES + again);
+            let mut tries = (0..TRIES_PER_DECOY).map(|again| number * TRIES_PER_DECOY + again);
             tries.find_map(|number| {
                 neighbour(*step, seed, number).filter(|port| is_free(*port, doors))
             })
@@ -69,7 +69,7 @@ pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Por
 /// A port near `step`.
 fn neighbour(step: Port, seed: u64, number: u64) -> Option<Port> {
     let hash = mix(seed, number);
-    let distance = u16::try_from(hash % DISTANCE + 1).ok()?;
+    let distance = u16::try_from(hash % MAX_DISTANCE + 1).ok()?;
     let number = match hash >> 32 & 1 {
         0 => step.number.checked_add(distance)?,
         _ => step

@@ -4,15 +4,15 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use heapless::Vec;
 
+use crate::bloom::BloomFilter;
 use crate::cutoff::{Cutoffs, Fail};
 use crate::decoy::{self, Hits};
 use crate::door::{Door, DoorSet, MAX_DOORS, Method};
-use crate::doorstep::Doorstep;
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
-use crate::method::{self, Armed, Attempt, Effect, LINES, Line, Progress, Reach, stamp};
+use crate::method::{self, Armed, Attempt, Effect, PATTERNS, Pattern, Progress, Reach, stamp};
 use crate::ports::{PortMap, TooManyPorts};
-use crate::table::{Displaced, Entry, Key, Stored, Table, Worth};
+use crate::table::{Displaced, Entry, HashedSource, Stored, Table, Worth};
 use crate::time::{Duration, Instant};
 
 /// Stale attempts are looked for at most this often.
@@ -74,10 +74,11 @@ pub struct Engine<const SOURCES: usize> {
     /// What opens each of them, if its method is a one-time method.
     armed: [Armed; MAX_DOORS],
     ports: PortMap,
-    /// The doors, for each of their lines, whose sequence is told from another by its order only.
-    told_by_order: [DoorSet; LINES],
+    /// The doors, for each of their patterns, whose sequence is told from another by its order only.
+    told_by_order: [DoorSet; PATTERNS],
     attempts: Table<Attempts, SOURCES>,
-    doorstep: Doorstep,
+    /// The first knocks that the table had no room for.
+    displaced: BloomFilter,
     decoy_hits: Hits,
     cutoffs: Cutoffs,
     counters: Counters,
@@ -193,7 +194,7 @@ pub struct Underway {
 }
 
 #[derive(Clone, Copy)]
-struct Attempts([Attempt; LINES]);
+struct Attempts([Attempt; PATTERNS]);
 
 impl Attempts {
     fn furthest(&self) -> &Attempt {
@@ -207,7 +208,7 @@ impl Attempts {
 }
 
 impl Entry for Attempts {
-    const VACANT: Self = Self([Attempt::NONE; LINES]);
+    const VACANT: Self = Self([Attempt::NONE; PATTERNS]);
 
     fn is_vacant(&self) -> bool {
         self.0.iter().all(Attempt::is_none)
@@ -227,9 +228,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             doors: Vec::new(),
             armed: [const { Armed::Shut }; MAX_DOORS],
             ports: PortMap::new(),
-            told_by_order: [DoorSet::EMPTY; LINES],
+            told_by_order: [DoorSet::EMPTY; PATTERNS],
             attempts: Table::new(),
-            doorstep: Doorstep::new(),
+            displaced: BloomFilter::new(),
             decoy_hits: Hits::new(),
             cutoffs: Cutoffs::new(),
             counters: Counters::ZERO,
@@ -366,7 +367,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 Fail::Repeated => continue,
                 Fail::Counted => {}
                 Fail::CutOff => {
-                    decision.cut_off = decision.cut_off.max(patience(&self.doors, door));
+                    decision.cut_off = decision.cut_off.max(cut_off_time(&self.doors, door));
                 }
             }
             decision.failed.insert(door);
@@ -386,7 +387,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.poll_telling(now, &mut |_, _| {});
     }
 
-    /// The same, and tells of the failures that it notices by that.
+    /// Does what [`Engine::poll`] does, and tells of the failures that it notices by that.
     pub fn poll_telling(&mut self, now: Instant, tell: &mut dyn FnMut(&Door, Lapse)) {
         self.cutoffs.poll(now);
         if self.sweep_at.is_none_or(|sweep_at| now < sweep_at) {
@@ -410,8 +411,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             };
             let window = rules.window;
             let mut has_lapsed = false;
-            for ((_, line), attempt) in method::lines(rules, armed).iter().zip(&mut attempts.0) {
-                has_lapsed |= line.lapse(attempt, now);
+            for ((_, pattern), attempt) in
+                method::patterns(rules, armed).iter().zip(&mut attempts.0)
+            {
+                has_lapsed |= pattern.lapse(attempt, now);
                 attempt.expire(now, window);
             }
             let source = Ipv6Addr::from(*source).to_canonical();
@@ -419,7 +422,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             if has_lapsed && !cutoffs.silences(&failing, now) {
                 let failed = fail(cutoffs, doors, door, &failing, now, None);
                 let cut_off = (failed == Fail::CutOff)
-                    .then(|| patience(doors, door))
+                    .then(|| cut_off_time(doors, door))
                     .flatten();
                 counters.failed += 1;
                 counters.cut_off += u64::from(cut_off.is_some());
@@ -478,8 +481,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
                 continue;
             };
-            let lines = method::lines(door, armed).into_iter().zip(attempts.0);
-            for ((effect, line), attempt) in lines {
+            let patterns = method::patterns(door, armed).into_iter().zip(attempts.0);
+            for ((effect, pattern), attempt) in patterns {
                 let age = attempt.age(now);
                 if attempt.is_under_way() && age <= door.window {
                     let remaining = door.window.as_millis() - age.as_millis();
@@ -488,7 +491,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                         door: index,
                         effect,
                         accepted: usize::from(attempt.count()),
-                        needed: line.length(),
+                        needed: pattern.length(),
                         remaining: Duration::from_millis(remaining),
                     });
                 }
@@ -510,7 +513,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     fn handle_at(
         &mut self,
         index: usize,
-        (source, failing): (&Key, &Key),
+        (source, failing): (&HashedSource, &HashedSource),
         now: Instant,
         knock: &Knock<'_>,
         decision: &mut Decision,
@@ -523,21 +526,21 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         ) else {
             return;
         };
-        let threshold = Threshold {
+        let context = DoorContext {
             door,
             armed,
             index,
             hash: source.hash,
-            doorstep: &self.doorstep,
+            displaced: &self.displaced,
             decoy_hits: &self.decoy_hits,
             told_by_order: self.told_by_order.map(|doors| doors.contains(index)),
         };
         let mut newcomer = None;
         let outcome = match self.attempts.find_mut(source, number) {
-            Some(attempts) => threshold.show(knock, now, attempts, decision, faults),
+            Some(attempts) => context.advance(knock, now, attempts, decision, faults),
             None => {
                 let attempts = newcomer.insert(Attempts::VACANT);
-                threshold.show(knock, now, attempts, decision, faults)
+                context.advance(knock, now, attempts, decision, faults)
             }
         };
         decision.outcome = decision.outcome.max(outcome);
@@ -559,7 +562,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     fn remember(
         &mut self,
-        source: &Key,
+        source: &HashedSource,
         number: u8,
         attempts: &Attempts,
         now: Instant,
@@ -576,17 +579,17 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
     }
 
-    /// Lets those who made one knock leave their footprints on the doorstep.
+    /// Keeps the first knock of those who made no more in the Bloom filter.
     fn displace(&mut self, attempts: &Attempts, number: u8, hash: u32, now: Instant) {
         self.counters.displaced += 1;
         let index = usize::from(number);
         let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
             return;
         };
-        for ((_, line), attempt) in method::lines(door, armed).iter().zip(&attempts.0) {
-            if let Some(port) = line.only_knock(attempt) {
+        for ((_, pattern), attempt) in method::patterns(door, armed).iter().zip(&attempts.0) {
+            if let Some(port) = pattern.only_knock(attempt) {
                 let knock = first_knock(hash, index, port);
-                self.doorstep.insert(knock, now, self.longest_window);
+                self.displaced.insert(knock, now, self.longest_window);
             }
         }
     }
@@ -637,22 +640,22 @@ impl Counters {
 
 /// Under which key an address is known, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2),
 /// and under which its failures are: see [`failing_network`].
-fn keys_of(key: &hash::Key, address: IpAddr) -> (Key, Key) {
+fn keys_of(key: &hash::Key, address: IpAddr) -> (HashedSource, HashedSource) {
     match address {
         IpAddr::V4(address) => {
             let source = address.to_ipv6_mapped().octets();
             let hash = key.hash(source);
-            let key = Key { source, hash };
+            let key = HashedSource { source, hash };
             (key, key)
         }
         IpAddr::V6(address) => {
             let source = address.octets();
             let (of_network, hash) = key.hash_both(source);
-            let network = Key {
+            let network = HashedSource {
                 source: network(address).octets(),
                 hash: of_network,
             };
-            (Key { source, hash }, network)
+            (HashedSource { source, hash }, network)
         }
     }
 }
@@ -662,7 +665,7 @@ fn fail(
     cutoffs: &mut Cutoffs,
     doors: &[Door],
     door: usize,
-    source: &Key,
+    source: &HashedSource,
     now: Instant,
     knock: Option<&Knock<'_>>,
 ) -> Fail {
@@ -673,18 +676,18 @@ fn fail(
 }
 
 /// For how long the door cuts off.
-fn patience(doors: &[Door], door: usize) -> Option<Duration> {
+fn cut_off_time(doors: &[Door], door: usize) -> Option<Duration> {
     Some(doors.get(door)?.cutoff?.within)
 }
 
-/// The doors, for each of their lines, whose sequence has no port that another sequence has not too. One that
+/// The doors, for each of their patterns, whose sequence has no port that another sequence has not too. One that
 /// goes on where it ends is no such other: its knocks are those of both in any case.
-fn told_by_order(doors: &[Door]) -> [DoorSet; LINES] {
-    let lines = |door| -> [&[Port]; LINES] { [Method::open(door), Method::close(door)] };
-    let mut told_by_order = [DoorSet::EMPTY; LINES];
+fn told_by_order(doors: &[Door]) -> [DoorSet; PATTERNS] {
+    let patterns = |door| -> [&[Port]; PATTERNS] { [Method::open(door), Method::close(door)] };
+    let mut told_by_order = [DoorSet::EMPTY; PATTERNS];
     for (index, door) in doors.iter().enumerate() {
-        for (set, steps) in told_by_order.iter_mut().zip(lines(&door.method)) {
-            let mut others = doors.iter().flat_map(|door| lines(&door.method));
+        for (set, steps) in told_by_order.iter_mut().zip(patterns(&door.method)) {
+            let mut others = doors.iter().flat_map(|door| patterns(&door.method));
             let is_within = |other: &[Port]| {
                 !other.starts_with(steps) && steps.iter().all(|step| other.contains(step))
             };
@@ -710,17 +713,17 @@ fn network(address: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// A door, with what is known of a source that stands before it.
-struct Threshold<'e> {
+struct DoorContext<'e> {
     door: &'e Door,
     armed: &'e Armed,
     /// The door's.
     index: usize,
     /// The source's.
     hash: u32,
-    doorstep: &'e Doorstep,
+    displaced: &'e BloomFilter,
     decoy_hits: &'e Hits,
-    /// Of each of its lines, whether its order alone tells it from another.
-    told_by_order: [bool; LINES],
+    /// Of each of its patterns, whether its order alone tells it from another.
+    told_by_order: [bool; PATTERNS],
 }
 
 /// What was wrong with a knock, and what it brought to light.
@@ -734,9 +737,9 @@ struct Faults {
     hit_decoy: bool,
 }
 
-impl Threshold<'_> {
+impl DoorContext<'_> {
     /// Shows a knock to the source's attempts; what it was to the one that it suited best.
-    fn show(
+    fn advance(
         &self,
         knock: &Knock<'_>,
         now: Instant,
@@ -744,28 +747,29 @@ impl Threshold<'_> {
         decision: &mut Decision,
         faults: &mut Faults,
     ) -> Outcome {
-        let lines = method::lines(self.door, self.armed);
+        let patterns = method::patterns(self.door, self.armed);
         let mut has_lapsed = false;
-        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
-            has_lapsed |= line.lapse(attempt, now);
+        for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
+            has_lapsed |= pattern.lapse(attempt, now);
             attempt.expire(now, self.door.window);
         }
         if has_lapsed {
             faults.lapsed.insert(self.index);
         }
         let is_under_way = attempts.0.iter().any(Attempt::is_under_way);
-        if !is_under_way && self.is_decoy(&lines, knock.port) {
+        if !is_under_way && self.is_decoy(&patterns, knock.port) {
             faults.hit_decoy = true;
             return Outcome::Decoy;
         }
-        if self.doorstep.is_in_use(now) && attempts.is_vacant() {
-            self.recall(&lines, knock.port, now, attempts);
+        if self.displaced.is_in_use(now) && attempts.is_vacant() {
+            self.recall(&patterns, knock.port, now, attempts);
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
         let by_order = self.told_by_order.iter();
-        for (((effect, line), attempt), by_order) in lines.iter().zip(&mut attempts.0).zip(by_order)
+        for (((effect, pattern), attempt), by_order) in
+            patterns.iter().zip(&mut attempts.0).zip(by_order)
         {
-            if !is_dressed(self.door, knock) {
+            if !has_payload(self.door, knock) {
                 *attempt = Attempt::NONE;
                 continue;
             }
@@ -774,7 +778,7 @@ impl Threshold<'_> {
                 true => Reach::Neighbour,
                 false => Reach::Any,
             };
-            best = best.max(match line.advance(attempt, knock, now, &reach) {
+            best = best.max(match pattern.advance(attempt, knock, now, &reach) {
                 Progress::Wrong => Outcome::Wrong,
                 Progress::Late => {
                     is_late = true;
@@ -790,7 +794,7 @@ impl Threshold<'_> {
         }
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
-            Outcome::Wrong if self.is_decoy(&lines, knock.port) => faults.hit_decoy = true,
+            Outcome::Wrong if self.is_decoy(&patterns, knock.port) => faults.hit_decoy = true,
             // Where nothing opens the door, there is nothing to guess: its owner has the right code, and may
             // not know yet.
             Outcome::Wrong if self.door.method.is_one_time() && self.armed.opens_nothing() => {}
@@ -804,10 +808,12 @@ impl Threshold<'_> {
 
     /// Whether none of the door's sequences has this port, at which it listens. One-time doors have no
     /// decoys, and what a list watches may be of a sequence that is no longer expected.
-    fn is_decoy(&self, lines: &[(Effect, Line<'_>); LINES], port: Port) -> bool {
+    fn is_decoy(&self, patterns: &[(Effect, Pattern<'_>); PATTERNS], port: Port) -> bool {
         self.door.decoys > 0
             && !self.door.method.is_one_time()
-            && !lines.iter().any(|(_, line)| line.steps().contains(&port))
+            && !patterns
+                .iter()
+                .any(|(_, pattern)| pattern.steps().contains(&port))
     }
 
     fn complete(&self, effect: Effect, counter: u64, decision: &mut Decision) {
@@ -827,17 +833,17 @@ impl Threshold<'_> {
     /// Credits a source with the first knock that the table had no room for.
     fn recall(
         &self,
-        lines: &[(Effect, Line<'_>); LINES],
+        patterns: &[(Effect, Pattern<'_>); PATTERNS],
         knock: Port,
         now: Instant,
         attempts: &mut Attempts,
     ) {
         let was_made = |port| {
             let knock = first_knock(self.hash, self.index, port);
-            self.doorstep.contains(knock, now)
+            self.displaced.contains(knock, now)
         };
-        for ((_, line), attempt) in lines.iter().zip(&mut attempts.0) {
-            if let Some(begun) = line.resume(knock, now, was_made) {
+        for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
+            if let Some(begun) = pattern.resume(knock, now, was_made) {
                 *attempt = begun;
             }
         }
@@ -851,7 +857,7 @@ fn first_knock(hash: u32, door: usize, port: Port) -> u32 {
 }
 
 /// Whether the knock carries what the door requires. A SYN carries nothing.
-fn is_dressed(door: &Door, knock: &Knock<'_>) -> bool {
+fn has_payload(door: &Door, knock: &Knock<'_>) -> bool {
     match &door.payload {
         Some(payload) if knock.port.protocol == Protocol::Udp => payload.matches(knock.payload),
         _ => true,

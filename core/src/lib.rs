@@ -5,7 +5,7 @@
 //! [`packet`] reads bytes, or [`kernlog`] a line, into a [`knock`]; the [`engine`] asks the
 //! [`door`]'s method what the knock amounts to at that [`time`], and answers with a
 //! decision. In private modules behind the engine: `ports` finds the doors that a port
-//! concerns, `table` keeps the attempts of every source under a [`hash`], `doorstep`
+//! concerns, `table` keeps the attempts of every source under a [`hash`], `bloom`
 //! stands in for it under a flood, `cutoff` counts failures. A [`config`] says which
 //! doors there are.
 //!
@@ -18,13 +18,13 @@
 #[cfg(test)]
 extern crate std;
 
+mod bloom;
 pub mod code;
 pub mod config;
 mod cutoff;
 pub mod decoy;
 mod display;
 pub mod door;
-mod doorstep;
 pub mod engine;
 pub mod hash;
 pub mod kernlog;

@@ -129,7 +129,7 @@ impl<'p> Rest<'p> {
         Ok(Self { captured, length })
     }
 
-    /// The same, of no more than `length` bytes, which must be there.
+    /// The first `length` bytes of it, which must be there.
     fn clip(self, length: usize) -> Result<Self, Refusal> {
         if length > self.length {
             return Err(Refusal::Malformed);

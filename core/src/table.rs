@@ -41,7 +41,7 @@ impl Worth {
 
 /// Whose entry it is: the source's address (IPv4 as v4-mapped IPv6). There is one for each door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct HashedSource {
     pub(crate) source: [u8; 16],
     /// Keyed hash of the source. Its lowest bits choose the bucket; the whole is compared before the address is.
     pub(crate) hash: u32,
@@ -98,20 +98,26 @@ impl<E: Entry, const N: usize> Table<E, N> {
     }
 
     /// The source's entry at the door, unless it is vacant.
-    pub(crate) fn find(&self, key: &Key, door: u8) -> Option<&E> {
+    pub(crate) fn find(&self, key: &HashedSource, door: u8) -> Option<&E> {
         let slot = self.bucket(key).iter().find(|slot| slot.is(key, door))?;
         Some(&slot.entry)
     }
 
-    /// The same, to be changed. An entry that is made vacant leaves the table.
-    pub(crate) fn find_mut(&mut self, key: &Key, door: u8) -> Option<&mut E> {
+    /// Finds a source's entry at a door, to change it. An entry that is made vacant leaves the table.
+    pub(crate) fn find_mut(&mut self, key: &HashedSource, door: u8) -> Option<&mut E> {
         let mut bucket = self.bucket_mut(key).iter_mut();
         let slot = bucket.find(|slot| slot.is(key, door))?;
         Some(&mut slot.entry)
     }
 
     /// Stores the entry of a source that has none at the door. `now` is as in [`Entry::worth`].
-    pub(crate) fn insert(&mut self, key: &Key, door: u8, entry: &E, now: u32) -> Stored<E> {
+    pub(crate) fn insert(
+        &mut self,
+        key: &HashedSource,
+        door: u8,
+        entry: &E,
+        now: u32,
+    ) -> Stored<E> {
         let mut least: Option<(&mut Slot<E>, Worth)> = None;
         for slot in self.bucket_mut(key) {
             let worth = slot.entry.worth(now);
@@ -150,37 +156,37 @@ impl<E: Entry, const N: usize> Table<E, N> {
         self.revise_all(&mut |_, door, entry| keep(door, entry));
     }
 
-    /// The same, knowing whose it is.
+    /// Lets `keep` change or vacate every entry, told whose it is, and tell the door it now belongs to.
     pub(crate) fn revise_all(&mut self, keep: &mut dyn FnMut(&[u8; 16], u8, &mut E) -> u8) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.entry.is_vacant()) {
             slot.door = keep(&slot.source, slot.door, &mut slot.entry);
         }
     }
 
-    fn bucket(&self, key: &Key) -> &[Slot<E>] {
+    fn bucket(&self, key: &HashedSource) -> &[Slot<E>] {
         let start = Self::start(key);
         self.slots.get(start..start + WAYS).unwrap_or_default()
     }
 
-    fn bucket_mut(&mut self, key: &Key) -> &mut [Slot<E>] {
+    fn bucket_mut(&mut self, key: &HashedSource) -> &mut [Slot<E>] {
         let start = Self::start(key);
         self.slots.get_mut(start..start + WAYS).unwrap_or_default()
     }
 
-    fn start(key: &Key) -> usize {
+    fn start(key: &HashedSource) -> usize {
         (key.hash as usize & (Self::BUCKETS - 1)) * WAYS
     }
 }
 
 impl<E: Entry> Slot<E> {
-    fn take(&mut self, key: &Key, door: u8, entry: &E) {
+    fn take(&mut self, key: &HashedSource, door: u8, entry: &E) {
         self.source = key.source;
         self.hash = key.hash;
         self.door = door;
         self.entry = *entry;
     }
 
-    fn is(&self, key: &Key, door: u8) -> bool {
+    fn is(&self, key: &HashedSource, door: u8) -> bool {
         self.hash == key.hash
             && self.door == door
             && !self.entry.is_vacant()
@@ -207,8 +213,8 @@ mod tests {
     }
 
     /// Keys of one bucket, told apart by their address.
-    fn key(number: u8) -> Key {
-        Key {
+    fn key(number: u8) -> HashedSource {
+        HashedSource {
             source: [number; 16],
             hash: u32::from(number) << 16,
         }

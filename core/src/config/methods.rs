@@ -21,7 +21,7 @@ pub enum MethodName {
 }
 
 /// Every method, in the order of [`MethodName`].
-const ALL: [(&str, MethodName); 7] = [
+const NAMES: [(&str, MethodName); 7] = [
     ("single-same", MethodName::SingleSame),
     ("single-separate", MethodName::SingleSeparate),
     ("sequence-same", MethodName::SequenceSame),
@@ -34,14 +34,14 @@ const ALL: [(&str, MethodName); 7] = [
 impl MethodName {
     /// Reads a name.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut all = ALL.iter();
+        let mut all = NAMES.iter();
         all.find(|(name, _)| *name == text)
             .map(|(_, method)| *method)
     }
 
     /// The name as it is written.
     pub fn name(self) -> &'static str {
-        ALL.get(self as usize).map_or("", |(name, _)| name)
+        NAMES.get(self as usize).map_or("", |(name, _)| name)
     }
 
     /// Whether the method is one of a single knock.
@@ -83,7 +83,9 @@ impl Methods {
 
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let members = ALL.iter().filter(move |(_, method)| self.contains(*method));
+        let members = NAMES
+            .iter()
+            .filter(move |(_, method)| self.contains(*method));
         members.map(|(name, _)| *name)
     }
 }
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_name_is_read_as_what_it_is_written_from() {
-        for (index, (name, method)) in ALL.into_iter().enumerate() {
+        for (index, (name, method)) in NAMES.into_iter().enumerate() {
             assert_eq!(method as usize, index);
             assert_eq!(method.name(), name);
             assert_eq!(MethodName::parse(name), Some(method));
@@ -113,7 +115,7 @@ mod tests {
             (Methods::CLOCK, "one-time-clock"),
             (Methods::SEED, "one-time-seed"),
         ] {
-            let expected = ALL.iter().map(|(name, _)| *name);
+            let expected = NAMES.iter().map(|(name, _)| *name);
             let expected = expected.filter(|name| name.contains(word));
             assert!(set.names().eq(expected), "{word}");
         }

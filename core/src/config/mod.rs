@@ -4,10 +4,10 @@
 //! are UCI files. [`OPTIONS`] says what each option means and how it is read; a
 //! [`Diagnostic`] says what is wrong and what was expected; [`write()`] goes the other way.
 
+mod checks;
 mod client;
 mod diagnostic;
 mod draft;
-mod judge;
 mod methods;
 mod options;
 mod read;
@@ -89,7 +89,7 @@ impl Config {
         Self::read(text, true, report)
     }
 
-    /// The same, but no door is only worth a warning.
+    /// Reads a configuration file as [`Config::parse`] does, except that having no door is only worth a warning.
     pub fn parse_doorless(text: &[u8], report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
         Self::read(text, false, report)
     }

@@ -140,10 +140,10 @@ pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 
 const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
 const LONGEST_JITTER: Duration = Duration::from_secs(10);
-const PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
-const ENGINES: &str = "daemon, chain or track";
-const SOURCE: &str = "nflog, packet, sockets or log";
-const PATH: &str = "an absolute path of at most 107 bytes";
+const EXPECTED_PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
+const EXPECTED_ENGINE: &str = "daemon, chain or track";
+const EXPECTED_SOURCE: &str = "nflog, packet, sockets or log";
+const EXPECTED_PATH: &str = "an absolute path of at most 107 bytes";
 
 /// Every option of every section.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -171,7 +171,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: Words::new("word"),
-        expected: SOURCE,
+        expected: EXPECTED_SOURCE,
         meaning: Words::new(
             "where knocks are seen: nflog is a rule that copies packets to a netlink \
                   group; packet sees them before any rule does, and what the router forwards \
@@ -188,7 +188,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("daemon"),
         unit: Words::new("word"),
-        expected: ENGINES,
+        expected: EXPECTED_ENGINE,
         meaning: Words::new("what serves doors that have no engine of their own"),
         secret: false,
         // The reader looked for it before, because doors can stand before it.
@@ -299,7 +299,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default(DEFAULT_CONTROL),
         unit: Words::new("path"),
-        expected: PATH,
+        expected: EXPECTED_PATH,
         meaning: Words::new("where the control socket lies"),
         secret: false,
         kind: Kind::One(|draft, text| {
@@ -313,7 +313,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default(DEFAULT_STATE_DIR),
         unit: Words::new("path"),
-        expected: PATH,
+        expected: EXPECTED_PATH,
         meaning: Words::new("the folder of what one-time methods remember"),
         secret: false,
         kind: Kind::One(state_dir),
@@ -381,7 +381,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Default("nflog"),
         unit: Words::new("word"),
-        expected: SOURCE,
+        expected: EXPECTED_SOURCE,
         meaning: Words::new(
             "how the router sees knocks: where it is by sockets, a TCP knock is a whole \
                   connection, and waits until it is made",
@@ -395,7 +395,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Optional,
         unit: Words::new("path"),
-        expected: PATH,
+        expected: EXPECTED_PATH,
         meaning: Words::new("the folder of what one-time methods remember"),
         secret: false,
         kind: Kind::One(state_dir),
@@ -406,7 +406,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Required,
         unit: Words::new("port"),
-        expected: PORT,
+        expected: EXPECTED_PORT,
         meaning: Words::new("a port that stays shut unless a source was granted access"),
         secret: false,
         kind: Kind::Many {
@@ -421,7 +421,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Optional,
         unit: Words::new("word"),
-        expected: ENGINES,
+        expected: EXPECTED_ENGINE,
         meaning: Words::new(
             "who keeps count of knocks: daemon is the agent; chain and track are nftables \
                   itself, which needs no agent, and serve the methods that begin with single \
@@ -457,7 +457,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::STATIC,
         presence: Presence::Required,
         unit: Words::new("port"),
-        expected: PORT,
+        expected: EXPECTED_PORT,
         meaning: Words::new(
             "a port to knock on to open the door, in the order of the file; where the \
                   method ends in same, to close it too",
@@ -475,7 +475,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::CLOSING,
         presence: Presence::Optional,
         unit: Words::new("port"),
-        expected: PORT,
+        expected: EXPECTED_PORT,
         meaning: Words::new(
             "a port to knock on to close the door, in the order of the file; without \
                   any, only time closes it",
@@ -493,7 +493,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::LIST,
         presence: Presence::Required,
         unit: Words::new("path"),
-        expected: PATH,
+        expected: EXPECTED_PATH,
         meaning: Words::new("the file of sequences, one on a line, each used once and in turn"),
         secret: false,
         kind: Kind::One(list_file),
@@ -521,7 +521,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::CODE,
         presence: Presence::Required,
         unit: Words::new("path"),
-        expected: PATH,
+        expected: EXPECTED_PATH,
         meaning: Words::new("the file that holds the secret which client and router share"),
         secret: true,
         kind: Kind::One(secret_file),

@@ -2,9 +2,9 @@
 
 use heapless::Vec;
 
+use super::checks::{self, Check};
 use super::diagnostic::Details;
 use super::draft::Draft;
-use super::judge::{self, Check};
 use super::methods::Methods;
 use super::options::{
     Kind, OptionSpec, Setter, find, knocks_from, known_source, meant, section as section_of,
@@ -460,10 +460,10 @@ impl Reader<'_, '_, '_> {
             self.check_options(Section::Door, self.section_at);
             let door = self.draft.door.finish();
             if !self.failed.in_section {
-                self.judge(judge::ERRORS, &door);
+                self.check(checks::ERRORS, &door);
             }
             if !self.failed.in_section && self.global == Section::Postern {
-                self.judge(judge::WARNINGS, &door);
+                self.check(checks::WARNINGS, &door);
             }
             self.count_knock_ports(&door);
             self.count_kernel_knocks(&door);
@@ -559,7 +559,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Looks at a door that is right so far as a whole.
-    fn judge(&mut self, checks: &[Check], door: &Door) {
+    fn check(&mut self, checks: &[Check], door: &Door) {
         for check in checks {
             let Some(finding) = check(&self.draft, door) else {
                 continue;

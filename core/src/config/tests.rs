@@ -44,7 +44,7 @@ fn parse(text: impl AsRef<[u8]>) -> (Option<Config>, Vec<(u32, Problem, String)>
     (config, said)
 }
 
-/// The same for a client's file.
+/// The client's file, and the line, the problem and the message of each diagnostic.
 fn parse_client(text: impl AsRef<[u8]>) -> (Option<Client>, Vec<(u32, Problem, String)>) {
     let mut said = Vec::new();
     let client = Client::parse(text.as_ref(), |diagnostic| {

@@ -11,7 +11,7 @@ use crate::payload::{MAX_BYTES, Payload};
 use crate::time::{Duration, DurationError};
 
 const LONGEST_CUTOFF: Duration = Duration::from_secs(30 * 86_400);
-const SHORTEST: Duration = Duration::from_millis(1);
+const SHORTEST_TIME: Duration = Duration::from_millis(1);
 
 /// What one of these words stands for.
 pub(super) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Problem> {
@@ -86,7 +86,7 @@ pub(super) fn mark(text: &str) -> Result<u32, Problem> {
 
 /// A time above 0 and up to `longest`.
 pub(super) fn time(text: &str, longest: Duration) -> Result<Duration, Problem> {
-    time_within(text, SHORTEST..=longest)
+    time_within(text, SHORTEST_TIME..=longest)
 }
 
 pub(super) fn time_within(

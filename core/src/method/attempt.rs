@@ -1,4 +1,4 @@
-//! How far one source has come on one line of a door.
+//! How far one source has come in one pattern of a door.
 
 use crate::knock::Knock;
 use crate::time::{Duration, Instant};
@@ -9,7 +9,7 @@ pub(super) enum Stage {
     /// More knocks are needed, if any came.
     #[default]
     UnderWay,
-    /// The same, but what came ahead of its turn may be a duplicate, or belong to an attempt that failed:
+    /// More knocks are needed, but what came ahead of its turn may be a duplicate, or belong to an attempt that failed:
     /// that the knocks before it do not follow is no failure.
     Leftover,
     /// Everything was accepted; the attempt is kept for the rest of its window to know repeats by.

@@ -1,7 +1,7 @@
 //! What a knock amounts to, by the door's method; one file for each family of methods.
 //!
-//! Every door has two lines of knocks: one opens (or toggles), one closes. An [`Attempt`]
-//! is how far a source has come on a line.
+//! Every door has two patterns of knocks: one opens (or toggles), one closes. An [`Attempt`]
+//! is how far a source has come in a pattern.
 
 use core::ops::RangeInclusive;
 
@@ -26,10 +26,10 @@ pub const MAX_CANDIDATES: usize = 32;
 pub type Ports = (Protocol, RangeInclusive<u16>);
 
 /// The most ports, and ranges of them, that the knocks of a door can hit.
-pub const MAX_WATCHED: usize = LINES * MAX_STEPS + KNOCKS;
+pub const MAX_WATCHED: usize = PATTERNS * MAX_STEPS + KNOCKS;
 
-/// The lines of a door: opening and closing.
-pub(crate) const LINES: usize = 2;
+/// The patterns of a door: opening and closing.
+pub(crate) const PATTERNS: usize = 2;
 
 /// What a finished attempt does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +93,9 @@ pub(crate) enum Reach {
     Next,
 }
 
-/// What is expected on a line.
+/// The knocks that are expected.
 #[derive(Clone, Copy)]
-pub(crate) enum Line<'d> {
+pub(crate) enum Pattern<'d> {
     /// These, in this order, but for what comes ahead of its turn within the jitter.
     Sequence {
         steps: &'d [Port],
@@ -112,9 +112,9 @@ pub(crate) enum Line<'d> {
     },
 }
 
-/// The door's lines, with what a finished attempt on each does.
-pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>); LINES] {
-    let sequence = |steps| Line::Sequence {
+/// The door's patterns, with what a finished attempt at each does.
+pub(crate) fn patterns<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Pattern<'d>); PATTERNS] {
+    let sequence = |steps| Pattern::Sequence {
         steps,
         jitter: door.jitter,
         toggles: matches!(door.method, Method::Same { .. }),
@@ -132,20 +132,20 @@ pub(crate) fn lines<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Line<'d>)
                 order: Order::Any, ..
             },
             Armed::Sequence(_, steps),
-        ) => Line::Set { steps },
+        ) => Pattern::Set { steps },
         (
             Method::List {
                 order: Order::Strict,
                 ..
             },
             Armed::Sequence(_, steps),
-        ) => Line::Sequence {
+        ) => Pattern::Sequence {
             steps,
             jitter: Duration::from_millis(0),
             toggles: false,
         },
         (Method::Clock { code, .. } | Method::Seed { code, .. }, Armed::Codes(codes)) => {
-            Line::Codes {
+            Pattern::Codes {
                 codes,
                 order: code.order,
             }
@@ -182,7 +182,7 @@ pub fn watches(door: &Door, port: Port) -> bool {
 }
 
 /// The knocks that are in the configuration: those that open, and those that close.
-fn fixed(door: &Door) -> [&[Port]; LINES] {
+fn fixed(door: &Door) -> [&[Port]; PATTERNS] {
     [door.method.open(), door.method.close()]
 }
 
@@ -222,7 +222,7 @@ impl Armed {
     }
 }
 
-impl Line<'_> {
+impl Pattern<'_> {
     /// The ports that it is made of, unless those depend on a code.
     pub(crate) const fn steps(&self) -> &[Port] {
         match self {
@@ -248,13 +248,13 @@ impl Line<'_> {
         reach: &dyn Fn() -> Reach,
     ) -> Progress {
         let progress = match *self {
-            Line::Sequence {
+            Pattern::Sequence {
                 steps,
                 jitter,
                 toggles,
             } => sequence::advance(attempt, steps, jitter, toggles, reach, knock, now),
-            Line::Set { steps } => set::advance(attempt, steps, knock.port, now),
-            Line::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
+            Pattern::Set { steps } => set::advance(attempt, steps, knock.port, now),
+            Pattern::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
@@ -267,10 +267,10 @@ impl Line<'_> {
     /// Ends an attempt if a knock that was overtaken did not follow within the jitter; whether that is a failure.
     pub(crate) fn lapse(&self, attempt: &mut Attempt, now: Instant) -> bool {
         match *self {
-            Line::Sequence { jitter, .. } => {
+            Pattern::Sequence { jitter, .. } => {
                 attempt.is_disordered() && since(attempt.ahead, now) > jitter && attempt.lapse()
             }
-            Line::Set { .. } | Line::Codes { .. } => false,
+            Pattern::Set { .. } | Pattern::Codes { .. } => false,
         }
     }
 
@@ -284,11 +284,11 @@ impl Line<'_> {
     pub(crate) fn only_knock(&self, attempt: &Attempt) -> Option<Port> {
         match *self {
             _ if attempt.count() != 1 || !attempt.is_under_way() => None,
-            Line::Sequence { .. } if attempt.first_step() > 0 => None,
-            Line::Sequence { steps, .. } | Line::Set { steps, .. } => {
+            Pattern::Sequence { .. } if attempt.first_step() > 0 => None,
+            Pattern::Sequence { steps, .. } | Pattern::Set { steps, .. } => {
                 steps.get(attempt.first_step()).copied()
             }
-            Line::Codes { .. } => None,
+            Pattern::Codes { .. } => None,
         }
     }
 
@@ -301,16 +301,16 @@ impl Line<'_> {
         was_made: impl Fn(Port) -> bool,
     ) -> Option<Attempt> {
         match *self {
-            Line::Sequence { steps, .. } => {
+            Pattern::Sequence { steps, .. } => {
                 let (first, later) = steps.split_first()?;
                 (later.contains(&knock) && was_made(*first)).then(|| Attempt::begun(now, 1))
             }
-            Line::Set { steps, .. } if steps.contains(&knock) => {
+            Pattern::Set { steps, .. } if steps.contains(&knock) => {
                 let made = |step: &Port| *step != knock && was_made(*step);
                 let step = steps.iter().position(made)?;
                 Some(Attempt::begun(now, 1 << step))
             }
-            Line::Set { .. } | Line::Codes { .. } => None,
+            Pattern::Set { .. } | Pattern::Codes { .. } => None,
         }
     }
 }

@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::knock::Protocol;
-    use crate::method::Line;
+    use crate::method::Pattern;
 
     const WINDOW: Duration = Duration::from_secs(10);
 
@@ -193,10 +193,10 @@ mod tests {
         play_from(reach, steps, jitter, &knocks)
     }
 
-    /// The same, each knock from a port that is named before its own.
+    /// Plays knocks, each from the port that is named before its own; what they were.
     fn play_from(reach: Reach, steps: &[u16], jitter: u64, knocks: &[(u64, u16, u16)]) -> String {
         let steps: Vec<Port> = steps.iter().copied().map(port).collect();
-        let line = Line::Sequence {
+        let pattern = Pattern::Sequence {
             steps: &steps,
             jitter: Duration::from_millis(jitter),
             toggles: false,
@@ -211,9 +211,9 @@ mod tests {
                 port: port(number),
                 payload: &[],
             };
-            let failed = line.lapse(&mut attempt, now);
+            let failed = pattern.lapse(&mut attempt, now);
             attempt.expire(now, WINDOW);
-            let spelled = match line.advance(&mut attempt, &knock, now, &|| reach) {
+            let spelled = match pattern.advance(&mut attempt, &knock, now, &|| reach) {
                 Progress::Advanced => 'a',
                 Progress::Repeated => 'r',
                 Progress::Wrong => 'w',

@@ -13,23 +13,23 @@
 use crate::time::{Duration, Instant};
 
 /// 2^20 bits a generation, two generations: 256 KiB that an untroubled router never touches.
-const WORDS: usize = 1 << 15;
+const WORDS_PER_GENERATION: usize = 1 << 15;
 
-pub(crate) struct Doorstep {
-    generations: [[u32; WORDS]; 2],
-    /// Which generation takes new footprints.
-    young: bool,
+pub(crate) struct BloomFilter {
+    generations: [[u32; WORDS_PER_GENERATION]; 2],
+    /// Which generation takes new members.
+    newer: bool,
     /// The older generation is forgotten then.
     turn_at: Instant,
-    /// The younger one too.
+    /// Both are forgotten then.
     empty_at: Instant,
 }
 
-impl Doorstep {
+impl BloomFilter {
     pub(crate) const fn new() -> Self {
         Self {
-            generations: [[0; WORDS]; 2],
-            young: false,
+            generations: [[0; WORDS_PER_GENERATION]; 2],
+            newer: false,
             turn_at: Instant::from_millis(0),
             empty_at: Instant::from_millis(0),
         }
@@ -42,9 +42,9 @@ impl Doorstep {
         }
         self.empty_at = now + span + span;
         let [one, two] = &mut self.generations;
-        let young = if self.young { one } else { two };
-        let (word, bits) = footprint(fingerprint);
-        if let Some(word) = young.get_mut(word) {
+        let newer = if self.newer { one } else { two };
+        let (word, bits) = bits_of(fingerprint);
+        if let Some(word) = newer.get_mut(word) {
             *word |= bits;
         }
     }
@@ -56,20 +56,20 @@ impl Doorstep {
 
     /// Whether the source was here, or seems to have been.
     pub(crate) fn contains(&self, fingerprint: u32, now: Instant) -> bool {
-        let (word, bits) = footprint(fingerprint);
+        let (word, bits) = bits_of(fingerprint);
         let mut generations = self.generations.iter();
         self.is_in_use(now)
             && generations.any(|words| words.get(word).is_some_and(|word| word & bits == bits))
     }
 
-    /// Lets the older generation give way to an empty one; both, when the last footprint is old.
+    /// Lets the older generation give way to an empty one; both, when the last member is old.
     fn turn(&mut self, now: Instant, span: Duration) {
         if now >= self.empty_at {
             self.generations.as_flattened_mut().fill(0);
         } else {
-            self.young = !self.young;
+            self.newer = !self.newer;
             let [one, two] = &mut self.generations;
-            if self.young { one } else { two }.fill(0);
+            if self.newer { one } else { two }.fill(0);
         }
         self.turn_at = now + span;
     }
@@ -77,10 +77,13 @@ impl Doorstep {
 
 /// The two bits of a fingerprint, as word and mask. Both are in one word (Putze, Sanders and Singler, "Cache-,
 /// Hash- and Space-Efficient Bloom Filters", 2007): once it is filled, few more strangers pass, and half is looked up.
-const fn footprint(fingerprint: u32) -> (usize, u32) {
+const fn bits_of(fingerprint: u32) -> (usize, u32) {
     let spread = fingerprint.wrapping_mul(0x9e37_79b9); // 2^32 / golden ratio
     let bits = 1 << (spread >> 12 & 31) | 1 << (spread >> 7 & 31);
-    ((spread >> (u32::BITS - WORDS.ilog2())) as usize, bits)
+    (
+        (spread >> (u32::BITS - WORDS_PER_GENERATION.ilog2())) as usize,
+        bits,
+    )
 }
 
 #[cfg(test)]
@@ -96,31 +99,31 @@ mod tests {
 
     #[test]
     fn remembers_for_a_span_and_forgets_after_two() {
-        let mut doorstep = Box::new(Doorstep::new());
-        doorstep.insert(1 << 30, at(5), SPAN);
+        let mut filter = Box::new(BloomFilter::new());
+        filter.insert(1 << 30, at(5), SPAN);
         for other in 0..10 {
-            doorstep.insert(other, at(5 + u64::from(other)), SPAN);
+            filter.insert(other, at(5 + u64::from(other)), SPAN);
         }
-        assert!(doorstep.contains(1 << 30, at(15)));
-        doorstep.insert(99, at(16), SPAN);
-        doorstep.insert(99, at(26), SPAN);
-        assert!(!doorstep.contains(1 << 30, at(26)));
-        assert!(doorstep.contains(99, at(45)) && !doorstep.contains(99, at(46)));
+        assert!(filter.contains(1 << 30, at(15)));
+        filter.insert(99, at(16), SPAN);
+        filter.insert(99, at(26), SPAN);
+        assert!(!filter.contains(1 << 30, at(26)));
+        assert!(filter.contains(99, at(45)) && !filter.contains(99, at(46)));
     }
 
     #[test]
     fn a_flood_never_makes_it_forget() {
-        let mut doorstep = Box::new(Doorstep::new());
+        let mut filter = Box::new(BloomFilter::new());
         let scatter = |number: u32| {
             let spread = u64::from(number).wrapping_mul(0xd134_2543_de82_ef95);
             (spread >> 32) as u32
         };
         for number in 0..1_000_000 {
-            doorstep.insert(scatter(number), at(0), SPAN);
+            filter.insert(scatter(number), at(0), SPAN);
         }
-        assert!((0..1_000_000).all(|number| doorstep.contains(scatter(number), at(9))));
+        assert!((0..1_000_000).all(|number| filter.contains(scatter(number), at(9))));
         let strangers = (2_000_000..2_100_000)
-            .filter(|&number| doorstep.contains(scatter(number), at(9)))
+            .filter(|&number| filter.contains(scatter(number), at(9)))
             .count();
         assert!(
             (60_000..90_000).contains(&strangers),
