@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use postern_tests::agent::program;
 use postern_tests::namespace::Namespace;
+use postern_tests::page::Block;
 use postern_tests::process::{Said, run};
 use postern_tests::scratch::Scratch;
 use postern_tests::server::Sshd;
@@ -442,26 +443,32 @@ fn the_configuration_that_comes_with_it_is_right() {
 
 /// What a reader types, line by line.
 fn the_first_door_of_the_readme_is_right() {
-    let readme = fs::read_to_string(top().join("openwrt/README.md")).expect("the page");
-    let (_, steps) = readme.split_once("## The first door").expect("the steps");
-    let (steps, _) = steps.split_once("postern check").expect("the check");
-    let commands: Vec<&str> = steps
-        .lines()
-        .filter_map(|line| line.strip_prefix("uci "))
-        .collect();
-    assert!(commands.len() >= 8, "{commands:?}");
+    let steps = page::section("openwrt/README.md", "The first door, in five minutes");
+    let (blocks, _) = page::split(&steps);
     let router = Router::new();
-    for command in commands {
-        router.run(&format!("uci {command}")).ok();
+    for command in blocks.iter().flat_map(Block::commands) {
+        in_case_of(command, || match command {
+            "postern check" => {
+                let said = router.run(command);
+                assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
+            }
+            "service postern restart" => {
+                let calls = router.calls(&format!("{SHELL}\n{command}"));
+                assert!(
+                    calls.contains("set_param command /usr/sbin/postern run --take-over --procd"),
+                    "{calls}"
+                );
+                assert!(!calls.contains("error"), "{calls}");
+            }
+            // No procd here has started anything.
+            "postern status" => _ = router.run(command).with_status(4),
+            _ if command.starts_with("uci ") => _ = router.run(command).ok(),
+            // The front page's knocks, which `tests/pages` types.
+            _ => assert!(command.starts_with("knock ") && command.contains(" && ssh ")),
+        });
     }
-    let said = router.run("postern check");
-    assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{said:?}");
-    let calls = router.calls("/etc/init.d/postern restart");
-    assert!(
-        calls.contains("set_param command /usr/sbin/postern run --take-over --procd"),
-        "{calls}"
-    );
-    assert!(!calls.contains("error"), "{calls}");
+    let door = router.run("uci show postern.ssh").ok();
+    assert!(door.contains("'udp:8001'"), "{door}");
 }
 
 /// What the page has its reader type when he is locked out, in a root folder as the package leaves it.
