@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         the_first_door_of_the_readme needs "knock" "sshd" "ssh" "ssh-keygen",
         the_first_door_of_the_guide needs "knock" "sshd" "ssh" "ssh-keygen",
         a_code_from_a_phone needs "oathtool" "nc" "sshd" "ssh-keygen",
+        a_list_from_its_first_line needs "knock" "sshd" "ssh-keygen",
         our_own_client needs "sshd" "ssh-keygen",
         a_day_with_it needs "knock" "sshd" "ssh-keygen",
         every_link_leads_somewhere,
@@ -28,11 +29,12 @@ fn main() -> ExitCode {
 }
 
 /// Sections whose commands are all typed, and who does it.
-const TYPED: [(&str, &str, &str); 7] = [
+const TYPED: [(&str, &str, &str); 8] = [
     ("README.md", "The first door", "tests/pages"),
     ("docs/guide.md", "Your first door", "tests/pages"),
     ("docs/guide.md", "Knocking", "tests/pages"),
     ("docs/guide.md", "A day with it", "tests/pages"),
+    ("docs/methods.md", "Lists", "tests/pages"),
     (
         "docs/recovery.md",
         "On any Linux machine",

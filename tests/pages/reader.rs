@@ -147,11 +147,7 @@ fn configuration(blocks: &[Block]) -> String {
 
 pub(crate) fn every_configuration_is_right() {
     let reader = Reader::new(WAITING);
-    let list = blocks("docs/methods.md", "Lists");
-    let list = list.iter().find(|block| block.language == "text");
-    reader
-        .setup
-        .write_private("ssh.list", &list.expect("a list").text());
+    reader.setup.write_private("ssh.list", &list());
     let mut checked = 0;
     for page in page::all() {
         for block in page::split(&page::text(&page)).0 {
@@ -164,6 +160,9 @@ pub(crate) fn every_configuration_is_right() {
                 let _ = fs::remove_dir_all(reader.setup.path("state"));
                 if block.text().contains("secret_file") {
                     reader.at_router("postern keygen ssh --force").ok();
+                }
+                if block.text().contains("list_file") {
+                    reader.at_router("postern resync ssh").ok();
                 }
                 let said = reader.at_router("postern check");
                 assert_eq!(said.status, 0, "{said:?}");
@@ -237,6 +236,35 @@ pub(crate) fn a_code_from_a_phone() {
         "{knock}"
     );
     reader.at_client(&typed);
+    reader.expect_in(&reader.net.client);
+    reader.expect_out(&reader.net.stranger);
+}
+
+/// The page's sequences.
+fn list() -> String {
+    let blocks = blocks("docs/methods.md", "Lists");
+    let found = blocks.iter().find(|block| block.language == "text");
+    found.expect("a list").text()
+}
+
+pub(crate) fn a_list_from_its_first_line() {
+    let blocks = blocks("docs/methods.md", "Lists");
+    let reader = Reader::new(&configuration(&blocks));
+    reader.setup.write_private("ssh.list", &list());
+    let _agent = reader.setup.start(&reader.net.router);
+    for command in commands(&blocks) {
+        reader.at_router(command).ok();
+    }
+    reader.expect_out(&reader.net.client);
+    reader
+        .at_client("knock HOST 7000:tcp 8001:udp 9002:tcp")
+        .ok();
+    reader.expect_in(&reader.net.client);
+    reader.at_router("postern close ssh").ok();
+    // The second line, as knockd writes it.
+    reader
+        .at_client("knock HOST 9000:tcp 8100:udp 7200:tcp")
+        .ok();
     reader.expect_in(&reader.net.client);
     reader.expect_out(&reader.net.stranger);
 }
