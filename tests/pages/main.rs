@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         a_day_with_it needs "knock" "sshd" "ssh-keygen",
         every_link_leads_somewhere,
         every_page_can_be_reached_and_leads_to_the_way_back_in,
+        the_front_page_is_two_screens,
         every_line_fits,
         every_test_of_a_feature_is_there,
     ])

@@ -108,7 +108,8 @@ pub(crate) fn every_page_can_be_reached_and_leads_to_the_way_back_in() {
         .map(|link| link.path)
         .collect();
     for page in page::all() {
-        let is_one_of_ours = page.starts_with("docs/") || page.starts_with("openwrt/");
+        let is_one_of_ours =
+            page.starts_with("docs/") || page.starts_with("openwrt/") || page == "SECURITY.md";
         if is_one_of_ours {
             let is_linked = from_the_front.iter().any(|path| *path == Path::new(&page));
             assert!(is_linked, "the front page does not lead to {page}");
@@ -122,6 +123,13 @@ pub(crate) fn every_page_can_be_reached_and_leads_to_the_way_back_in() {
     }
 }
 
+/// One screen that sells, and one that installs.
+pub(crate) fn the_front_page_is_two_screens() {
+    let text = page::text("README.md");
+    let (lines, words) = (text.lines().count(), text.split_whitespace().count());
+    assert!(lines <= 110 && words <= 750, "{lines} lines, {words} words");
+}
+
 pub(crate) fn every_line_fits() {
     for page in page::all() {
         let text = page::text(&page);
@@ -131,7 +139,7 @@ pub(crate) fn every_line_fits() {
         }
         let (blocks, prose) = page::split(&text);
         for Block { language, .. } in blocks {
-            let is_known = ["sh", "uci", "text"].contains(&language.as_str());
+            let is_known = ["sh", "uci", "text", "rust", "toml"].contains(&language.as_str());
             assert!(is_known, "{page}: a block of language {language:?}");
         }
         // Markdown's other kind of block, which nobody would check.

@@ -93,7 +93,7 @@ pub fn top() -> PathBuf {
 /// When a folder of them cannot be read.
 pub fn all() -> Vec<String> {
     let mut pages = Vec::new();
-    for folder in ["", "docs/", "openwrt/"] {
+    for folder in ["", "docs/", "openwrt/", "core/"] {
         for entry in fs::read_dir(top().join(folder)).expect("a folder of pages") {
             let name = entry.expect("an entry").file_name();
             let name = name.to_string_lossy();
