@@ -21,7 +21,9 @@ fn main() -> ExitCode {
         status_has_exit_statuses_for_monitors,
         status_without_an_agent_says_so,
         help_and_version_go_to_standard_output,
+        help_explains_a_verb,
         misuse_goes_to_standard_error,
+        whoever_names_no_door_is_told_which_there_are,
         whoever_reads_no_further_changes_nothing,
     ])
 }
@@ -218,6 +220,58 @@ fn help_and_version_go_to_standard_output() {
     assert_eq!((version.status, version.stderr.as_str()), (0, ""));
     let expected = concat!("postern ", env!("CARGO_PKG_VERSION"), " (libnftnl)\n");
     assert_eq!(version.stdout, expected);
+}
+
+fn help_explains_a_verb() {
+    for (help, option) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "open"], &["open", "--help"]),
+        (&["help", "help"], &["help", "-h"]),
+    ] {
+        let (help, option) = (postern(help), postern(option));
+        assert_eq!((help.status, help.stderr.as_str()), (0, ""));
+        assert_eq!(help.stdout, option.stdout);
+    }
+    let said = postern(&["help", "knit"]);
+    assert_eq!((said.status, said.stdout.as_str()), (2, ""));
+}
+
+fn whoever_names_no_door_is_told_which_there_are() {
+    let net = Topology::new();
+    let web = SSH_DOOR
+        .replace("'ssh'", "'web'")
+        .replace("tcp:22", "tcp:80");
+    let setup = Setup::new(&net.router, Guard::Gate, &format!("{SSH_DOOR}{web}"));
+    let expect = |verb: &str, known: &str| {
+        let said = setup.verb(&net.router, verb, &[]);
+        let lines: Vec<&str> = said.stderr.lines().collect();
+        assert!(
+            said.status == 2 && lines.len() == 1 && lines[0].ends_with(known),
+            "{said:?}"
+        );
+    };
+    for verb in ["open", "close", "export", "keygen", "resync"] {
+        expect(verb, "; there are: ssh, web");
+    }
+    // What can be opened is what the guard in the kernel has.
+    setup.verb(&net.router, "apply", &[]).ok();
+    setup.rewrite(SSH_DOOR);
+    expect("open", "; there are: ssh, web");
+    expect("keygen", "; there are: ssh");
+    fs::remove_file(setup.config()).expect("remove a file");
+    expect("close", "; there are: ssh, web");
+    expect("keygen", "'postern keygen' needs the name of a door");
+    let file = setup.path("client");
+    fs::write(&file, SSH_DOOR).expect("write a file");
+    let file = file.to_str().expect("a readable path");
+    let said = postern(&["knock", "router.example", "--config", file]);
+    assert!(
+        said.status == 2
+            && said
+                .stderr
+                .ends_with("needs the name of a door; there are: ssh\n"),
+        "{said:?}"
+    );
 }
 
 fn misuse_goes_to_standard_error() {

@@ -62,6 +62,12 @@ impl Place {
         Ok(client)
     }
 
+    /// What the doors are called, as far as the file can be read.
+    pub(super) fn doors(&self) -> Vec<String> {
+        let client = config_file::peek_client(&self.file);
+        client.map_or_else(Vec::new, |client| config_file::names(&client.doors))
+    }
+
     /// Where one-time methods remember what they used.
     pub(super) fn state_dir(&self, client: &Client) -> Result<PathBuf, Failure> {
         match client.state_dir.is_empty() {

@@ -13,7 +13,7 @@ mod turn;
 mod watch;
 
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use postern_core::config::Source;
 use postern_core::door::{Door, Method};
@@ -80,6 +80,11 @@ pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
         Err(why) => End::NoWay(why),
     };
     Ok(attempt.outcome)
+}
+
+/// What the doors of a host are called, as far as its file can be read.
+pub(crate) fn doors(host: &str, client_file: Option<&Path>) -> Vec<String> {
+    Place::of(host, client_file).map_or_else(|_| Vec::new(), |place| place.doors())
 }
 
 struct Attempt<'o> {

@@ -2,6 +2,7 @@
 
 use super::kinds::{ALL, Kind, Severity};
 use crate::output::json::{list, quoted};
+use crate::output::wrap::push_words;
 
 /// One thing that was found.
 #[derive(Debug)]
@@ -132,12 +133,9 @@ pub(crate) fn refusal(findings: &[Finding]) -> Option<String> {
 pub(crate) fn catalogue() -> String {
     let mut text = String::from("\nWhat it finds, and how bad that is at worst:\n\n");
     for kind in ALL {
-        let text_of_kind = fill(kind.text(), &[]);
-        text += &format!(
-            "  {} ({})\n      {text_of_kind}\n",
-            kind.id(),
-            kind.severity.name()
-        );
+        text += &format!("  {} ({})\n      ", kind.id(), kind.severity.name());
+        push_words(&mut text, &fill(kind.text(), &[]), 6);
+        text.push('\n');
     }
     text
 }

@@ -89,6 +89,11 @@ pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
     Config::parse_doorless(&read(path).ok()?, |_| {}).map(Box::new)
 }
 
+/// Reads a client's file without a word about what is wrong with it.
+pub(crate) fn peek_client(path: &Path) -> Option<Box<Client>> {
+    Client::parse(&read(path).ok()?, |_| {}).map(Box::new)
+}
+
 /// Where a configuration says that the control socket lies, right or wrong as it is otherwise.
 pub(crate) fn peek_control(path: &Path) -> Option<PathBuf> {
     Config::control(&beginning(path)?).map(|control| control.as_str().into())
@@ -128,6 +133,11 @@ impl ufmt::uWrite for Words<'_> {
         self.0.push_str(text);
         Ok(())
     }
+}
+
+/// What doors are called.
+pub(crate) fn names(doors: &[Door]) -> Vec<String> {
+    doors.iter().map(|door| door.name.as_str().into()).collect()
 }
 
 /// The door of this name, with its index; else what to tell whoever asked for it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 mod span;
+pub(crate) mod wrap;
 
 use core::fmt::{self, Display, Write as _};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};

@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod confirm;
 mod doctor;
+pub(super) mod doors;
 mod export;
 mod keygen;
 mod knock;

@@ -1,0 +1,133 @@
+//! How the values of options are read.
+
+use core::net::IpAddr;
+use std::path::PathBuf;
+
+use lexopt::{Parser, ValueExt};
+use postern_core::time::Duration;
+
+use super::options::Options;
+use crate::client::Family;
+use crate::onetime::Resync;
+use crate::output::Failure;
+
+/// How long `knock --wait` gives each try unless it is told: longer than the 3 s after which the
+/// kernel gives up looking for a neighbour (arp(7), mcast_solicit), so that this can be told.
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(5);
+
+pub(super) const NO_TIME: Duration = Duration::from_millis(0);
+
+pub(super) fn text(parser: &mut Parser) -> Result<String, Failure> {
+    parser.value().and_then(ValueExt::string).map_err(misused)
+}
+
+pub(super) fn path(parser: &mut Parser) -> Result<PathBuf, Failure> {
+    parser.value().map(PathBuf::from).map_err(misused)
+}
+
+pub(super) fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
+    let text = text(parser)?;
+    let address: Result<IpAddr, _> = text.parse();
+    address.map(|address| address.to_canonical()).map_err(|_| {
+        let text = text.escape_default();
+        Failure::Misused(format!(
+            "--from: '{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7"
+        ))
+    })
+}
+
+/// Time enough to log in anew, and not so much that a locked-out owner gives up.
+pub(super) fn trial_time(text: &str) -> Result<Duration, Failure> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let time = duration("--confirm-within", text)?;
+    match (SHORTEST..=LONGEST).contains(&time) {
+        true => Ok(time),
+        false => Err(Failure::Misused(
+            "--confirm-within takes a time from 1s to 1d, such as 2m".into(),
+        )),
+    }
+}
+
+pub(super) fn duration(option: &str, text: &str) -> Result<Duration, Failure> {
+    match Duration::parse(text) {
+        Ok(duration) if duration > Duration::default() => Ok(duration),
+        _ => Err(Failure::Misused(format!(
+            "{option}: '{}' is no time span, expected one such as 90s, 15m or 8h, up to 365d",
+            text.escape_default()
+        ))),
+    }
+}
+
+/// No delay is a delay too.
+pub(super) fn delay(text: &str) -> Result<Duration, Failure> {
+    match Duration::parse(text) {
+        Ok(NO_TIME) => Ok(NO_TIME),
+        _ => duration("--delay", text),
+    }
+}
+
+/// A time span after `=`, or as the next word if that is one: a door's name never is.
+pub(super) fn wait(parser: &mut Parser) -> Result<Duration, Failure> {
+    if let Some(value) = parser.optional_value() {
+        return duration("--wait", &value.string().map_err(misused)?);
+    }
+    let next = parser.try_raw_args().and_then(|mut words| {
+        let span = Duration::parse(words.peek()?.to_str()?).ok()?;
+        words.next().map(|_| span)
+    });
+    match next {
+        Some(NO_TIME) => duration("--wait", "0"),
+        next => Ok(next.unwrap_or(DEFAULT_WAIT)),
+    }
+}
+
+pub(super) fn family(options: &Options, family: Family) -> Result<Family, Failure> {
+    match options.family {
+        Some(other) if other != family => Err(Failure::Misused(
+            "-4 and -6 exclude each other; without either, the host's addresses decide".into(),
+        )),
+        _ => Ok(family),
+    }
+}
+
+pub(super) fn count(option: &str, text: &str) -> Result<u64, Failure> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number).ok_or_else(|| {
+        let text = text.escape_default();
+        Failure::Misused(format!(
+            "{option}: '{text}' is no number, expected one such as 42"
+        ))
+    })
+}
+
+/// One code or two, each as apps show them, with spaces perhaps.
+pub(super) fn codes(text: &str) -> Result<Resync, Failure> {
+    let digits = |code: &str| -> Option<String> {
+        let code: String = code.split_whitespace().collect();
+        let is_code = matches!(code.len(), 6 | 8) && code.bytes().all(|byte| byte.is_ascii_digit());
+        is_code.then_some(code)
+    };
+    let codes: Option<Vec<String>> = text.splitn(3, ',').map(digits).collect();
+    match codes.as_deref() {
+        Some([only]) => Ok(Resync::Codes(only.clone(), None)),
+        Some([first, second]) => Ok(Resync::Codes(first.clone(), Some(second.clone()))),
+        _ => Err(Failure::Misused(format!(
+            "--code: '{}' is no code, expected 6 or 8 digits such as 482913, or two codes such as 482913,027455",
+            text.escape_default()
+        ))),
+    }
+}
+
+pub(super) fn resync(options: &mut Options, how: Resync) -> Result<(), Failure> {
+    match options.resync.replace(how) {
+        None => Ok(()),
+        Some(_) => Err(Failure::Misused(
+            "--to and --code: one of them, once".into(),
+        )),
+    }
+}
+
+pub(super) fn misused(error: lexopt::Error) -> Failure {
+    Failure::Misused(error.to_string())
+}
