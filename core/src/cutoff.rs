@@ -308,7 +308,7 @@ mod tests {
     use core::net::Ipv4Addr;
 
     use super::*;
-    use crate::knock::{Port, Protocol};
+    use crate::knock::tcp;
 
     const TWICE: Cutoff = Cutoff {
         failures: 2,
@@ -362,10 +362,7 @@ mod tests {
         Knock {
             source: Ipv4Addr::LOCALHOST.into(),
             source_port,
-            port: Port {
-                protocol: Protocol::Tcp,
-                number: 7000,
-            },
+            port: tcp(7000),
             payload: &[],
         }
     }

@@ -107,19 +107,12 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::door::tests::door;
     use crate::door::{Method, Sequence};
-    use crate::knock::Protocol;
-
-    fn tcp(number: u16) -> Port {
-        let protocol = Protocol::Tcp;
-        Port { protocol, number }
-    }
+    use crate::knock::tcp;
 
     fn same(steps: &[Port]) -> Door {
-        door(Method::Same {
-            steps: Sequence::from_slice(steps).unwrap(),
-        })
+        let steps = Sequence::from_slice(steps).unwrap();
+        Door::new("ssh", &[tcp(22)], Method::Same { steps }).unwrap()
     }
 
     #[test]

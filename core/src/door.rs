@@ -62,6 +62,43 @@ pub struct Door {
     pub on_expiry: OnExpiry,
 }
 
+impl Door {
+    /// A door whose other options are at their defaults, as they are for one that a file says no more of.
+    /// `None` if the name is too long or the guarded ports are too many; whether they make sense beside each
+    /// other and beside those of other doors, nobody looks here.
+    ///
+    /// ```
+    /// use postern_core::door::{Door, Method, Sequence};
+    /// use postern_core::knock::{tcp, udp};
+    /// use postern_core::time::Duration;
+    ///
+    /// let open = Sequence::from([tcp(7000), udp(9001), tcp(8002)]);
+    /// let close = Sequence::new();
+    /// let door = Door {
+    ///     window: Duration::from_secs(5),
+    ///     ..Door::new("ssh", &[tcp(22)], Method::Separate { open, close }).expect("a short name")
+    /// };
+    /// assert_eq!(door.grant, Duration::from_secs(30));
+    /// ```
+    pub fn new(name: &str, guards: &[Port], method: Method) -> Option<Self> {
+        Some(Self {
+            name: name.try_into().ok()?,
+            guards: guards.try_into().ok()?,
+            engine: EngineName::Daemon,
+            method,
+            payload: None,
+            window: Duration::from_secs(10),
+            jitter: Duration::from_millis(50),
+            grant: Duration::from_secs(30),
+            grant_prefix4: 32,
+            grant_prefix6: 128,
+            decoys: 16,
+            cutoff: None,
+            on_expiry: OnExpiry::Keep,
+        })
+    }
+}
+
 /// What becomes of a source's connections when its grant ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExpiry {
@@ -308,29 +345,8 @@ impl Iterator for DoorSet {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::knock::Protocol;
-
-    /// A door as the parser makes it, with this method.
-    pub(crate) fn door(method: Method) -> Door {
-        let (protocol, number) = (Protocol::Tcp, 22);
-        Door {
-            name: Name::try_from("ssh").unwrap(),
-            guards: [Port { protocol, number }].into_iter().collect(),
-            engine: EngineName::Daemon,
-            method,
-            payload: None,
-            window: Duration::from_secs(10),
-            jitter: Duration::from_millis(50),
-            grant: Duration::from_secs(30),
-            grant_prefix4: 32,
-            grant_prefix6: 128,
-            decoys: 16,
-            cutoff: None,
-            on_expiry: OnExpiry::Keep,
-        }
-    }
 
     #[test]
     fn a_set_of_doors_yields_its_members_in_order() {

@@ -38,6 +38,18 @@ pub struct Port {
     pub number: u16,
 }
 
+/// The TCP port of this number.
+pub const fn tcp(number: u16) -> Port {
+    let protocol = Protocol::Tcp;
+    Port { protocol, number }
+}
+
+/// The UDP port of this number.
+pub const fn udp(number: u16) -> Port {
+    let protocol = Protocol::Udp;
+    Port { protocol, number }
+}
+
 /// One packet that arrived at a watched port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Knock<'p> {

@@ -109,20 +109,7 @@ fn position(port: Port) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tcp(number: u16) -> Port {
-        Port {
-            protocol: Protocol::Tcp,
-            number,
-        }
-    }
-
-    fn udp(number: u16) -> Port {
-        Port {
-            protocol: Protocol::Udp,
-            number,
-        }
-    }
+    use crate::knock::{tcp, udp};
 
     #[test]
     fn every_port_finds_its_doors_and_no_other() {

@@ -7,46 +7,23 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use postern_core::door::{Cutoff, Door, EngineName, Method, Name, OnExpiry, Sequence};
+use postern_core::door::{Cutoff, Door, EngineName, Method, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome, Underway};
-use postern_core::knock::{Knock, Port, Protocol};
+use postern_core::knock::{Knock, Port, tcp, udp};
 use postern_core::time::{Duration, Instant};
 
 const OPEN: [Port; 3] = [tcp(7000), udp(8001), tcp(9002)];
 const CLOSE: [Port; 2] = [tcp(9003), tcp(7004)];
 
-const fn tcp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Tcp,
-        number,
-    }
-}
-
-const fn udp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Udp,
-        number,
-    }
-}
-
 fn door(name: &str, open: &[Port], close: &[Port]) -> Door {
+    let method = Method::Separate {
+        open: Sequence::from_slice(open).unwrap(),
+        close: Sequence::from_slice(close).unwrap(),
+    };
     Door {
-        name: Name::try_from(name).unwrap(),
-        guards: [tcp(22)].into_iter().collect(),
-        engine: EngineName::Daemon,
-        method: Method::Separate {
-            open: Sequence::from_slice(open).unwrap(),
-            close: Sequence::from_slice(close).unwrap(),
-        },
-        payload: None,
-        window: Duration::from_secs(10),
         jitter: Duration::from_millis(0),
-        grant: Duration::from_secs(30),
-        grant_prefix4: 32,
-        grant_prefix6: 128,
         decoys: 0,
-        cutoff: None,
-        on_expiry: OnExpiry::Keep,
+        ..Door::new(name, &[tcp(22)], method).unwrap()
     }
 }
 

@@ -7,49 +7,19 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{
-    AtEnd, Cutoff, Door, EngineName, Method, Name, OnExpiry, Order, Sequence,
-};
+use postern_core::door::{AtEnd, Cutoff, Door, Method, Order, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome, Spent};
-use postern_core::knock::{Knock, Port, Protocol};
+use postern_core::knock::{Knock, Port, Protocol, tcp, udp};
 use postern_core::method::{Armed, Candidate};
 use postern_core::payload::{Payload, RANDOM};
 use postern_core::time::{Duration, Instant};
-
-const fn tcp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Tcp,
-        number,
-    }
-}
-
-const fn udp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Udp,
-        number,
-    }
-}
 
 fn sequence(ports: &[Port]) -> Sequence {
     Sequence::from_slice(ports).unwrap()
 }
 
 fn door(method: Method) -> Door {
-    Door {
-        name: Name::try_from("ssh").unwrap(),
-        guards: [tcp(22)].into_iter().collect(),
-        engine: EngineName::Daemon,
-        method,
-        payload: None,
-        window: Duration::from_secs(10),
-        jitter: Duration::from_millis(50),
-        grant: Duration::from_secs(30),
-        grant_prefix4: 32,
-        grant_prefix6: 128,
-        decoys: 16,
-        cutoff: None,
-        on_expiry: OnExpiry::Keep,
-    }
+    Door::new("ssh", &[tcp(22)], method).unwrap()
 }
 
 fn code(order: Order) -> Code {

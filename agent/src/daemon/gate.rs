@@ -212,9 +212,10 @@ pub(super) fn granted(door: &Door, source: IpAddr) -> Network {
 #[cfg(test)]
 mod tests {
     use postern_core::door::Method;
+    use postern_core::knock::tcp;
 
     use super::*;
-    use crate::onetime::examples::{door, seed_door, tcp};
+    use crate::onetime::examples::{door, seed_door};
 
     #[test]
     fn only_what_is_remembered_opens_a_one_time_door() {

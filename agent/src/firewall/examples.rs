@@ -8,44 +8,21 @@ use postern_core::config::{
 use postern_core::door::{
     AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, OnExpiry, Order, Sequence,
 };
-use postern_core::knock::{Port, Protocol};
+pub(super) use postern_core::knock::{Port, Protocol, tcp, udp};
 use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
 
 use super::Entrance;
 
-pub(super) const fn tcp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Tcp,
-        number,
-    }
-}
-
-pub(super) const fn udp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Udp,
-        number,
-    }
-}
-
 pub(super) fn door(name: &str, guards: &[Port], open: &[Port], close: &[Port]) -> Door {
+    let method = Method::Separate {
+        open: Sequence::from_slice(open).unwrap(),
+        close: Sequence::from_slice(close).unwrap(),
+    };
     Door {
-        name: String::try_from(name).unwrap(),
-        guards: Vec::from_slice(guards).unwrap(),
-        engine: EngineName::Daemon,
-        method: Method::Separate {
-            open: Sequence::from_slice(open).unwrap(),
-            close: Sequence::from_slice(close).unwrap(),
-        },
-        window: Duration::from_secs(10),
-        grant: Duration::from_secs(30),
-        payload: None,
         jitter: Duration::from_millis(0),
-        grant_prefix4: 32,
-        grant_prefix6: 128,
         decoys: 0,
-        cutoff: None,
-        on_expiry: OnExpiry::Keep,
+        ..Door::new(name, guards, method).unwrap()
     }
 }
 

@@ -1,40 +1,11 @@
 //! One-time doors for tests.
 
 use postern_core::code::{Algorithm, Code, Digits};
-use postern_core::door::{AtEnd, Door, EngineName, Method, OnExpiry, Order, Sequence};
-use postern_core::knock::{Port, Protocol};
-use postern_core::time::Duration;
-
-pub(crate) const fn tcp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Tcp,
-        number,
-    }
-}
-
-pub(crate) const fn udp(number: u16) -> Port {
-    Port {
-        protocol: Protocol::Udp,
-        number,
-    }
-}
+use postern_core::door::{AtEnd, Door, Method, Order, Sequence};
+use postern_core::knock::{Protocol, tcp};
 
 pub(crate) fn door(name: &str, method: Method) -> Door {
-    Door {
-        name: name.try_into().unwrap(),
-        guards: [tcp(22)].into_iter().collect(),
-        engine: EngineName::Daemon,
-        method,
-        payload: None,
-        window: Duration::from_secs(10),
-        jitter: Duration::from_millis(50),
-        grant: Duration::from_secs(30),
-        grant_prefix4: 32,
-        grant_prefix6: 128,
-        decoys: 16,
-        cutoff: None,
-        on_expiry: OnExpiry::Keep,
-    }
+    Door::new(name, &[tcp(22)], method).unwrap()
 }
 
 pub(crate) fn code(secret_file: &str) -> Code {

@@ -4,10 +4,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use postern_core::door::{Cutoff, Door};
 use postern_core::engine::Outcome;
-use postern_core::knock::Port;
+use postern_core::knock::{Port, tcp, udp};
 use postern_core::time::Duration;
 
-use super::examples::{clock_door, seed_door_with, tcp, udp};
+use super::examples::{clock_door, seed_door_with};
 use super::mistimed::{BURST, REFILL, SLICE, STRANGE, STRANGE_AGAIN, around};
 use super::tests::{Lab, NOON, knocks_of, text};
 use super::*;

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use postern_core::engine::{Decision, Outcome};
-use postern_core::knock::Knock;
+use postern_core::knock::{Knock, tcp, udp};
 
-use super::examples::{clock_door, list_door_with, seed_door_with, tcp, udp};
+use super::examples::{clock_door, list_door_with, seed_door_with};
 use super::*;
 use crate::sys::process;
 use crate::testing::scratch::Scratch;

@@ -7,7 +7,7 @@ use ufmt::{uWrite, uwrite};
 use super::draft::defaults;
 use super::*;
 use crate::door::{Cutoff, EngineName, MAX_GUARDS, MAX_NAME, MAX_STEPS, Method, OnExpiry};
-use crate::knock::{Port, Protocol};
+use crate::knock::{Protocol, tcp, udp};
 use crate::time::Duration;
 
 type Vec64 = heapless::Vec<Door, MAX_DOORS>;
@@ -68,13 +68,8 @@ fn valid(text: impl AsRef<[u8]>) -> Config {
     config.unwrap_or_else(|| panic!("{said:?}"))
 }
 
-fn port(protocol: Protocol, number: u16) -> Port {
-    Port { protocol, number }
-}
-
 #[test]
 fn the_example_of_the_design() {
-    use Protocol::{Tcp, Udp};
     let (config, said) = parse(DESIGN);
     assert_eq!(said, []);
     let expected = Config {
@@ -94,13 +89,11 @@ fn the_example_of_the_design() {
         },
         doors: [Door {
             name: "ssh".try_into().unwrap(),
-            guards: [port(Tcp, 22)].into_iter().collect(),
+            guards: [tcp(22)].into_iter().collect(),
             engine: EngineName::Daemon,
             method: Method::Separate {
-                open: [port(Tcp, 7000), port(Udp, 8001), port(Tcp, 9002)]
-                    .into_iter()
-                    .collect(),
-                close: [port(Tcp, 9003), port(Tcp, 7004)].into_iter().collect(),
+                open: [tcp(7000), udp(8001), tcp(9002)].into_iter().collect(),
+                close: [tcp(9003), tcp(7004)].into_iter().collect(),
             },
             payload: None,
             window: Duration::from_secs(10),
@@ -119,6 +112,20 @@ fn the_example_of_the_design() {
         .collect(),
     };
     assert_eq!(config, Some(expected));
+}
+
+#[test]
+fn a_new_door_is_as_the_defaults_of_options_say() {
+    let read = valid(format!("{HEAD}{TAIL}")).doors;
+    let door = read.first().unwrap();
+    assert_eq!(
+        Door::new(&door.name, &door.guards, door.method.clone()).as_ref(),
+        Some(door)
+    );
+    assert_eq!(
+        Door::new(&"a".repeat(MAX_NAME + 1), &[], door.method.clone()),
+        None
+    );
 }
 
 #[test]
@@ -188,9 +195,7 @@ fn values_that_are_accepted() {
         ("list guard udp:65535", |door| {
             door.guards[0].protocol == Protocol::Udp
         }),
-        ("list guard 1", |door| {
-            door.guards[0] == port(Protocol::Tcp, 1)
-        }),
+        ("list guard 1", |door| door.guards[0] == tcp(1)),
         ("option cutoff ''", |door| door.cutoff.is_none()),
         ("option window ''", |door| {
             door.window == Duration::from_secs(10)

@@ -3,7 +3,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::knock::{Port, Protocol};
+use crate::knock;
 
 /// As Linux 6.18 wrote it.
 const TCP: &str = "postern: IN=wan OUT= MAC=12:7a:7e:43:d0:27:b6:6c:c8:cf:aa:6b:08:00 \
@@ -74,10 +74,7 @@ fn tcp() -> Knock<'static> {
     Knock {
         source: "192.0.2.2".parse().unwrap(),
         source_port: 33430,
-        port: Port {
-            protocol: Protocol::Tcp,
-            number: 7000,
-        },
+        port: knock::tcp(7000),
         payload: &[],
     }
 }
@@ -86,10 +83,7 @@ fn udp() -> Knock<'static> {
     Knock {
         source: "2001:db8::2".parse().unwrap(),
         source_port: 40277,
-        port: Port {
-            protocol: Protocol::Udp,
-            number: 8001,
-        },
+        port: knock::udp(8001),
         payload: &[],
     }
 }

@@ -168,15 +168,10 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::knock::Protocol;
+    use crate::knock::tcp;
     use crate::method::Pattern;
 
     const WINDOW: Duration = Duration::from_secs(10);
-
-    fn port(number: u16) -> Port {
-        let protocol = Protocol::Tcp;
-        Port { protocol, number }
-    }
 
     /// Plays (milliseconds, port) against a sequence and spells what came of each knock:
     /// `a`dvanced, `r`epeated, `w`rong, `l`ate, `C`ompleted, and before it `f` where it shows that an attempt
@@ -195,7 +190,7 @@ mod tests {
 
     /// Plays knocks, each from the port that is named before its own; what they were.
     fn play_from(reach: Reach, steps: &[u16], jitter: u64, knocks: &[(u64, u16, u16)]) -> String {
-        let steps: Vec<Port> = steps.iter().copied().map(port).collect();
+        let steps: Vec<Port> = steps.iter().copied().map(tcp).collect();
         let pattern = Pattern::Sequence {
             steps: &steps,
             jitter: Duration::from_millis(jitter),
@@ -208,7 +203,7 @@ mod tests {
             let knock = Knock {
                 source: Ipv4Addr::LOCALHOST.into(),
                 source_port,
-                port: port(number),
+                port: tcp(number),
                 payload: &[],
             };
             let failed = pattern.lapse(&mut attempt, now);
