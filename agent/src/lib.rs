@@ -5,19 +5,19 @@
 
 mod cli;
 mod client;
-mod conntrack;
 mod daemon;
 mod doctor;
 mod files;
-pub mod firewall;
+mod firewall;
 mod knock_ports;
-mod links;
+mod netlink;
+mod network;
 mod onetime;
 mod openwrt;
 mod output;
 mod report;
-pub mod source;
-pub mod sys;
+mod source;
+mod sys;
 #[cfg(test)]
 mod testing;
 mod token_bucket;

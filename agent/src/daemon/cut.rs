@@ -10,8 +10,9 @@ use postern_core::time::{Duration, Instant};
 
 use super::Agent;
 use super::ledger::{BEHIND, MOST};
-use crate::conntrack::{self, Doomed};
-use crate::firewall::{Grant, Network, Who};
+use crate::firewall::{Grant, Who};
+use crate::netlink::conntrack::{self, Doomed};
+use crate::network::Network;
 use crate::sys::clock::boottime;
 
 /// How often, at most, the kernel is asked whom its own engines let in.

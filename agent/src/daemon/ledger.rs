@@ -5,7 +5,8 @@ use core::fmt::{self, Display, Formatter};
 use postern_core::door::{Door, Name};
 use postern_core::time::{Duration, Instant};
 
-use crate::firewall::{Grant, Network, Who};
+use crate::firewall::{Grant, Who};
+use crate::network::Network;
 
 /// The most grants that are remembered: as many as outlive a reinstallation.
 pub(super) const MOST: usize = crate::firewall::MAX_KEPT;

@@ -5,7 +5,8 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use super::control::{Answer, Whom};
-use crate::firewall::{CutOff, Firewall, Network, Refusal, failing};
+use crate::firewall::{CutOff, Firewall, Refusal, failing};
+use crate::network::Network;
 use crate::output::span;
 
 /// Opens a door.

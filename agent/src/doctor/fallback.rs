@@ -8,7 +8,7 @@ use super::console::{self, Console};
 use super::finding::Finding;
 use super::root::Root;
 use super::{interfaces, kinds, servers, sockets};
-use crate::links::Link;
+use crate::netlink::links::Link;
 
 /// Where SSH is unless somebody moved it.
 const SSH: u16 = 22;

@@ -4,7 +4,7 @@ use postern_core::config::Config;
 
 use super::finding::Finding;
 use super::kinds;
-use crate::links::Link;
+use crate::netlink::links::Link;
 
 /// The most interfaces that a sentence lists.
 const LISTED: usize = 8;

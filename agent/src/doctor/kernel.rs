@@ -9,8 +9,8 @@ use postern_core::config::{Config, Source};
 use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::root::Root;
-use crate::firewall::netlink::{self, Messages};
 use crate::firewall::{Firewall, Part, Refusal, needed_parts};
+use crate::netlink::codec::{self, Messages};
 use crate::onetime::list_ports;
 use crate::sys::link::open_packet_socket;
 use crate::sys::netlink::NetlinkSocket;
@@ -87,7 +87,7 @@ fn ask_sockets(config: Option<&Config>) -> Answers {
 fn ask_nflog(group: u16) -> io::Result<i32> {
     const KIND: i32 = libc::NFNL_SUBSYS_ULOG << 8 | libc::NFULNL_MSG_CONFIG;
     let mut octets = Vec::new();
-    netlink::message(
+    codec::message(
         &mut octets,
         KIND as u16,
         libc::NLM_F_ACK,
@@ -95,7 +95,7 @@ fn ask_nflog(group: u16) -> io::Result<i32> {
         (libc::AF_UNSPEC as u8, group),
         |to| {
             let unbind = [libc::NFULNL_CFG_CMD_UNBIND as u8];
-            netlink::attribute(to, libc::NFULA_CFG_CMD as u16, &unbind);
+            codec::attribute(to, libc::NFULA_CFG_CMD as u16, &unbind);
         },
     );
     let mut socket = NetlinkSocket::open()?;

@@ -29,7 +29,7 @@ use std::path::Path;
 use postern_core::config::Config;
 
 use crate::firewall::Firewall;
-use crate::links::{self, Link};
+use crate::netlink::links::{self, Link};
 use crate::onetime::wall_clock::WallClock;
 use crate::report::REFUSED;
 use console::Console;

@@ -10,7 +10,8 @@ use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::ports;
 use super::root::Root;
-use crate::firewall::{End, Family, Fate, Firewall, Packet};
+use crate::firewall::{End, Fate, Firewall, Packet};
+use crate::network::Family;
 
 /// Tells what becomes of a packet.
 pub(super) type Seer<'s> = dyn FnMut(&Packet<'_>) -> Fate + 's;

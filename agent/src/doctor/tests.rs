@@ -22,8 +22,9 @@ use super::root::Root;
 use super::{
     clock, fallback, interfaces, logins, others, ports, refusal, render, secrets, servers, sockets,
 };
-use crate::firewall::{End, Family, Fate, Packet, Part, Refusal};
-use crate::links::Link;
+use crate::firewall::{End, Fate, Packet, Part, Refusal};
+use crate::netlink::links::Link;
+use crate::network::Family;
 use crate::onetime::wall_clock::WallClock;
 use crate::testing::scratch::Scratch;
 use crate::testing::skipping::{may_as_root, skip};

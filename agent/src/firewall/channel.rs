@@ -4,8 +4,10 @@ use std::io;
 
 use postern_core::time::Duration;
 
-use super::netlink::{self, Attributes, Key, Messages, Request};
 use super::ruleset::TABLE;
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request::{self, Key, Request};
+use crate::netlink::codec::{self, Attributes, Messages};
 use crate::sys::netlink::NetlinkSocket;
 
 /// How often a dump is repeated when the rules change under it.
@@ -99,7 +101,7 @@ impl Channel {
         let socket = NetlinkSocket::open()?;
         Ok(Self {
             socket,
-            inbox: vec![0; netlink::LONGEST_ANSWER].into(),
+            inbox: vec![0; codec::LONGEST_ANSWER].into(),
             outbox: Vec::with_capacity(1024),
             sequence: 1,
             destroys: true,
@@ -134,11 +136,11 @@ impl Channel {
         let first = self.reserve(count.wrapping_add(2));
         let mut octets = core::mem::take(&mut self.outbox);
         octets.clear();
-        netlink::begin(&mut octets, first, None);
+        request::begin(&mut octets, first, None);
         for (position, change) in (1..).zip(changes) {
             change.write(&mut octets, first.wrapping_add(position), position == count);
         }
-        netlink::end(&mut octets, first.wrapping_add(count).wrapping_add(1));
+        request::end(&mut octets, first.wrapping_add(count).wrapping_add(1));
         let result = self.commit_telling(&octets, first, count, told);
         self.outbox = octets;
         result
@@ -148,15 +150,15 @@ impl Channel {
     pub(super) fn remove_table(&mut self) -> Result<(), Failure> {
         let first = self.reserve(3);
         let mut octets = Vec::new();
-        netlink::begin(&mut octets, first, None);
+        request::begin(&mut octets, first, None);
         let ask = Request {
             kind: libc::NFT_MSG_DELTABLE,
             flags: libc::NLM_F_ACK,
         };
-        netlink::request(&mut octets, ask, first.wrapping_add(1), |to| {
-            netlink::text(to, netlink::nfta::TABLE_NAME, &[TABLE]);
+        request::request(&mut octets, ask, first.wrapping_add(1), |to| {
+            codec::text(to, nfta::TABLE_NAME, &[TABLE]);
         });
-        netlink::end(&mut octets, first.wrapping_add(2));
+        request::end(&mut octets, first.wrapping_add(2));
         self.commit(&octets, first, 1)
     }
 
@@ -181,7 +183,7 @@ impl Channel {
         while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
             for message in Messages(datagram) {
                 let position = message.sequence.wrapping_sub(first);
-                if message.kind == netlink::ELEMENT_DELETED {
+                if message.kind == request::ELEMENT_DELETED {
                     told(message.attributes());
                 }
                 let Some((number, sentence)) = message.outcome() else {
@@ -224,7 +226,7 @@ impl Channel {
         fill: &dyn Fn(&mut Vec<u8>),
         is_answer: &mut dyn FnMut(Attributes<'_>) -> bool,
     ) -> Result<(), Failure> {
-        let sequence = self.request(netlink::INET, Request { kind, flags: 0 }, fill)?;
+        let sequence = self.request(request::INET, Request { kind, flags: 0 }, fill)?;
         while let Some(datagram) = self.socket.receive_queued(&mut self.inbox)? {
             for message in Messages(datagram) {
                 if message.sequence != sequence {
@@ -250,7 +252,7 @@ impl Channel {
         fill: &dyn Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Failure> {
-        self.dump_of(netlink::INET, kind, fill, parse)
+        self.dump_of(request::INET, kind, fill, parse)
     }
 
     /// The same for tables of another family.
@@ -308,7 +310,7 @@ impl Channel {
     ) -> Result<u32, Failure> {
         let sequence = self.reserve(1);
         self.outbox.clear();
-        netlink::request_of(family, &mut self.outbox, ask, sequence, fill);
+        request::request_of(family, &mut self.outbox, ask, sequence, fill);
         self.socket.send(&self.outbox)?;
         Ok(sequence)
     }
@@ -320,21 +322,21 @@ impl Change<'_> {
         let (kind, flags) = match self {
             Self::Add(..) | Self::Nothing(_) => (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE),
             Self::Delete(..) | Self::Flush(_) => (libc::NFT_MSG_DELSETELEM, 0),
-            Self::Destroy(..) => (netlink::DESTROY_ELEMENTS, libc::NLM_F_ECHO),
+            Self::Destroy(..) => (request::DESTROY_ELEMENTS, libc::NLM_F_ECHO),
         };
         let ask = Request {
             kind,
             flags: flags | acknowledge,
         };
-        netlink::request(to, ask, sequence, |to| match *self {
+        request::request(to, ask, sequence, |to| match *self {
             Self::Add(set, key, Term::For(lasting)) => {
-                netlink::element(to, set, key, Some(timeout(lasting)));
+                request::element(to, set, key, Some(timeout(lasting)));
             }
             Self::Add(set, key, Term::Forever)
             | Self::Delete(set, key)
-            | Self::Destroy(set, key) => netlink::element(to, set, key, None),
-            Self::Nothing(set) => netlink::no_elements(to, set),
-            Self::Flush(set) => netlink::set_of_elements(to, set),
+            | Self::Destroy(set, key) => request::element(to, set, key, None),
+            Self::Nothing(set) => request::no_elements(to, set),
+            Self::Flush(set) => request::set_of_elements(to, set),
         });
     }
 }

@@ -5,18 +5,20 @@ use core::net::IpAddr;
 use postern_core::time::Duration;
 
 use super::channel::{Change, Term};
-use super::netlink::Key;
-use super::network::family;
 use super::refusal::refused;
-use super::ruleset::{self, Family};
-use super::{Firewall, MAX_LISTED, Network, Refusal};
+use super::ruleset::{self};
+use super::{Firewall, MAX_LISTED, Refusal};
+use crate::firewall::nft::request::Key;
+use crate::network::Family;
+use crate::network::Network;
+use crate::network::family;
 
 /// How much of an address fails together, which of an IPv4 address is all: see `failing_network` in core.
 const FAILING: u8 = 64;
 
 /// A source that is not listened to for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CutOff {
+pub(crate) struct CutOff {
     /// Who: an IPv4 address, or an IPv6 /64.
     pub source: Network,
     /// How much longer; `None`: until it is pardoned, which only another's command can have made.
@@ -24,13 +26,13 @@ pub struct CutOff {
 }
 
 /// What is cut off for a source's failures.
-pub fn failing(source: IpAddr) -> Network {
+pub(crate) fn failing(source: IpAddr) -> Network {
     Network::of(source, FAILING)
 }
 
 impl Firewall {
     /// Ignores a source's knocks from now on, for as long; of an IPv6 source, those of its /64.
-    pub fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
+    pub(crate) fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
         let source = failing(source).first();
         let set = [ruleset::cutoffs(family(source))];
         self.channel
@@ -42,7 +44,7 @@ impl Firewall {
     }
 
     /// Whose knocks are ignored, at most [`MAX_LISTED`] of them.
-    pub fn cut_offs(&mut self) -> Result<Vec<CutOff>, Refusal> {
+    pub(crate) fn cut_offs(&mut self) -> Result<Vec<CutOff>, Refusal> {
         let mut cut_offs = Vec::new();
         for family in self.families_cut_off()? {
             let elements = self.elements(ruleset::cutoffs(family))?;
@@ -60,7 +62,7 @@ impl Firewall {
     }
 
     /// Has a source's knocks heard again, or everybody's; whether one that is named was ignored.
-    pub fn pardon(&mut self, source: Option<IpAddr>) -> Result<bool, Refusal> {
+    pub(crate) fn pardon(&mut self, source: Option<IpAddr>) -> Result<bool, Refusal> {
         let families = self.families_cut_off()?;
         let Some(source) = source.map(|source| failing(source).first()) else {
             let sets: Vec<_> = families.map(|family| [ruleset::cutoffs(family)]).collect();

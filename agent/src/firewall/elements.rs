@@ -5,8 +5,8 @@
 //! may fail in the ordinary course of things.
 
 use super::channel::{Change, Channel, Failure, Term};
-use super::netlink::{self, Key};
 use super::reading::term;
+use crate::firewall::nft::request::{self, Key};
 
 impl<'c> Change<'c> {
     /// What adds an element, in place of an older one.
@@ -110,7 +110,7 @@ impl Channel {
 
     /// How long an element stays; ENOENT: it is not there, or the set is not.
     pub(super) fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
-        let element = |to: &mut Vec<u8>| netlink::element(to, set, key, None);
+        let element = |to: &mut Vec<u8>| request::element(to, set, key, None);
         self.ask(libc::NFT_MSG_GETSETELEM, &element, term)
     }
 }

@@ -5,9 +5,11 @@
 
 use super::expression::Expression;
 use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED};
-use super::netlink::{attribute, nest, nfta, set_of_elements, text};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, PRIORITY, TABLE, Verdict};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request::set_of_elements;
+use crate::netlink::codec::{attribute, nest, text};
 
 /// Writes attributes one after another, and remembers nothing.
 pub(super) struct Encoder;

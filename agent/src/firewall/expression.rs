@@ -163,7 +163,7 @@ impl Base {
 
 /// What a rule does to a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DynamicChange {
+pub(crate) enum DynamicChange {
     /// Adds an element, or leaves it as it is.
     Add,
     /// Adds an element, or has it last from now on.

@@ -2,8 +2,8 @@
 
 use super::expression::{Base, DynamicChange, Expression, MetaKey, Register};
 use super::message::{Counted, New, NewSet};
-use super::netlink::{self, KeyOrder};
 use super::ruleset::{Chain, Verdict};
+use crate::firewall::nft::request::{self, KeyOrder};
 
 /// What [`news`] makes, as a script.
 pub(super) const TEXT: &str = "table inet postern {
@@ -62,7 +62,7 @@ pub(super) fn stage() -> NewSet<'static> {
         key_type: 7 << 6 | 13,
         key_length: 8,
         size: Some(1024),
-        user_data: netlink::user_data(KeyOrder::Mixed, false, None).unwrap(),
+        user_data: request::user_data(KeyOrder::Mixed, false, None).unwrap(),
     }
 }
 

@@ -14,10 +14,11 @@ use super::expression::DynamicChange;
 use super::golden_tests::assert_golden;
 use super::kernel_tests::{in_namespace, nft};
 use super::message::{Counted, Element, Entry, Lasting, New, NewSet};
-use super::netlink::Attributes;
 use super::renderer::Renderer;
-use super::ruleset::{Chain, Content, Family, Set, Statement, Verdict};
+use super::ruleset::{Chain, Content, Set, Statement, Verdict};
 use super::{expression_tests, lowering};
+use crate::netlink::codec::Attributes;
+use crate::network::Family;
 
 /// A message, and the nft command that sends the same.
 struct Golden {

@@ -7,16 +7,18 @@ use postern_core::time::Duration;
 
 use super::channel::{Change, Failure, Term};
 use super::engines;
-use super::netlink::{Key, as_text};
-use super::network::{Network, family};
 use super::reading::{KernelElement, KernelSet};
 use super::refusal::refused;
-use super::ruleset::{self, Family, GrantKind};
+use super::ruleset::{self, GrantKind};
 use super::{Firewall, MAX_LISTED, Refusal};
+use crate::firewall::nft::request::Key;
+use crate::netlink::codec::as_text;
+use crate::network::Family;
+use crate::network::{Network, family};
 
 /// An open door, for someone, for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// The door.
     pub door: String,
     /// For whom.
@@ -27,7 +29,7 @@ pub struct Grant {
 
 /// For whom a door is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(crate) enum Who {
     /// For these sources.
     Network(Network),
     /// For whoever arrives on this interface.
@@ -40,7 +42,7 @@ pub enum Who {
 /// What it takes to grant passage through a door of the installed table: without asking the
 /// kernel from a [`Door`], by its name alone from [`Firewall::entrance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entrance<'d> {
+pub(crate) struct Entrance<'d> {
     pub(super) door: &'d str,
     pub(super) prefix4: u8,
     pub(super) prefix6: u8,
@@ -61,7 +63,7 @@ impl<'d> From<&'d Door> for Entrance<'d> {
 
 impl Entrance<'_> {
     /// What the door grants to a source; an address that is mapped into IPv6 is IPv4.
-    pub fn network(&self, source: IpAddr) -> Network {
+    pub(crate) fn network(&self, source: IpAddr) -> Network {
         let source = source.to_canonical();
         let prefix = match family(source) {
             Family::V4 => self.prefix4,
@@ -92,7 +94,7 @@ impl Entrance<'_> {
 
 impl Firewall {
     /// What it takes to grant passage through a door of the installed table; asks the kernel.
-    pub fn entrance<'d>(&mut self, door: &'d str) -> Result<Entrance<'d>, Refusal> {
+    pub(crate) fn entrance<'d>(&mut self, door: &'d str) -> Result<Entrance<'d>, Refusal> {
         plausible(door)?;
         let sets = self.sets()?;
         let prefix = |wanted: Family| {
@@ -118,7 +120,7 @@ impl Firewall {
     ///
     /// An IPv4 address that is mapped into IPv6 is an IPv4 address. A time below 50 ms, or
     /// above 365 days, is taken for that.
-    pub fn grant<'d>(
+    pub(crate) fn grant<'d>(
         &mut self,
         door: impl Into<Entrance<'d>>,
         source: IpAddr,
@@ -137,7 +139,7 @@ impl Firewall {
     ///
     /// It takes no memory, and two system calls if there was no grant, three if there was a
     /// shorter one, five if there was a longer one; four each before Linux 6.3.
-    pub fn grant_at_least<'d>(
+    pub(crate) fn grant_at_least<'d>(
         &mut self,
         door: impl Into<Entrance<'d>>,
         source: IpAddr,
@@ -153,12 +155,12 @@ impl Firewall {
 
     /// Opens a door for anyone who arrives on a guarded interface, as the installed table
     /// names them.
-    pub fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
+    pub(crate) fn grant_anyone(&mut self, door: &str, lasting: Duration) -> Result<(), Refusal> {
         self.grant_anyone_on(door, &[], lasting)
     }
 
     /// The same on these interfaces, as far as they are guarded; on all where none are named.
-    pub fn grant_anyone_on(
+    pub(crate) fn grant_anyone_on(
         &mut self,
         door: &str,
         on: &[String],
@@ -184,7 +186,7 @@ impl Firewall {
     }
 
     /// Takes the grant back that a source has, and with it its network; `false`: it had none.
-    pub fn withdraw<'d>(
+    pub(crate) fn withdraw<'d>(
         &mut self,
         door: impl Into<Entrance<'d>>,
         source: IpAddr,
@@ -224,7 +226,7 @@ impl Firewall {
     }
 
     /// Takes all grants of a door back, those for anyone too.
-    pub fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
+    pub(crate) fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
         plausible(door)?;
         let in_kernel = self.entrance(door)?.in_kernel;
         let mut prefixes = Family::BOTH.map(ruleset::grant_prefix).to_vec();
@@ -241,12 +243,12 @@ impl Firewall {
 
     /// All grants of the installed table, at most [`MAX_LISTED`]. Whoever was granted access by
     /// hand and by knocks has one grant, the longer.
-    pub fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
+    pub(crate) fn grants(&mut self) -> Result<Vec<Grant>, Refusal> {
         self.grants_in(|_, _| true)
     }
 
     /// The same without those that rules of the kernel made.
-    pub fn grants_of_agent(&mut self) -> Result<Vec<Grant>, Refusal> {
+    pub(crate) fn grants_of_agent(&mut self) -> Result<Vec<Grant>, Refusal> {
         self.grants_in(|set, door| !engines::is_knocked(set, door))
     }
 
@@ -300,7 +302,7 @@ impl Firewall {
     }
 
     /// The doors of the installed table, in the order of its configuration.
-    pub fn doors(&mut self) -> Result<Vec<String>, Refusal> {
+    pub(crate) fn doors(&mut self) -> Result<Vec<String>, Refusal> {
         let sets = self.sets()?;
         let doors = sets
             .iter()

@@ -7,7 +7,7 @@ use super::ruleset::{Chain, Rule, Statement, Verdict, snaplen};
 
 /// How the table helps the source to see a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hearing {
+pub(crate) enum Hearing {
     /// It copies the start of the packet to this NFLOG group, and drops the packet.
     Group(u16),
     /// It has the kernel's log say that the packet came, and drops the packet.
@@ -20,7 +20,7 @@ pub enum Hearing {
 
 impl Hearing {
     /// What the configuration's source needs.
-    pub const fn of(global: &Global) -> Self {
+    pub(crate) const fn of(global: &Global) -> Self {
         match global.source {
             Source::Nflog => Self::Group(global.nflog_group),
             Source::Packet => Self::Before,

@@ -15,9 +15,12 @@ use core::ops::RangeInclusive;
 
 use postern_core::knock::{Port, Protocol};
 
-use super::netlink::{Attributes, as_text, as_u32, nfta};
 use super::others::{Chain, Others, Sets, verdict};
-use super::{Family, Firewall, ruleset};
+use super::{Firewall, ruleset};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request;
+use crate::netlink::codec::{Attributes, as_text, as_u32};
+use crate::network::Family;
 use crate::sys::link::interface_number;
 use registers::{Matched, Registers};
 
@@ -148,7 +151,7 @@ impl Journey<'_> {
             libc::NF_INET_LOCAL_IN as u32,
         ];
         let chains = self.chains;
-        let concerns = |chain: &&Chain| [self.family, super::netlink::INET].contains(&chain.family);
+        let concerns = |chain: &&Chain| [self.family, request::INET].contains(&chain.family);
         let base = chains.iter().filter(concerns);
         let mut base: Vec<(u32, &Chain)> = base
             .filter_map(|chain| Some((chain.hook?, chain)))
@@ -246,7 +249,7 @@ impl Journey<'_> {
             return;
         }
         let family = match chain.family {
-            super::netlink::INET => "inet",
+            request::INET => "inet",
             family if family == libc::NFPROTO_IPV4 as u8 => "ip",
             _ => "ip6",
         };

@@ -13,11 +13,10 @@ use postern_core::config::Guard;
 use postern_core::time::Duration;
 
 use super::examples::{Example, whole};
+use super::ruleset::{Content, MAX_GRANTS, Statement, Verdict};
 use super::transaction::{Heritage, Ownership};
-use super::{
-    Content, Family, Firewall, MAX_GRANTS, Network, Refusal, Statement, Table, Verdict, Who,
-    examples, render,
-};
+use super::{Firewall, Refusal, Table, Who, examples, render};
+use crate::network::{Family, Network};
 use crate::testing::skipping::skip;
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.

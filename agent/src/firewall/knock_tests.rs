@@ -7,7 +7,8 @@ use postern_core::time::Duration;
 
 use super::examples::whole;
 use super::kernel_tests::{address, in_namespace, nft, sources};
-use super::{Firewall, MAX_GRANTS, Refusal, examples};
+use super::ruleset::MAX_GRANTS;
+use super::{Firewall, Refusal, examples};
 use crate::sys::costs::{allocations, netlink_calls};
 use crate::testing::skipping::skip_for_the_kernel;
 

@@ -1,10 +1,10 @@
 //! Locks: doors that let nobody in, whatever is granted.
 
 use super::channel::{Change, Term};
-use super::netlink::Key;
 use super::refusal::refused;
 use super::ruleset;
 use super::{Firewall, Refusal};
+use crate::firewall::nft::request::Key;
 
 impl Firewall {
     /// Lets nobody in who arrives on a guarded interface, until the door is unlocked. Grants are

@@ -8,9 +8,10 @@ use postern_core::time::Duration;
 
 use super::expression::{Base, Expression, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
-use super::netlink::{self, KeyOrder};
-use super::network::Network;
-use super::ruleset::{Content, Family, Key, Rule, Set, Statement, interface_key};
+use super::ruleset::{Content, Key, Rule, Set, Statement, interface_key};
+use crate::firewall::nft::request::{self, KeyOrder};
+use crate::network::Family;
+use crate::network::Network;
 
 /// `IPS_CONFIRMED` of nf_conntrack_common.h.
 const CONFIRMED: u32 = 1 << 3;
@@ -305,7 +306,7 @@ pub(super) fn new_set(set: &Set, id: u32) -> Option<NewSet<'_>> {
         key_type: key_type(fields),
         key_length: octets(fields),
         size: set.size,
-        user_data: netlink::user_data(key_order(fields), of_verdicts, set.comment.as_deref())?,
+        user_data: request::user_data(key_order(fields), of_verdicts, set.comment.as_deref())?,
     })
 }
 

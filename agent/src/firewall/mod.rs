@@ -33,8 +33,7 @@ mod locks;
 mod losses;
 mod lowering;
 mod message;
-pub(crate) mod netlink;
-mod network;
+mod nft;
 mod objects;
 mod others;
 #[cfg(test)]
@@ -61,37 +60,32 @@ use std::io;
 use postern_core::config::Config;
 use postern_core::knock::Port;
 
+use crate::netlink::codec::as_text;
 use channel::{Channel, Failure};
-pub use cut_offs::{CutOff, failing};
-pub use engines::{Attempt, Counts, needs_agent};
-pub use grants::{Entrance, Grant, Who};
-pub use hearing::Hearing;
+pub(crate) use cut_offs::{CutOff, failing};
+pub(crate) use engines::{Attempt, Counts, needs_agent};
+pub(crate) use grants::{Entrance, Grant, Who};
 pub(crate) use journey::{End, Fate, Packet};
-use netlink::as_text;
-pub use network::Network;
 use objects::Object;
 use reading::{KernelElement, KernelSet};
-pub use refusal::Refusal;
+pub(crate) use refusal::Refusal;
 use refusal::refused_object;
 pub(crate) use rehearsal::{Part, needed_parts};
-pub use renderer::RENDERER;
-pub use ruleset::{
-    Chain, Content, Family, LONGEST_SNAPLEN, MAX_CUTOFFS, MAX_GRANTS, Rule, Set, Statement, TABLE,
-    Table, Verdict,
-};
-pub use trial::Trial;
+pub(crate) use renderer::RENDERER;
+pub(crate) use ruleset::{LONGEST_SNAPLEN, TABLE, Table};
+pub(crate) use trial::Trial;
 pub(crate) use watch::{Deed, Doer, News, Watch};
 
 /// The most grants that outlive a reinstallation: it bounds the memory that one transaction
 /// takes. Those beyond it have to knock again.
-pub const MAX_KEPT: usize = 4096;
+pub(crate) const MAX_KEPT: usize = 4096;
 /// The most grants that are listed.
-pub const MAX_LISTED: usize = 8192;
+pub(crate) const MAX_LISTED: usize = 8192;
 
 /// The table for a configuration as an nft script, byte for byte what `nft list table` prints.
 ///
 /// `listed` are the knock ports that the configuration names by a file only.
-pub fn render(config: &Config, listed: &[Port]) -> String {
+pub(crate) fn render(config: &Config, listed: &[Port]) -> String {
     text::render(&Table::new(config, listed))
 }
 
@@ -99,7 +93,7 @@ pub fn render(config: &Config, listed: &[Port]) -> String {
 pub(crate) const REMOVAL: &str = "table inet postern\ndelete table inet postern\n";
 
 /// The way to the kernel's firewall; it keeps one socket open.
-pub struct Firewall {
+pub(crate) struct Firewall {
     channel: Channel,
     /// Whether tables that it makes from now on belong to it, so that the kernel takes them away
     /// when it is dropped, or its process ends.
@@ -110,7 +104,7 @@ pub struct Firewall {
 
 impl Firewall {
     /// Opens a netlink socket. It asks for nothing yet, and so needs no privilege.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Channel::open().map(|channel| Self {
             channel,
             owns: false,
@@ -151,12 +145,12 @@ impl Firewall {
     /// ignores for itself whom it still ignores.
     ///
     /// `listed` are the knock ports that the configuration names by a file only.
-    pub fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
+    pub(crate) fn install(&mut self, config: &Config, listed: &[Port]) -> Result<(), Refusal> {
         self.replace(&Table::new(config, listed), &[], &[])
     }
 
     /// Takes the table away, and all grants with it; `false`: there was none.
-    pub fn remove(&mut self) -> Result<bool, Refusal> {
+    pub(crate) fn remove(&mut self) -> Result<bool, Refusal> {
         match self.channel.remove_table() {
             Ok(()) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
@@ -168,7 +162,7 @@ impl Firewall {
     }
 
     /// Whether the table is there.
-    pub fn installed(&mut self) -> Result<bool, Refusal> {
+    pub(crate) fn installed(&mut self) -> Result<bool, Refusal> {
         match self.channel.table() {
             Ok(_) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),

@@ -4,10 +4,12 @@
 
 use core::cell::Cell;
 
-use super::netlink::{self, Attributes, as_text, as_u32, nfta};
 use super::objects::Object;
 use super::refusal::refused_object;
 use super::{Firewall, Refusal, TABLE};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request;
+use crate::netlink::codec::{self, Attributes, as_text, as_u32};
 
 /// The most chains, and the most rules, that are looked at in each family.
 const MAX_READ: usize = 8192;
@@ -21,7 +23,7 @@ const CATCHALL: i32 = 2;
 
 /// The families whose chains packets of IPv4 or IPv6 meet.
 const FAMILIES: [u8; 3] = [
-    netlink::INET,
+    request::INET,
     libc::NFPROTO_IPV4 as u8,
     libc::NFPROTO_IPV6 as u8,
 ];
@@ -186,8 +188,8 @@ impl Sets {
 
 fn contents(firewall: &mut Firewall, chain: &Chain, name: &str) -> Contents {
     let ask = |to: &mut Vec<u8>| {
-        netlink::text(to, nfta::LIST_TABLE, &[&chain.table]);
-        netlink::text(to, nfta::LIST_SET, &[name]);
+        codec::text(to, nfta::LIST_TABLE, &[&chain.table]);
+        codec::text(to, nfta::LIST_SET, &[name]);
     };
     let read = |message: Attributes<'_>, all: &mut Vec<Element>| {
         let list = message.inside(nfta::LIST_ELEMENTS);

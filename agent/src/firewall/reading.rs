@@ -6,8 +6,11 @@ use postern_core::time::Duration;
 
 use super::channel::{Channel, Failure, Term, timeout};
 use super::message::{COUNTER, Counted, Lasting, OWNED};
-use super::netlink::{self, Attributes, as_text, as_u32, as_u64, nfta};
-use super::ruleset::{Family, TABLE};
+use super::ruleset::TABLE;
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request;
+use crate::netlink::codec::{self, Attributes, as_text, as_u32, as_u64};
+use crate::network::Family;
 
 /// The most sets, chains and counters of the table, and elements of one set, that are read: more than any table
 /// of ours has.
@@ -68,7 +71,7 @@ impl KernelElement {
 impl Channel {
     /// The table: ENOENT if it is not there.
     pub(super) fn table(&mut self) -> Result<KernelTable, Failure> {
-        let name = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
+        let name = |to: &mut Vec<u8>| codec::text(to, nfta::TABLE_NAME, &[TABLE]);
         self.ask(libc::NFT_MSG_GETTABLE, &name, |table| {
             Some(read_table(table))
         })
@@ -76,7 +79,7 @@ impl Channel {
 
     /// The chains of the table, in the order in which they were made.
     pub(super) fn chains(&mut self) -> Result<Vec<KernelChain>, Failure> {
-        let table = |to: &mut Vec<u8>| netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
+        let table = |to: &mut Vec<u8>| codec::text(to, nfta::CHAIN_TABLE, &[TABLE]);
         self.dump(libc::NFT_MSG_GETCHAIN, &table, read_chain)
     }
 
@@ -89,15 +92,15 @@ impl Channel {
     /// The sets of the table, in the order in which they were made; without a table, kernels
     /// differ: none, or ENOENT.
     pub(super) fn sets(&mut self) -> Result<Vec<KernelSet>, Failure> {
-        let table = |to: &mut Vec<u8>| netlink::text(to, nfta::SET_TABLE, &[TABLE]);
+        let table = |to: &mut Vec<u8>| codec::text(to, nfta::SET_TABLE, &[TABLE]);
         self.dump(libc::NFT_MSG_GETSET, &table, read_set)
     }
 
     /// The counters of the table, in the order in which they were made.
     pub(super) fn counters(&mut self) -> Result<Vec<KernelCounter>, Failure> {
         let ask = |to: &mut Vec<u8>| {
-            netlink::text(to, nfta::OBJECT_TABLE, &[TABLE]);
-            netlink::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
+            codec::text(to, nfta::OBJECT_TABLE, &[TABLE]);
+            codec::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
         };
         self.dump(libc::NFT_MSG_GETOBJ, &ask, read_counter)
     }
@@ -120,7 +123,7 @@ impl Channel {
     }
 
     fn elements_once(&mut self, set: &str) -> Result<Vec<KernelElement>, Failure> {
-        let set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
+        let set = |to: &mut Vec<u8>| request::set_of_elements(to, &[set]);
         self.dump(libc::NFT_MSG_GETSETELEM, &set, read_elements)
     }
 }
@@ -155,7 +158,7 @@ fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
     };
     let comment = set
         .find(nfta::SET_USERDATA)
-        .and_then(netlink::comment)
+        .and_then(request::comment)
         .map(str::to_owned);
     if sets.len() < MAX_READ {
         sets.push(KernelSet {

@@ -8,7 +8,7 @@ use super::objects::Object;
 
 /// Why the firewall did not do what it was asked.
 #[derive(Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The process may not change the firewall (EPERM).
     NoPermission,
     /// The table belongs to another process, whose socket has this port.

@@ -9,11 +9,12 @@ use postern_core::config::Config;
 use postern_core::knock::Port;
 
 use super::expression::DynamicChange;
-use super::netlink::END;
 use super::refusal::refused_object;
-use super::ruleset::{Chain, Content, Family, INPUT, Key, Set, Statement, Table};
+use super::ruleset::{Chain, Content, INPUT, Key, Set, Statement, Table};
 use super::transaction::{Heritage, Ownership};
 use super::{Firewall, Refusal};
+use crate::firewall::nft::request::END;
+use crate::network::Family;
 
 /// A part of nf_tables that tables of ours may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ pub(super) trait Renderer {
 }
 
 /// The name of the one that this program was built with.
-pub const RENDERER: &str = if cfg!(feature = "libnftnl") {
+pub(crate) const RENDERER: &str = if cfg!(feature = "libnftnl") {
     "libnftnl"
 } else {
     "own netlink encoder"

@@ -14,12 +14,14 @@ use super::kernel_tests::{comparable, in_namespace, listing, nft};
 #[cfg(feature = "libnftnl")]
 use super::libnftnl::Libnftnl;
 use super::message::{Counted, Lasting, New};
-use super::netlink::{self, Attributes, nfta};
 use super::reading::KernelCounter;
 use super::renderer::Renderer;
 use super::ruleset::{TABLE, Table};
 use super::transaction::{Batch, Heritage, Kept, Ownership, making, replacement};
 use super::{expression_tests, text};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request;
+use crate::netlink::codec::{self, Attributes};
 
 /// What the kernel says of the table, one line for each of its answers, octet for octet: but for
 /// the numbers that it gives to whatever is made.
@@ -44,7 +46,7 @@ fn read_back(channel: &mut Channel, sets: &[String]) -> Vec<String> {
 
 fn read(channel: &mut Channel, name: &str, kind: i32, numbers: &[u16]) -> Vec<String> {
     // The first attribute of each of these messages is the name of the table.
-    let of_table = |to: &mut Vec<u8>| netlink::text(to, nfta::TABLE_NAME, &[TABLE]);
+    let of_table = |to: &mut Vec<u8>| codec::text(to, nfta::TABLE_NAME, &[TABLE]);
     let parse = |message: Attributes<'_>, found: &mut Vec<String>| {
         let mut line = name.to_owned();
         for (kind, value) in message.filter(|(kind, _)| !numbers.contains(kind)) {
@@ -57,7 +59,7 @@ fn read(channel: &mut Channel, name: &str, kind: i32, numbers: &[u16]) -> Vec<St
 
 /// The elements of a set, which come in the order of a hash table.
 fn elements(channel: &mut Channel, set: &str) -> Vec<String> {
-    let of_set = |to: &mut Vec<u8>| netlink::set_of_elements(to, &[set]);
+    let of_set = |to: &mut Vec<u8>| request::set_of_elements(to, &[set]);
     let parse = |message: Attributes<'_>, found: &mut Vec<String>| {
         let elements = message.inside(nfta::LIST_ELEMENTS).into_iter().flatten();
         found.extend(elements.map(|(_, value)| format!("{set} {}", hexadecimal(value))));
@@ -291,10 +293,10 @@ fn assert_alike(batch: impl Fn(&mut dyn Renderer) -> Batch) {
 
 #[cfg(feature = "libnftnl")]
 fn messages(octets: &[u8]) -> Vec<String> {
-    let described = |message: netlink::Message<'_>| {
+    let described = |message: codec::Message<'_>| {
         let attributes = golden_messages::described(message.attributes().0);
         let (kind, flags, sequence) = (message.kind, message.flags, message.sequence);
         format!("{kind} {flags} {sequence}\n{attributes}")
     };
-    netlink::Messages(octets).map(described).collect()
+    codec::Messages(octets).map(described).collect()
 }

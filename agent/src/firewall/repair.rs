@@ -9,11 +9,11 @@ use postern_core::time::Duration;
 use super::channel::timeout;
 use super::grants::{Grant, Who};
 use super::message::Lasting;
-use super::network::family;
 use super::ruleset::{self, Table, interface_key};
 use super::transaction::Kept;
 use super::trial::armed;
 use super::{Firewall, Refusal};
+use crate::network::family;
 
 impl Firewall {
     /// Puts the table of this configuration back, on trial for what is left of it if it was.

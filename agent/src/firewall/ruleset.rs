@@ -17,15 +17,16 @@ use super::expression::DynamicChange;
 use super::hearing::Hearing;
 use super::ports::{port_map, sort};
 use crate::knock_ports;
+use crate::network::Family;
 
 /// The name of the table, of family `inet`.
-pub const TABLE: &str = "postern";
+pub(crate) const TABLE: &str = "postern";
 /// The most sources that one door grants at a time, for each address family.
-pub const MAX_GRANTS: u32 = 1024;
+pub(crate) const MAX_GRANTS: u32 = 1024;
 /// The most sources that are cut off at a time, for each address family.
-pub const MAX_CUTOFFS: u32 = 4096;
+pub(crate) const MAX_CUTOFFS: u32 = 4096;
 /// The most octets of a knock that any table logs: what a reader of the group must ask for.
-pub const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + payload::MAX_BYTES as u16 + 1;
+pub(crate) const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + payload::MAX_BYTES as u16 + 1;
 /// An IPv6 header and 64 octets of extension headers, or an IPv4 header with all its options.
 const HEADERS: u16 = 40 + 64;
 /// Without the options, which say nothing about a knock.
@@ -50,7 +51,7 @@ pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// The whole table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     /// Named counters, in the order in which they are made and listed.
     pub counters: Vec<String>,
     /// Sets and maps, in the order in which they are made and listed.
@@ -61,7 +62,7 @@ pub struct Table {
 
 /// A named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
+pub(crate) struct Set {
     /// Its name.
     pub name: String,
     /// What it holds.
@@ -74,7 +75,7 @@ pub struct Set {
 
 /// What a set holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// The names of interfaces, fixed, in nft's order.
     Interfaces(Vec<String>),
     /// Interface names that expire.
@@ -92,39 +93,9 @@ pub enum Content {
     PortChains(Vec<(RangeInclusive<u16>, String)>),
 }
 
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Both families.
-    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    /// The digit that names of its sets have.
-    pub const fn digit(self) -> char {
-        match self {
-            Self::V4 => '4',
-            Self::V6 => '6',
-        }
-    }
-
-    /// The length of an address, in bits.
-    pub const fn bits(self) -> u8 {
-        match self {
-            Self::V4 => 32,
-            Self::V6 => 128,
-        }
-    }
-}
-
 /// A chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// Its name.
     pub name: String,
     /// Whether packets for this host enter here, at [`PRIORITY`], with policy accept.
@@ -134,11 +105,11 @@ pub struct Chain {
 }
 
 /// A rule: matches, then what to do.
-pub type Rule = Vec<Statement>;
+pub(crate) type Rule = Vec<Statement>;
 
 /// A part of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Statement {
+pub(crate) enum Statement {
     /// The packet came in on an interface of the set.
     ArrivedOn(String),
     /// The packet came in on this interface.
@@ -202,7 +173,7 @@ pub enum Statement {
 
 /// What sets are asked for, and what rules put into them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     /// The first so many bits of the source address, and zeros behind them.
     Network(Family, u8),
     /// The source address, and the destination port of a packet of this protocol.
@@ -215,7 +186,7 @@ pub enum Key {
 
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It passes this table.
     Accept,
     /// It is gone.
@@ -230,7 +201,7 @@ pub enum Verdict {
 
 impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
-    pub fn new(config: &Config, listed: &[Port]) -> Self {
+    pub(crate) fn new(config: &Config, listed: &[Port]) -> Self {
         let spots = engines::spots(config, listed);
         let mut sets = sets(config);
         for protocol in PROTOCOLS {
@@ -293,17 +264,17 @@ impl Chain {
 
 impl Content {
     /// Whether its elements expire.
-    pub const fn is_timed(&self) -> bool {
+    pub(crate) const fn is_timed(&self) -> bool {
         matches!(self, Self::TimedInterfaces | Self::TimedSources(_)) || self.is_dynamic()
     }
 
     /// Whether rules add and delete its elements.
-    pub const fn is_dynamic(&self) -> bool {
+    pub(crate) const fn is_dynamic(&self) -> bool {
         matches!(self, Self::DynamicSources(_) | Self::DynamicPairs(_))
     }
 
     /// Whether its elements are ranges, which nf_tables keeps in a tree in place of a hash table.
-    pub fn is_of_ranges(&self) -> bool {
+    pub(crate) fn is_of_ranges(&self) -> bool {
         match self {
             Self::PortChains(ports) => ports.iter().any(|(ports, _)| ports.start() < ports.end()),
             _ => false,

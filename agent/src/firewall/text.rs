@@ -9,10 +9,9 @@ use core::ops::RangeInclusive;
 
 use postern_core::time::Duration;
 
-use super::network::Network;
-use super::ruleset::{
-    Chain, Content, Family, Key, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict,
-};
+use super::ruleset::{Chain, Content, Key, PRIORITY, Rule, Set, Statement, TABLE, Table, Verdict};
+use crate::network::Family;
+use crate::network::Network;
 
 /// The script that makes the table, ending in a newline.
 pub(super) fn render(table: &Table) -> String {

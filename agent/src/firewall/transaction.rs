@@ -2,11 +2,13 @@
 
 use super::lowering;
 use super::message::{COUNTER, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New};
-use super::netlink::{self, Request, nfta};
 use super::objects::{Feature, Object};
 use super::reading::{KernelChain, KernelCounter, KernelSet};
 use super::renderer::Renderer;
 use super::ruleset::{Chain, INPUT, Set, TABLE, Table};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request::{self, Request};
+use crate::netlink::codec;
 
 /// An element that a set had before, and shall have again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +140,7 @@ struct Writer<'r> {
 impl<'r> Writer<'r> {
     fn new(renderer: &'r mut dyn Renderer, sequence: u32, generation: Option<u32>) -> Self {
         let mut octets = Vec::new();
-        netlink::begin(&mut octets, sequence, generation);
+        request::begin(&mut octets, sequence, generation);
         let batch = Batch {
             octets,
             objects: vec![Object::Batch],
@@ -157,7 +159,7 @@ impl<'r> Writer<'r> {
         }
         let (kind, flags) = new.kind();
         let sequence = self.next(object);
-        netlink::request(
+        request::request(
             &mut self.batch.octets,
             Request { kind, flags },
             sequence,
@@ -172,7 +174,7 @@ impl<'r> Writer<'r> {
             flags: 0,
         };
         let sequence = self.next(object);
-        netlink::request(&mut self.batch.octets, ask, sequence, |to| gone.write(to));
+        request::request(&mut self.batch.octets, ask, sequence, |to| gone.write(to));
     }
 
     /// Begins a message about an object: its sequence number.
@@ -231,7 +233,7 @@ impl<'r> Writer<'r> {
     fn finish(mut self) -> Batch {
         self.acknowledge_last();
         let sequence = self.sequence.wrapping_add(self.batch.objects.len() as u32);
-        netlink::end(&mut self.batch.octets, sequence);
+        request::end(&mut self.batch.octets, sequence);
         self.batch
     }
 
@@ -261,21 +263,21 @@ impl Gone<'_> {
 
     fn write(self, to: &mut Vec<u8>) {
         match self {
-            Self::Table => netlink::text(to, nfta::TABLE_NAME, &[TABLE]),
+            Self::Table => codec::text(to, nfta::TABLE_NAME, &[TABLE]),
             Self::Chain(chain) => {
-                netlink::text(to, nfta::CHAIN_TABLE, &[TABLE]);
-                netlink::text(to, nfta::CHAIN_NAME, &[chain]);
+                codec::text(to, nfta::CHAIN_TABLE, &[TABLE]);
+                codec::text(to, nfta::CHAIN_NAME, &[chain]);
             }
             Self::Set(set) => {
-                netlink::text(to, nfta::SET_TABLE, &[TABLE]);
-                netlink::text(to, nfta::SET_NAME, &[set]);
+                codec::text(to, nfta::SET_TABLE, &[TABLE]);
+                codec::text(to, nfta::SET_NAME, &[set]);
             }
             Self::Counter(counter) => {
-                netlink::text(to, nfta::OBJECT_TABLE, &[TABLE]);
-                netlink::text(to, nfta::OBJECT_NAME, &[counter]);
-                netlink::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
+                codec::text(to, nfta::OBJECT_TABLE, &[TABLE]);
+                codec::text(to, nfta::OBJECT_NAME, &[counter]);
+                codec::attribute(to, nfta::OBJECT_TYPE, &COUNTER.to_be_bytes());
             }
-            Self::Rules => netlink::text(to, nfta::RULE_TABLE, &[TABLE]),
+            Self::Rules => codec::text(to, nfta::RULE_TABLE, &[TABLE]),
         }
     }
 }

@@ -11,13 +11,13 @@ use postern_core::time::Duration;
 
 use super::channel::{Change, Term};
 use super::message::Lasting;
-use super::netlink::Key;
 use super::refusal::refused;
 use super::ruleset::{
     self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
 };
 use super::transaction::Kept;
 use super::{Firewall, Refusal, channel};
+use crate::firewall::nft::request::Key;
 
 /// The set of interfaces on which the guard is in force.
 pub(super) const TRIAL: &str = "trial";
@@ -26,7 +26,7 @@ const LAPSED: &str = "lapsed";
 
 /// How a guard on trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
+pub(crate) enum Trial {
     /// There is none: the guard, where there is one, stays.
     None,
     /// It goes on.
@@ -103,7 +103,7 @@ pub(super) fn armed(config: &Config, (for_so_long, remaining): (Duration, Durati
 impl Firewall {
     /// The same as [`Firewall::install`], but that the kernel ends it after so long, unless it is
     /// confirmed ([`Firewall::confirm`]).
-    pub fn install_on_trial(
+    pub(crate) fn install_on_trial(
         &mut self,
         config: &Config,
         listed: &[Port],
@@ -113,7 +113,7 @@ impl Firewall {
     }
 
     /// The same, for a trial that began so long ago and goes on for so long.
-    pub fn resume_trial(
+    pub(crate) fn resume_trial(
         &mut self,
         config: &Config,
         listed: &[Port],
@@ -124,7 +124,7 @@ impl Firewall {
     }
 
     /// How the installed guard stands.
-    pub fn trial(&mut self) -> Result<Trial, Refusal> {
+    pub(crate) fn trial(&mut self) -> Result<Trial, Refusal> {
         let sets = match self.sets() {
             Err(Refusal::NotInstalled) => return Ok(Trial::None),
             sets => sets?,
@@ -144,7 +144,7 @@ impl Firewall {
     }
 
     /// Makes a guard on trial stay. One that the kernel has ended meanwhile stays ended.
-    pub fn confirm(&mut self) -> Result<Trial, Refusal> {
+    pub(crate) fn confirm(&mut self) -> Result<Trial, Refusal> {
         let trial = self.trial()?;
         if !matches!(trial, Trial::Running { .. }) {
             return Ok(trial);

@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Firewall;
-use super::netlink::{INET, Message, Messages, as_text, as_u32, nfta};
 use super::ruleset::{self, TABLE};
+use crate::firewall::nft::nfta;
+use crate::firewall::nft::request::INET;
+use crate::netlink::codec::{Message, Messages, as_text, as_u32};
 use crate::sys::netlink::NetlinkSocket;
 
 /// Room for what is told while the agent is busy, such as a ruleset that is flushed.

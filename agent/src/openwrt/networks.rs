@@ -10,7 +10,7 @@ use std::path::Path;
 
 use postern_core::config::{Config, Interface, MAX_INTERFACES};
 
-use crate::links::{self, Link};
+use crate::netlink::links::{self, Link};
 use crate::openwrt::ubus::{self, Field, Listener, Ubus};
 use crate::output::{self, Failure};
 

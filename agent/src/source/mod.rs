@@ -3,12 +3,12 @@
 //! The daemon polls one file, whatever the source; what the kernel's table must do so that
 //! the source sees a knock is [`Hearing`]'s to say.
 //!
-//! [`Hearing`]: crate::firewall::Hearing
+//! [`Hearing`]: crate::firewall::hearing::Hearing
 
 mod filter;
 mod interfaces;
 mod log;
-pub mod nflog;
+pub(crate) mod nflog;
 mod packet;
 mod reserve;
 mod sockets;
@@ -50,7 +50,7 @@ pub(crate) enum Next {
 
 /// Knocks that the kernel could not hand over, since the source was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
+pub(crate) struct Losses {
     /// Packets that are known to be missing.
     pub packets: u64,
     /// How often there was no room for one more.

@@ -30,7 +30,7 @@ const DATAGRAM_BYTES: u32 = 7 * 1024;
 const OVERHEAD: usize = 1024;
 
 /// A group of NFNETLINK_LOG, held until it is dropped.
-pub struct Nflog {
+pub(crate) struct Nflog {
     socket: NetlinkSocket,
     group: u16,
     buffer: Box<[u8]>,
@@ -41,7 +41,7 @@ pub struct Nflog {
 
 /// What one call of [`Nflog::for_each`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Datagrams read.
     pub datagrams: usize,
     /// Packets handed on.
@@ -87,7 +87,7 @@ impl Nflog {
     ///
     /// The error says so when another program has the group, when the kernel lacks NFLOG, or
     /// when CAP_NET_ADMIN is missing.
-    pub fn open(group: u16, copy_bytes: u16, buffer_bytes: u32) -> io::Result<Self> {
+    pub(crate) fn open(group: u16, copy_bytes: u16, buffer_bytes: u32) -> io::Result<Self> {
         let socket = NetlinkSocket::open()?;
         set_receive_buffer(socket.as_fd(), buffer_bytes)?;
         // To the kernel, zero bytes mean all of them.
@@ -111,7 +111,7 @@ impl Nflog {
     /// Hands each packet that waits, from its IP header on, to the visitor. Never blocks.
     ///
     /// It reads a bounded number of datagrams; poll tells whether more wait.
-    pub fn for_each(&mut self, mut visitor: impl FnMut(&[u8])) -> io::Result<Batch> {
+    pub(crate) fn for_each(&mut self, mut visitor: impl FnMut(&[u8])) -> io::Result<Batch> {
         let mut batch = Batch::default();
         for _ in 0..DATAGRAMS_PER_CALL {
             let datagram = match self.socket.receive(&mut self.buffer) {
@@ -145,7 +145,7 @@ impl Nflog {
 
     /// What was lost since the group was opened: packets missing before one that came, by
     /// their sequence numbers.
-    pub fn losses(&self) -> Losses {
+    pub(crate) fn losses(&self) -> Losses {
         self.losses
     }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use postern_core::time::Instant;
 
 /// The time since boot, suspend included.
-pub fn boottime() -> Instant {
+pub(crate) fn boottime() -> Instant {
     // SAFETY: a timespec is made of integers, some of them padding on 32-bit machines, for
     // which all zero is a value.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
@@ -23,7 +23,7 @@ pub fn boottime() -> Instant {
 }
 
 /// Milliseconds since 1970, as the wall clock has it; zero before that.
-pub fn unix_millis() -> u64 {
+pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -34,7 +34,7 @@ pub fn unix_millis() -> u64 {
 ///
 /// The kernel believes it from the client's first word until 16 s of error can have gathered, or
 /// the clock is set by hand (`ntp_clear` and `second_overflow` in kernel/time/ntp.c).
-pub fn is_synchronised() -> bool {
+pub(crate) fn is_synchronised() -> bool {
     // SAFETY: a timex is made of integers, for which all zero is a value; no mode is a
     // request to read, which needs no privilege.
     let mut state: libc::timex = unsafe { mem::zeroed() };

@@ -2,25 +2,25 @@
 #![expect(unsafe_code, reason = "every block states why it is sound")]
 
 pub(crate) mod bound;
-pub mod clock;
+pub(crate) mod clock;
 #[cfg(test)]
 pub(crate) mod costs;
 pub(crate) mod datagram;
 pub(crate) mod epoll;
 pub(crate) mod inotify;
 pub(crate) mod link;
-pub mod netlink;
+pub(crate) mod netlink;
 #[cfg(feature = "libnftnl")]
 pub(crate) mod nftnl;
 pub(crate) mod pidfd;
-pub mod poll;
-pub mod process;
+pub(crate) mod poll;
+pub(crate) mod process;
 pub(crate) mod raw;
-pub mod signal;
+pub(crate) mod signal;
 #[cfg(test)]
 pub(crate) mod tap;
-pub mod tcp;
-pub mod unix;
+pub(crate) mod tcp;
+pub(crate) mod unix;
 
 use core::mem;
 use core::net::{IpAddr, SocketAddr};

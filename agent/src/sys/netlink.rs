@@ -27,19 +27,19 @@ enum Bus {
 const ORDINARY: usize = 64 * 1024;
 
 /// A bound socket, closed on exec.
-pub struct NetlinkSocket {
+pub(crate) struct NetlinkSocket {
     socket: Socket,
     sendable: usize,
 }
 
 impl NetlinkSocket {
     /// Opens a socket to Netfilter with a port of its own. It takes no privilege.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Self::open_to(Bus::Netfilter)
     }
 
     /// Opens a socket to where the kernel tells of its interfaces and their addresses.
-    pub fn open_to_interfaces() -> io::Result<Self> {
+    pub(crate) fn open_to_interfaces() -> io::Result<Self> {
         Self::open_to(Bus::Route)
     }
 
@@ -58,7 +58,7 @@ impl NetlinkSocket {
     }
 
     /// The port that the kernel knows it by, and that notifications of its requests bear.
-    pub fn port(&self) -> io::Result<u32> {
+    pub(crate) fn port(&self) -> io::Result<u32> {
         // SAFETY: sockaddr_nl is made of integers, for which all zero is a value.
         let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
         let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
@@ -70,7 +70,12 @@ impl NetlinkSocket {
 
     /// Receives what the kernel tells a group from now on, but for what requests of this port
     /// brought about: that does not even wake whoever waits.
-    pub fn join(&self, group: libc::c_int, but_for: u32, buffer_bytes: u32) -> io::Result<()> {
+    pub(crate) fn join(
+        &self,
+        group: libc::c_int,
+        but_for: u32,
+        buffer_bytes: u32,
+    ) -> io::Result<()> {
         set_receive_buffer(self.as_fd(), buffer_bytes)?;
         filter(self.as_fd(), &not_from(but_for))?;
         let (level, option) = (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
@@ -78,7 +83,7 @@ impl NetlinkSocket {
     }
 
     /// Sends one datagram to the kernel, all or nothing.
-    pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         self.make_room(datagram.len())?;
         #[cfg(test)]
         super::costs::count_netlink_call();
@@ -101,7 +106,7 @@ impl NetlinkSocket {
     /// Receives one datagram, cut to the size of the buffer; `WouldBlock` when there is none.
     ///
     /// A datagram that another process sent is empty, as the kernel alone is believed.
-    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    pub(crate) fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
         let length = self.receive_length(buffer)?;
         Ok(buffer.get(..length).unwrap_or_default())
     }
@@ -109,7 +114,7 @@ impl NetlinkSocket {
     /// Receives the next datagram that is queued; `None` when there is none.
     ///
     /// Datagrams that were lost because the queue was full are skipped.
-    pub fn receive_queued<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+    pub(crate) fn receive_queued<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         loop {
             let error = match self.receive_length(buffer) {
                 Ok(length) => return Ok(buffer.get(..length)),

@@ -10,24 +10,24 @@ use super::check;
 
 /// A file to wait for.
 #[repr(transparent)]
-pub struct PollFd<'fd> {
+pub(crate) struct PollFd<'fd> {
     raw: libc::pollfd,
     file: PhantomData<BorrowedFd<'fd>>,
 }
 
 impl<'fd> PollFd<'fd> {
     /// Waits until there is something to read.
-    pub fn readable(file: BorrowedFd<'fd>) -> Self {
+    pub(crate) fn readable(file: BorrowedFd<'fd>) -> Self {
         Self::new(file, libc::POLLIN)
     }
 
     /// Waits until there is room to write.
-    pub fn writable(file: BorrowedFd<'fd>) -> Self {
+    pub(crate) fn writable(file: BorrowedFd<'fd>) -> Self {
         Self::new(file, libc::POLLOUT)
     }
 
     /// Waits until nothing can be written for good: errors and hanging up are told unasked.
-    pub fn broken(file: BorrowedFd<'fd>) -> Self {
+    pub(crate) fn broken(file: BorrowedFd<'fd>) -> Self {
         Self::new(file, 0)
     }
 
@@ -45,7 +45,7 @@ impl<'fd> PollFd<'fd> {
 
     /// Whether the file was ready when [`poll`] last returned. Errors and the other side's
     /// hanging up count: the next read or write tells them.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.raw.revents != 0
     }
 }
@@ -53,7 +53,7 @@ impl<'fd> PollFd<'fd> {
 /// Waits until a file is ready or the time has passed; `None` waits forever.
 ///
 /// The result is the number of files that are ready; zero also when a signal interrupted.
-pub fn poll(files: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
+pub(crate) fn poll(files: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<usize> {
     let timeout = timeout.map_or(-1, |time| {
         i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
     });

@@ -8,7 +8,7 @@ use super::check;
 /// A capability that the agent may need (capabilities(7), linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Capability {
+pub(crate) enum Capability {
     /// Files that only others may read.
     ReadAnyFile = 2,
     /// Changes of capability sets.
@@ -25,7 +25,7 @@ pub enum Capability {
 
 /// The step of giving up privileges that failed, and why.
 #[derive(Debug)]
-pub struct DropError {
+pub(crate) struct DropError {
     step: &'static str,
     cause: io::Error,
 }
@@ -48,7 +48,7 @@ impl core::error::Error for DropError {
 /// missing. Doing it again changes nothing. Where somebody else confined the process already and
 /// took CAP_SETPCAP from it, as procd's jail does, the bounding set stays: once new privileges are
 /// forbidden, no program gains by it (`cap_bprm_creds_from_file` in security/commoncap.c).
-pub fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropError> {
+pub(crate) fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropError> {
     let keep = keep
         .iter()
         .fold(0, |set, capability| set | 1 << *capability as u32);
@@ -61,18 +61,13 @@ pub fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropError> {
 }
 
 /// Whether this thread may use the capability.
-pub fn has(capability: Capability) -> bool {
+pub(crate) fn has(capability: Capability) -> bool {
     let bit = 1 << capability as u32;
     Sets::read().is_ok_and(|sets| sets.effective() & bit != 0)
 }
 
-/// Whether the effective user is root.
-pub fn is_root() -> bool {
-    effective_user() == 0
-}
-
 /// The effective user's number.
-pub fn effective_user() -> u32 {
+pub(crate) fn effective_user() -> u32 {
     // SAFETY: takes nothing, touches nothing, cannot fail.
     unsafe { libc::geteuid() }
 }
@@ -96,7 +91,7 @@ pub(crate) fn allow_files(wanted: usize) -> Result<(), usize> {
 }
 
 /// Fills the buffer with unpredictable bytes; waits until the kernel has gathered entropy.
-pub fn random(mut buffer: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(mut buffer: &mut [u8]) -> io::Result<()> {
     while !buffer.is_empty() {
         // SAFETY: the kernel writes at most `len` bytes to the buffer.
         let filled = unsafe { libc::getrandom(buffer.as_mut_ptr().cast(), buffer.len(), 0) };

@@ -9,7 +9,7 @@ use super::check;
 
 /// What the agent is asked to do by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGTERM: end.
     Terminate,
     /// SIGINT: end, said at a terminal.
@@ -19,7 +19,7 @@ pub enum Signal {
 }
 
 /// Reads the signals that [`Signals::block`] keeps from being delivered.
-pub struct Signals {
+pub(crate) struct Signals {
     file: File,
 }
 
@@ -28,7 +28,7 @@ impl Signals {
     /// ignores SIGPIPE: whoever writes to a closed connection gets an error instead.
     ///
     /// Call it before any thread is started, else that thread gets the signals.
-    pub fn block() -> io::Result<Self> {
+    pub(crate) fn block() -> io::Result<Self> {
         // SAFETY: SIG_IGN is a valid disposition for SIGPIPE, and runs no code of ours.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
         let signals = Self::set();
@@ -48,7 +48,7 @@ impl Signals {
     }
 
     /// Takes the next signal that waits; `None` when none does. Never blocks.
-    pub fn take(&mut self) -> io::Result<Option<Signal>> {
+    pub(crate) fn take(&mut self) -> io::Result<Option<Signal>> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         match self.file.read(&mut record) {
             Ok(_) => Ok(signal(record)),

@@ -16,7 +16,7 @@ use super::poll::{PollFd, poll};
 /// The socket is closed before the kernel could repeat the SYN; what comes back is answered with a
 /// reset, as for any port without a socket. That something was sent is not known for sure: a
 /// local firewall's drop is silent. A refusal that came at once, as on loopback, is no error.
-pub fn send_syn(to: SocketAddr) -> io::Result<SocketAddr> {
+pub(crate) fn send_syn(to: SocketAddr) -> io::Result<SocketAddr> {
     let socket = socket(to)?;
     abort_on_close(&socket)?;
     begin(socket, to)?.local_addr()
@@ -24,7 +24,7 @@ pub fn send_syn(to: SocketAddr) -> io::Result<SocketAddr> {
 
 /// Opens a connection, waits for it for as long, and closes it. Returns the address and the port
 /// that it came from, whether it was made or not.
-pub fn connect_briefly(to: SocketAddr, timeout: Duration) -> io::Result<SocketAddr> {
+pub(crate) fn connect_briefly(to: SocketAddr, timeout: Duration) -> io::Result<SocketAddr> {
     let connection = begin(socket(to)?, to)?;
     let mut files = [PollFd::writable(connection.as_fd())];
     poll(&mut files, Some(timeout))?;

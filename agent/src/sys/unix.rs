@@ -13,7 +13,7 @@ use super::check;
 use super::process::effective_user;
 
 /// A listener at a path, which it holds until it is dropped.
-pub struct Listener {
+pub(crate) struct Listener {
     listener: UnixListener,
     path: PathBuf,
     /// Keeps a second agent from the same path; the kernel frees it however this one ends.
@@ -26,7 +26,7 @@ impl Listener {
     /// What a dead agent left there is removed; a socket on which anybody answers, and a file
     /// that is no socket, are errors that say so. `PATH.lock` is left behind as a lock file:
     /// to remove it would let two agents hold different files of that name.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let address = Address::new(path)?;
         let lock = lock(path)?;
         remove_stale(path, &address)?;
@@ -50,7 +50,7 @@ impl Listener {
     /// The next connection, non-blocking as the listener itself; `None` when nobody waits.
     ///
     /// Anybody but root and the agent's own user gets `PermissionDenied` and is hung up on.
-    pub fn accept(&self) -> io::Result<Option<UnixStream>> {
+    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
         let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if is_nobody(&error) => return Ok(None),
@@ -161,7 +161,7 @@ fn is_answered(address: &Address) -> io::Result<bool> {
 }
 
 /// Whether somebody listens at a path, or hangs there.
-pub fn is_listening(path: &Path) -> bool {
+pub(crate) fn is_listening(path: &Path) -> bool {
     match connect(path) {
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         Ok(_) => true,
@@ -172,11 +172,11 @@ const PRESENCE: &[u8] = b"postern";
 
 /// That an agent lives in this network namespace: each has abstract names of its own (unix(7)), and the kernel
 /// frees them however an agent ends.
-pub struct Presence(Option<OwnedFd>);
+pub(crate) struct Presence(Option<OwnedFd>);
 
 impl Presence {
     /// Tells others, unless another agent did.
-    pub fn claim() -> Self {
+    pub(crate) fn claim() -> Self {
         let bind = || {
             let (address, socket) = (Address::presence(), socket()?);
             // SAFETY: the address is valid for its length, and `socket` is open.
@@ -189,7 +189,7 @@ impl Presence {
 
     /// Tells others, if another agent did so before and has ended since.
     #[must_use]
-    pub fn kept(self) -> Self {
+    pub(crate) fn kept(self) -> Self {
         match self.0 {
             Some(_) => self,
             None => Self::claim(),
@@ -197,7 +197,7 @@ impl Presence {
     }
 
     /// Whether another agent lives. Any user can take the name: only a root's counts, or the agent's own user's.
-    pub fn is_others(&self) -> bool {
+    pub(crate) fn is_others(&self) -> bool {
         let peer = || {
             let (address, socket) = (Address::presence(), socket()?);
             // SAFETY: the address is valid for its length, and `socket` is open.
@@ -213,7 +213,7 @@ impl Presence {
 
 /// Connects to a listener, without waiting for it: one whose queue is full, because it hangs,
 /// is `WouldBlock` (connect(2), EAGAIN).
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = Address::new(path)?;
     let socket = socket()?;
     // SAFETY: the address is valid for its length, and `socket` is open.

@@ -8,11 +8,12 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::cli::options::Options;
-use crate::conntrack::{self, Doomed};
 use crate::daemon::control::{Request, Whom};
 use crate::daemon::switch;
 use crate::files::config_file;
-use crate::firewall::{Firewall, Network, Who};
+use crate::firewall::{Firewall, Who};
+use crate::netlink::conntrack::{self, Doomed};
+use crate::network::Network;
 use crate::openwrt::networks;
 use crate::output::{self, Failure};
 

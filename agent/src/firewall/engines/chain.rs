@@ -3,7 +3,8 @@
 use super::line::{Line, source};
 use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
 use crate::firewall::expression::DynamicChange;
-use crate::firewall::ruleset::{Content, Family, Set, Statement};
+use crate::firewall::ruleset::{Content, Set, Statement};
+use crate::network::Family;
 
 pub(super) struct Chain;
 

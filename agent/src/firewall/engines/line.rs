@@ -5,7 +5,8 @@ use postern_core::knock::{Port, Protocol};
 use postern_core::method::Effect;
 
 use super::{Count, Marks, finish, marks, on_both, take, with};
-use crate::firewall::ruleset::{Chain, Family, Key, Rule, Set, Statement, Verdict};
+use crate::firewall::ruleset::{Chain, Key, Rule, Set, Statement, Verdict};
+use crate::network::Family;
 
 /// A line of a door.
 #[derive(Clone, Copy)]

@@ -26,11 +26,11 @@ use postern_core::time::Duration;
 use super::channel::timeout;
 use super::expression::DynamicChange;
 use super::ruleset::{
-    Chain, Content, Family, Key, Rule, Set, Statement, Verdict, granted_to, grants,
-    grants_identity, prefix,
+    Chain, Content, Key, Rule, Set, Statement, Verdict, granted_to, grants, grants_identity, prefix,
 };
+use crate::network::Family;
 use line::{Line, lines};
-pub use progress::{Attempt, Counts};
+pub(crate) use progress::{Attempt, Counts};
 pub(super) use spots::{Spot, decoy_chain, has_decoys, spots};
 
 /// The most attempts under way that a line keeps count of, for each address family.
@@ -120,7 +120,7 @@ fn marks(door: &Door) -> &'static dyn Marks {
 }
 
 /// Whether there is a door that the agent serves.
-pub fn needs_agent(config: &Config) -> bool {
+pub(crate) fn needs_agent(config: &Config) -> bool {
     config.doors.iter().any(|door| !door.engine.is_in_kernel())
 }
 

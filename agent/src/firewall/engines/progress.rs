@@ -11,12 +11,12 @@ use super::{Count, Line, lines, marks};
 use crate::firewall::channel::Channel;
 use crate::firewall::reading::KernelElement;
 use crate::firewall::refusal::refused;
-use crate::firewall::ruleset::Family;
 use crate::firewall::{Firewall, Refusal, unread};
+use crate::network::Family;
 
 /// A source on its way to open or to close a door of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Who knocks.
     pub source: IpAddr,
     /// What a finished attempt does.
@@ -33,7 +33,7 @@ pub struct Attempt {
 
 /// What was counted at a door of the kernel since it was installed first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Knocks at its ports.
     pub seen: u64,
     /// Knocks that were expected, and repeated ones.
@@ -64,7 +64,7 @@ impl Counts {
 impl Firewall {
     /// What was counted at the doors of the installed table that the kernel serves, in the order
     /// of their names. Empty where it serves none.
-    pub fn counts(&mut self) -> Result<Vec<(String, Counts)>, Refusal> {
+    pub(crate) fn counts(&mut self) -> Result<Vec<(String, Counts)>, Refusal> {
         let mut doors: Vec<(String, Counts)> = Vec::new();
         for counter in self.channel.counters().map_err(unread)? {
             let of_door = |count: Count| Some((count, counter.name.strip_prefix(count.prefix())?));
@@ -87,7 +87,7 @@ impl Firewall {
 
     /// The attempts under way at a door of the kernel; none, if the installed table has no such
     /// door, or this door is the agent's.
-    pub fn attempts(&mut self, door: &Door) -> Result<Vec<Attempt>, Refusal> {
+    pub(crate) fn attempts(&mut self, door: &Door) -> Result<Vec<Attempt>, Refusal> {
         let mut attempts = Vec::new();
         if !door.engine.is_in_kernel() {
             return Ok(attempts);

@@ -24,7 +24,9 @@ use postern_core::time::Duration;
 use super::{Attempt, Counts, MAX_ATTEMPTS};
 use crate::firewall::examples::{self, tcp, udp};
 use crate::firewall::kernel_tests::{address, eventually, in_namespace, nft, sources};
-use crate::firewall::{Family, Firewall, LONGEST_SNAPLEN, MAX_GRANTS};
+use crate::firewall::ruleset::MAX_GRANTS;
+use crate::firewall::{Firewall, LONGEST_SNAPLEN};
+use crate::network::Family;
 use crate::source::nflog::Nflog;
 
 const ENGINES: [EngineName; 2] = [EngineName::Chain, EngineName::Track];

@@ -9,7 +9,8 @@ use postern_core::knock::{Port, Protocol};
 use super::line::{Line, source};
 use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
 use crate::firewall::expression::DynamicChange;
-use crate::firewall::ruleset::{Content, Family, Key, PROTOCOLS, Set, Statement};
+use crate::firewall::ruleset::{Content, Key, PROTOCOLS, Set, Statement};
+use crate::network::Family;
 
 pub(super) struct Track;
 

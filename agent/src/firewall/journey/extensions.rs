@@ -5,7 +5,8 @@ use postern_core::knock::Protocol;
 
 use super::registers::{Matched, overlap};
 use super::{Deed, LOCAL, NEW, Packet};
-use crate::firewall::netlink::{Attributes, as_text, nfta};
+use crate::firewall::nft::nfta;
+use crate::netlink::codec::{Attributes, as_text};
 
 /// Whether a match matches.
 pub(super) fn matched(packet: &Packet<'_>, data: Attributes<'_>) -> Matched {

@@ -2,7 +2,8 @@
 
 use core::ops::Not;
 
-use crate::firewall::netlink::{Attributes, as_u32, nfta};
+use crate::firewall::nft::nfta;
+use crate::netlink::codec::{Attributes, as_u32};
 
 /// Whether a packet matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

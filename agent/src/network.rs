@@ -1,13 +1,11 @@
-//! Networks: how much of an address a grant is for.
+//! Networks: the addresses that begin alike, and the two families that there are.
 
 use core::fmt::{self, Display, Formatter};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::ruleset::Family;
-
 /// The addresses that begin with the same bits; often a single one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub(crate) struct Network {
     address: IpAddr,
     prefix: u8,
 }
@@ -15,7 +13,7 @@ pub struct Network {
 impl Network {
     /// The addresses whose first `prefix` bits are those of this one, which may be mapped
     /// into IPv6; a prefix that is too long means the address alone.
-    pub fn of(address: IpAddr, prefix: u8) -> Self {
+    pub(crate) fn of(address: IpAddr, prefix: u8) -> Self {
         let address = address.to_canonical();
         let address = match address {
             IpAddr::V4(address) => (address & Self::mask4(prefix)).into(),
@@ -28,7 +26,7 @@ impl Network {
     }
 
     /// The address whose other bits are zero.
-    pub const fn first(&self) -> IpAddr {
+    pub(crate) const fn first(&self) -> IpAddr {
         self.address
     }
 
@@ -38,7 +36,7 @@ impl Network {
     }
 
     /// As many ones as this, then zeros.
-    pub(super) const fn mask4(prefix: u8) -> Ipv4Addr {
+    pub(crate) const fn mask4(prefix: u8) -> Ipv4Addr {
         let zeros = 32_u32.saturating_sub(prefix as u32);
         Ipv4Addr::from_bits(match u32::MAX.checked_shl(zeros) {
             Some(mask) => mask,
@@ -47,7 +45,7 @@ impl Network {
     }
 
     /// As many ones as this, then zeros.
-    pub(super) fn mask6(prefix: u8) -> Ipv6Addr {
+    pub(crate) fn mask6(prefix: u8) -> Ipv6Addr {
         let whole = usize::from(prefix / 8);
         let mut octets = [0_u8; 16];
         octets
@@ -73,8 +71,38 @@ impl Display for Network {
     }
 }
 
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both families.
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The digit that names of its sets have.
+    pub(crate) const fn digit(self) -> char {
+        match self {
+            Self::V4 => '4',
+            Self::V6 => '6',
+        }
+    }
+
+    /// The length of an address, in bits.
+    pub(crate) const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
 /// An address's family; one that is mapped into IPv6 counts as IPv6.
-pub(super) const fn family(address: IpAddr) -> Family {
+pub(crate) const fn family(address: IpAddr) -> Family {
     match address {
         IpAddr::V4(_) => Family::V4,
         IpAddr::V6(_) => Family::V6,

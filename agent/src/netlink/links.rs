@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::firewall::netlink::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
+use crate::netlink::codec::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most interfaces that are read.
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
     use crate::firewall::kernel_tests::in_namespace;
-    use crate::firewall::netlink::Messages;
+    use crate::netlink::codec::Messages;
 
     fn ip(arguments: &str) {
         let status = Command::new("ip").args(arguments.split(' ')).status();

@@ -11,10 +11,10 @@ use std::net::UdpSocket;
 
 use postern_core::knock::{Port, Protocol};
 
-use crate::firewall::Network;
-use crate::firewall::netlink::{
+use crate::netlink::codec::{
     Attributes, LONGEST_ANSWER, Message, NESTED, attribute, exchange, message,
 };
+use crate::network::Network;
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most connections that are ended before they are listed anew: it bounds the memory.
@@ -184,7 +184,7 @@ fn is_own(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::netlink::Messages;
+    use crate::netlink::codec::Messages;
 
     fn tuple(to: &mut Vec<u8>, kind: u16, from: [u8; 4], to_address: [u8; 4], ports: [u16; 2]) {
         let nested = |kind: u16, inner: &[u8]| {

@@ -1,0 +1,4 @@
+//! How nf_tables is spoken to.
+
+pub(super) mod nfta;
+pub(super) mod request;
