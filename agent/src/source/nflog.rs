@@ -11,7 +11,7 @@ mod wire;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use self::wire::{Attribute, Message, Messages};
+use self::wire::{Attribute, Said};
 use super::Losses;
 use crate::sys::netlink::NetlinkSocket;
 use crate::sys::process::{Capability, has};
@@ -125,8 +125,8 @@ impl Nflog {
                 Err(error) => return Err(error),
             };
             batch.datagrams += 1;
-            for message in Messages::new(datagram) {
-                let Message::Packet { sequence, payload } = message else {
+            for message in wire::read(datagram) {
+                let Said::Packet { sequence, payload } = message else {
                     continue;
                 };
                 self.losses.packets += u64::from(missing(&mut self.expected, sequence));
@@ -171,10 +171,10 @@ impl Nflog {
     /// The kernel answers before the request's send returns, so there is nothing to wait for.
     fn acknowledgement(&mut self, asked: u32) -> io::Result<()> {
         for _ in 0..DATAGRAMS_PER_CALL {
-            for message in Messages::new(self.socket.receive(&mut self.buffer)?) {
+            for message in wire::read(self.socket.receive(&mut self.buffer)?) {
                 match message {
-                    Message::Answer { sequence, error: 0 } if sequence == asked => return Ok(()),
-                    Message::Answer { sequence, error } if sequence == asked => {
+                    Said::Answer { sequence, error: 0 } if sequence == asked => return Ok(()),
+                    Said::Answer { sequence, error } if sequence == asked => {
                         return Err(io::Error::from_raw_os_error(error));
                     }
                     _ => {}

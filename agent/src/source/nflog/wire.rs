@@ -1,18 +1,14 @@
-//! The messages of NFNETLINK_LOG as bytes (linux/netlink.h, linux/netfilter/nfnetlink_log.h).
-//!
-//! Netlink's own numbers are in host order, netfilter's in network order.
+//! The messages of NFNETLINK_LOG (linux/netfilter/nfnetlink_log.h).
 
-const HEADER: usize = 16;
-/// `nfgenmsg`: family, version, group.
-const GENERIC_HEADER: usize = 4;
-const ATTRIBUTE_HEADER: usize = 4;
+use crate::netlink::codec::{self, Attributes, Messages, as_u32};
+
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_ULOG as u16) << 8;
 const CONFIG: u16 = SUBSYSTEM | libc::NFULNL_MSG_CONFIG as u16;
 const PACKET: u16 = SUBSYSTEM | libc::NFULNL_MSG_PACKET as u16;
 
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message<'b> {
+pub(super) enum Said<'b> {
     /// A logged packet, from its IP header on.
     Packet {
         sequence: Option<u32>,
@@ -24,34 +20,19 @@ pub(super) enum Message<'b> {
     Other,
 }
 
-/// The messages of one datagram, up to the first whose length makes no sense.
-pub(super) struct Messages<'b> {
-    rest: &'b [u8],
-}
-
-impl<'b> Messages<'b> {
-    pub(super) fn new(datagram: &'b [u8]) -> Self {
-        Self { rest: datagram }
-    }
-}
-
-impl<'b> Iterator for Messages<'b> {
-    type Item = Message<'b>;
-
-    fn next(&mut self) -> Option<Message<'b>> {
-        let header: &[u8; HEADER] = self.rest.first_chunk()?;
-        let &[l0, l1, l2, l3, t0, t1, _, _, s0, s1, s2, s3, ..] = header;
-        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
-        let body = self.rest.get(HEADER..length)?;
-        self.rest = after_padding(self.rest, length);
-        Some(match u16::from_ne_bytes([t0, t1]) {
-            PACKET => packet(body),
-            kind if i32::from(kind) == libc::NLMSG_ERROR => {
-                answer(u32::from_ne_bytes([s0, s1, s2, s3]), body)
-            }
-            _ => Message::Other,
-        })
-    }
+/// What the messages of one datagram say, up to the first whose length makes no sense.
+pub(super) fn read(datagram: &[u8]) -> impl Iterator<Item = Said<'_>> {
+    Messages(datagram).map(|message| match message.kind {
+        PACKET => packet(message.attributes()),
+        kind if i32::from(kind) == libc::NLMSG_ERROR => match message.outcome() {
+            Some((error, _)) => Said::Answer {
+                sequence: message.sequence,
+                error,
+            },
+            None => Said::Other,
+        },
+        _ => Said::Other,
+    })
 }
 
 /// What a request sets.
@@ -73,25 +54,24 @@ pub(super) enum Attribute {
 
 /// A configuration request; it is acknowledged if it has a sequence number.
 pub(super) fn request(group: u16, sequence: Option<u32>, attributes: &[Attribute]) -> Vec<u8> {
-    let mut body = vec![libc::AF_UNSPEC as u8, 0];
-    body.extend(group.to_be_bytes());
-    attributes
-        .iter()
-        .for_each(|attribute| attribute.write(&mut body));
-
-    let acknowledge = if sequence.is_some() {
-        libc::NLM_F_ACK
-    } else {
-        0
+    let flags = match sequence {
+        Some(_) => libc::NLM_F_ACK,
+        None => 0,
     };
-    let flags = (libc::NLM_F_REQUEST | acknowledge) as u16;
-    let mut message = Vec::with_capacity(HEADER + body.len());
-    message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
-    message.extend(CONFIG.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend(sequence.unwrap_or_default().to_ne_bytes());
-    message.extend([0; 4]); // our port: the kernel knows it
-    message.extend(body);
+    let about = (libc::AF_UNSPEC as u8, group);
+    let mut message = Vec::new();
+    codec::message(
+        &mut message,
+        CONFIG,
+        flags,
+        sequence.unwrap_or_default(),
+        about,
+        |body| {
+            for attribute in attributes {
+                attribute.write(body);
+            }
+        },
+    );
     message
 }
 
@@ -114,56 +94,21 @@ impl Attribute {
             Self::Threshold(packets) => (libc::NFULA_CFG_QTHRESH, &packets.to_be_bytes()),
             Self::Timeout(hundredths) => (libc::NFULA_CFG_TIMEOUT, &hundredths.to_be_bytes()),
         };
-        body.extend(((ATTRIBUTE_HEADER + value.len()) as u16).to_ne_bytes());
-        body.extend((kind as u16).to_ne_bytes());
-        body.extend(value);
-        body.resize(body.len().next_multiple_of(4), 0);
+        codec::attribute(body, kind as u16, value);
     }
 }
 
 /// A message without a payload is no packet: the group's mode asks for it.
-fn packet(body: &[u8]) -> Message<'_> {
+fn packet(attributes: Attributes<'_>) -> Said<'_> {
     let (mut sequence, mut payload) = (None, None);
-    let mut rest = body.get(GENERIC_HEADER..).unwrap_or_default();
-    while let Some((kind, value)) = take_attribute(&mut rest) {
-        match kind {
+    for (kind, value) in attributes {
+        match libc::c_int::from(kind) {
             libc::NFULA_PAYLOAD => payload = Some(value),
-            libc::NFULA_SEQ => {
-                sequence = value.try_into().map(u32::from_be_bytes).ok();
-            }
+            libc::NFULA_SEQ => sequence = as_u32(value),
             _ => {}
         }
     }
-    payload.map_or(Message::Other, |payload| Message::Packet {
-        sequence,
-        payload,
-    })
-}
-
-/// `None` at the end, and at an attribute whose length makes no sense.
-fn take_attribute<'b>(rest: &mut &'b [u8]) -> Option<(libc::c_int, &'b [u8])> {
-    let &[l0, l1, k0, k1] = rest.first_chunk()?;
-    let length = usize::from(u16::from_ne_bytes([l0, l1]));
-    let value = rest.get(ATTRIBUTE_HEADER..length)?;
-    *rest = after_padding(rest, length);
-    let kind = libc::c_int::from(u16::from_ne_bytes([k0, k1])) & libc::NLA_TYPE_MASK;
-    Some((kind, value))
-}
-
-/// `nlmsgerr` begins with a negative errno.
-fn answer(sequence: u32, body: &[u8]) -> Message<'_> {
-    match body.first_chunk() {
-        Some(error) => {
-            let error = i32::from_ne_bytes(*error).saturating_neg();
-            Message::Answer { sequence, error }
-        }
-        None => Message::Other,
-    }
-}
-
-/// What follows something of this length: both kinds are padded to four bytes, the last perhaps not.
-fn after_padding(bytes: &[u8], length: usize) -> &[u8] {
-    bytes.get(length.next_multiple_of(4)..).unwrap_or_default()
+    payload.map_or(Said::Other, |payload| Said::Packet { sequence, payload })
 }
 
 #[cfg(test)]
@@ -171,7 +116,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
-        let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+        let mut bytes = ((16 + body.len()) as u32).to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
         bytes.extend([0, 0]);
         bytes.extend(sequence.to_ne_bytes());
@@ -181,9 +126,7 @@ mod tests {
     }
 
     fn attribute(kind: libc::c_int, value: &[u8]) -> Vec<u8> {
-        let mut bytes = ((ATTRIBUTE_HEADER + value.len()) as u16)
-            .to_ne_bytes()
-            .to_vec();
+        let mut bytes = ((4 + value.len()) as u16).to_ne_bytes().to_vec();
         bytes.extend((kind as u16).to_ne_bytes());
         bytes.extend(value);
         bytes
@@ -203,8 +146,8 @@ mod tests {
         message(PACKET, 0, &body)
     }
 
-    fn read(bytes: &[u8]) -> Vec<Message<'_>> {
-        Messages::new(bytes).collect()
+    fn all(bytes: &[u8]) -> Vec<Said<'_>> {
+        read(bytes).collect()
     }
 
     #[test]
@@ -216,22 +159,22 @@ mod tests {
         datagram.extend(message(libc::NLMSG_DONE as u16, 0, &[0; 4]));
         datagram.extend(logged(9, b"unpadded last"));
         assert_eq!(
-            read(&datagram),
+            all(&datagram),
             [
-                Message::Packet {
+                Said::Packet {
                     sequence: Some(7),
                     payload: b"first"
                 },
-                Message::Answer {
+                Said::Answer {
                     sequence: 9,
                     error: libc::EPERM
                 },
-                Message::Packet {
+                Said::Packet {
                     sequence: Some(8),
                     payload: b"second"
                 },
-                Message::Other,
-                Message::Packet {
+                Said::Other,
+                Said::Packet {
                     sequence: Some(9),
                     payload: b"unpadded last"
                 },
@@ -244,23 +187,19 @@ mod tests {
         for length in [0_u32, 1, 15, 21, 1 << 31, u32::MAX] {
             let mut datagram = message(PACKET, 0, &[0; 4]);
             datagram[..4].copy_from_slice(&length.to_ne_bytes());
-            assert_eq!(read(&datagram), [], "{length}");
+            assert_eq!(all(&datagram), [], "{length}");
         }
         for length in [0_u16, 3, 0xffff] {
             let mut body = vec![2, 0, 0, 5];
             body.extend(attribute(libc::NFULA_PAYLOAD, b"whatever"));
             body[4..6].copy_from_slice(&length.to_ne_bytes());
-            assert_eq!(
-                read(&message(PACKET, 0, &body)),
-                [Message::Other],
-                "{length}"
-            );
+            assert_eq!(all(&message(PACKET, 0, &body)), [Said::Other], "{length}");
         }
     }
 
     #[test]
     fn odd_values() {
-        let other = |kind, body: &[u8]| assert_eq!(read(&message(kind, 0, body)), [Message::Other]);
+        let other = |kind, body: &[u8]| assert_eq!(all(&message(kind, 0, body)), [Said::Other]);
         other(PACKET, &[]);
         other(PACKET, &[2, 0, 0, 5]);
         other(CONFIG, &[2, 0, 0, 5]);
@@ -268,16 +207,16 @@ mod tests {
         let mut body = vec![2, 0, 0, 5];
         body.extend(padded(attribute(libc::NFULA_SEQ, &[1, 2, 3])));
         body.extend(attribute(libc::NFULA_PAYLOAD, &[]));
-        let expected = Message::Packet {
+        let expected = Said::Packet {
             sequence: None,
             payload: b"",
         };
-        assert_eq!(read(&message(PACKET, 0, &body)), [expected]);
-        let answer = Message::Answer {
+        assert_eq!(all(&message(PACKET, 0, &body)), [expected]);
+        let answer = Said::Answer {
             sequence: 3,
-            error: i32::MAX,
+            error: i32::MIN,
         };
-        assert_eq!(read(&message(2, 3, &i32::MIN.to_ne_bytes())), [answer]);
+        assert_eq!(all(&message(2, 3, &i32::MIN.to_ne_bytes())), [answer]);
     }
 
     #[test]
@@ -285,13 +224,13 @@ mod tests {
         let mut datagram = padded(logged(7, b"first"));
         datagram.extend(logged(8, b"second"));
         for length in 0..datagram.len() {
-            assert!(read(&datagram[..length]).len() <= 2);
+            assert!(all(&datagram[..length]).len() <= 2);
         }
         for at in 0..datagram.len() {
             for value in 0..=u8::MAX {
                 let mut changed = datagram.clone();
                 changed[at] = value;
-                read(&changed).iter().for_each(drop);
+                all(&changed).iter().for_each(drop);
             }
         }
     }
