@@ -42,7 +42,7 @@ test-netns: setup ## the program with the real kernel, clients and servers, in n
 
 test-lockout: setup ## ways to lose access, each with its owner inside at the end, and how long that took (root)
 	$(CARGO) build --locked -p postern
-	$(CARGO) test --locked -p postern-tests --test lockout
+	$(CARGO) test --locked -p postern-tests --test netns -- lockout::
 
 bench: setup ## time from the last knock to the open port, beside knockd and a ruleset without daemon (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests

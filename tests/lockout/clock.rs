@@ -6,7 +6,7 @@ use postern_tests::knocker::{Knock, Knocker};
 use postern_tests::otp::{self, App};
 use postern_tests::sender::Sender;
 
-use crate::stage::{LET_ME_IN, Stage};
+use super::stage::{LET_ME_IN, Stage};
 
 /// Seconds since 1970 of 1970-01-01 00:01 and of 2100-01-01.
 const TIMES: [(&str, i64); 2] = [("1970", 60), ("2100", 4_102_444_800)];

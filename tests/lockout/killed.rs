@@ -7,7 +7,7 @@ use postern_tests::scratch::Scratch;
 use postern_tests::strace::Strace;
 use postern_tests::suite::in_case_of;
 
-use crate::stage::{LET_ME_IN, Stage, TABLE};
+use super::stage::{LET_ME_IN, Stage, TABLE};
 
 /// What changes a file or the kernel, and what waits or hears of it. What is read meanwhile, hundreds
 /// of files below /proc, is no step.

@@ -10,7 +10,7 @@ use postern_tests::sender::Sender;
 use postern_tests::topology::Family;
 use postern_tests::wait::{SOON, poll_until};
 
-use crate::stage::{LET_ME_IN, Stage, TABLE};
+use super::stage::{LET_ME_IN, Stage, TABLE};
 
 fn cut_off(options: &str) -> Stage {
     Stage::new(

@@ -11,7 +11,7 @@ use postern_tests::otp::{self, App};
 use postern_tests::process::run;
 use postern_tests::sender::Sender;
 
-use crate::stage::{LET_ME_IN, Stage};
+use super::stage::{LET_ME_IN, Stage};
 
 const SEED_DOOR: &str = "
 config door 'ssh'

@@ -6,8 +6,8 @@ use postern_tests::agent::{Guard, SSH_DOOR};
 use postern_tests::nft;
 use postern_tests::wait::{SOON, poll_until};
 
-use crate::restart::bare_machine;
-use crate::stage::{LET_ME_IN, Stage, TABLE};
+use super::restart::bare_machine;
+use super::stage::{LET_ME_IN, Stage, TABLE};
 
 fn wrong_knocks() -> String {
     SSH_DOOR.replace("tcp:7000", "tcp:7001")

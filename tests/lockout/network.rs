@@ -10,7 +10,7 @@ use postern_tests::topology::Family;
 use postern_tests::wait::SOON;
 use postern_tests::{client, nft};
 
-use crate::stage::{LET_ME_IN, OPEN, Stage, is_greeted};
+use super::stage::{LET_ME_IN, OPEN, Stage, is_greeted};
 
 pub(crate) fn the_routers_address_changes() {
     let stage = Stage::gate();

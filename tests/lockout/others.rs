@@ -7,7 +7,7 @@ use postern_tests::agent::{FIREWALL, Guard, SSH_DOOR};
 use postern_tests::nft;
 use postern_tests::wait::{SOON, poll_until};
 
-use crate::stage::{LET_ME_IN, Stage, TABLE};
+use super::stage::{LET_ME_IN, Stage, TABLE};
 
 pub(crate) fn all_rules_flushed() {
     let stage = Stage::new(Guard::Mark, SSH_DOOR);

@@ -10,9 +10,9 @@ use postern_tests::process::run;
 use postern_tests::scratch::Scratch;
 use postern_tests::suite::in_case_of;
 
-use crate::limits::{fill_the_grants, pardon_the_owner};
-use crate::memory::{Phone, seed};
-use crate::stage::{LET_ME_IN, Stage};
+use super::limits::{fill_the_grants, pardon_the_owner};
+use super::memory::{Phone, seed};
+use super::stage::{LET_ME_IN, Stage};
 
 /// What stands on the page, and how it is played.
 type Play = (&'static str, fn(&str));

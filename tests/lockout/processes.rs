@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use postern_tests::agent::{SSH_DOOR, program};
 use postern_tests::wait::{SOON, poll_until};
 
-use crate::stage::{LET_ME_IN, Stage};
+use super::stage::{LET_ME_IN, Stage};
 
 pub(crate) fn a_killed_agent() {
     let stage = Stage::gate();

@@ -8,7 +8,7 @@ use postern_tests::nft;
 use postern_tests::suite::in_case_of;
 use postern_tests::wait::{SOON, poll_until};
 
-use crate::stage::{LET_ME_IN, Stage, TABLE};
+use super::stage::{LET_ME_IN, Stage, TABLE};
 
 const EARLIER: &str = "agent: starts with what was confirmed last";
 

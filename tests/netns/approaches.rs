@@ -1,29 +1,26 @@
 //! Every source and every engine with every method that it serves, by either family: the same
 //! scenario has the same outcome. It is printed as a table.
 
-use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use postern_tests::cases;
 use postern_tests::kernel_log::KernelLog;
 use postern_tests::plan::{Method, Plan, Protocol};
 use postern_tests::scenario::{Approach, Cell, Hand, Stage};
 use postern_tests::suite;
+use postern_tests::suite::Suite;
 use postern_tests::topology::Family;
 
-fn main() -> ExitCode {
-    suite::run_then(
-        cases![
-            source_nflog needs "knock" "oathtool",
-            source_packet needs "knock" "oathtool",
-            source_sockets needs "oathtool",
-            source_log needs "knock" "oathtool" "/dev/kmsg"
-                "/proc/sys/net/netfilter/nf_log_all_netns",
-            engine_chain needs "knock",
-            engine_track needs "knock",
-        ],
-        print_table,
-    )
+pub(crate) fn suite() -> Suite {
+    suite![
+        source_nflog needs "knock" "oathtool",
+        source_packet needs "knock" "oathtool",
+        source_sockets needs "oathtool",
+        source_log needs "knock" "oathtool" "/dev/kmsg"
+            "/proc/sys/net/netfilter/nf_log_all_netns",
+        engine_chain needs "knock",
+        engine_track needs "knock",
+    ]
+    .then(print_table)
 }
 
 const NFLOG: Approach = Approach::Source("nflog");

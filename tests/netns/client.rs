@@ -3,21 +3,21 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::packet::{Header, flags};
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::process::{Said, run};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         what_is_exported_opens_and_closes_every_static_door needs "setpriv" "unshare",
         a_knock_is_one_syn_and_one_datagram needs "setpriv" "unshare",
         a_dry_run_sends_nothing needs "setpriv" "unshare" "jq",
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         codes_of_a_seed_open_and_none_is_sent_twice needs "setpriv" "unshare",
         sequences_of_a_list_open_in_turn needs "setpriv" "unshare",
         codes_of_the_clock_open_and_the_next_one_is_waited_for needs "setpriv" "unshare",
-    ])
+    ]
 }
 
 /// The options of a family, as ssh has them.

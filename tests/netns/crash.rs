@@ -4,7 +4,6 @@
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use postern_tests::agent::{Guard, Setup};
@@ -12,13 +11,13 @@ use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
 use postern_tests::otp::{self, App};
 use postern_tests::sender::{Random, Sender};
 use postern_tests::strace::Strace;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::Topology;
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         no_counter_code_works_twice_whatever_call_was_the_last needs "oathtool" "strace",
         no_clock_code_works_twice_whatever_call_was_the_last needs "oathtool" "strace",
         no_sequence_works_twice_whatever_call_was_the_last needs "strace",
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
         knocks_of_two_doors_are_used_at_both,
         a_secret_under_two_names_opens_one_door needs "oathtool",
         lists_are_guarded_without_an_agent_too,
-    ])
+    ]
 }
 
 /// The system calls by which a memory is replaced. Which of them there are, the program knows.

@@ -2,26 +2,26 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, Setup, program};
 use postern_tests::knocker::{Knock, Knocker, list};
 use postern_tests::process::Said;
 use postern_tests::sender::Sender;
-use postern_tests::suite::{self, on_both_families};
+use postern_tests::suite::{Suite, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         failures_are_the_same_to_watch_status_and_cut_off,
         the_agent_pardons,
         without_an_agent_the_kernel_is_asked,
         many_who_are_cut_off_are_counted,
         who_is_let_in_by_hand_is_told_to_be_cut_off,
-    ])
+    ]
 }
 
 /// The README's own.

@@ -2,20 +2,19 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::namespace::Namespace;
 use postern_tests::probe::{self, Answer, UdpFlow};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, LAN, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, client};
+use postern_tests::{client, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         connections_end_with_their_grant_where_that_is_asked_for needs "knock",
         connections_live_on_where_it_is_not needs "knock",
         the_guard_cuts_without_an_agent needs "knock",
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         closing_a_door_cuts needs "knock",
         the_knocks_that_opened_a_door_cut_when_they_close_it needs "knock",
         a_prolonged_grant_cuts_nobody needs "knock",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

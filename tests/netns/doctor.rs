@@ -8,19 +8,19 @@ use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use postern_tests::agent::{Agent, FIREWALL, Guard, SSH_DOOR, Setup, program};
 use postern_tests::process::{Process, Said, run};
 use postern_tests::scratch::Scratch;
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Host, Topology, WAN};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft, probe};
+use postern_tests::{client, nft, probe, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_healthy_router needs "jq" "sshd" "ssh-keygen",
         nothing_is_changed needs "jq" "knock",
         sshd_that_takes_passwords needs "jq" "sshd" "ssh-keygen",
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         a_configuration_that_root_alone_reads needs "jq" "setpriv",
         a_guard_that_nobody_hears_knocks_at needs "jq",
         a_table_that_somebody_owns needs "jq",
-    ])
+    ]
 }
 
 /// What `postern doctor --json` found: `SEVERITY ID TEXT` of each. Whatever it names stands on

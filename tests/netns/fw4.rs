@@ -1,18 +1,16 @@
 //! Beside OpenWrt's firewall4: guard `mark` opens through it, and what it does to its own table does
 //! nothing to ours.
 
-use std::process::ExitCode;
-
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, on_both_families};
+use postern_tests::suite::{Suite, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::SOON;
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_marked_packet_passes_the_firewall needs "knock",
         a_guarded_udp_port_passes_it_too needs "knock",
         the_gate_alone_cannot_open_what_the_firewall_rejects needs "knock",
@@ -20,7 +18,7 @@ fn main() -> ExitCode {
         after_a_flush_the_agent_puts_its_table_back_with_its_grants needs "knock",
         packets_that_pass_by_are_not_marked needs "knock",
         the_flow_table_of_the_firewall_changes_no_door needs "knock" "flow tables of the kernel",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

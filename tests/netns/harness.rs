@@ -2,20 +2,19 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use postern_tests::packet::{Header, Packet, flags};
 use postern_tests::probe::{self, Answer, Capture, UdpFlow};
 use postern_tests::sender::Sender;
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::on_both_families;
+use postern_tests::suite::{Suite, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft, suite};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         an_open_port_a_refusing_port_and_a_silent_port_are_told_apart,
         knocks_of_the_stock_client_arrive_in_order needs "knock",
         a_packet_arrives_as_it_was_made,
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
         a_timed_element_opens_until_it_expires,
         openssh_lets_the_key_in_and_keeps_a_session needs "sshd" "ssh" "ssh-keygen",
         curl_reads_the_api needs "curl",
-    ])
+    ]
 }
 
 fn an_open_port_a_refusing_port_and_a_silent_port_are_told_apart() {

@@ -1,18 +1,17 @@
 //! Names that stand for other interfaces than those that have them: what is guarded, and what is refused.
 
 use std::fs;
-use std::process::ExitCode;
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         an_alternative_name_guards_its_interface needs "knock",
         an_alternative_name_that_comes_later_is_followed,
         what_a_name_stood_for_stays_guarded,
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         a_reload_with_a_wrong_name_keeps_the_guard,
         a_door_is_opened_on_what_a_name_stands_for,
         without_an_agent_nothing_is_followed_and_that_is_said,
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

@@ -1,18 +1,17 @@
 //! What others do to the firewall and to interfaces while the agent guards.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use postern_tests::agent::{Agent, FIREWALL, Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology, WAN};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_guard_that_is_flushed_comes_back_with_its_grants needs "knock",
         a_lock_comes_back_too,
         every_change_is_undone,
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
         what_another_verb_did_is_respected needs "knock",
         what_is_none_of_its_business_is_let_be,
         interfaces_are_guarded_whenever_they_come needs "knock",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

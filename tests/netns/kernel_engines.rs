@@ -1,7 +1,6 @@
 //! Doors whose attempts nftables itself keeps count of: both engines, with no process of ours.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
@@ -10,13 +9,13 @@ use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::sender::{Random, Sender};
 use postern_tests::server::{Listener, Service};
-use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         every_method_opens_and_closes_to_the_stock_client needs "knock",
         every_method_opens_and_closes_where_the_firewall_asks_for_a_mark needs "knock",
         wrong_knocks_do_not_open,
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
         status_tells_who_has_come_how_far,
         installing_again_keeps_grants_and_lets_nobody_through needs "knock",
         an_agent_takes_over_and_leaves_again needs "knock",
-    ])
+    ]
 }
 
 const ENGINES: [&str; 2] = ["chain", "track"];

@@ -1,7 +1,7 @@
 //! What outlives the agent, and what a change of its configuration leaves alone.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
 use postern_tests::packet::Packet;
@@ -9,13 +9,13 @@ use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::process::Process;
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_restart_keeps_grants needs "knock",
         a_killed_agent_leaves_grants_to_expire_and_strangers_outside needs "knock",
         an_agent_after_a_killed_one_takes_over needs "knock",
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         an_agent_whose_jailer_was_killed_is_replaced needs "knock" "unshare",
         one_that_does_not_end_is_killed needs "unshare" "flock",
         nobody_takes_over_from_an_agent_that_has_a_parent_or_is_not_told_to needs "unshare",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

@@ -5,7 +5,6 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -17,13 +16,13 @@ use postern_tests::otp::{self, App};
 use postern_tests::probe::{self, Answer};
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         the_kernels_own_log needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         a_file_that_is_rotated needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         standard_input needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
         what_was_logged_before needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
         a_file_that_a_running_agent_may_not_read,
         another_source_after_a_reload needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns",
-    ])
+    ]
 }
 
 const OPEN: [Knock; 3] = [Knock::Tcp(7000), Knock::Udp(8001), Knock::Tcp(9002)];

@@ -3,20 +3,20 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
 use postern_tests::packet::Packet;
 use postern_tests::process::Process;
 use postern_tests::sender::Sender;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_flood_of_forged_cut_offs_leaves_no_opening_out,
         a_flood_of_refusals_leaves_no_opening_out,
         a_door_that_everybody_opens_is_told_of_in_numbers_and_others_one_by_one,
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         what_is_done_by_hand_is_told_by_whomever,
         the_journal_is_told_priorities_and_no_name,
         procd_is_told_mistakes_apart_and_no_name,
-    ])
+    ]
 }
 
 const OPEN: [u16; 3] = [7000, 8001, 9002];

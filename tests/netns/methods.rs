@@ -2,29 +2,26 @@
 //! neither, what works twice, and what ends by itself. The outcome is printed as a table.
 
 use std::fmt::{self, Display, Formatter};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use postern_tests::cases;
 use postern_tests::plan::{Method, Plan, Protocol};
 use postern_tests::scenario::{Approach, Hand, Outcome, Stage};
 use postern_tests::suite;
+use postern_tests::suite::Suite;
 use postern_tests::topology::Family;
 
-fn main() -> ExitCode {
-    suite::run_then(
-        cases![
-            single_same,
-            single_separate,
-            sequence_same,
-            sequence_separate,
-            one_time_list,
-            one_time_clock needs "oathtool",
-            one_time_seed needs "oathtool",
-        ],
-        finish,
-    )
+pub(crate) fn suite() -> Suite {
+    suite![
+        single_same,
+        single_separate,
+        sequence_same,
+        sequence_separate,
+        one_time_list,
+        one_time_clock needs "oathtool",
+        one_time_seed needs "oathtool",
+    ]
+    .then(finish)
 }
 
 fn single_same() {

@@ -1,25 +1,24 @@
 //! Mistakes in a configuration while a guard is in force: none leaves a port open, and none looks right.
 
 use std::fs;
-use std::process::ExitCode;
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         mistakes_leave_an_agents_guard_alone,
         mistakes_leave_the_guard_alone_without_an_agent,
         a_configuration_without_a_door_is_refused_unless_it_is_asked_for,
         with_enabled_0_the_guard_goes_and_says_so,
         enabled_takes_over_from_there needs "knock",
         what_is_not_guarded_any_more_is_named,
-    ])
+    ]
 }
 
 const TABLE: &str = "inet postern";

@@ -1,19 +1,18 @@
 //! A door opens to those who knock, and to nobody else, for as long as was configured.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_knock_opens_for_the_one_who_knocked needs "knock",
         sequences_of_either_protocol_and_of_both_open needs "knock",
         a_grant_expires_in_the_kernel needs "knock",
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         only_the_named_interface_is_guarded,
         knocks_on_another_interface_are_not_heard needs "knock",
         ports_that_no_door_guards_are_left_alone,
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

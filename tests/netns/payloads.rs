@@ -1,25 +1,25 @@
 //! Knocks dressed as other protocols: Wireshark believes them, and doors insist on them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use postern_tests::agent::{Guard, Setup};
-use postern_tests::cases;
 use postern_tests::probe::{self, Answer};
 use postern_tests::process::{Process, run};
 use postern_tests::scratch::Scratch;
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::suite;
+use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Host, Topology, WAN};
 use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::{SOON, poll_until};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         wireshark_believes_every_dress needs "tshark" "tcpdump" "setpriv" "unshare",
         a_door_opens_to_the_dress_that_it_requires_alone needs "setpriv" "unshare",
-    ])
+    ]
 }
 
 /// A dress, its usual port, an odd one, the guarded port, and Wireshark's name for it.

@@ -2,7 +2,6 @@
 //! ports of it, and sends a packet to each.
 
 use std::net::IpAddr;
-use std::process::ExitCode;
 
 use postern_tests::agent::{Guard, Setup};
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
@@ -11,13 +10,13 @@ use postern_tests::probe::{self, Answer};
 use postern_tests::process::run;
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
-use postern_tests::suite;
+use postern_tests::suite::Suite;
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, clock, nft};
+use postern_tests::{clock, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         a_clock_code_opens_once_by_tcp needs "oathtool" "nc",
         a_clock_code_opens_once_by_udp needs "oathtool" "nc",
         a_counter_code_opens_once_and_spends_those_before_it needs "oathtool" "nc",
@@ -28,7 +27,7 @@ fn main() -> ExitCode {
         a_clock_that_is_hours_behind_is_named needs "oathtool" "gcc" "jq",
         without_a_memory_it_is_said_from_when_on_codes_count needs "oathtool" "nc",
         a_counter_without_a_memory_says_so_to_who_knocks needs "oathtool",
-    ])
+    ]
 }
 
 const BASE: u16 = 10_000;

@@ -1,19 +1,18 @@
 //! The ways back in for someone at the console, with the agent alive and with the agent dead.
 
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         open_lets_anyone_in_and_close_shuts_again,
         open_from_an_address_lets_only_that_in,
         open_on_an_interface_lets_in_whoever_is_there,
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
         remove_takes_the_guard_away,
         deleting_the_table_takes_the_guard_away_unless_an_agent_lives,
         opening_a_door_that_does_not_exist_fails,
-    ])
+    ]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

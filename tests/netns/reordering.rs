@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, Setup};
@@ -11,13 +10,13 @@ use postern_tests::otp::{self, App};
 use postern_tests::packet::Packet;
 use postern_tests::process::Process;
 use postern_tests::sender::{Random, Sender};
-use postern_tests::suite;
+use postern_tests::suite::Suite;
 use postern_tests::topology::Topology;
 use postern_tests::wait::{SOON, poll_until, try_poll, until_aged};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         swapped_neighbours_open,
         every_order_within_the_jitter_opens,
         every_other_order_beyond_the_jitter_does_not_open,
@@ -28,7 +27,7 @@ fn main() -> ExitCode {
         a_list_opens_in_any_order,
         codes_open_in_any_order needs "oathtool",
         strict_order_is_strict needs "oathtool",
-    ])
+    ]
 }
 
 /// Honest attempts of each kind.

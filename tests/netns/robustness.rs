@@ -1,7 +1,6 @@
 //! What a network and its strangers do to knocks.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
@@ -9,13 +8,13 @@ use postern_tests::packet::{Packet, flags};
 use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::sender::{Random, Sender};
 use postern_tests::server::Service;
-use postern_tests::suite::{self, on_both_families};
+use postern_tests::suite::{Suite, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         duplicated_knocks_open,
         a_retransmission_of_an_earlier_knock_does_no_harm,
         hits_at_ports_that_no_door_names_do_no_harm,
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
         fragments_do_not_slip_through,
         garbage_does_no_harm,
         a_flood_of_first_knocks_keeps_nobody_out,
-    ])
+    ]
 }
 
 /// A client that sends what it likes, and a router that listens.

@@ -1,7 +1,6 @@
 //! Port scans hit the knock ports too, and open nothing.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
 use postern_tests::agent::{Guard, Setup};
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence, list};
@@ -10,13 +9,13 @@ use postern_tests::probe::{self, Answer};
 use postern_tests::process::Process;
 use postern_tests::sender::{Random, Sender};
 use postern_tests::server::Listener;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::SOON;
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         without_decoys_a_scan_opens,
         a_scan_in_the_order_of_ports_opens_nothing,
         a_scan_against_the_order_of_ports_opens_nothing,
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
         a_scan_that_hits_all_knocks_in_a_row_opens_nothing,
         scans_on_end_are_cut_off,
         a_scan_does_not_keep_its_sender_out,
-    ])
+    ]
 }
 
 /// Sequences that a scan in the order of ports hits in their own order, in the reverse of it, in

@@ -1,21 +1,19 @@
 //! Real services behind doors, entered with their usual clients.
 
-use std::process::ExitCode;
-
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer, UdpFlow};
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::SOON;
-use postern_tests::{cases, client};
+use postern_tests::{client, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         openssh_is_entered_with_a_key needs "knock" "sshd" "ssh" "ssh-keygen",
         an_http_api_is_asked needs "knock" "curl",
         a_udp_flow_outlives_its_grant needs "knock",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

@@ -1,7 +1,6 @@
 //! Where knocks are seen: each source with the real kernel, and what networks do to it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -12,14 +11,14 @@ use postern_tests::probe::{self, Answer};
 use postern_tests::sender::Sender;
 use postern_tests::server::{Listener, Service};
 use postern_tests::strace::Strace;
-use postern_tests::suite::{self, in_case_of, on_both_families};
+use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Host, LAN, Topology};
 use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, nft};
+use postern_tests::{nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         sequences_open_and_close,
         a_wrong_knock_ends_the_attempt,
         a_hit_at_a_decoy_ends_the_attempt,
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
         codes_of_six_digits_have_sockets,
         codes_of_eight_digits_have_none,
         a_taken_port_is_named_and_a_taken_decoy_is_done_without,
-    ])
+    ]
 }
 
 const SOURCES: [&str; 3] = ["nflog", "packet", "sockets"];

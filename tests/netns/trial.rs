@@ -1,20 +1,20 @@
 //! A guard on trial ends by itself, unless its owner comes in anew and confirms it.
 
 use std::fs;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::probe::{self, Answer};
 use postern_tests::process::Said;
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         the_kernel_ends_a_trial_whatever_became_of_the_agent needs "knock",
         the_agent_goes_back_to_the_configuration_before needs "knock",
         a_first_trial_leaves_no_guard_behind,
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         a_trial_that_cannot_be_remembered_does_not_begin,
         times_that_make_no_sense_are_refused,
         a_terminal_shows_the_time_that_is_left needs "script",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

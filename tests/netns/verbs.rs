@@ -1,18 +1,18 @@
 //! The command line, as people and programs use it.
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::process::{Said, run};
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft};
+use postern_tests::{client, nft, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         rendered_rules_equal_applied_rules,
         applying_twice_changes_nothing,
         check_reports_every_mistake,
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         misuse_goes_to_standard_error,
         whoever_names_no_door_is_told_which_there_are,
         whoever_reads_no_further_changes_nothing,
-    ])
+    ]
 }
 
 fn postern(arguments: &[&str]) -> Said {

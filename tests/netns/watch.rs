@@ -3,24 +3,24 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::process::Process;
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client};
+use postern_tests::{client, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         knocks_at_a_door_of_the_agent_are_told needs "knock",
         doors_of_the_kernel_are_told_without_an_agent needs "knock",
         a_watcher_who_leaves_is_forgotten,
         a_watch_ends_when_nobody_reads_it,
         there_may_be_nothing_to_watch,
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

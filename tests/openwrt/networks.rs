@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup, program};
@@ -10,13 +10,13 @@ use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::process::Process;
 use postern_tests::scratch::Scratch;
 use postern_tests::server::Service;
-use postern_tests::suite;
+use postern_tests::suite::Suite;
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft, tools};
+use postern_tests::{client, nft, suite, tools};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         the_device_of_a_network_is_guarded needs "netifd" "knock" "unshare",
         a_device_may_be_named_beside_networks needs "netifd" "unshare",
         a_network_that_comes_up_late_is_guarded_from_then_on needs "netifd" "knock" "unshare",
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         without_netifd_the_devices_stay_guarded needs "netifd" "unshare",
         a_bus_that_does_not_answer_holds_nobody_up needs "netifd" "knock" "unshare",
         the_loopback_network_is_refused needs "netifd" "unshare",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

@@ -7,7 +7,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use postern_tests::agent::program;
@@ -16,12 +16,12 @@ use postern_tests::page::Block;
 use postern_tests::process::{Said, run};
 use postern_tests::scratch::Scratch;
 use postern_tests::server::Sshd;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{cases, client, nft, page, tools};
+use postern_tests::{client, nft, page, suite, tools};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         the_same_sources_give_the_same_bytes needs "make" "busybox",
         it_is_what_opkg_expects needs "make",
         the_feed_takes_its_version_from_cargo,
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         apk_is_told_all_that_a_package_has needs "make",
         apk_itself_packs_and_installs_it needs "make" "busybox" "uci" "apk",
         without_apk_there_is_no_package_and_no_silence,
-    ])
+    ]
 }
 
 const TARGET: &str = "x86_64-unknown-linux-musl";

@@ -3,21 +3,21 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use postern_core::uci::{Problem, Statement, Statements};
 use postern_tests::process::run;
 use postern_tests::scratch::Scratch;
-use postern_tests::suite::{self, in_case_of};
-use postern_tests::{cases, tools};
+use postern_tests::suite::{Suite, in_case_of};
+use postern_tests::{suite, tools};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         files_that_people_write needs "uci",
         every_oddity_of_libuci needs "uci",
         the_configurations_of_other_tests needs "uci",
         random_files needs "uci",
-    ])
+    ]
 }
 
 /// A file as libuci keeps it: sections, each with its type, its name and its options.

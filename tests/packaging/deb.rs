@@ -5,19 +5,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::process::run;
 use postern_tests::scratch::Scratch;
 use postern_tests::server::Service;
-use postern_tests::suite::{self, in_case_of};
+use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::SOON;
-use postern_tests::{cases, client, probe};
+use postern_tests::{client, probe, suite};
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         the_package_holds_what_it_should needs "cargo-deb" "dpkg-deb",
         installing_it_starts_and_guards_nothing needs "cargo-deb" "dpkg-deb",
         purging_it_leaves_no_secrets needs "cargo-deb" "dpkg-deb",
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         the_manager_is_told_what_the_agent_does,
         the_capabilities_of_unit_and_jail_are_enough needs "knock" "setpriv",
         no_system_call_is_made_that_the_unit_forbids needs "knock" "strace" "systemd-analyze",
-    ])
+    ]
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];

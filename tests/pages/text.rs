@@ -7,7 +7,7 @@ use postern_tests::agent::program;
 use postern_tests::page::{self, Block};
 use postern_tests::process::run;
 
-use crate::is_target;
+use super::is_target;
 
 /// Lines of prose and of blocks; a row of a table cannot be broken.
 const WIDTH: usize = 120;

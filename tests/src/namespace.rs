@@ -101,10 +101,12 @@ impl Drop for Namespace {
     }
 }
 
-/// The namespaces that this process made and did not remove.
-pub fn leaked() -> Vec<String> {
+/// Removes the namespaces that this process made and left behind, and names them.
+pub fn remove_leaked() -> Vec<String> {
     let ours = format!("{PREFIX}{}-", process::id());
-    names().filter(|name| name.starts_with(&ours)).collect()
+    let leaked: Vec<String> = names().filter(|name| name.starts_with(&ours)).collect();
+    leaked.iter().for_each(|name| remove(name));
+    leaked
 }
 
 fn ip(arguments: &[&str]) -> Said {

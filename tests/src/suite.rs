@@ -20,7 +20,7 @@ use crate::topology::Family;
 /// One test.
 #[derive(Clone, Debug)]
 pub struct Case<B = fn()> {
-    /// What holds when it passes.
+    /// What holds when it passes. It begins with the name of its suite, if it is in one.
     pub name: Cow<'static, str>,
     /// Programs that it needs besides `ip` and `nft`, paths of files that it writes to, and
     /// [`FLOW_TABLES`] or [`APK`].
@@ -34,15 +34,45 @@ pub trait Body: FnOnce() + UnwindSafe + Send + 'static {}
 
 impl<B: FnOnce() + UnwindSafe + Send + 'static> Body for B {}
 
-/// Cases from the names of functions: `cases![a, b needs "ssh" "curl"]`.
+/// Cases about one subject.
+#[derive(Debug)]
+pub struct Suite {
+    name: &'static str,
+    cases: Vec<Case>,
+    finish: fn(),
+}
+
+impl Suite {
+    /// Cases of a module, which gives the suite its name.
+    pub fn new(module: &'static str, cases: impl IntoIterator<Item = Case>) -> Self {
+        let name = module.rsplit("::").next().unwrap_or(module);
+        let named = |case: Case| Case {
+            name: format!("{name}::{}", case.name).into(),
+            ..case
+        };
+        Self {
+            name,
+            cases: cases.into_iter().map(named).collect(),
+            finish: || {},
+        }
+    }
+
+    /// Has `finish` called when all cases have ended: where they share something.
+    #[must_use]
+    pub fn then(self, finish: fn()) -> Self {
+        Self { finish, ..self }
+    }
+}
+
+/// A suite from the names of functions in its module: `suite![a, b needs "ssh" "curl"]`.
 #[macro_export]
-macro_rules! cases {
+macro_rules! suite {
     ($($body:ident $(needs $($program:literal)+)?),+ $(,)?) => {
-        [$($crate::suite::Case {
+        $crate::suite::Suite::new(module_path!(), [$($crate::suite::Case {
             name: stringify!($body).into(),
             needs: &[$($($program),+)?],
             body: $body as fn(),
-        }),+]
+        }),+])
     };
 }
 
@@ -59,28 +89,66 @@ pub const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
 
 /// Runs the cases that the command line selects.
 pub fn run<B: Body>(cases: impl IntoIterator<Item = Case<B>>) -> ExitCode {
-    run_then(cases, || {})
+    let trials = cases.into_iter().map(trial).collect();
+    status(run_beside_each_other(&arguments(), trials, || {}))
 }
 
-/// The same, and `finish` when all of them have ended: where cases share something.
-pub fn run_then<B: Body>(
-    cases: impl IntoIterator<Item = Case<B>>,
-    finish: impl FnOnce(),
-) -> ExitCode {
+/// Runs the cases that the command line selects, one suite after the other: the cases of one may run
+/// beside each other, and are not disturbed by another suite's.
+pub fn run_suites(suites: impl IntoIterator<Item = Suite>) -> ExitCode {
+    let arguments = arguments();
+    let (mut others, mut failed) = (Vec::new(), Vec::new());
+    let mut has_run = false;
+    for suite in suites {
+        let trials: Vec<Trial> = suite.cases.into_iter().map(trial).collect();
+        if trials.iter().all(|trial| arguments.is_filtered_out(trial)) {
+            others.extend(trials);
+            continue;
+        }
+        has_run = true;
+        if !run_beside_each_other(&arguments, trials, suite.finish) {
+            failed.push(suite.name);
+        }
+    }
+    if !has_run {
+        // Says how many there were to select from.
+        run_beside_each_other(&arguments, others, || {});
+    }
+    if !failed.is_empty() {
+        eprintln!("suites that failed: {}", failed.join(" "));
+    }
+    status(failed.is_empty())
+}
+
+fn arguments() -> Arguments {
     let mut arguments = Arguments::from_args();
     // The cases wait for most of their time.
     arguments.test_threads.get_or_insert(4);
-    let trials = cases
-        .into_iter()
-        .map(|case| Trial::ignorable_test(case.name.clone(), move || attempt(case)));
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    finish();
-    let leaked = namespace::leaked();
-    if leaked.is_empty() {
-        return conclusion.exit_code();
+    arguments
+}
+
+fn trial<B: Body>(case: Case<B>) -> Trial {
+    Trial::ignorable_test(case.name.clone(), move || attempt(case))
+}
+
+fn status(passed: bool) -> ExitCode {
+    // What cargo expects of tests that failed.
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(101)
     }
-    eprintln!("namespaces were left behind: {}", leaked.join(" "));
-    ExitCode::FAILURE
+}
+
+/// Whether all of them passed or were skipped, and left nothing behind.
+fn run_beside_each_other(arguments: &Arguments, trials: Vec<Trial>, finish: fn()) -> bool {
+    let conclusion = libtest_mimic::run(arguments, trials);
+    finish();
+    let leaked = namespace::remove_leaked();
+    if !leaked.is_empty() {
+        eprintln!("namespaces were left behind: {}", leaked.join(" "));
+    }
+    !conclusion.has_failed() && leaked.is_empty()
 }
 
 fn attempt<B: Body>(case: Case<B>) -> Result<Completion, Failed> {

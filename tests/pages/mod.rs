@@ -3,15 +3,14 @@
 mod reader;
 mod text;
 
-use std::process::ExitCode;
-
 use postern_tests::page::{self, Block};
-use postern_tests::{cases, suite};
+use postern_tests::suite;
+use postern_tests::suite::Suite;
 use reader::*;
 use text::*;
 
-fn main() -> ExitCode {
-    suite::run(cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         every_command_is_typed_by_somebody,
         every_verb_and_option_of_ours_is_there,
         every_configuration_is_right,
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
         the_front_page_is_two_screens,
         every_line_fits,
         every_test_of_a_feature_is_there,
-    ])
+    ]
 }
 
 /// Sections whose commands are all typed, and who does it.

@@ -13,8 +13,6 @@ mod processes;
 mod restart;
 mod stage;
 
-use std::process::ExitCode;
-
 use clock::*;
 use killed::*;
 use limits::*;
@@ -26,10 +24,11 @@ use page::*;
 use processes::*;
 use restart::*;
 
-use postern_tests::{cases, suite};
+use postern_tests::suite;
+use postern_tests::suite::Suite;
 
-fn main() -> ExitCode {
-    let ways = cases![
+pub(crate) fn suite() -> Suite {
+    suite![
         // The longest ones first.
         an_agent_killed_at_each_step_of_apply needs "strace",
         an_agent_killed_at_each_step_of_a_trial needs "strace",
@@ -96,6 +95,6 @@ fn main() -> ExitCode {
         the_owner_cut_off_for_long needs "knock",
         a_full_set_of_cut_offs needs "knock",
         a_full_set_of_attempts_inside_the_kernel needs "knock",
-    ];
-    suite::run_then(ways, stage::print_returns)
+    ]
+    .then(stage::print_returns)
 }

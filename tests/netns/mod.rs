@@ -1,0 +1,65 @@
+//! Postern itself, in network namespaces. The tests' own instruments are tried first.
+
+mod approaches;
+mod client;
+mod crash;
+mod cut_offs;
+mod cutting;
+mod doctor;
+mod fw4;
+mod harness;
+mod interfaces;
+mod interference;
+mod kernel_engines;
+mod lifecycle;
+mod log_source;
+mod logging;
+mod methods;
+mod mistakes;
+mod opening;
+mod payloads;
+mod phone;
+mod recovery;
+mod reordering;
+mod robustness;
+mod scans;
+mod services;
+mod sources;
+mod trial;
+mod verbs;
+mod watch;
+
+use postern_tests::suite::Suite;
+
+pub(crate) fn suites() -> [Suite; 28] {
+    [
+        harness::suite(),
+        opening::suite(),
+        services::suite(),
+        methods::suite(),
+        approaches::suite(),
+        sources::suite(),
+        log_source::suite(),
+        kernel_engines::suite(),
+        payloads::suite(),
+        client::suite(),
+        phone::suite(),
+        crash::suite(),
+        lifecycle::suite(),
+        cutting::suite(),
+        cut_offs::suite(),
+        scans::suite(),
+        reordering::suite(),
+        robustness::suite(),
+        recovery::suite(),
+        verbs::suite(),
+        mistakes::suite(),
+        doctor::suite(),
+        trial::suite(),
+        interference::suite(),
+        interfaces::suite(),
+        logging::suite(),
+        watch::suite(),
+        fw4::suite(),
+    ]
+}

@@ -1,0 +1,3 @@
+//! Packages of distributions.
+
+pub(crate) mod deb;
