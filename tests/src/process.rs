@@ -1,6 +1,7 @@
 //! Programs that end with the test.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -109,6 +110,16 @@ impl From<Output> for Said {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Copies a program that is to be run, by `cp`: if this process wrote the copy, what another of its threads
+/// starts meanwhile could inherit it, and nothing runs what is open for writing (ETXTBSY, execve(2)).
+///
+/// # Panics
+/// When it cannot be copied.
+#[track_caller]
+pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    run(Command::new("cp").arg(from.as_ref()).arg(to), "").ok();
 }
 
 /// Runs a program to its end, with `input` on its standard input.

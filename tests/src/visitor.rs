@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::agent::program;
-use crate::process::{Said, run};
+use crate::process::{Said, copy_program, run};
 use crate::scratch::Scratch;
 use crate::topology::{Host, Topology};
 
@@ -37,7 +37,7 @@ impl Visitor {
         };
         // The program may lie where others cannot go.
         let copy = visitor.home.join("postern");
-        fs::copy(program(), &copy).expect("copy the program");
+        copy_program(program(), &copy);
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("may be run");
         chown(visitor.home.path(), Some(NOBODY), Some(NOBODY)).expect("give the home away");
         visitor.knows(&[
