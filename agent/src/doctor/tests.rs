@@ -445,12 +445,11 @@ fn findings_read_well() {
 fn every_kind_has_a_name_a_cure_and_a_test() {
     let catalogue = super::catalogue();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut tests = vec![
-        sources.join("src/doctor/tests.rs"),
-        sources.join("../tests/netns/doctor.rs"),
-    ];
-    let folder = fs::read_dir(sources.join("src/doctor/tests")).unwrap();
-    tests.extend(folder.map(|entry| entry.unwrap().path()));
+    let mut tests = vec![sources.join("src/doctor/tests.rs")];
+    for folder in ["src/doctor/tests", "../tests/netns/doctor"] {
+        let folder = fs::read_dir(sources.join(folder)).unwrap();
+        tests.extend(folder.map(|entry| entry.unwrap().path()));
+    }
     let read = |test: &_| fs::read_to_string(test).unwrap();
     let tests: Vec<String> = tests.iter().map(read).collect();
     let mut ids = BTreeSet::new();
