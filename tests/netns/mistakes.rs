@@ -23,6 +23,11 @@ pub(crate) fn suite() -> Suite {
 
 const TABLE: &str = "inet postern";
 
+/// What is said where the door `ssh` is lost.
+const GONE: &str = "door ssh is gone: not guarded any more: tcp:22";
+/// What is said where nothing is to be guarded.
+const DISABLED: &str = "option enabled '0': nothing is guarded";
+
 const WEB_DOOR: &str = "
 config door 'web'
 	list guard 'tcp:8080'
@@ -32,114 +37,88 @@ config door 'web'
 	list open 'tcp:6300'
 ";
 
-/// What somebody meant, what he wrote, and what he is told of it.
-const MISTAKES: &[(&str, &str, &str)] = &[
+/// What somebody meant, and what he wrote instead, with what he is told of it.
+const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "config door 'ssh'",
-        "config Door 'ssh'",
-        "did you mean door?",
+        &[
+            ("config Door 'ssh'", "did you mean door?"),
+            ("config dor 'ssh'", "did you mean door?"),
+            ("config doors 'ssh'", "did you mean door?"),
+            ("config odor 'ssh'", "did you mean door?"),
+            ("config DROO 'ssh'", "did you mean door?"),
+            ("config porte 'ssh'", "did you mean door?"),
+            ("config rule", "did you mean door?"),
+            ("# config door 'ssh'", "expected it there"),
+            ("config door 'my-ssh'", "my_door"),
+            ("config door", "a door without a name"),
+            ("config\rdoor 'ssh'", "unknown statement"),
+            ("package ssh\n\nconfig door 'ssh'", "expected postern"),
+        ],
     ),
     (
-        "config door 'ssh'",
-        "config dor 'ssh'",
-        "did you mean door?",
+        "config postern",
+        &[
+            ("config Postern", "did you mean postern?"),
+            ("config postren", "did you mean postern?"),
+            ("config client", "expected postern"),
+            ("\u{feff}config postern", "byte order mark"),
+            ("[options]\n\tUseSyslog\nconfig postern", "knockd.conf"),
+        ],
     ),
     (
-        "config door 'ssh'",
-        "config doors 'ssh'",
-        "did you mean door?",
+        "'global'",
+        &[
+            ("'globl'", "expected 'global'"),
+            ("'Global'", "expected 'global'"),
+        ],
     ),
-    (
-        "config door 'ssh'",
-        "config odor 'ssh'",
-        "did you mean door?",
-    ),
-    (
-        "config door 'ssh'",
-        "config DROO 'ssh'",
-        "did you mean door?",
-    ),
-    (
-        "config door 'ssh'",
-        "config porte 'ssh'",
-        "did you mean door?",
-    ),
-    ("config door 'ssh'", "config rule", "did you mean door?"),
-    (
-        "config door 'ssh'",
-        "# config door 'ssh'",
-        "expected it there",
-    ),
-    ("config door 'ssh'", "config door 'my-ssh'", "my_door"),
-    ("config door 'ssh'", "config door", "a door without a name"),
-    (
-        "config door 'ssh'",
-        "config\rdoor 'ssh'",
-        "unknown statement",
-    ),
-    (
-        "config door 'ssh'",
-        "package ssh\n\nconfig door 'ssh'",
-        "expected postern",
-    ),
-    ("config postern", "config Postern", "did you mean postern?"),
-    ("config postern", "config postren", "did you mean postern?"),
-    ("config postern", "config client", "expected postern"),
-    ("'global'", "'globl'", "expected 'global'"),
-    ("'global'", "'Global'", "expected 'global'"),
-    ("list guard", "list gaurd", "did you mean guard?"),
-    ("list guard", "list Guard", "did you mean guard?"),
     (
         "list guard",
-        "option guard '8080'\n\tlist gard",
-        "did you mean guard?",
+        &[
+            ("list gaurd", "did you mean guard?"),
+            ("list Guard", "did you mean guard?"),
+            ("option guard '8080'\n\tlist gard", "did you mean guard?"),
+        ],
     ),
     (
         "list guard 'tcp:22'",
-        "option guard 'tcp:22'\n\toption guard 'tcp:8080'",
-        "list guard for each",
-    ),
-    (
-        "list guard 'tcp:22'",
-        "list guard '22:tcp'",
-        "guard 'tcp:22'",
-    ),
-    (
-        "list guard 'tcp:22'",
-        "list guard tcp:8080;list guard tcp:22",
-        "a line of its own",
+        &[
+            (
+                "option guard 'tcp:22'\n\toption guard 'tcp:8080'",
+                "list guard for each",
+            ),
+            ("list guard '22:tcp'", "guard 'tcp:22'"),
+            ("list guard tcp:8080;list guard tcp:22", "a line of its own"),
+        ],
     ),
     (
         "list interface",
-        "list interfaec",
-        "did you mean interface?",
+        &[
+            ("list interfaec", "did you mean interface?"),
+            ("list iface", "interface is missing"),
+        ],
     ),
-    ("list interface", "list iface", "interface is missing"),
-    ("option method", "option metohd", "did you mean method?"),
+    (
+        "option method",
+        &[("option metohd", "did you mean method?")],
+    ),
     (
         "option window",
-        "list interface 'lan'\n\toption window",
-        "belongs to section postern",
+        &[(
+            "list interface 'lan'\n\toption window",
+            "belongs to section postern",
+        )],
     ),
     (
         "option source",
-        "option enabeld '0'\n\toption source",
-        "did you mean enabled?",
-    ),
-    (
-        "option source",
-        "option enabled 'O'\n\toption source",
-        "unknown enabled 'O'",
-    ),
-    (
-        "config postern",
-        "\u{feff}config postern",
-        "byte order mark",
-    ),
-    (
-        "config postern",
-        "[options]\n\tUseSyslog\nconfig postern",
-        "knockd.conf",
+        &[
+            (
+                "option enabeld '0'\n\toption source",
+                "did you mean enabled?",
+            ),
+            ("option enabled 'O'\n\toption source", "unknown enabled 'O'"),
+        ],
     ),
 ];
 
@@ -164,12 +143,14 @@ const FILES: &[(&str, &str)] = &[
 /// Writes each mistake into the configuration in turn.
 fn with_each_mistake(setup: &Setup, check: impl Fn(&str)) {
     let right = fs::read_to_string(setup.config()).expect("a configuration");
-    for (meant, written, told) in MISTAKES {
-        in_case_of(written, || {
-            assert_eq!(right.matches(meant).count(), 1, "{meant} in {right}");
-            setup.rewrite_whole(&right.replace(meant, written));
-            check(told);
-        });
+    for (meant, instead) in MISTAKES {
+        assert_eq!(right.matches(meant).count(), 1, "{meant} in {right}");
+        for (written, told) in *instead {
+            in_case_of(written, || {
+                setup.rewrite_whole(&right.replace(meant, written));
+                check(told);
+            });
+        }
     }
     for (file, told) in FILES {
         in_case_of(file, || {
@@ -269,10 +250,9 @@ fn a_configuration_without_a_door_is_refused_unless_it_is_asked_for() {
     setup.rewrite("");
     reload_refused(&agent, "there is no door");
     let applied = setup.verb(&net.router, "apply", &["--allow-none"]);
-    let gone = "door ssh is gone: not guarded any more: tcp:22";
-    assert!(applied.stderr.contains(gone), "{applied:?}");
+    assert!(applied.stderr.contains(GONE), "{applied:?}");
     assert_eq!(applied.status, 0, "{applied:?}");
-    assert!(agent.log().contains(gone), "{}", agent.log());
+    assert!(agent.log().contains(GONE), "{}", agent.log());
     // It may stay so, but a door is not lost again in silence.
     agent.reload_now();
     setup.rewrite(SSH_DOOR);
@@ -292,8 +272,6 @@ fn with_enabled_0_the_guard_goes_and_says_so() {
     let _ssh = Service::tcp(&net.router.namespace, 22);
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let ssh = net.router.port(Family::V4, 22);
-    let disabled = "option enabled '0': nothing is guarded";
-    let gone = "door ssh is gone: not guarded any more: tcp:22";
     let expect = |is_guarded: bool| {
         assert_eq!(
             nft::table(&net.router.namespace, TABLE).is_some(),
@@ -315,11 +293,11 @@ fn with_enabled_0_the_guard_goes_and_says_so() {
             setup
                 .verb(&net.router, "check", &[])
                 .ok()
-                .contains(disabled)
+                .contains(DISABLED)
         );
         let tried = setup.verb(&net.router, "apply", &["--confirm-within", "9s"]);
         assert!(
-            tried.status == 1 && tried.stderr.contains(disabled),
+            tried.status == 1 && tried.stderr.contains(DISABLED),
             "{tried:?}"
         );
         expect(true);
@@ -331,8 +309,8 @@ fn with_enabled_0_the_guard_goes_and_says_so() {
         setup.verb(&net.router, "apply", &[]).ok();
         enable(&setup, "0", doors);
         let applied = setup.verb(&net.router, "apply", &[]);
-        assert!(applied.stderr.contains(gone), "{applied:?}");
-        assert_eq!(applied.ok(), format!("guard removed: {disabled}\n"));
+        assert!(applied.stderr.contains(GONE), "{applied:?}");
+        assert_eq!(applied.ok(), format!("guard removed: {DISABLED}\n"));
         expect(false);
     }
 }
@@ -342,15 +320,13 @@ fn enabled_takes_over_from_there() {
     let _ssh = Service::tcp(&net.router.namespace, 22);
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let ssh = net.router.port(Family::V4, 22);
-    let disabled = "option enabled '0': nothing is guarded";
-    let gone = "door ssh is gone: not guarded any more: tcp:22";
     let is_open = || probe::tcp(&net.stranger.namespace, ssh) == Answer::Open;
     // A start takes away what was in force, too.
     setup.verb(&net.router, "apply", &[]).ok();
     enable(&setup, "0", SSH_DOOR);
     let agent = setup.start(&net.router);
     assert!(
-        agent.log().contains(disabled) && agent.log().contains(gone),
+        agent.log().contains(DISABLED) && agent.log().contains(GONE),
         "{}",
         agent.log()
     );
@@ -364,7 +340,7 @@ fn enabled_takes_over_from_there() {
     let logged = agent.log().len();
     enable(&setup, "0", "");
     agent.reload_now();
-    assert!(agent.log()[logged..].contains(gone), "{}", agent.log());
+    assert!(agent.log()[logged..].contains(GONE), "{}", agent.log());
     assert!(is_open());
     // Without a word that nothing is to be guarded, a file without a door is a mistake again.
     enable(&setup, "1", "");
@@ -375,7 +351,7 @@ fn enabled_takes_over_from_there() {
     enable(&setup, "0", SSH_DOOR);
     let said = setup.verb(&net.router, "apply", &[]).ok();
     assert!(
-        said.starts_with(&format!("guard removed: {disabled}")),
+        said.starts_with(&format!("guard removed: {DISABLED}")),
         "{said}"
     );
     assert!(is_open());
@@ -408,6 +384,5 @@ fn what_is_not_guarded_any_more_is_named() {
     // Or while no agent ran.
     setup.rewrite(WEB_DOOR);
     let agent = setup.start(&net.router);
-    let lost = "door ssh is gone: not guarded any more: tcp:22";
-    assert!(agent.log().contains(lost), "{}", agent.log());
+    assert!(agent.log().contains(GONE), "{}", agent.log());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer};
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{Suite, in_case_of};
+use postern_tests::suite::{Suite, everywhere};
 use postern_tests::topology::{Family, Host, Topology};
 use postern_tests::wait::{SOON, poll_until};
 use postern_tests::{client, nft, suite};
@@ -27,15 +27,6 @@ pub(crate) fn suite() -> Suite {
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];
 const CLOSE: [&str; 2] = ["9003", "7004"];
-
-/// Every guard with every family.
-fn everywhere(body: impl Fn(&Topology, Guard, Family)) {
-    for guard in Guard::BOTH {
-        for family in Family::BOTH {
-            in_case_of((guard, family), || body(&Topology::new(), guard, family));
-        }
-    }
-}
 
 fn a_knock_opens_for_the_one_who_knocked() {
     everywhere(|net, guard, family| {

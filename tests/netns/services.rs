@@ -1,10 +1,9 @@
 //! Real services behind doors, entered with their usual clients.
 
-use postern_tests::agent::{Guard, SSH_DOOR, Setup};
+use postern_tests::agent::{SSH_DOOR, Setup};
 use postern_tests::probe::{self, Answer, UdpFlow};
 use postern_tests::server::{Service, Sshd};
-use postern_tests::suite::{Suite, in_case_of};
-use postern_tests::topology::{Family, Topology};
+use postern_tests::suite::{Suite, everywhere};
 use postern_tests::wait::SOON;
 use postern_tests::{client, suite};
 
@@ -17,14 +16,6 @@ pub(crate) fn suite() -> Suite {
 }
 
 const OPEN: [&str; 3] = ["7000", "8001:udp", "9002"];
-
-fn everywhere(body: impl Fn(&Topology, Guard, Family)) {
-    for guard in Guard::BOTH {
-        for family in Family::BOTH {
-            in_case_of((guard, family), || body(&Topology::new(), guard, family));
-        }
-    }
-}
 
 fn openssh_is_entered_with_a_key() {
     everywhere(|net, guard, family| {

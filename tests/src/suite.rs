@@ -12,10 +12,11 @@ use std::{env, panic, thread};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use crate::agent::Guard;
 use crate::namespace::{self, Namespace};
 use crate::nft;
 use crate::tools;
-use crate::topology::Family;
+use crate::topology::{Family, Topology};
 
 /// One test.
 #[derive(Clone, Debug)]
@@ -234,6 +235,15 @@ fn is_installed(program: &str) -> bool {
 pub fn on_both_families(body: impl Fn(Family)) {
     for family in Family::BOTH {
         in_case_of(family, || body(family));
+    }
+}
+
+/// Runs `body` for every guard and both families, on a network of its own each time.
+pub fn everywhere(body: impl Fn(&Topology, Guard, Family)) {
+    for guard in Guard::BOTH {
+        for family in Family::BOTH {
+            in_case_of((guard, family), || body(&Topology::new(), guard, family));
+        }
     }
 }
 
