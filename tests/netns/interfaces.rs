@@ -109,7 +109,10 @@ fn knock_in(net: &Topology) {
 
 fn wait_for_move(agent: &Agent<'_>, to: &str, times: usize) {
     let line = format!("the guard moved: it is on {to}\n");
-    poll_until(SOON, &line, || agent.log().matches(&line).count() == times);
+    // It rests for 16 times as long as the look before took, which is long on a busy machine.
+    poll_until(SOON * 4, &line, || {
+        agent.log().matches(&line).count() == times
+    });
 }
 
 fn says(setup: &Setup, net: &Topology, agent: &Agent<'_>, meaning: &str) {

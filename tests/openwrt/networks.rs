@@ -240,7 +240,7 @@ fn a_network_that_comes_up_on_another_device_is_followed_without_a_signal() {
     assert_eq!(probe::tcp(&neighbour.namespace, lan), Answer::Open);
     router.tell("wan static lan lan\n");
     router.netifd.borrow().signal(Signal::SIGUSR1);
-    poll_until(SOON, "the guard moves", || router.guarded() == ["lan"]);
+    poll_until(SOON * 4, "the guard moves", || router.guarded() == ["lan"]);
     assert_eq!(router.answers(&net.client), Answer::Open);
     assert_eq!(probe::tcp(&neighbour.namespace, lan), Answer::Silent);
     let status = router.verb(&["status"]);
