@@ -47,7 +47,7 @@ impl Contender {
         ]
     }
 
-    /// The same, and our engines inside nftables.
+    /// Everyone who is measured under a flood, and our engines inside nftables.
     pub(crate) fn all_with_engines() -> Vec<Self> {
         let engines = [
             Self::new("chain", |net| apply_engine(net, "chain")),

@@ -28,7 +28,7 @@ pub(crate) fn a_cut_in_the_middle_of_apply(kind: &Kind) {
     cut_while_applying(kind, "postern apply", Guarded::Vpn);
 }
 
-/// The same while another configuration is put on trial: who comes back has the one before.
+/// Cuts the power before each write while another configuration is put on trial: who comes back has the one before.
 pub(crate) fn a_cut_in_the_middle_of_a_trial(kind: &Kind) {
     // On a terminal it would show the time that is left.
     let command = "postern apply --confirm-within 5m > /tmp/said";
@@ -165,7 +165,7 @@ fn opens(place: &Place<'_>, router: &mut Router<'_>, knocks: &[Knock]) -> bool {
     !is_silent(&place.net.client, port(Family::V4, SSH))
 }
 
-/// The same, after it was closed.
+/// Whether the knocks open the door anew, after it was closed.
 fn opens_again(place: &Place<'_>, router: &mut Router<'_>, knocks: &[Knock]) -> bool {
     router.run("postern close seed").ok();
     opens(place, router, knocks)

@@ -181,7 +181,7 @@ impl Loss<'_> {
         self.ends_once(|| client::knock(owner, address, &OPEN));
     }
 
-    /// The same by other knocks.
+    /// The owner knocks in this way and connects, and is inside; the stranger is not.
     #[track_caller]
     pub(crate) fn ends_once(&self, mut knock: impl FnMut()) {
         self.wait_until_inside(&mut knock);

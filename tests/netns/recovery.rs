@@ -43,7 +43,7 @@ fn with_agent(guards: &[Guard], body: impl Fn(&Topology, &Setup)) {
     in_each_state(guards, |net, setup, _| body(net, setup));
 }
 
-/// The same, where it makes a difference how the agent is.
+/// Runs `body` as [`with_agent`] does, and tells it whether the agent lives.
 fn in_each_state(guards: &[Guard], body: impl Fn(&Topology, &Setup, State)) {
     for (guard, state) in guards
         .iter()

@@ -39,7 +39,7 @@ fn engine(name: &str) -> String {
     format!("{SSH_DOOR}\toption engine '{name}'\n")
 }
 
-/// The same door under another port: another configuration.
+/// The door of [`SSH_DOOR`] under another port: another configuration.
 fn other_door() -> String {
     SSH_DOOR.replace("tcp:22'", "tcp:23'")
 }

@@ -171,7 +171,7 @@ impl Setup {
         self.start_reading(router, Stdio::null())
     }
 
-    /// The same, by way of a program that is named by these words and becomes the agent.
+    /// Starts the agent as [`Setup::start`] does, by way of a program that is named by these words and becomes it.
     ///
     /// # Panics
     /// When it ends or says nothing instead.
@@ -180,7 +180,7 @@ impl Setup {
         Agent::start(&router.namespace, self, words, Stdio::null())
     }
 
-    /// The same with something on its standard input.
+    /// Starts the agent as [`Setup::start`] does, with something on its standard input.
     ///
     /// # Panics
     /// When it ends or says nothing instead.
@@ -302,7 +302,7 @@ impl<'t> Agent<'t> {
         self.process.wait(SOON)
     }
 
-    /// The same, and waits until it has.
+    /// Asks it to read its configuration again (SIGHUP), and waits until it has.
     #[track_caller]
     pub fn reload_now(&self) {
         let reloads = || self.log().matches("configuration read again").count();

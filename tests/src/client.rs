@@ -21,7 +21,7 @@ pub fn ssh(from: &Host, to: IpAddr, server: &Sshd, command: &str) -> Said {
     from.namespace.enter(|| ssh_by(to, server, command))
 }
 
-/// The same from the namespace that this is called in.
+/// Runs a command at an OpenSSH server, as [`ssh`] does, from the namespace that this is called in.
 pub fn ssh_by(to: IpAddr, server: &Sshd, command: &str) -> Said {
     crate::process::run(&mut ssh_command(to, server, command), "")
 }

@@ -144,7 +144,7 @@ pub fn fence(net: &Topology, sender: &Sender) {
     );
 }
 
-/// The same; `None` where it has not decided soon.
+/// Waits as [`fence`] does; `None` where the agent has not decided soon.
 ///
 /// It decides in the order of their arrival, so a knock by somebody who was never there tells: a
 /// datagram, because that takes no answer to be heard by a socket.

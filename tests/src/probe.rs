@@ -67,7 +67,7 @@ pub fn udp(from: &Namespace, to: SocketAddr) -> Answer {
     UdpFlow::new(from, to).echo()
 }
 
-/// The same from one of the namespace's own addresses.
+/// Sends a datagram from one of the namespace's own addresses and looks whether it is echoed.
 pub fn udp_from(from: &Namespace, source: IpAddr, to: SocketAddr) -> Answer {
     UdpFlow::bound(from, SocketAddr::new(source, 0), to).echo()
 }

@@ -149,7 +149,7 @@ impl Sshd {
         Self::start_with(namespace, port, false)
     }
 
-    /// The same, and whether it takes passwords.
+    /// Starts the server as [`Sshd::start`] does, and says whether it takes passwords.
     pub fn start_with(namespace: &Namespace, port: u16, passwords: bool) -> Self {
         let scratch = Scratch::new();
         for name in ["host_key", "client_key"] {

@@ -55,7 +55,7 @@ impl Strace {
         calls
     }
 
-    /// The same; returns the system calls in their order.
+    /// Lets go of the program, if it still runs; returns the system calls in their order.
     pub fn calls(mut self) -> Vec<String> {
         self.process.signal(Signal::SIGTERM);
         self.process.wait(SOON);
