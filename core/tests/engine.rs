@@ -634,7 +634,7 @@ fn a_flood_of_a_later_knock_makes_no_honest_knock_fail() {
     assert!(!lab.opens(stranger, &OPEN[1..]), "no first knock is free");
 }
 
-/// README's own sequence, knocked wrongly: what counts is the same for whoever asks.
+/// A sequence, knocked wrongly: what counts is the same for whoever asks.
 #[test]
 fn each_wrong_attempt_is_one_failure_and_five_cut_off() {
     let [a, b, c] = OPEN;

@@ -24,7 +24,7 @@ pub(crate) fn suite() -> Suite {
     ]
 }
 
-/// The README's own.
+/// The front page's own.
 const OPEN: [Knock; 3] = [Knock::Tcp(7000), Knock::Udp(8001), Knock::Tcp(6002)];
 const TABLE: &str = "inet postern";
 

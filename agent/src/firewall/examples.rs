@@ -49,7 +49,7 @@ pub(super) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
     }
 }
 
-/// One TCP door with three knocks, as in the README.
+/// One TCP door with three knocks.
 pub(super) fn ssh(guard: Guard) -> Config {
     let open = [tcp(7000), udp(8001), tcp(9002)];
     config(
