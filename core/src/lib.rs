@@ -30,6 +30,7 @@ pub mod hash;
 pub mod kernlog;
 pub mod knock;
 pub mod method;
+pub mod near;
 pub mod packet;
 pub mod payload;
 pub mod ports;

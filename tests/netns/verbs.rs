@@ -257,6 +257,11 @@ fn whoever_names_no_door_is_told_which_there_are() {
     setup.verb(&net.router, "apply", &[]).ok();
     setup.rewrite(SSH_DOOR);
     expect("open", "; there are: ssh, web");
+    for verb in ["open", "close", "lock"] {
+        let said = setup.verb(&net.router, verb, &["wbe"]);
+        let meant = "'wbe' (did you mean 'web'?); there are: ssh, web\n";
+        assert!(said.status == 1 && said.stderr.ends_with(meant), "{said:?}");
+    }
     expect("keygen", "; there are: ssh");
     fs::remove_file(setup.config()).expect("remove a file");
     expect("close", "; there are: ssh, web");
@@ -294,6 +299,18 @@ fn misuse_goes_to_standard_error() {
             "{arguments:?}"
         );
         assert!(!said.stderr.is_empty(), "{arguments:?}");
+    }
+    for (wrong, meant) in [
+        (&["stauts"][..], "'status'"),
+        (&["help", "opne"], "'open'"),
+        (&["open", "ssh", "--form", "192.0.2.7"], "'--from'"),
+    ] {
+        let said = postern(wrong);
+        let question = format!("' (did you mean {meant}?); 'postern ");
+        assert!(
+            said.status == 2 && said.stderr.contains(&question),
+            "{said:?}"
+        );
     }
     let said = postern(&["check", "--config", "/nonexistent/postern"]);
     assert_eq!(said.status, 1);

@@ -5,8 +5,14 @@ use super::options::Options;
 use super::verbs::{self, VERBS, Verb};
 use crate::doctor;
 use crate::firewall::RENDERER;
-use crate::output::wrap::{push_word, push_words};
+use crate::output::wrap::{go_to, push_word, push_words};
 use crate::output::{self, Failure};
+
+const USAGE: &str = "Usage: postern ";
+/// The column of what verbs do.
+const SUMMARIES: usize = 27;
+/// The column of what options mean.
+const MEANINGS: usize = 21;
 
 /// What `--version` prints.
 pub(super) fn version() -> String {
@@ -35,7 +41,11 @@ pub(super) fn overview() -> String {
          Usage: postern VERB [OPTIONS]\n\nVerbs:\n",
     );
     for verb in VERBS {
-        text += &format!("  {:24} {}\n", synopsis(verb), verb.summary);
+        text += "  ";
+        text += &synopsis(verb);
+        go_to(&mut text, SUMMARIES);
+        text += verb.summary;
+        text.push('\n');
     }
     text += "\n'postern help VERB' explains a verb, 'postern --version' names the version.\n\
              Exit status: 0 done, 1 failed, 2 misused.\n\
@@ -55,45 +65,42 @@ fn synopsis(verb: &Verb) -> String {
 
 /// What `--help` prints after a verb.
 pub(super) fn page(verb: &Verb) -> String {
-    const USAGE: &str = "Usage: postern ";
-    // The column after the options.
-    const MEANINGS: usize = 21;
     let synopsis = synopsis(verb);
-    let mut text = format!("{USAGE}{synopsis}");
+    let mut text = String::from(USAGE);
+    text += &synopsis;
     for option in verb.options {
         let usage = option.usage();
         if usage != "--all" || !synopsis.contains(usage) {
-            push_word(&mut text, &format!("[{usage}]"), USAGE.len());
+            push_word(&mut text, &["[", usage, "]"].concat(), USAGE.len());
         }
     }
-    let mut summary = verb.summary.chars();
-    let first = summary.next().map(|first| first.to_ascii_uppercase());
     text += "\n\n";
-    text.extend(first);
-    text += summary.as_str();
+    let summary = text.len();
+    text += verb.summary;
+    if let Some(first) = text.get_mut(summary..=summary) {
+        first.make_ascii_uppercase();
+    }
     text += ".\n";
-    for line in verb.details.lines() {
+    for line in verb.details.split('\n') {
         push_words(&mut text, line, 0);
         text.push('\n');
     }
-    if !verb.options.is_empty() {
-        text.push('\n');
-    }
-    for option in verb.options {
-        let usage = option.usage();
-        text += &format!("  {usage:18}");
-        if usage.len() > 18 {
-            text += &format!("\n{:MEANINGS$}", "");
+    for (index, option) in verb.options.iter().enumerate() {
+        if index == 0 {
+            text.push('\n');
         }
+        text += "  ";
+        text += option.usage();
+        go_to(&mut text, MEANINGS);
         push_words(&mut text, option.meaning(), MEANINGS);
         text.push('\n');
     }
     match (verb.name, command::KNOCK_LEFT_OUT) {
         ("doctor", _) => text += &doctor::catalogue(),
         ("knock", Some(why)) => {
-            text.push('\n');
-            push_words(&mut text, &format!("As it is, {why}."), 0);
-            text.push('\n');
+            text += "\nAs it is, ";
+            push_words(&mut text, why, 0);
+            text += ".\n";
         }
         _ => {}
     }

@@ -6,10 +6,11 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::command::doors;
 use super::operand::Operand;
-use super::options::{DEFAULT_CONFIG, Options};
+use super::options::{DEFAULT_CONFIG, Opt, Options};
 use super::values::misused;
 use super::verbs::Verb;
 use crate::output::Failure;
+use crate::output::meant::did_you_mean;
 
 /// The verb's options, or `None` where its help was asked for.
 pub(super) fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
@@ -51,11 +52,7 @@ fn lack(verb: &Verb, missing: Operand, options: &Options) -> String {
         Operand::Door if !options.host.is_empty() => doors::of_client(options),
         Operand::Door => doors::of_config(options),
         Operand::DoorOrSayAll => doors::of_guard(options),
-        _ => Vec::new(),
-    };
-    let doors = match doors.as_slice() {
-        [] => String::new(),
-        names => format!("; there are: {}", names.join(", ")),
+        _ => String::new(),
     };
     format!("'postern {}' needs {}{doors}", verb.name, missing.meaning())
 }
@@ -77,8 +74,10 @@ fn unexpected(verb: &Verb, arg: &Arg<'_>) -> Failure {
         Arg::Value(value) => value.to_string_lossy().escape_default().to_string(),
     };
     let name = verb.name;
+    let word = |index| verb.options.get(index).map(|option: &Opt| option.word());
+    let meant = did_you_mean(&what, &word);
     Failure::Misused(format!(
-        "'postern {name}' does not take '{what}'; 'postern {name} --help' says what it takes"
+        "'postern {name}' does not take '{what}'{meant}; 'postern {name} --help' says what it takes"
     ))
 }
 

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::path::PathBuf;
 
-use lexopt::{Parser, ValueExt};
+use lexopt::{Error, Parser, ValueExt};
 use postern_core::time::Duration;
 
 use super::options::Options;
@@ -128,6 +128,16 @@ pub(super) fn resync(options: &mut Options, how: Resync) -> Result<(), Failure> 
     }
 }
 
-pub(super) fn misused(error: lexopt::Error) -> Failure {
-    Failure::Misused(error.to_string())
+pub(super) fn misused(error: Error) -> Failure {
+    let (option, what) = match &error {
+        Error::MissingValue { option } => (option.as_deref(), " needs a value"),
+        Error::UnexpectedValue { option, .. } => (Some(option.as_str()), " takes no value"),
+        Error::UnexpectedOption(option) => (
+            Some(option.as_str()),
+            " is no option here; 'postern --help' lists the verbs",
+        ),
+        _ => (None, "a word that is not UTF-8 means nothing here"),
+    };
+    let option = option.unwrap_or_default().escape_default();
+    Failure::Misused(format!("{option}{what}"))
 }

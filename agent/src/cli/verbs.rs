@@ -5,6 +5,7 @@ use super::help;
 use super::operand::Operand;
 use super::options::{Opt, Options};
 use crate::output::Failure;
+use crate::output::meant::did_you_mean;
 
 /// One thing that Postern can be told to do.
 pub(super) struct Verb {
@@ -241,9 +242,10 @@ pub(super) const VERBS: &[Verb] = &[
 pub(super) fn find(name: &str) -> Result<&'static Verb, Failure> {
     let found = VERBS.iter().find(|verb| verb.name == name);
     found.ok_or_else(|| {
+        let meant = did_you_mean(name, &|index| Some(VERBS.get(index)?.name));
         let name = name.escape_default();
         Failure::Misused(format!(
-            "there is no verb '{name}'; 'postern --help' lists them"
+            "there is no verb '{name}'{meant}; 'postern --help' lists them"
         ))
     })
 }

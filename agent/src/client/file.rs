@@ -9,6 +9,7 @@ use postern_core::config::Client;
 use postern_core::door::Door;
 
 use crate::files::config_file;
+use crate::output::meant::there_are;
 use crate::output::{self, Failure};
 
 /// Where the file and the memory of one router's doors are.
@@ -62,10 +63,9 @@ impl Place {
         Ok(client)
     }
 
-    /// What the doors are called, as far as the file can be read.
-    pub(super) fn doors(&self) -> Vec<String> {
-        let client = config_file::peek_client(&self.file);
-        client.map_or_else(Vec::new, |client| config_file::names(&client.doors))
+    /// Reads the file without a word about what is wrong with it.
+    pub(super) fn peek(&self) -> Option<Box<Client>> {
+        config_file::peek_client(&self.file)
     }
 
     /// Where one-time methods remember what they used.
@@ -96,10 +96,10 @@ impl Place {
 pub(super) fn door<'c>(client: &'c Client, name: &str) -> Result<&'c Door, Failure> {
     let door = client.doors.iter().find(|door| door.name == name);
     door.ok_or_else(|| {
-        let names: Vec<&str> = client.doors.iter().map(|door| door.name.as_str()).collect();
-        let (name, names) = (name.escape_default(), names.join(", "));
+        let known = there_are(name, &config_file::names(&client.doors));
+        let name = name.escape_default();
         Failure::Failed(format!(
-            "there is no door '{name}' in the client's file; there are: {names}"
+            "there is no door '{name}' in the client's file{known}"
         ))
     })
 }

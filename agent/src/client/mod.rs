@@ -15,7 +15,7 @@ mod watch;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
-use postern_core::config::Source;
+use postern_core::config::{Client, Source};
 use postern_core::door::{Door, Method};
 
 use crate::output::{self, Failure};
@@ -82,9 +82,9 @@ pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
     Ok(attempt.outcome)
 }
 
-/// What the doors of a host are called, as far as its file can be read.
-pub(crate) fn doors(host: &str, client_file: Option<&Path>) -> Vec<String> {
-    Place::of(host, client_file).map_or_else(|_| Vec::new(), |place| place.doors())
+/// What a host's file says, as far as it can be read.
+pub(crate) fn peek(host: &str, client_file: Option<&Path>) -> Option<Box<Client>> {
+    Place::of(host, client_file).ok()?.peek()
 }
 
 struct Attempt<'o> {

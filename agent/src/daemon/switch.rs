@@ -7,6 +7,7 @@ use postern_core::time::Duration;
 use super::control::{Answer, Whom};
 use crate::firewall::{CutOff, Firewall, Refusal, failing};
 use crate::network::Network;
+use crate::output::meant::there_are;
 use crate::output::span;
 
 /// Opens a door.
@@ -119,8 +120,9 @@ pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<IpAddr>) -
 /// Names the doors that there are to someone who mistyped one.
 fn explain(firewall: &mut Firewall, refusal: &Refusal) -> String {
     match (refusal, firewall.doors()) {
-        (Refusal::UnknownDoor(_), Ok(doors)) if !doors.is_empty() => {
-            format!("{refusal}; there are: {}", doors.join(", "))
+        (Refusal::UnknownDoor(door), Ok(doors)) => {
+            let names = |index| doors.get(index).map(String::as_str);
+            format!("{refusal}{}", there_are(door, &names))
         }
         _ => refusal.to_string(),
     }

@@ -12,6 +12,7 @@ use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
 use crate::files::bounded;
+use crate::output::meant::there_are;
 use crate::output::{self, Failure, Level};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
@@ -135,18 +136,17 @@ impl ufmt::uWrite for Words<'_> {
     }
 }
 
-/// What doors are called.
-pub(crate) fn names(doors: &[Door]) -> Vec<String> {
-    doors.iter().map(|door| door.name.as_str().into()).collect()
+/// What doors are called, by their index.
+pub(crate) fn names<'d>(doors: &'d [Door]) -> impl Fn(usize) -> Option<&'d str> {
+    |index| Some(doors.get(index)?.name.as_str())
 }
 
 /// The door of this name, with its index; else what to tell whoever asked for it.
 pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door), String> {
     let found = doors.iter().enumerate().find(|(_, door)| door.name == name);
     found.ok_or_else(|| {
-        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
-        let (name, names) = (name.escape_default(), names.join(", "));
-        format!("there is no door '{name}'; there are: {names}")
+        let known = there_are(name, &names(doors));
+        format!("there is no door '{}'{known}", name.escape_default())
     })
 }
 

@@ -1,6 +1,7 @@
 //! What Postern says: results on standard output, mistakes and the log on standard error.
 
 pub(crate) mod json;
+pub(crate) mod meant;
 mod span;
 pub(crate) mod wrap;
 

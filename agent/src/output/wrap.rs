@@ -12,14 +12,28 @@ pub(crate) fn push_words(text: &mut String, words: &str, indent: usize) {
 
 /// Appends a word that is not broken.
 pub(crate) fn push_word(text: &mut String, word: &str, indent: usize) {
-    let line = text.rsplit('\n').next().unwrap_or_default();
-    if line.len() + 1 + word.len() > WIDTH {
+    let column = column(text);
+    if column + 1 + word.len() > WIDTH {
         text.push('\n');
-        text.extend(core::iter::repeat_n(' ', indent));
-    } else if line.trim_start() != "" {
+        go_to(text, indent);
+    } else if !matches!(text.as_bytes().last(), Some(b' ' | b'\n')) {
         text.push(' ');
     }
     text.push_str(word);
+}
+
+/// Goes on at a column: of the last line, or of the next where that one is longer.
+pub(crate) fn go_to(text: &mut String, to: usize) {
+    if column(text) >= to {
+        text.push('\n');
+    }
+    while column(text) < to {
+        text.push(' ');
+    }
+}
+
+fn column(text: &str) -> usize {
+    text.len() - text.rfind('\n').map_or(0, |end| end + 1)
 }
 
 #[cfg(test)]
@@ -35,5 +49,15 @@ mod tests {
         }
         assert!(text.starts_with("  --json four four "), "{text}");
         assert!(text.contains("four\n    four"), "{text}");
+    }
+
+    #[test]
+    fn columns_are_reached_on_this_line_or_the_next() {
+        let mut text = String::from("\n-4");
+        go_to(&mut text, 4);
+        assert_eq!(text, "\n-4  ");
+        text.push_str("IPv4\n--json");
+        go_to(&mut text, 4);
+        assert_eq!(text, "\n-4  IPv4\n--json\n    ");
     }
 }

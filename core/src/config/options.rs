@@ -17,6 +17,7 @@ use crate::door::{
     AtEnd, EngineName, MAX_DECOYS, MAX_DOORS, MAX_GUARDS, MAX_STEPS, OnExpiry, Order, Sequence,
 };
 use crate::knock::Protocol::{Tcp, Udp};
+use crate::near::{MAX_EDITS, is_near};
 use crate::time::Duration;
 
 /// The types of sections.
@@ -918,38 +919,6 @@ pub(super) fn meant(section: Section, written: &str) -> Option<&'static OptionSp
             (edits < MAX_EDITS || !is_other) && is_near(written, spec.name, edits)
         })
     })
-}
-
-/// How far what is written may be from what was meant.
-const MAX_EDITS: u8 = 2;
-
-fn is_near(written: &str, name: &str, edits: u8) -> bool {
-    is_within(written.as_bytes(), name.as_bytes(), edits)
-}
-
-/// Whether so few bytes to insert, delete, replace or swap with their neighbour make one text the
-/// other, upper case or lower.
-fn is_within(left: &[u8], right: &[u8], edits: u8) -> bool {
-    let ([first, left_rest @ ..], [other, right_rest @ ..]) = (left, right) else {
-        return left.len().max(right.len()) <= usize::from(edits);
-    };
-    let is_same = |one: &u8, other: &u8| one.eq_ignore_ascii_case(other);
-    if is_same(first, other) && is_within(left_rest, right_rest, edits) {
-        return true;
-    }
-    let Some(fewer) = edits.checked_sub(1) else {
-        return false;
-    };
-    let swapped = match (left_rest, right_rest) {
-        ([second, left @ ..], [another, right @ ..]) => {
-            is_same(first, another) && is_same(second, other) && is_within(left, right, fewer)
-        }
-        _ => false,
-    };
-    swapped
-        || is_within(left_rest, right_rest, fewer)
-        || is_within(left, right_rest, fewer)
-        || is_within(left_rest, right, fewer)
 }
 
 /// The option of this name, and its index.

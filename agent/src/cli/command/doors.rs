@@ -1,28 +1,37 @@
-//! The doors that can be named, for whoever names none or one that is not there.
+//! The doors that can be named, for whoever names none.
 
-use super::reach;
+use super::{KNOCK_LEFT_OUT, reach};
 use crate::cli::options::Options;
 use crate::client;
 use crate::files::config_file;
+use crate::output::meant::there_are;
 
 /// Those of the guard in the kernel, or else of the configuration, as far as they can be read.
-pub(crate) fn of_guard(options: &Options) -> Vec<String> {
-    let guard = reach::firewall()
-        .ok()
-        .and_then(|mut firewall| firewall.doors().ok());
+pub(crate) fn of_guard(options: &Options) -> String {
+    let guard = reach::firewall().map(|mut firewall| firewall.doors());
     match guard {
-        Some(doors) if !doors.is_empty() => doors,
+        Ok(Ok(doors)) if !doors.is_empty() => {
+            there_are("", &|index| doors.get(index).map(String::as_str))
+        }
         _ => of_config(options),
     }
 }
 
 /// Those of the configuration, as far as it can be read.
-pub(crate) fn of_config(options: &Options) -> Vec<String> {
-    let config = config_file::peek(&options.config);
-    config.map_or_else(Vec::new, |config| config_file::names(&config.doors))
+pub(crate) fn of_config(options: &Options) -> String {
+    match config_file::peek(&options.config) {
+        None => String::new(),
+        Some(config) => there_are("", &config_file::names(&config.doors)),
+    }
 }
 
 /// Those of a router's client file, as far as it can be read.
-pub(crate) fn of_client(options: &Options) -> Vec<String> {
-    client::doors(&options.host, options.client_file.as_deref())
+pub(crate) fn of_client(options: &Options) -> String {
+    if KNOCK_LEFT_OUT.is_some() {
+        return String::new();
+    }
+    match client::peek(&options.host, options.client_file.as_deref()) {
+        None => String::new(),
+        Some(client) => there_are("", &config_file::names(&client.doors)),
+    }
 }

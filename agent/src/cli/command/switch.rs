@@ -8,7 +8,7 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::cli::options::Options;
-use crate::daemon::control::{Request, Whom};
+use crate::daemon::control::{Answer, Request, Whom};
 use crate::daemon::switch;
 use crate::files::config_file;
 use crate::firewall::{Firewall, Who};
@@ -77,20 +77,22 @@ fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
 
 /// `postern lock`
 pub(crate) fn lock(options: &Options) -> Result<(), Failure> {
-    at_each(options, &|door| {
-        let request = Request::Lock { door: door.into() };
-        reach::switch(&options.config, &request, &mut || {
-            Ok(switch::lock(&mut reach::firewall()?, door))
-        })
-    })
+    switch_lock(options, |door| Request::Lock { door }, switch::lock)
 }
 
 /// `postern unlock`
 pub(crate) fn unlock(options: &Options) -> Result<(), Failure> {
+    switch_lock(options, |door| Request::Unlock { door }, switch::unlock)
+}
+
+fn switch_lock(
+    options: &Options,
+    request: fn(String) -> Request,
+    directly: fn(&mut Firewall, &str) -> Answer,
+) -> Result<(), Failure> {
     at_each(options, &|door| {
-        let request = Request::Unlock { door: door.into() };
-        reach::switch(&options.config, &request, &mut || {
-            Ok(switch::unlock(&mut reach::firewall()?, door))
+        reach::switch(&options.config, &request(door.into()), &mut || {
+            Ok(directly(&mut reach::firewall()?, door))
         })
     })
 }
@@ -134,17 +136,14 @@ fn at_each(options: &Options, act: &dyn Fn(&str) -> Result<(), Failure>) -> Resu
     }
     let doors = reach::firewall()?.doors();
     let doors = doors.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
-    let failures = doors.iter().filter_map(|door| act(door).err());
-    let failures: Vec<Failure> = failures.collect();
-    let failed = !failures.is_empty();
-    for failure in failures {
-        failure.report();
+    let mut done = Ok(());
+    for door in doors {
+        if let Err(failure) = act(&door) {
+            failure.report();
+            done = Err(Failure::Reported);
+        }
     }
-    if failed {
-        Err(Failure::Reported)
-    } else {
-        Ok(())
-    }
+    done
 }
 
 /// Whom a door lets in.
