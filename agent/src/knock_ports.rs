@@ -3,10 +3,9 @@
 use core::ops::RangeInclusive;
 
 use postern_core::config::Config;
-use postern_core::decoy;
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
-use postern_core::method;
+use postern_core::{decoy, method};
 
 /// The ports of a protocol that the agent's doors knock on, in ascending order, none of them twice.
 /// `listed` are those that the configuration names by a file only.

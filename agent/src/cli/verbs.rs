@@ -1,9 +1,8 @@
 //! The verbs: what each is called, takes and does. Dispatch, help, manual pages and completions go by this table.
 
-use super::command;
-use super::help;
 use super::operand::Operand;
 use super::options::{Opt, Options};
+use super::{command, help};
 use crate::output::Failure;
 use crate::output::meant::did_you_mean;
 

@@ -1,9 +1,8 @@
 //! The client's file: found by the router's name, and what it says.
 
-use std::env;
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use postern_core::config::Client;
 use postern_core::door::Door;

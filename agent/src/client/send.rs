@@ -2,9 +2,8 @@
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::io;
 use std::net::UdpSocket;
-use std::thread;
+use std::{io, thread};
 
 use postern_core::knock::Protocol;
 use postern_core::time;

@@ -6,8 +6,8 @@ use postern_core::door::Door;
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
+use super::journal::{Change, Journal, Kind};
 use super::ledger::{Differences, Entry};
-use crate::daemon::journal::{Change, Journal, Kind};
 use crate::firewall::{Doer, Who};
 use crate::output::span;
 

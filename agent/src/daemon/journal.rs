@@ -5,13 +5,12 @@
 //! its knocks. What strangers can cause without knowing anything has a budget of its own for each kind,
 //! so that it takes no room from the rest; what was left out is counted and told.
 
-use core::fmt;
-use core::mem;
+use core::{fmt, mem};
 
 use postern_core::door::Door;
 use postern_core::time::{Duration, Instant};
 
-use crate::daemon::watchers::Watchers;
+use super::watchers::Watchers;
 use crate::output::{self, Level};
 use crate::token_bucket::TokenBucket;
 

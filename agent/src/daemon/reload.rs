@@ -7,10 +7,10 @@ use postern_core::knock::Port;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
+use super::control::Answer;
 use super::ledger::Origin;
+use super::notify::State;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
-use crate::daemon::control::Answer;
-use crate::daemon::notify::State;
 use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Trial, Who};
 use crate::network::Network;

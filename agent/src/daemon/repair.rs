@@ -8,8 +8,7 @@ use super::end::tell_end;
 use super::ledger::{Differences, Entry, Origin};
 use super::{Agent, in_words};
 use crate::firewall::{Deed, Doer, News, Trial};
-use crate::output;
-use crate::output::span;
+use crate::output::{self, span};
 use crate::sys::clock::boottime;
 use crate::token_bucket::TokenBucket;
 
@@ -82,7 +81,7 @@ impl Agent<'_> {
                     harm = Some("what others did to the firewall was lost".into());
                     self.neighbours.changed(boottime());
                 }
-                News::Others => self.neighbours.changed(boottime()),
+                News::ForeignTables => self.neighbours.changed(boottime()),
                 News::Done(Deed::Grants, doer) => by_hand = Some(doer),
                 News::Done(deed, doer) if doer.is_postern() => {
                     self.respect(deed, &doer);

@@ -10,14 +10,13 @@ use postern_core::config::{self, Config, DEFAULT_CONTROL, Global};
 use postern_core::engine::Engine;
 
 use super::{Agent, SOURCES};
-use crate::files::config_file;
-use crate::files::config_file::Doors;
+use crate::doctor;
+use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Refusal};
 use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
 use crate::sys::unix::{self, Presence};
-use crate::trial::Chosen;
-use crate::{doctor, trial};
+use crate::trial::{self, Chosen};
 
 /// NFLOG groups that are tried where the source that was confirmed cannot be opened.
 const OTHER_EARS: u16 = 8;

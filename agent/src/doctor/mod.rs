@@ -1,7 +1,7 @@
 //! What could lock an owner out, or keep a knock from being heard, found before it does.
 //!
 //! One file looks at each subject and says nothing of the others: `kernel`, `console`,
-//! `interfaces`, `fallback`, `logins`, `secrets`, `ports`, `clock`, and `others`, the rules that
+//! `interfaces`, `fallback`, `logins`, `secrets`, `ports`, `clock`, and `foreign_tables`, the rules that
 //! are not ours. `kinds` has every sentence; `root`, `sockets` and `servers` read what several of
 //! them look at. Nothing is changed, and no program is started.
 
@@ -9,11 +9,11 @@ mod clock;
 mod console;
 mod fallback;
 mod finding;
+mod foreign_tables;
 mod interfaces;
 mod kernel;
 mod kinds;
 mod logins;
-mod others;
 mod ports;
 mod root;
 mod secrets;
@@ -81,7 +81,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             if is_guarded && !kernel::agent_runs(config) {
                 deaf(config, &mut findings);
             }
-            others::ask(&root, config, &mut findings);
+            foreign_tables::ask(&root, config, &mut findings);
         }
     }
     findings
@@ -125,7 +125,7 @@ fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), Str
 /// and when they change.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let mut findings = Vec::new();
-    others::ask(&Root::new("/"), config, &mut findings);
+    foreign_tables::ask(&Root::new("/"), config, &mut findings);
     let findings = findings.iter();
     let warnings = findings.filter(|finding| finding.severity() < Severity::Note);
     warnings.map(Finding::line).collect()

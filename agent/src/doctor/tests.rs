@@ -20,7 +20,8 @@ use super::kernel::{self, Answers};
 use super::kinds::{ALL, Severity};
 use super::root::Root;
 use super::{
-    clock, fallback, interfaces, logins, others, ports, refusal, render, secrets, servers, sockets,
+    clock, fallback, foreign_tables, interfaces, logins, ports, refusal, render, secrets, servers,
+    sockets,
 };
 use crate::firewall::{End, Fate, Packet, Part, Refusal};
 use crate::netlink::links::Link;
@@ -293,7 +294,7 @@ fn what_other_rules_make_of_a_guard() {
         |machine: &Machine, guard: &str, guards: &str, seer: &dyn Fn(&Packet<'_>) -> Fate| {
             let config = config(&format!("option guard {guard}"), &door(guards));
             let mut findings = Vec::new();
-            others::examine(
+            foreign_tables::examine(
                 &machine.root(),
                 &config,
                 &mut |packet| seer(packet),
@@ -397,7 +398,7 @@ fn which_knocks_a_source_hears() {
             }),
             ..Fate::default()
         };
-        others::examine(&Machine::new(&[]).root(), &config, seer, &mut findings);
+        foreign_tables::examine(&Machine::new(&[]).root(), &config, seer, &mut findings);
         ids(&findings)
     };
     let unheard = ["knock-port-redirected"].as_slice();

@@ -11,7 +11,7 @@ use postern_core::config::{self, Client, Config, Diagnostic, Severity};
 use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
-use crate::files::bounded;
+use super::bounded;
 use crate::output::meant::there_are;
 use crate::output::{self, Failure, Level};
 

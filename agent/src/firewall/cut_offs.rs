@@ -4,14 +4,12 @@ use core::net::IpAddr;
 
 use postern_core::time::Duration;
 
-use super::channel::{Change, Term};
-use super::refusal::refused;
-use super::ruleset::{self};
+use super::nft::connection::{Change, Term};
+use super::nft::refusal::refused;
+use super::nft::request::Key;
+use super::table::names;
 use super::{Firewall, MAX_LISTED, Refusal};
-use crate::firewall::nft::request::Key;
-use crate::network::Family;
-use crate::network::Network;
-use crate::network::family;
+use crate::network::{Family, Network, family};
 
 /// How much of an address fails together, which of an IPv4 address is all: see `failing_network` in core.
 const FAILING: u8 = 64;
@@ -34,8 +32,8 @@ impl Firewall {
     /// Ignores a source's knocks from now on, for as long; of an IPv6 source, those of its /64.
     pub(crate) fn cut_off(&mut self, source: IpAddr, lasting: Duration) -> Result<(), Refusal> {
         let source = failing(source).first();
-        let set = [ruleset::cutoffs(family(source))];
-        self.channel
+        let set = [names::cutoffs(family(source))];
+        self.connection
             .renew(&set, Key::Address(source), Term::For(lasting))
             .map_err(|failure| match failure.number() {
                 Some(libc::ENOENT) => Refusal::NotInstalled,
@@ -47,7 +45,7 @@ impl Firewall {
     pub(crate) fn cut_offs(&mut self) -> Result<Vec<CutOff>, Refusal> {
         let mut cut_offs = Vec::new();
         for family in self.families_cut_off()? {
-            let elements = self.elements(ruleset::cutoffs(family))?;
+            let elements = self.elements(names::cutoffs(family))?;
             let room = MAX_LISTED.saturating_sub(cut_offs.len());
             let listed = elements.iter().filter_map(|element| {
                 let lasting = element.lasting.as_ref();
@@ -65,16 +63,16 @@ impl Firewall {
     pub(crate) fn pardon(&mut self, source: Option<IpAddr>) -> Result<bool, Refusal> {
         let families = self.families_cut_off()?;
         let Some(source) = source.map(|source| failing(source).first()) else {
-            let sets: Vec<_> = families.map(|family| [ruleset::cutoffs(family)]).collect();
+            let sets: Vec<_> = families.map(|family| [names::cutoffs(family)]).collect();
             let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
             return match changes.first() {
                 None => Ok(false),
-                Some(_) => (self.channel.apply(&changes).map(|()| false))
-                    .map_err(|failure| refused(&[ruleset::cutoffs(Family::V4)], failure)),
+                Some(_) => (self.connection.apply(&changes).map(|()| false))
+                    .map_err(|failure| refused(&[names::cutoffs(Family::V4)], failure)),
             };
         };
-        let set = [ruleset::cutoffs(family(source))];
-        match self.channel.take(&set, Key::Address(source)) {
+        let set = [names::cutoffs(family(source))];
+        match self.connection.take(&set, Key::Address(source)) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             taken => taken.map_err(|failure| refused(&set, failure)),
         }
@@ -84,7 +82,7 @@ impl Firewall {
     fn families_cut_off(&mut self) -> Result<impl Iterator<Item = Family> + use<>, Refusal> {
         let sets = self.sets()?;
         let is_there = move |family: &Family| {
-            let name = ruleset::cutoffs(*family);
+            let name = names::cutoffs(*family);
             sets.iter().any(|set| set.name == name)
         };
         Ok(Family::BOTH.into_iter().filter(is_there))

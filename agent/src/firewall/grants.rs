@@ -5,16 +5,15 @@ use core::net::IpAddr;
 use postern_core::door::{Door, MAX_NAME};
 use postern_core::time::Duration;
 
-use super::channel::{Change, Failure, Term};
-use super::engines;
-use super::reading::{KernelElement, KernelSet};
-use super::refusal::refused;
-use super::ruleset::{self, GrantKind};
+use super::nft::connection::{Change, Failure, Term};
+use super::nft::dump::{KernelElement, KernelSet};
+use super::nft::refusal::refused;
+use super::nft::request::Key;
+use super::table::engines;
+use super::table::names::{self, GrantKind};
 use super::{Firewall, MAX_LISTED, Refusal};
-use crate::firewall::nft::request::Key;
 use crate::netlink::codec::as_text;
-use crate::network::Family;
-use crate::network::{Network, family};
+use crate::network::{Family, Network, family};
 
 /// An open door, for someone, for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +53,8 @@ impl<'d> From<&'d Door> for Entrance<'d> {
     fn from(door: &'d Door) -> Self {
         Self {
             door: &door.name,
-            prefix4: ruleset::prefix(door, Family::V4),
-            prefix6: ruleset::prefix(door, Family::V6),
+            prefix4: names::prefix(door, Family::V4),
+            prefix6: names::prefix(door, Family::V6),
             in_kernel: door.engine.is_in_kernel(),
         }
     }
@@ -74,12 +73,12 @@ impl Entrance<'_> {
 
     /// The set and the key of a source's grant.
     fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
-        self.key_in(ruleset::grant_prefix, source)
+        self.key_in(names::grant_prefix, source)
     }
 
     /// The set and the key of what rules grant to a source.
     fn knocked_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
-        self.key_in(engines::knocked_prefix, source)
+        self.key_in(names::knocked_prefix, source)
     }
 
     fn key_in(
@@ -99,10 +98,10 @@ impl Firewall {
         let sets = self.sets()?;
         let prefix = |wanted: Family| {
             let is_its = |set: &&KernelSet| {
-                ruleset::grant_kind(&set.name) == Some((GrantKind::Source(wanted), door))
+                names::grant_kind(&set.name) == Some((GrantKind::Source(wanted), door))
             };
             let set = sets.iter().find(is_its)?;
-            Some(ruleset::prefix_of_set(set.comment.as_deref(), wanted))
+            Some(names::prefix_of_set(set.comment.as_deref(), wanted))
         };
         match (prefix(Family::V4), prefix(Family::V6)) {
             (Some(prefix4), Some(prefix6)) => Ok(Entrance {
@@ -130,7 +129,7 @@ impl Firewall {
         plausible(entrance.door)?;
         let (set, key) = entrance.grant_of(source);
         self.withdraw_knocked(&entrance, source)?;
-        self.channel
+        self.connection
             .renew(&set, key, Term::For(lasting))
             .map_err(|failure| self.refused_door(entrance.door, &set, failure))
     }
@@ -148,7 +147,7 @@ impl Firewall {
         let entrance = door.into();
         plausible(entrance.door)?;
         let (set, key) = entrance.grant_of(source);
-        self.channel
+        self.connection
             .prolong(&set, key, Term::For(lasting))
             .map_err(|failure| self.refused_door(entrance.door, &set, failure))
     }
@@ -167,8 +166,8 @@ impl Firewall {
         lasting: Duration,
     ) -> Result<(), Refusal> {
         plausible(door)?;
-        let set = &[ruleset::ANYONE, door];
-        let mut names = self.interfaces_in(ruleset::INTERFACES)?;
+        let set = &[names::ANYONE, door];
+        let mut names = self.interfaces_in(names::INTERFACES)?;
         if !on.is_empty() {
             names.retain(|name| on.contains(name));
             if names.is_empty() {
@@ -180,7 +179,7 @@ impl Firewall {
             let key = Key::Interface(name);
             changes.extend_from_slice(&Change::renewing(set, key, Term::For(lasting)));
         }
-        self.channel
+        self.connection
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, set, failure))
     }
@@ -195,7 +194,7 @@ impl Firewall {
         plausible(entrance.door)?;
         let (set, key) = entrance.grant_of(source);
         let knocked = self.withdraw_knocked(&entrance, source)?;
-        match self.channel.take(&set, key) {
+        match self.connection.take(&set, key) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => {
                 self.check(entrance.door).map(|()| knocked)
             }
@@ -215,7 +214,7 @@ impl Firewall {
             return Ok(false);
         }
         let (set, key) = entrance.knocked_of(source);
-        match self.channel.take(&set, key) {
+        match self.connection.take(&set, key) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => {
                 let refusal = refused(&set, failure);
@@ -229,14 +228,14 @@ impl Firewall {
     pub(crate) fn withdraw_all(&mut self, door: &str) -> Result<(), Refusal> {
         plausible(door)?;
         let in_kernel = self.entrance(door)?.in_kernel;
-        let mut prefixes = Family::BOTH.map(ruleset::grant_prefix).to_vec();
-        prefixes.push(ruleset::ANYONE);
+        let mut prefixes = Family::BOTH.map(names::grant_prefix).to_vec();
+        prefixes.push(names::ANYONE);
         if in_kernel {
-            prefixes.extend_from_slice(&Family::BOTH.map(engines::knocked_prefix));
+            prefixes.extend_from_slice(&Family::BOTH.map(names::knocked_prefix));
         }
         let sets: Vec<[&str; 2]> = prefixes.iter().map(|prefix| [*prefix, door]).collect();
         let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
-        self.channel
+        self.connection
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, &[door], failure))
     }
@@ -255,7 +254,7 @@ impl Firewall {
     fn grants_in(&mut self, listed: fn(&str, &str) -> bool) -> Result<Vec<Grant>, Refusal> {
         let mut grants = Vec::new();
         for set in self.sets()? {
-            let Some((kind, door)) = ruleset::grant_kind(&set.name) else {
+            let Some((kind, door)) = names::grant_kind(&set.name) else {
                 continue;
             };
             if !listed(&set.name, door) {
@@ -290,10 +289,10 @@ impl Firewall {
         let (set, key) = match who {
             Who::Network(network) => entrance.grant_of(network.first()),
             Who::Anyone { interface } => {
-                ([ruleset::ANYONE, entrance.door], Key::Interface(interface))
+                ([names::ANYONE, entrance.door], Key::Interface(interface))
             }
         };
-        match self.channel.term(&set, key) {
+        match self.connection.term(&set, key) {
             Ok(Term::For(remaining)) => Ok(Some(Some(remaining))),
             Ok(Term::Forever) => Ok(Some(None)),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(None),
@@ -306,7 +305,7 @@ impl Firewall {
         let sets = self.sets()?;
         let doors = sets
             .iter()
-            .filter_map(|set| match ruleset::grant_kind(&set.name)? {
+            .filter_map(|set| match names::grant_kind(&set.name)? {
                 (GrantKind::Anyone, door) => Some(door.to_owned()),
                 _ => None,
             });
@@ -371,7 +370,7 @@ fn grant(
     let who = match kind {
         GrantKind::Source(family) => Who::Network(Network::of(
             element.address(family)?,
-            ruleset::prefix_of_set(comment, family),
+            names::prefix_of_set(comment, family),
         )),
         GrantKind::Anyone => Who::Anyone {
             interface: as_text(&element.key)?.to_owned(),

@@ -1,18 +1,18 @@
 //! Locks: doors that let nobody in, whatever is granted.
 
-use super::channel::{Change, Term};
-use super::refusal::refused;
-use super::ruleset;
+use super::nft::connection::{Change, Term};
+use super::nft::refusal::refused;
+use super::nft::request::Key;
+use super::table::names;
 use super::{Firewall, Refusal};
-use crate::firewall::nft::request::Key;
 
 impl Firewall {
     /// Lets nobody in who arrives on a guarded interface, until the door is unlocked. Grants are
     /// kept and may be made, but count for nothing.
     pub(crate) fn lock(&mut self, door: &str) -> Result<(), Refusal> {
         self.check_door(door)?;
-        let set: &[&str] = &[ruleset::LOCKED, door];
-        let names = self.interfaces_in(ruleset::INTERFACES)?;
+        let set: &[&str] = &[names::LOCKED, door];
+        let names = self.interfaces_in(names::INTERFACES)?;
         let changes: Vec<Change<'_>> = names
             .iter()
             .map(|name| Change::Add(set, Key::Interface(name), Term::Forever))
@@ -23,7 +23,7 @@ impl Firewall {
     /// Has grants count again; `false`: the door was not locked.
     pub(crate) fn unlock(&mut self, door: &str) -> Result<bool, Refusal> {
         self.check_door(door)?;
-        let set: &[&str] = &[ruleset::LOCKED, door];
+        let set: &[&str] = &[names::LOCKED, door];
         let was_locked = !self.elements(&set.concat())?.is_empty();
         self.change_lock(set, &[Change::Flush(set)])?;
         Ok(was_locked)
@@ -33,7 +33,7 @@ impl Firewall {
     pub(crate) fn locks(&mut self) -> Result<Vec<String>, Refusal> {
         let mut locked = Vec::new();
         for set in self.sets()? {
-            if let Some(door) = set.name.strip_prefix(ruleset::LOCKED)
+            if let Some(door) = set.name.strip_prefix(names::LOCKED)
                 && !self.elements(&set.name)?.is_empty()
             {
                 locked.push(door.to_owned());
@@ -43,7 +43,7 @@ impl Firewall {
     }
 
     fn change_lock(&mut self, set: &[&str], changes: &[Change<'_>]) -> Result<(), Refusal> {
-        self.channel.apply(changes).map_err(|failure| {
+        self.connection.apply(changes).map_err(|failure| {
             let refusal = refused(set, failure);
             self.explain(refusal)
         })

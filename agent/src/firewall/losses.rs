@@ -2,7 +2,7 @@
 
 use postern_core::config::Config;
 
-use super::ruleset::{self, GrantKind};
+use super::table::names::{self, GrantKind};
 use super::{Firewall, Refusal};
 
 impl Firewall {
@@ -16,7 +16,7 @@ impl Firewall {
     fn try_losses(&mut self, config: &Config) -> Result<Vec<String>, Refusal> {
         let mut losses = Vec::new();
         for set in self.sets()? {
-            if let Some((GrantKind::Anyone, door)) = ruleset::grant_kind(&set.name) {
+            if let Some((GrantKind::Anyone, door)) = names::grant_kind(&set.name) {
                 losses.extend(loss(
                     door,
                     set.comment.as_deref().unwrap_or_default(),
@@ -25,7 +25,7 @@ impl Firewall {
             }
         }
         if config.global.enabled {
-            for name in self.interfaces_in(ruleset::INTERFACES)? {
+            for name in self.interfaces_in(names::INTERFACES)? {
                 if !config.global.interfaces.iter().any(|kept| *kept == *name) {
                     losses.push(format!("interface {name} is not guarded any more"));
                 }
@@ -67,7 +67,7 @@ fn loss(door: &str, ports: &str, config: &Config) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::examples::ssh;
+    use crate::firewall::tests::examples::ssh;
     use postern_core::config::Guard;
 
     #[test]

@@ -1,59 +1,27 @@
 //! The firewall: one nftables table, described as data, and the grants that live in it.
 //!
-//! `ruleset` and `ports` say what the table looks like. `text` renders it as a script; for the
-//! kernel, `lowering` makes it `expression`s and `message`s, which the `renderer` (`libnftnl`, or our own `encoder`) writes into one `transaction`.
-//! `channel` speaks `netlink` with the kernel, `replacing` swaps one table for another, `grants` are what doors are opened with. The
-//! kernel holds the grants and lets them expire, so that they need nobody to be alive.
+//! [`table`] says what the table looks like for a configuration, and renders it as a script. [`nft`] says it to the
+//! kernel. Each file here is one thing that is done to the table that is there: it is made or replaced (`install`), tried
+//! without being made (`dry_run`), put on `trial` or put back (`repair`); sources get `grants`, `cut_offs` and doors
+//! `locks`; how far attempts of the kernel's engines have come is read (`progress`), and who changes rules is heard
+//! (`monitor`). `foreign_tables` are everybody else's. The kernel holds the grants and lets them expire, so that they
+//! need nobody to be alive.
 
-mod channel;
 mod cut_offs;
-mod elements;
-#[cfg(any(test, not(feature = "libnftnl")))]
-mod encoder;
-mod engines;
-#[cfg(test)]
-mod examples;
-mod expression;
-#[cfg(test)]
-mod expression_tests;
-#[cfg(test)]
-mod golden_messages;
-#[cfg(test)]
-mod golden_tests;
+mod dry_run;
+mod foreign_tables;
 mod grants;
-mod hearing;
-mod journey;
-#[cfg(test)]
-pub(crate) mod kernel_tests;
-#[cfg(test)]
-mod knock_tests;
-#[cfg(feature = "libnftnl")]
-mod libnftnl;
+mod install;
 mod locks;
 mod losses;
-mod lowering;
-mod message;
+mod monitor;
 mod nft;
-mod objects;
-mod others;
-#[cfg(test)]
-mod packet_tests;
-mod ports;
-mod reading;
-mod refusal;
-mod rehearsal;
-mod renderer;
-#[cfg(test)]
-mod renderer_tests;
+mod progress;
 mod repair;
-mod replacing;
+mod table;
 #[cfg(test)]
-mod replacing_tests;
-mod ruleset;
-mod text;
-mod transaction;
+pub(crate) mod tests;
 mod trial;
-mod watch;
 
 use std::io;
 
@@ -61,20 +29,22 @@ use postern_core::config::Config;
 use postern_core::knock::Port;
 
 use crate::netlink::codec::as_text;
-use channel::{Channel, Failure};
 pub(crate) use cut_offs::{CutOff, failing};
-pub(crate) use engines::{Attempt, Counts, needs_agent};
+pub(crate) use dry_run::{Part, needed_parts};
+pub(crate) use foreign_tables::journey::{End, Fate, Packet};
 pub(crate) use grants::{Entrance, Grant, Who};
-pub(crate) use journey::{End, Fate, Packet};
-use objects::Object;
-use reading::{KernelElement, KernelSet};
-pub(crate) use refusal::Refusal;
-use refusal::refused_object;
-pub(crate) use rehearsal::{Part, needed_parts};
-pub(crate) use renderer::RENDERER;
-pub(crate) use ruleset::{LONGEST_SNAPLEN, TABLE, Table};
+pub(crate) use monitor::{Deed, Doer, News, Watch};
+use nft::connection::{Connection, Failure};
+use nft::dump::{KernelElement, KernelSet};
+use nft::object::Object;
+pub(crate) use nft::refusal::Refusal;
+use nft::refusal::refused_object;
+pub(crate) use nft::renderer::RENDERER;
+pub(crate) use progress::{Attempt, Counts};
+pub(crate) use table::delivery::LONGEST_SNAPLEN;
+pub(crate) use table::engines::needs_agent;
+pub(crate) use table::model::Table;
 pub(crate) use trial::Trial;
-pub(crate) use watch::{Deed, Doer, News, Watch};
 
 /// The most grants that outlive a reinstallation: it bounds the memory that one transaction
 /// takes. Those beyond it have to knock again.
@@ -86,7 +56,7 @@ pub(crate) const MAX_LISTED: usize = 8192;
 ///
 /// `listed` are the knock ports that the configuration names by a file only.
 pub(crate) fn render(config: &Config, listed: &[Port]) -> String {
-    text::render(&Table::new(config, listed))
+    table::text::render(&Table::new(config, listed))
 }
 
 /// A script that takes the table away, whether it is there or not.
@@ -94,7 +64,7 @@ pub(crate) const REMOVAL: &str = "table inet postern\ndelete table inet postern\
 
 /// The way to the kernel's firewall; it keeps one socket open.
 pub(crate) struct Firewall {
-    channel: Channel,
+    connection: Connection,
     /// Whether tables that it makes from now on belong to it, so that the kernel takes them away
     /// when it is dropped, or its process ends.
     owns: bool,
@@ -105,8 +75,8 @@ pub(crate) struct Firewall {
 impl Firewall {
     /// Opens a netlink socket. It asks for nothing yet, and so needs no privilege.
     pub(crate) fn open() -> io::Result<Self> {
-        Channel::open().map(|channel| Self {
-            channel,
+        Connection::open().map(|connection| Self {
+            connection,
             owns: false,
             forgotten: Vec::new(),
         })
@@ -126,14 +96,14 @@ impl Firewall {
     /// The process that the table belongs to, if it belongs to one. The kernel chooses a process's
     /// number for the port of its first socket.
     pub(crate) fn owner(&mut self) -> Option<u32> {
-        self.channel.table().ok()?.owner
+        self.connection.table().ok()?.owner
     }
 
     /// Says of a refusal that lacks permission whether it is because the table belongs to
     /// another process. Such a table can be read by everybody, but changed by its owner alone.
     pub(crate) fn explain(&mut self, refusal: Refusal) -> Refusal {
-        let own = self.channel.port().ok();
-        match (&refusal, self.channel.table().map(|table| table.owner)) {
+        let own = self.connection.port().ok();
+        match (&refusal, self.connection.table().map(|table| table.owner)) {
             (Refusal::NoPermission, Ok(Some(owner))) if Some(owner) != own => Refusal::Owned(owner),
             _ => refusal,
         }
@@ -151,7 +121,7 @@ impl Firewall {
 
     /// Takes the table away, and all grants with it; `false`: there was none.
     pub(crate) fn remove(&mut self) -> Result<bool, Refusal> {
-        match self.channel.remove_table() {
+        match self.connection.remove_table() {
             Ok(()) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => {
@@ -163,7 +133,7 @@ impl Firewall {
 
     /// Whether the table is there.
     pub(crate) fn installed(&mut self) -> Result<bool, Refusal> {
-        match self.channel.table() {
+        match self.connection.table() {
             Ok(_) => Ok(true),
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             Err(failure) => Err(refused_object(&Object::Table, failure)),
@@ -173,11 +143,11 @@ impl Firewall {
     /// Whether the kernel knows how to replace an element in one batch (Linux 6.3).
     #[cfg(test)]
     pub(crate) const fn replaces_at_once(&self) -> bool {
-        self.channel.destroys
+        self.connection.destroys
     }
 
     fn sets(&mut self) -> Result<Vec<KernelSet>, Refusal> {
-        match self.channel.sets() {
+        match self.connection.sets() {
             Ok(sets) if sets.is_empty() => Err(Refusal::NotInstalled),
             sets => sets.map_err(unread),
         }
@@ -191,7 +161,7 @@ impl Firewall {
     }
 
     fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Refusal> {
-        self.channel.elements(set).map_err(unread)
+        self.connection.elements(set).map_err(unread)
     }
 }
 

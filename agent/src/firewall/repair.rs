@@ -6,11 +6,11 @@ use postern_core::config::Config;
 use postern_core::knock::Port;
 use postern_core::time::Duration;
 
-use super::channel::timeout;
 use super::grants::{Grant, Who};
-use super::message::Lasting;
-use super::ruleset::{self, Table, interface_key};
-use super::transaction::Kept;
+use super::nft::batch::Kept;
+use super::nft::message::Lasting;
+use super::table::model::{Table, timeout};
+use super::table::names::{self, interface_key};
 use super::trial::armed;
 use super::{Firewall, Refusal};
 use crate::network::family;
@@ -51,11 +51,11 @@ fn element(table: &Table, grant: &Grant) -> Option<Kept> {
                 IpAddr::V4(address) => address.octets().to_vec(),
                 IpAddr::V6(address) => address.octets().to_vec(),
             };
-            (ruleset::grants(family(first), &grant.door), key)
+            (names::grants(family(first), &grant.door), key)
         }
         Who::Anyone { interface } => {
             let key = interface_key(interface).to_vec();
-            (ruleset::anyone(&grant.door), key)
+            (names::anyone(&grant.door), key)
         }
     };
     let lasting = grant.remaining.map(|remaining| Lasting {
@@ -71,11 +71,11 @@ fn element(table: &Table, grant: &Grant) -> Option<Kept> {
 
 /// The elements that lock a door; none, if the table has no such door.
 fn lock(table: &Table, config: &Config, door: &str) -> Vec<Kept> {
-    let name = [ruleset::LOCKED, door].concat();
+    let name = [names::LOCKED, door].concat();
     let Some(set) = table.sets.iter().position(|set| set.name == name) else {
         return Vec::new();
     };
-    let names = ruleset::interface_names(config).into_iter();
+    let names = names::interface_names(config).into_iter();
     let element = |name: String| Kept {
         set,
         key: interface_key(&name).to_vec(),

@@ -9,15 +9,15 @@ use postern_core::config::{Config, Guard, MAX_INTERFACES};
 use postern_core::knock::Port;
 use postern_core::time::Duration;
 
-use super::channel::{Change, Term};
-use super::message::Lasting;
-use super::refusal::refused;
-use super::ruleset::{
-    self, Chain, Content, INPUT, Rule, Set, Statement, Table, Verdict, interface_key,
-};
-use super::transaction::Kept;
-use super::{Firewall, Refusal, channel};
-use crate::firewall::nft::request::Key;
+use super::nft::batch::Kept;
+use super::nft::connection::{Change, Term};
+use super::nft::message::Lasting;
+use super::nft::refusal::refused;
+use super::nft::request::Key;
+use super::table::model::{self, Chain, Content, Rule, Set, Statement, Table, Verdict, timeout};
+use super::table::names::{self, INPUT, interface_key};
+use super::table::{build, rules};
+use super::{Firewall, Refusal};
 
 /// The set of interfaces on which the guard is in force.
 pub(super) const TRIAL: &str = "trial";
@@ -51,10 +51,10 @@ impl Table {
         }
         if config.global.guard == Guard::Mark {
             let mut rules = Vec::new();
-            for protocol in ruleset::PROTOCOLS {
-                if let Some(ports) = ruleset::ports_of_doors(config, protocol) {
+            for protocol in model::PROTOCOLS {
+                if let Some(ports) = build::ports_of_doors(config, protocol) {
                     let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
-                    rule.extend(ruleset::mark(config));
+                    rule.extend(rules::mark(config));
                     rules.push(rule);
                     table.sets.push(ports);
                 }
@@ -76,10 +76,10 @@ fn input_rules(config: &Config) -> Vec<Rule> {
     let goto = |chain: &str| Statement::Verdict(Verdict::Goto(chain.to_owned()));
     let mut rules = vec![vec![
         Statement::ArrivedOn(TRIAL.to_owned()),
-        goto(ruleset::GUARD),
+        goto(names::GUARD),
     ]];
     if config.global.guard == Guard::Mark {
-        let names = ruleset::interface_names(config).into_iter();
+        let names = names::interface_names(config).into_iter();
         rules.extend(names.map(|name| vec![Statement::Arrived(name), goto(LAPSED)]));
     }
     rules
@@ -87,8 +87,8 @@ fn input_rules(config: &Config) -> Vec<Rule> {
 
 /// The elements of [`TRIAL`], for a trial that began so long ago and goes on for so long.
 pub(super) fn armed(config: &Config, (for_so_long, remaining): (Duration, Duration)) -> Vec<Kept> {
-    let remaining = channel::timeout(remaining);
-    let names = ruleset::interface_names(config);
+    let remaining = timeout(remaining);
+    let names = names::interface_names(config);
     let element = |name: &String| Kept {
         set: 0,
         key: interface_key(name).to_vec(),
@@ -158,7 +158,7 @@ impl Firewall {
             changes.push(Change::Delete(set, key));
             changes.push(Change::Add(set, key, Term::Forever));
         }
-        match self.channel.apply(&changes) {
+        match self.connection.apply(&changes) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),
             Err(failure) => {
                 let refusal = refused(set, failure);

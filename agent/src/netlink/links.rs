@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::netlink::codec::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
+use super::codec::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most interfaces that are read.
@@ -137,7 +137,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::firewall::kernel_tests::in_namespace;
+    use crate::firewall::tests::kernel::in_namespace;
     use crate::netlink::codec::Messages;
 
     fn ip(arguments: &str) {

@@ -6,10 +6,9 @@ use postern_core::config::Config;
 use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 
-use super::{OneTime, secret_of};
+use super::list::{List, Unusable};
+use super::{OneTime, secret_of, state};
 use crate::files::private_file::Unfit;
-use crate::onetime::list::{List, Unusable};
-use crate::onetime::state;
 
 /// Something that keeps a one-time door shut.
 #[derive(Debug, PartialEq, Eq)]

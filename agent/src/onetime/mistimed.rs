@@ -25,10 +25,10 @@ use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::method::watches;
 use postern_core::time::{Duration, Instant};
 
+use super::otp::{Digest, step};
 use super::resync::SEARCHED;
+use super::wall_clock::{WallClock, utc};
 use super::{Keeper, Material, Memory, NEVER, OneTime};
-use crate::onetime::otp::{Digest, step};
-use crate::onetime::wall_clock::{WallClock, utc};
 use crate::output::span;
 use crate::token_bucket::TokenBucket;
 

@@ -267,7 +267,7 @@ fn a_guesser_has_no_free_ride() {
         lab.look();
     }
     assert_eq!(heard, 5, "cut off after five failures");
-    // Others, each of another lead.
+    // ForeignTables, each of another lead.
     let mut forgiven = 0;
     for number in 0..40_u8 {
         lab.wait(20_000);
@@ -348,7 +348,7 @@ fn more_codes_of_a_lead_that_is_known_are_found_at_once() {
     let [first, second] = knocks_of(&lab.doors[0], step_of(&lab) - 480);
     assert_eq!(lab.knock(first).outcome, Outcome::Wrong);
     assert_eq!(lab.look(), (0, vec![]));
-    // Others are looked at, until nothing is left to do it with.
+    // ForeignTables are looked at, until nothing is left to do it with.
     lab.source = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
     let guesses = Guesses::new(&lab);
     for round in 0..4 {

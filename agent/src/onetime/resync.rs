@@ -7,13 +7,12 @@ use postern_core::door::{Door, Method};
 use postern_core::engine::Engine;
 use postern_core::time::Instant;
 
+use super::otp::Digest;
+use super::secret::Secret;
+use super::wall_clock::WallClock;
 use super::{Keeper, Material, Memory, OneTime, acceptable, after_all, guarded};
-use crate::files::atomic_file;
-use crate::files::config_file;
 use crate::files::private_file::Unfit;
-use crate::onetime::otp::Digest;
-use crate::onetime::secret::Secret;
-use crate::onetime::wall_clock::WallClock;
+use crate::files::{atomic_file, config_file};
 
 /// How far ahead a code is searched for. With six digits, a wrong one is found among so many
 /// once in a thousand times; a second code makes it once in a thousand million.

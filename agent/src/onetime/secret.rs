@@ -12,8 +12,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::base32;
 use crate::files::private_file::{self, Forbidden, Unfit};
-use crate::onetime::base32;
 
 /// The longest secret file, in bytes.
 pub(crate) const MAX_FILE: usize = 4096;

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use postern_core::config::{Config, Interface, MAX_INTERFACES};
 
+use super::ubus::{self, Field, Listener, Ubus};
 use crate::netlink::links::{self, Link};
-use crate::openwrt::ubus::{self, Field, Listener, Ubus};
 use crate::output::{self, Failure};
 
 /// Protocols of netifd whose device is made when they connect, and is then called

@@ -1,7 +1,7 @@
 //! Netfilter's log lines, from wherever the machine has them.
 //!
 //! What the kernel logs passes through more hands than a packet that is handed over: the
-//! kernel logs no more than a few knocks a second (`Hearing::Line`), overwrites what nobody
+//! kernel logs no more than a few knocks a second (`Delivery::Line`), overwrites what nobody
 //! read, and logs nothing of a container unless it is told to.
 
 mod follower;

@@ -1,9 +1,9 @@
 //! Where knocks are seen: one file for each source.
 //!
 //! The daemon polls one file, whatever the source; what the kernel's table must do so that
-//! the source sees a knock is [`Hearing`]'s to say.
+//! the source sees a knock is [`Delivery`]'s to say.
 //!
-//! [`Hearing`]: crate::firewall::hearing::Hearing
+//! [`Delivery`]: crate::firewall::table::delivery::Delivery
 
 mod filter;
 mod interfaces;

@@ -16,8 +16,7 @@ use postern_core::time::{Duration, Instant};
 
 use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Trial};
-use crate::output::span;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, span};
 use crate::sys::clock::boottime;
 use session::Session;
 use store::Start;

@@ -5,9 +5,8 @@
 //! with it a memory in that place. The configuration's own file is never touched: as long as it holds what is on trial, a
 //! start goes back to what was confirmed before.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::files::atomic_file::{self, Failed};
 use crate::files::config_file;

@@ -11,8 +11,7 @@ use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
 use crate::onetime::list_ports;
 use crate::openwrt::networks;
-use crate::output::span;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, span};
 use crate::sys::poll::poll;
 use crate::{doctor, trial};
 

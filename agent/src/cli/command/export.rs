@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::cli::options::Options;
 use crate::files::config_file;
-use crate::onetime::base32;
 use crate::onetime::list::{self, List};
 use crate::onetime::secret::Secret;
-use crate::onetime::state;
+use crate::onetime::{base32, state};
 use crate::output::{self, Failure};
 
 /// `postern export`

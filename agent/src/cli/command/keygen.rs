@@ -11,12 +11,8 @@ use super::reach;
 use crate::cli::options::Options;
 use crate::cli::qr;
 use crate::daemon::control::Request;
-use crate::files::atomic_file;
-use crate::files::bounded;
-use crate::files::config_file;
-use crate::onetime;
-use crate::onetime::base32;
-use crate::onetime::state;
+use crate::files::{atomic_file, bounded, config_file};
+use crate::onetime::{self, base32, state};
 use crate::output::{self, Failure};
 use crate::sys::process;
 

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::nfta;
-use crate::firewall::ruleset::{TABLE, interface_key};
+use crate::firewall::table::names::{TABLE, interface_key};
 use crate::netlink::codec::{GENERAL, HEADER, Message, as_text, attribute, message, nest, text};
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;

@@ -1,0 +1,181 @@
+//! Which chain the knocks at a port go to.
+
+use postern_core::config::Config;
+use postern_core::door::Door;
+use postern_core::knock::Port;
+use postern_core::{decoy, method};
+
+use super::{Count, Line, lines};
+use crate::firewall::table::delivery::Delivery;
+use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
+use crate::firewall::table::names::{DECOY, KNOCK};
+use crate::firewall::table::rules::silencing;
+
+/// A port that concerns a door of the kernel.
+pub(crate) struct PortChain {
+    pub(crate) port: Port,
+    /// The name of the chain that decides about it.
+    pub(crate) name: String,
+    /// That chain, unless it is a door's own for all of its decoys.
+    pub(crate) chain: Option<Chain>,
+}
+
+/// Every port that a door of the kernel knocks on or has a decoy at, and what happens there.
+///
+/// `listed` are knock ports of the agent's doors that the configuration does not name.
+pub(crate) fn port_chains(config: &Config, listed: &[Port]) -> Vec<PortChain> {
+    let map = Map::new(config, listed);
+    let mut places = map.knocks.clone();
+    for (_, decoys) in &map.decoys {
+        places.extend(decoys);
+    }
+    let places = in_order(places).into_iter();
+    places.map(|port| map.port_chain(port)).collect()
+}
+
+/// The chains of those decoys that concern one door only.
+pub(crate) fn decoy_chain(config: &Config, door: &Door) -> Option<Chain> {
+    if !door.engine.is_in_kernel() || !has_decoys(config, door) {
+        return None;
+    }
+    let counting = lines(door).into_iter().filter(Line::counts);
+    let rules: Vec<Rule> = counting.map(|line| vec![jump(line.reset())]).collect();
+    (!rules.is_empty()).then(|| Chain::new(decoy_chain_name(door), rules))
+}
+
+/// Whether a door has decoys. Finding one is enough.
+pub(crate) fn has_decoys(config: &Config, door: &Door) -> bool {
+    decoy::decoys(door, &config.doors).next().is_some()
+}
+
+/// The decoys of a door, in ascending order.
+fn decoys(config: &Config, door: &Door) -> Vec<Port> {
+    in_order(decoy::decoys(door, &config.doors).collect())
+}
+
+fn decoy_chain_name(door: &Door) -> String {
+    ["decoy_", &door.name].concat()
+}
+
+/// The same in ascending order, none of them twice.
+fn in_order(mut ports: Vec<Port>) -> Vec<Port> {
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Whether a port is among these, which are in order.
+fn has(ports: &[Port], port: Port) -> bool {
+    ports.binary_search(&port).is_ok()
+}
+
+/// Ports in ascending order.
+struct Map<'c> {
+    config: &'c Config,
+    /// Ports that doors of the kernel knock on.
+    knocks: Vec<Port>,
+    /// The doors of the kernel that have decoys, and those.
+    decoys: Vec<(&'c Door, Vec<Port>)>,
+    /// Ports that lists of the agent's doors knock on.
+    listed: Vec<Port>,
+    /// The decoys of the agent's doors of which the table tells the agent.
+    others: Vec<Port>,
+}
+
+impl<'c> Map<'c> {
+    fn new(config: &'c Config, listed: &[Port]) -> Self {
+        // What sees packets by itself needs no rule for them.
+        let told = Delivery::of(&config.global).decoy(config).is_some();
+        let (mut knocks, mut decoyed, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for door in &config.doors {
+            if door.engine.is_in_kernel() {
+                let lines = lines(door);
+                for line in &lines {
+                    knocks.extend(line.steps);
+                }
+                if lines.iter().any(Line::counts) {
+                    decoyed.push((door, decoys(config, door)));
+                }
+            } else if told {
+                others.extend(decoys(config, door));
+            }
+        }
+        Self {
+            config,
+            knocks: in_order(knocks),
+            decoys: decoyed,
+            listed: in_order(listed.to_vec()),
+            others: in_order(others),
+        }
+    }
+
+    fn port_chain(&self, port: Port) -> PortChain {
+        let decoyed: Vec<&Door> = (self.decoys.iter())
+            .filter(|(_, decoys)| has(decoys, port))
+            .map(|(door, _)| *door)
+            .collect();
+        let ending = self.ending(port);
+        if let ([door], None, false) = (&*decoyed, &ending, has(&self.knocks, port)) {
+            return PortChain {
+                port,
+                name: decoy_chain_name(door),
+                chain: None,
+            };
+        }
+        let mut rules = self.shown(port);
+        for door in decoyed {
+            rules.push(vec![jump(decoy_chain_name(door))]);
+        }
+        if let Some(verdict) = ending {
+            rules.push(vec![Statement::Verdict(verdict)]);
+        }
+        let name = format!("at_{}_{}", port.protocol.name(), port.number);
+        PortChain {
+            port,
+            chain: Some(Chain::new(name.clone(), rules)),
+            name,
+        }
+    }
+
+    /// Shows a knock to the doors that listen to its port.
+    fn shown(&self, port: Port) -> Vec<Rule> {
+        if !has(&self.knocks, port) {
+            return Vec::new();
+        }
+        let mut rules = silencing(self.config);
+        let doors = self.config.doors.iter();
+        let ours = doors.filter(|door| door.engine.is_in_kernel());
+        for door in ours.filter(|door| method::watches(door, port)) {
+            let entrances = lines(door).into_iter();
+            let entrances = entrances.filter_map(|line| line.entrance(port));
+            let mut shown: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
+            if let Some(first) = shown.first_mut() {
+                first.insert(0, Count::Seen.statement(door));
+            }
+            rules.extend(shown);
+        }
+        rules
+    }
+
+    /// What becomes of the packet: knocks get no answer, the agent hears what is for it.
+    fn ending(&self, port: Port) -> Option<Verdict> {
+        let mut others = self
+            .config
+            .doors
+            .iter()
+            .filter(|door| !door.engine.is_in_kernel());
+        if others.any(|door| method::watches(door, port)) || has(&self.listed, port) {
+            Some(Verdict::Goto(KNOCK.to_owned()))
+        } else if has(&self.knocks, port) {
+            Some(Verdict::Drop)
+        } else if has(&self.others, port) {
+            Some(Verdict::Goto(DECOY.to_owned()))
+        } else {
+            None
+        }
+    }
+}
+
+fn jump(chain: String) -> Statement {
+    Statement::Verdict(Verdict::Jump(chain))
+}

@@ -1,0 +1,145 @@
+//! Which chain decides about each port.
+
+use core::ops::RangeInclusive;
+
+use postern_core::config::Config;
+use postern_core::knock::{Port, Protocol};
+
+use super::delivery::Delivery;
+use super::engines::PortChain;
+use super::model::{Content, Set};
+use super::names::{DECOY, KNOCK, door_chain_name, map_name};
+use crate::knock_ports::{self, between};
+
+/// Where a packet to each port goes; `None` where no door has a port of this protocol.
+///
+/// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
+/// says, no port that it guards is left open.
+pub(crate) fn port_map(
+    config: &Config,
+    listed: &[Port],
+    port_chains: &[PortChain],
+    protocol: Protocol,
+) -> Option<Set> {
+    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
+    for door in &config.doors {
+        for number in knock_ports::numbers(&door.guards, protocol) {
+            ports.push((number..=number, door_chain_name(door)));
+        }
+    }
+    for port_chain in port_chains
+        .iter()
+        .filter(|port_chain| port_chain.port.protocol == protocol)
+    {
+        let number = port_chain.port.number;
+        ports.push((number..=number, port_chain.name.clone()));
+    }
+    sort(&mut ports);
+    ports.dedup_by_key(|(ports, _)| *ports.start());
+    let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
+    let knocks = knock_ports::knocks(config, listed, protocol);
+    let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
+    if Delivery::of(&config.global).decoy(config).is_some() {
+        for number in knock_ports::decoys(config, protocol, &knocks) {
+            if taken.binary_search(&number).is_err() {
+                ports.push((number..=number, DECOY.to_owned()));
+            }
+        }
+    }
+    for knocks in knocks {
+        let free = between(knocks, &taken).into_iter();
+        ports.extend(free.map(|ports| (ports, KNOCK.to_owned())));
+    }
+    sort(&mut ports);
+    // Single ports stay single, because a hash table is quicker than a tree; where there
+    // must be a tree, fewer elements are better.
+    if with_ranges {
+        ports = joined(ports);
+    }
+    (!ports.is_empty()).then(|| Set {
+        name: map_name(protocol),
+        content: Content::PortChains(ports),
+        size: None,
+        comment: None,
+    })
+}
+
+/// Sorts by the first ports; what is for the same one keeps its order.
+pub(crate) fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
+    ports.sort_by_key(|(ports, _)| *ports.start());
+}
+
+/// The same, with neighbours that go to the same chain made one.
+fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>, String)> {
+    let mut joined: Vec<(RangeInclusive<u16>, String)> = Vec::new();
+    for (ports, chain) in ports {
+        match joined.last_mut() {
+            Some((last, to))
+                if last.end().checked_add(1) == Some(*ports.start()) && *to == chain =>
+            {
+                *last = *last.start()..=*ports.end();
+            }
+            _ => joined.push((ports, chain)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::knock::Port;
+    use postern_core::method;
+
+    use super::*;
+    use crate::firewall::table::engines::port_chains;
+    use crate::firewall::tests::examples;
+
+    /// The chain of a port, found in the simplest way.
+    fn expected(config: &Config, listed: &[Port], port: Port) -> Option<String> {
+        if let Some(door) = config.doors.iter().find(|door| door.guards.contains(&port)) {
+            return Some(door_chain_name(door));
+        }
+        let mut knocked = config
+            .doors
+            .iter()
+            .filter(|door| method::watches(door, port));
+        match knocked.clone().any(|door| door.engine.is_in_kernel()) {
+            true => Some(format!("at_{}_{}", port.protocol.name(), port.number)),
+            false => (knocked.next().is_some() || listed.contains(&port)).then(|| KNOCK.to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_port_goes_where_it_should() {
+        let some = [
+            "codes-gate",
+            "clock",
+            "list-gate",
+            "list-and-code",
+            "code-from-port-0",
+            "chain-inside-a-code",
+        ];
+        let all = examples::all().into_iter();
+        for example in all.filter(|example| some.contains(&example.name)) {
+            let (config, listed) = ((example.config)(), example.listed);
+            let port_chains = port_chains(&config, listed);
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let map = port_map(&config, listed, &port_chains, protocol);
+                let ports = match map.map(|map| map.content) {
+                    Some(Content::PortChains(ports)) => ports,
+                    _ => Vec::new(),
+                };
+                for number in 0..=u16::MAX {
+                    let port = Port { protocol, number };
+                    let chains: Vec<&String> = ports
+                        .iter()
+                        .filter(|(ports, _)| ports.contains(&number))
+                        .map(|(_, chain)| chain)
+                        .collect();
+                    let expected = expected(&config, listed, port);
+                    assert_eq!(chains, expected.iter().collect::<Vec<_>>(), "{port:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The table beside nft, the kernel and packets; and configurations for whoever tests the firewall.
+
+mod engines;
+pub(crate) mod examples;
+mod expressions;
+mod golden_messages;
+mod golden_rulesets;
+mod install;
+pub(crate) mod kernel;
+mod knocks;
+mod packets;
+mod renderers;
