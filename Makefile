@@ -97,8 +97,9 @@ apk: ## an OpenWrt package, from 25.12 on, of the target TARGET; takes OpenWrt's
 deb: setup ## a Debian package of this machine's architecture
 	$(CARGO) deb --locked -p postern
 
-docs: ## write the tables of options in docs/options.md anew
+docs: ## write anew what is made from the tables: docs/options.md, manual pages, completions for shells
 	BLESS=1 $(CARGO) test --quiet --locked -p postern-core --test docs
+	BLESS=1 $(CARGO) test --quiet --locked -p postern --lib -- made_from_the_tables
 
 lint: setup ## format, lints, shell scripts
 	$(CARGO) fmt --all --check

@@ -1,6 +1,7 @@
 //! The Debian package and its unit for systemd: what is in them, and that the agent can live so confined.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
@@ -84,6 +85,12 @@ fn the_package_holds_what_it_should() {
         ("usr/share/doc/postern/README.md", 0o644),
         ("usr/share/doc/postern/docs/recovery.md", 0o644),
         ("usr/share/doc/postern/docs/knock.svg", 0o644),
+        ("usr/share/man/man8/postern.8.gz", 0o644),
+        ("usr/share/man/man8/postern-open.8.gz", 0o644),
+        ("usr/share/man/man5/postern.conf.5.gz", 0o644),
+        ("usr/share/bash-completion/completions/postern", 0o644),
+        ("usr/share/zsh/vendor-completions/_postern", 0o644),
+        ("usr/share/fish/vendor_completions.d/postern.fish", 0o644),
         // Whoever reads the knocks can open the doors.
         ("etc/config/postern", 0o600),
     ] {
@@ -99,6 +106,16 @@ fn the_package_holds_what_it_should() {
         pages(root.join("usr/share/doc/postern/docs")),
         pages(top().join("docs"))
     );
+    let manual: BTreeSet<_> = [5, 8]
+        .iter()
+        .flat_map(|section| pages(root.join(format!("usr/share/man/man{section}"))))
+        .collect();
+    let zipped = |mut name: OsString| {
+        name.push(".gz");
+        name
+    };
+    let kept = pages(top().join("packaging/man"));
+    assert_eq!(manual, kept.into_iter().map(zipped).collect());
     let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file of the package");
     assert_eq!(read("DEBIAN/conffiles"), "/etc/config/postern\n");
     let control = read("DEBIAN/control");

@@ -1,9 +1,14 @@
 //! The command line: what it says, and the verbs that do it.
 //!
 //! [`verbs`], [`operand`] and [`options`] are tables; [`parse`] reads the line by them and [`help`] explains them.
+//! Tests make manual pages and completions of them, which the program is built without.
 
 mod command;
+#[cfg(test)]
+mod completions;
 mod help;
+#[cfg(test)]
+mod manual;
 mod operand;
 mod options;
 mod parse;

@@ -129,6 +129,16 @@ pub(crate) fn refusal(findings: &[Finding]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n"))
 }
 
+/// Every kind of finding: its name, how bad it is, what is the matter and what helps.
+#[cfg(test)]
+pub(crate) fn kinds() -> impl Iterator<Item = [String; 4]> {
+    ALL.iter().map(|kind| {
+        let severity = kind.severity.name();
+        let [text, cure] = [kind.text(), kind.cure()].map(|template| fill(template, &[]));
+        [kind.id().into(), severity.into(), text, cure]
+    })
+}
+
 /// Every kind of finding, as `postern doctor --help` lists them.
 pub(crate) fn catalogue() -> String {
     let mut text = String::from("\nWhat it finds, and how bad that is at worst:\n\n");

@@ -33,6 +33,8 @@ use crate::netlink::links::{self, Link};
 use crate::onetime::wall_clock::WallClock;
 use crate::report::REFUSED;
 use console::Console;
+#[cfg(test)]
+pub(crate) use finding::kinds as kinds_of_findings;
 pub(crate) use finding::{Finding, catalogue, refusal, render};
 pub(crate) use kinds::Severity;
 use root::Root;

@@ -1,4 +1,5 @@
 //! What tests share.
 
+pub(crate) mod made;
 pub(crate) mod scratch;
 pub(crate) mod skipping;
