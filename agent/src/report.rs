@@ -7,6 +7,7 @@ use postern_core::config::{Config, Guard, Source};
 use postern_core::door::{Door, EngineName};
 use postern_core::engine::{Counters, Underway};
 use postern_core::method::Effect;
+use postern_core::packet::Refusals;
 use postern_core::time::Duration;
 
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
@@ -70,8 +71,8 @@ pub(crate) struct AgentReport {
     /// The names in the configuration that are not simply those of the interfaces.
     pub(crate) meanings: Vec<Meaning>,
     pub(crate) counters: Counters,
-    /// Packets that were no knock after all.
-    pub(crate) refused_packets: u64,
+    /// Packets that were no knock after all, by reason.
+    pub(crate) refusals: Refusals,
     /// Packets that the kernel had no room to hand over.
     pub(crate) losses: Losses,
     pub(crate) underway: UnderwayReport,
@@ -352,8 +353,10 @@ impl AgentReport {
         _ = writeln!(
             text,
             "dropped: {displaced} attempts for lack of room, {} packets lost by the kernel, {} were no knock",
-            self.losses.packets, self.refused_packets
+            self.losses.packets,
+            self.refusals.total()
         );
+        list_refusals(&self.refusals, false, text);
     }
 
     fn json(&self, doors: &[DoorReport], json: &mut String) {
@@ -394,19 +397,36 @@ impl AgentReport {
              \"interfaces\":{interfaces},\"names\":{meanings},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
              \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
-             \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}}}",
+             \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}",
             self.pid,
             self.uptime.as_millis(),
             quoted(&self.config),
             self.source.name(),
             self.guard.name(),
-            self.refused_packets,
+            self.refusals.total(),
             self.losses.packets,
             self.losses.overruns,
             self.underway.counts.iter().sum::<usize>(),
             list(underway),
         );
+        list_refusals(&self.refusals, true, json);
+        json.push('}');
     }
+}
+
+/// Lists why packets were no knocks, and how often: for people those reasons that there were, on a line if any.
+fn list_refusals(refusals: &Refusals, json: bool, text: &mut String) {
+    let ([mut before, next, number], least) = match json {
+        true => ([",\"refusals\":{\"", ",\"", "\":"], 0),
+        false => (["no knock: ", ", ", " "], 1),
+    };
+    let mut end = None;
+    for (refusal, times) in refusals.iter().filter(|(_, times)| *times >= least) {
+        _ = write!(text, "{before}{}{number}{times}", refusal.name());
+        before = next;
+        end = Some(if json { '}' } else { '\n' });
+    }
+    text.extend(end);
 }
 
 impl UnderwayReport {
@@ -621,6 +641,8 @@ pub(crate) const fn effect(effect: Effect) -> &'static str {
 mod tests {
     use core::net::Ipv4Addr;
 
+    use postern_core::packet::Refusal;
+
     use super::*;
 
     #[test]
@@ -703,6 +725,29 @@ mod tests {
             "{of_flood}"
         );
         assert_eq!(of_other, "");
+    }
+
+    #[test]
+    fn refusals_are_listed_for_people_where_there_were_any_and_for_programs_always() {
+        let listed = |refusals: &Refusals, json| {
+            let mut text = String::new();
+            list_refusals(refusals, json, &mut text);
+            text
+        };
+        let mut refusals = Refusals::default();
+        assert_eq!(listed(&refusals, false), "");
+        for refusal in [Refusal::Malformed, Refusal::Fragment, Refusal::Fragment] {
+            refusals.count(refusal);
+        }
+        assert_eq!(
+            listed(&refusals, false),
+            "no knock: fragment 2, malformed 1\n"
+        );
+        assert_eq!(
+            listed(&refusals, true),
+            ",\"refusals\":{\"truncated\":0,\"not_ip\":0,\"fragment\":2,\"malformed\":1,\"too_many_extensions\":0,\
+             \"source_routed\":0,\"impossible_source\":0,\"no_ports\":0,\"not_a_syn\":0,\"forged\":0}"
+        );
     }
 
     #[test]

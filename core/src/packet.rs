@@ -71,9 +71,41 @@ pub enum Refusal {
     NoPorts,
     /// A TCP segment that does not ask for a connection.
     NotASyn,
+    /// A line of a log that reads as if the kernel told of a packet, but may be somebody else's.
+    Forged,
 }
 
 impl Refusal {
+    /// Every reason, in the order of [`Refusal`].
+    pub const ALL: [Self; 10] = [
+        Self::Truncated,
+        Self::NotIp,
+        Self::Fragment,
+        Self::Malformed,
+        Self::TooManyExtensions,
+        Self::SourceRouted,
+        Self::ImpossibleSource,
+        Self::NoPorts,
+        Self::NotASyn,
+        Self::Forged,
+    ];
+
+    /// The reason as programs read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NotIp => "not_ip",
+            Self::Fragment => "fragment",
+            Self::Malformed => "malformed",
+            Self::TooManyExtensions => "too_many_extensions",
+            Self::SourceRouted => "source_routed",
+            Self::ImpossibleSource => "impossible_source",
+            Self::NoPorts => "no_ports",
+            Self::NotASyn => "not_a_syn",
+            Self::Forged => "forged",
+        }
+    }
+
     /// The reason as people read it.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -86,7 +118,34 @@ impl Refusal {
             Self::ImpossibleSource => "a source address that no client can have",
             Self::NoPorts => "neither TCP nor UDP",
             Self::NotASyn => "a TCP segment that is not a plain SYN",
+            Self::Forged => "a line of the log that may not be the kernel's",
         }
+    }
+}
+
+/// How often packets were refused, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals([u64; Refusal::ALL.len()]);
+
+impl Refusals {
+    /// Counts one more.
+    pub fn count(&mut self, refusal: Refusal) {
+        if let Some(count) = self.0.get_mut(refusal as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Each reason, and how often it was one.
+    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        let all: &'static [Refusal] = &Refusal::ALL;
+        all.iter().copied().zip(self.0.iter().copied())
+    }
+
+    /// How many packets were refused.
+    pub fn total(&self) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
@@ -278,22 +337,29 @@ fn transport(protocol: u8, segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
     }
 }
 
+/// TCP's flags (RFC 9293 section 3.1).
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
+
+/// Refuses a segment that does not ask for a connection. Other flags, a client may set beside SYN.
+pub(crate) const fn check_flags(flags: u8) -> Result<(), Refusal> {
+    match flags & (SYN | ACK | RST | FIN) {
+        SYN => Ok(()),
+        _ => Err(Refusal::NotASyn),
+    }
+}
+
 /// RFC 9293 section 3.1.
 fn tcp(segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
-    const FIN: u8 = 0x01;
-    const SYN: u8 = 0x02;
-    const RST: u8 = 0x04;
-    const ACK: u8 = 0x10;
-
     let header: &[u8; 20] = segment.header()?;
     let &[s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, flags, ..] = header;
     let offset = usize::from(offset >> 4) * 4;
     if offset < header.len() || offset > segment.length {
         return Err(Refusal::Malformed);
     }
-    if flags & (SYN | ACK | RST | FIN) != SYN {
-        return Err(Refusal::NotASyn);
-    }
+    check_flags(flags)?;
     Ok(Segment {
         source_port: u16::from_be_bytes([s0, s1]),
         port: Port {
@@ -607,6 +673,60 @@ mod tests {
         ] {
             assert_eq!(parse(&packet), Err(refusal), "{what}");
         }
+    }
+
+    #[test]
+    fn every_reason_is_counted_by_itself() {
+        let mut refusals = Refusals::default();
+        let mut names = Vec::new();
+        for (index, (refusal, times)) in Refusal::ALL.into_iter().zip(1..).enumerate() {
+            assert_eq!(refusal as usize, index);
+            for _ in 0..times {
+                refusals.count(refusal);
+            }
+            names.push(refusal.name());
+        }
+        assert!(refusals.iter().map(|(_, times)| times).eq(1..=10));
+        assert!(refusals.iter().map(|(refusal, _)| refusal).eq(Refusal::ALL));
+        assert_eq!(refusals.total(), 55);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Refusal::ALL.len());
+    }
+
+    #[test]
+    fn what_is_parsed_is_counted_by_its_reason() {
+        let mut refusals = Refusals::default();
+        for packet in [
+            bytes(V4_UDP),
+            with(V4_UDP, 6, "2000"),
+            with(V4_UDP, 24, "0007"),
+            with(V4_TCP, 33, "12"),
+            with(V6_UDP, 6, "3a"),
+            Vec::new(),
+            with(V4_UDP, 6, "2000"),
+        ] {
+            if let Err(refusal) = parse(&packet) {
+                refusals.count(refusal);
+            }
+        }
+        let counted: Vec<_> = refusals.iter().filter(|(_, times)| *times > 0).collect();
+        let expected = [
+            (Refusal::Truncated, 1),
+            (Refusal::Fragment, 2),
+            (Refusal::Malformed, 1),
+            (Refusal::NoPorts, 1),
+            (Refusal::NotASyn, 1),
+        ];
+        assert_eq!(counted, expected);
+    }
+
+    #[test]
+    fn no_count_wraps() {
+        let mut refusals = Refusals([u64::MAX; Refusal::ALL.len()]);
+        refusals.count(Refusal::Fragment);
+        assert_eq!(refusals.total(), u64::MAX);
+        assert_eq!(refusals, Refusals([u64::MAX; Refusal::ALL.len()]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn suite() -> Suite {
         knocks_and_guarded_ports_answer_nothing,
         fragments_do_not_slip_through,
         garbage_does_no_harm,
+        packets_that_are_no_knocks_are_counted_by_reason,
         a_flood_of_first_knocks_keeps_nobody_out,
     ]
 }
@@ -381,6 +382,43 @@ fn garbage_does_no_harm() {
     stage.knock_all(stranger, &OPEN);
     stage.expect_grant(stranger);
     agent.wait_for_line("postern: ready");
+}
+
+fn packets_that_are_no_knocks_are_counted_by_reason() {
+    let stage = Stage::new(SSH_DOOR);
+    let router = &stage.net.router;
+    let _agent = stage.setup.start(router);
+    let status = || stage.setup.verb(router, "status", &[]).ok();
+    assert!(!status().contains("no knock: "), "{}", status());
+    for family in Family::BOTH {
+        let (from, to) = (
+            stage.net.client.port(family, 40_000),
+            router.port(family, 8001),
+        );
+        // Shorter than its own header.
+        let mut malformed = Packet::udp(from, to, &[0]).bytes();
+        let header = if family == Family::V4 { 20 } else { 40 };
+        malformed[header + 4..header + 6].copy_from_slice(&[0, 7]);
+        stage.sender.send_bytes(to.ip(), &malformed);
+    }
+    // IPv4's are put together before they come this far.
+    let (from, to) = (
+        stage.net.client.port(Family::V6, 40_000),
+        router.port(Family::V6, 8001),
+    );
+    let pieces = Packet::udp(from, to, &[7; 30]).fragments(16, 99);
+    stage.sender.send_bytes(to.ip(), &pieces[0]);
+    // Decided after them.
+    let stranger = stage.net.stranger.v4.into();
+    stage.knock_all(stranger, &OPEN);
+    stage.expect_grant(stranger);
+    let counter = |name| stage.setup.counter(router, name);
+    assert_eq!(
+        ["malformed", "fragment", "truncated", "no_knock"].map(counter),
+        [2, 1, 0, 3]
+    );
+    let line = "no knock: fragment 1, malformed 2\n";
+    assert!(status().contains(line), "{}", status());
 }
 
 fn a_flood_of_first_knocks_keeps_nobody_out() {

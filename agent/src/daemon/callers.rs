@@ -168,7 +168,7 @@ impl Agent<'_> {
             refused: self.refused.clone(),
             meanings: self.networks.meanings().to_vec(),
             counters: *self.engine.counters(),
-            refused_packets: self.refused_packets,
+            refusals: self.refusals,
             losses: self.source.losses(),
             underway,
         };

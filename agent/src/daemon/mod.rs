@@ -27,6 +27,7 @@ use std::sync::{Mutex, PoisonError};
 
 use postern_core::config::{Config, Global};
 use postern_core::engine::Engine;
+use postern_core::packet::Refusals;
 use postern_core::time::Instant;
 
 use crate::files::config_file::Doors;
@@ -148,7 +149,7 @@ struct Agent<'e> {
     one_time: OneTime,
     journal: Journal,
     started_at: Instant,
-    refused_packets: u64,
+    refusals: Refusals,
     backoff: Backoff,
     trial: Option<OnTrial>,
     /// Whether a reload may leave no door: only where there is none, and somebody said so.
@@ -204,7 +205,7 @@ impl<'e> Agent<'e> {
             one_time: OneTime::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
-            refused_packets: 0,
+            refusals: Refusals::default(),
             backoff: Backoff::default(),
             global: config.global.clone(),
             trial: None,
@@ -390,7 +391,7 @@ impl<'e> Agent<'e> {
             firewall,
             one_time,
             journal,
-            refused_packets,
+            refusals,
             backoff,
             ledger,
             cutting,
@@ -405,9 +406,12 @@ impl<'e> Agent<'e> {
             backoff,
             now,
         };
-        let heard = source.for_each(now, |knock| match knock {
-            Some(knock) => act(engine, one_time, &mut gate, knock),
-            None => *refused_packets += 1,
+        let heard = source.for_each(now, &mut |knock| match knock {
+            Ok(knock) => act(engine, one_time, &mut gate, &knock),
+            Err(refusal) => {
+                refusals.count(refusal);
+                gate.journal.watchers.tell_refusal(now, refusal);
+            }
         });
         if let Err(error) = heard {
             journal.say(now, format_args!("knocks cannot be read: {error}"));

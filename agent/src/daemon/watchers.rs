@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 
 use postern_core::engine::Outcome;
 use postern_core::knock::Knock;
+use postern_core::packet::Refusal;
 use postern_core::time::{Duration, Instant};
 
 use crate::output::json::quoted;
@@ -82,6 +83,17 @@ impl Watchers {
                 ),
                 false => write!(line, "{source} knocked on {protocol}:{number}: {outcome}"),
             };
+        });
+    }
+
+    /// Tells why a packet was no knock. Whose it was, such a packet does not tell for sure.
+    pub(crate) fn tell_refusal(&mut self, now: Instant, refusal: Refusal) {
+        self.tell(now, &|line, json| {
+            let (before, after) = match json {
+                true => ("{\"event\":\"no_knock\",\"reason\":\"", "\"}"),
+                false => ("a packet was no knock: ", ""),
+            };
+            _ = write!(line, "{before}{}{after}", refusal.name());
         });
     }
 
@@ -223,9 +235,11 @@ mod tests {
             payload: &[],
         };
         watchers.tell_knock(now(0), &knock, Outcome::Advanced);
+        watchers.tell_refusal(now(0), Refusal::Fragment);
         watchers.tell_failure(now(0), knock.source, "ssh");
         watchers.tell_line(now(0), &"door \"ssh\"");
         assert_eq!(line(&mut person), "192.0.2.2 knocked on udp:8001: advanced");
+        assert_eq!(line(&mut person), "a packet was no knock: fragment");
         assert_eq!(
             line(&mut person),
             "192.0.2.2 failed at door ssh: wrong knocks"
@@ -234,6 +248,10 @@ mod tests {
         assert_eq!(
             line(&mut program),
             "{\"event\":\"knock\",\"source\":\"192.0.2.2\",\"port\":\"udp:8001\",\"outcome\":\"advanced\"}"
+        );
+        assert_eq!(
+            line(&mut program),
+            "{\"event\":\"no_knock\",\"reason\":\"fragment\"}"
         );
         assert_eq!(
             line(&mut program),

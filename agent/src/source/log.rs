@@ -17,6 +17,7 @@ use std::path::Path;
 use postern_core::config::LogFrom;
 use postern_core::kernlog::{Line, line};
 use postern_core::knock::Knock;
+use postern_core::packet::Refusal;
 use postern_core::time::Instant;
 
 use self::follower::Follower;
@@ -79,19 +80,19 @@ impl LogSource {
         &self.from
     }
 
-    /// Hands each knock that waits to the visitor, and `None` for each line that tells of none
+    /// Hands each knock that waits to the visitor, and the reason of each line that tells of none
     /// although it is about a packet that our rule logged, or reads as if it was.
     pub(super) fn for_each(
         &mut self,
         now: Instant,
-        mut visitor: impl FnMut(Option<&Knock<'_>>),
+        visitor: &mut dyn FnMut(Result<Knock<'_>, Refusal>),
     ) -> io::Result<()> {
         let mut forged = 0_u32;
         let mut hear = |line: Line<'_>| match line {
-            Line::Packet(knock) => visitor(knock.as_ref().ok()),
+            Line::Packet(knock) => visitor(knock),
             Line::Forged => {
                 forged += 1;
-                visitor(None);
+                visitor(Err(Refusal::Forged));
             }
             Line::Foreign => {}
         };

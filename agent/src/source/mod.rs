@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use postern_core::config::{self, Config};
 use postern_core::knock::{Knock, Port};
-use postern_core::packet::parse;
+use postern_core::packet::{Refusal, parse};
 use postern_core::time::Instant;
 
 use self::log::LogSource;
@@ -127,20 +127,19 @@ impl Source {
         }
     }
 
-    /// Hands each knock that waits to the visitor, and `None` for what was no knock after all.
+    /// Hands each knock that waits to the visitor, and of what was no knock after all the reason.
     /// Never blocks.
     ///
     /// It reads a bounded number; poll tells whether more wait.
     pub(crate) fn for_each(
         &mut self,
         now: Instant,
-        mut visitor: impl FnMut(Option<&Knock<'_>>),
+        visitor: &mut dyn FnMut(Result<Knock<'_>, Refusal>),
     ) -> io::Result<()> {
+        let mut parsed = |packet: &[u8]| visitor(parse(packet));
         match self {
-            Self::Nflog(nflog) => nflog
-                .for_each(|packet| visitor(parse(packet).as_ref().ok()))
-                .map(drop),
-            Self::Packet(packet) => packet.for_each(now, visitor),
+            Self::Nflog(nflog) => nflog.for_each(parsed).map(drop),
+            Self::Packet(packet) => packet.for_each(now, &mut parsed),
             Self::Log(log) => log.for_each(now, visitor),
             Self::Sockets(sockets) => sockets.for_each(now, visitor),
         }

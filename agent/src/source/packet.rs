@@ -22,8 +22,7 @@ use std::rc::Rc;
 
 use heapless::Vec as Bounded;
 use postern_core::config::{Config, MAX_INTERFACES};
-use postern_core::knock::{Knock, Port, Protocol};
-use postern_core::packet::parse;
+use postern_core::knock::{Port, Protocol};
 use postern_core::time::{Duration, Instant};
 
 use super::filter::{MAX_RANGES, Wanted, program};
@@ -133,18 +132,18 @@ impl PacketSource {
             && self.ports == Ports::of(config, listed)
     }
 
-    /// Hands each packet that waits to the visitor, `None` for what is no knock.
+    /// Hands each packet that waits, from its IP header on, to the visitor.
     pub(super) fn for_each(
         &mut self,
         now: Instant,
-        mut visitor: impl FnMut(Option<&Knock<'_>>),
+        visitor: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
         for number in self.epoll.ready()? {
             let socket = usize::try_from(number)
                 .ok()
                 .and_then(|at| self.pair.0.get(at));
             match socket {
-                Some(socket) => receive(&mut self.batch, socket, &mut visitor)?,
+                Some(socket) => receive(&mut self.batch, socket, visitor)?,
                 None => self.follow(now),
             }
         }
@@ -231,13 +230,10 @@ fn attach(socket: &PacketSocket, family: EtherType, wanted: &Wanted<'_>) -> io::
 fn receive(
     batch: &mut Batch,
     socket: &PacketSocket,
-    mut visitor: impl FnMut(Option<&Knock<'_>>),
+    visitor: &mut dyn FnMut(&[u8]),
 ) -> io::Result<()> {
-    let mut received = iter::repeat_with(|| {
-        batch.receive(socket.as_fd(), |datagram| {
-            visitor(parse(datagram.octets).as_ref().ok());
-        })
-    });
+    let mut received =
+        iter::repeat_with(|| batch.receive(socket.as_fd(), |datagram| visitor(datagram.octets)));
     // Less than a whole batch: nothing waits any more.
     let end = received
         .by_ref()

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use postern_core::config::{Config, MAX_SOCKETS};
 use postern_core::knock::{Knock, Port, Protocol};
+use postern_core::packet::Refusal;
 use postern_core::payload::MAX_BYTES;
 use postern_core::time::{Duration, Instant};
 
@@ -119,7 +120,7 @@ impl Sockets {
     pub(super) fn for_each(
         &mut self,
         now: Instant,
-        mut visitor: impl FnMut(Option<&Knock<'_>>),
+        visitor: &mut dyn FnMut(Result<Knock<'_>, Refusal>),
     ) -> io::Result<()> {
         for number in self.epoll.ready()? {
             let at = usize::try_from(number).ok();
@@ -128,10 +129,10 @@ impl Sockets {
                 continue;
             };
             match socket.port().protocol {
-                Protocol::Tcp => take_connections(socket, &mut visitor)?,
+                Protocol::Tcp => take_connections(socket, visitor)?,
                 Protocol::Udp => {
                     let heard = self.interfaces.numbers();
-                    take_datagrams(socket, &mut self.batch, heard, &mut visitor)?;
+                    take_datagrams(socket, &mut self.batch, heard, visitor)?;
                 }
             }
         }
@@ -207,10 +208,13 @@ fn wanted(config: &Config, listed: &[Port]) -> Vec<Wanted> {
     wanted
 }
 
-fn take_connections(socket: &Bound, mut visitor: impl FnMut(Option<&Knock<'_>>)) -> io::Result<()> {
+fn take_connections(
+    socket: &Bound,
+    visitor: &mut dyn FnMut(Result<Knock<'_>, Refusal>),
+) -> io::Result<()> {
     for _ in 0..CONNECTIONS_PER_CALL {
         let Some(peer) = socket.hang_up()? else { break };
-        visitor(Some(&Knock {
+        visitor(Ok(Knock {
             source: peer.ip(),
             source_port: peer.port(),
             port: socket.port(),
@@ -224,7 +228,7 @@ fn take_datagrams(
     socket: &Bound,
     batch: &mut Batch,
     interfaces: &[u32],
-    mut visitor: impl FnMut(Option<&Knock<'_>>),
+    visitor: &mut dyn FnMut(Result<Knock<'_>, Refusal>),
 ) -> io::Result<()> {
     let mut hand_on = |datagram: Datagram<'_>| {
         let arrived = datagram
@@ -233,7 +237,7 @@ fn take_datagrams(
         let Some(sender) = datagram.sender.filter(|_| arrived) else {
             return;
         };
-        visitor(Some(&Knock {
+        visitor(Ok(Knock {
             source: sender.ip(),
             source_port: sender.port(),
             port: socket.port(),

@@ -86,23 +86,19 @@ fn protocol(words: &mut Words<'_>) -> Result<Protocol, Refusal> {
     Err(Refusal::NoPorts)
 }
 
-/// Reads on to the flags, which stand between `RES=` and `URGP=`. Those that a client may set
-/// beside SYN are the same as in a captured packet.
+/// Reads on to the flags, which stand between `RES=` and `URGP=`.
 fn opens_connection(words: &mut Words<'_>) -> Result<(), Refusal> {
     words
         .find(|word| word.starts_with(b"RES="))
         .ok_or(Refusal::Truncated)?;
-    let (mut syn, mut others) = (false, false);
+    let mut flags = 0;
     for word in words {
         match word {
-            b"SYN" => syn = true,
-            b"ACK" | b"RST" | b"FIN" => others = true,
-            _ if word.starts_with(b"URGP=") => {
-                return match syn && !others {
-                    true => Ok(()),
-                    false => Err(Refusal::NotASyn),
-                };
-            }
+            b"SYN" => flags |= packet::SYN,
+            b"ACK" => flags |= packet::ACK,
+            b"RST" => flags |= packet::RST,
+            b"FIN" => flags |= packet::FIN,
+            _ if word.starts_with(b"URGP=") => return packet::check_flags(flags),
             _ => {}
         }
     }

@@ -7,6 +7,7 @@
 use std::process::Command;
 
 use postern_core::config::Config;
+use postern_core::packet::parse;
 
 use super::tests::{segment, v4, v6};
 use super::*;
@@ -66,8 +67,9 @@ fn heard(source: &mut PacketSource) -> Vec<u16> {
     let mut ports = Vec::new();
     loop {
         let before = ports.len();
-        let visitor =
-            |knock: Option<&Knock<'_>>| ports.extend(knock.map(|knock| knock.port.number));
+        let visitor = &mut |packet: &[u8]| {
+            ports.extend(parse(packet).map(|knock| knock.port.number));
+        };
         source.for_each(boottime(), visitor).unwrap();
         if ports.len() == before {
             return ports;
