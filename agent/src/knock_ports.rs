@@ -69,7 +69,7 @@ fn served(config: &Config) -> impl Iterator<Item = &Door> {
     doors.filter(|door| !door.engine.is_in_kernel())
 }
 
-/// The same ports in ascending order, none of them twice.
+/// Ranges of these ports in ascending order, none of which is in two of them.
 fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     ranges.sort_unstable_by_key(|range| *range.start());
     let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();

@@ -18,18 +18,18 @@ use crate::output::span;
 use crate::source::Losses;
 
 /// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
-const LISTED: usize = 20;
-/// Grants that are listed one by one for a door. With [`LISTED`], it keeps the report of as many
+const MAX_LISTED_ATTEMPTS: usize = 20;
+/// Grants that are listed one by one for a door. With [`MAX_LISTED_ATTEMPTS`], it keeps the report of as many
 /// doors as there can be within what a socket's buffer takes.
-const LISTED_GRANTS: usize = 20;
+const MAX_LISTED_GRANTS: usize = 20;
 /// Cut-offs that are listed one by one.
-const LISTED_CUT_OFFS: usize = 20;
+const MAX_LISTED_CUT_OFFS: usize = 20;
 
 /// What the line begins with that says why the file is not in force.
-pub(crate) const REFUSED: &str = "configuration: NOT USED: ";
+pub(crate) const REFUSED_PREFIX: &str = "configuration: NOT USED: ";
 
 /// What a line about a door's wrong clock begins with.
-const CLOCK: &str = "  clock: ";
+const CLOCK_PREFIX: &str = "  clock: ";
 
 /// What a report says of the clocks of doors: their names, and the sentences.
 pub(crate) fn clock_hints(report: &str) -> Vec<(&str, &str)> {
@@ -38,7 +38,7 @@ pub(crate) fn clock_hints(report: &str) -> Vec<(&str, &str)> {
     for line in report.lines() {
         if let Some(name) = line.strip_prefix("door ") {
             door = name.split(':').next().unwrap_or_default();
-        } else if let Some(hint) = line.strip_prefix(CLOCK) {
+        } else if let Some(hint) = line.strip_prefix(CLOCK_PREFIX) {
             hints.push((door, hint));
         }
     }
@@ -223,11 +223,11 @@ impl Report {
                 _ = writeln!(text, "  LOCKED until 'postern unlock {}'", door.name);
             }
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
-            for grant in grants.clone().take(LISTED_GRANTS) {
+            for grant in grants.clone().take(MAX_LISTED_GRANTS) {
                 let left = left(grant.remaining);
                 _ = writeln!(text, "  open for {}, {left}", whom(&grant.who));
             }
-            let more = grants.count().saturating_sub(LISTED_GRANTS);
+            let more = grants.count().saturating_sub(MAX_LISTED_GRANTS);
             if more > 0 {
                 _ = writeln!(text, "  open for {more} more");
             }
@@ -242,10 +242,10 @@ impl Report {
     }
 
     fn cut_offs_text(&self, text: &mut String) {
-        for CutOff { source, remaining } in self.cut_offs.iter().take(LISTED_CUT_OFFS) {
+        for CutOff { source, remaining } in self.cut_offs.iter().take(MAX_LISTED_CUT_OFFS) {
             _ = writeln!(text, "cut off: {source}, {}", left(*remaining));
         }
-        let more = self.cut_offs.len().saturating_sub(LISTED_CUT_OFFS);
+        let more = self.cut_offs.len().saturating_sub(MAX_LISTED_CUT_OFFS);
         if more > 0 {
             _ = writeln!(text, "cut off: {more} more");
         }
@@ -255,7 +255,7 @@ impl Report {
     }
 
     fn cut_offs_json(&self) -> String {
-        let cut_offs = self.cut_offs.iter().take(LISTED_CUT_OFFS);
+        let cut_offs = self.cut_offs.iter().take(MAX_LISTED_CUT_OFFS);
         let cut_offs = list(cut_offs.map(|CutOff { source, remaining }| {
             let remaining = millis(*remaining);
             format!("{{\"source\":\"{source}\",\"remaining_ms\":{remaining}}}")
@@ -283,7 +283,7 @@ impl Report {
         let doors = self.doors.iter().map(|door| {
             let grants = self.grants.iter().filter(|grant| grant.door == door.name);
             let total = grants.clone().count();
-            let grants = list(grants.take(LISTED_GRANTS).map(|grant| {
+            let grants = list(grants.take(MAX_LISTED_GRANTS).map(|grant| {
                 let (kind, whom) = match &grant.who {
                     Who::Network(network) => ("source", network.to_string()),
                     Who::Anyone { interface } => ("interface", interface.clone()),
@@ -317,7 +317,7 @@ impl AgentReport {
             span(self.uptime)
         );
         if let Some(why) = &self.refused {
-            _ = writeln!(text, "{REFUSED}{why}; an EARLIER one is in force");
+            _ = writeln!(text, "{REFUSED_PREFIX}{why}; an EARLIER one is in force");
         }
         _ = writeln!(
             text,
@@ -381,7 +381,7 @@ impl AgentReport {
             format!("{{\"name\":{name},\"devices\":{devices}}}")
         }));
         let refused = self.refused.as_deref().map_or("null".into(), quoted);
-        let underway = self.underway.listed.iter().take(LISTED).filter_map(|attempt| {
+        let underway = self.underway.listed.iter().take(MAX_LISTED_ATTEMPTS).filter_map(|attempt| {
             let Underway { source, accepted, needed, .. } = attempt;
             let door = quoted(&doors.get(attempt.door)?.name);
             let remaining = attempt.remaining.as_millis();
@@ -436,7 +436,7 @@ impl UnderwayReport {
             self.counts.resize(attempt.door + 1, 0);
         }
         if let Some(count) = self.counts.get_mut(attempt.door) {
-            if *count < LISTED {
+            if *count < MAX_LISTED_ATTEMPTS {
                 self.listed.push(attempt);
             }
             *count += 1;
@@ -449,7 +449,7 @@ impl UnderwayReport {
             *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
         }
         let count = self.counts.get(door).copied().unwrap_or_default();
-        let more = count.saturating_sub(LISTED);
+        let more = count.saturating_sub(MAX_LISTED_ATTEMPTS);
         if more > 0 {
             _ = writeln!(text, "  and {more} more under way");
         }
@@ -474,11 +474,11 @@ impl KernelReport {
     }
 
     fn underway_text(&self, text: &mut String) {
-        for attempt in self.attempts.iter().take(LISTED) {
+        for attempt in self.attempts.iter().take(MAX_LISTED_ATTEMPTS) {
             let knocks = (attempt.accepted, attempt.needed);
             *text += &under_way(attempt.source, knocks, attempt.effect, attempt.remaining);
         }
-        let more = self.attempts.len().saturating_sub(LISTED);
+        let more = self.attempts.len().saturating_sub(MAX_LISTED_ATTEMPTS);
         if more > 0 {
             _ = writeln!(text, "  and {more} more under way");
         }
@@ -493,7 +493,7 @@ impl KernelReport {
             refused,
             no_room,
         } = self.counts;
-        let attempts = self.attempts.iter().take(LISTED).map(|attempt| {
+        let attempts = self.attempts.iter().take(MAX_LISTED_ATTEMPTS).map(|attempt| {
             let Attempt {
                 source,
                 accepted,
@@ -559,7 +559,7 @@ impl DoorReport {
             .as_ref()
             .and_then(|progress| progress.clock.as_ref())
         {
-            _ = writeln!(text, "{CLOCK}{}", hint.text);
+            _ = writeln!(text, "{CLOCK_PREFIX}{}", hint.text);
         }
     }
 
@@ -715,11 +715,11 @@ mod tests {
                 remaining: Duration::from_secs(9),
             });
         }
-        assert_eq!(underway.listed.len(), LISTED);
+        assert_eq!(underway.listed.len(), MAX_LISTED_ATTEMPTS);
         let [mut of_flood, mut of_other] = [const { String::new() }; 2];
         underway.text(1, &mut of_flood);
         underway.text(0, &mut of_other);
-        assert_eq!(of_flood.lines().count(), LISTED + 1);
+        assert_eq!(of_flood.lines().count(), MAX_LISTED_ATTEMPTS + 1);
         assert!(
             of_flood.ends_with("  and 4980 more under way\n"),
             "{of_flood}"

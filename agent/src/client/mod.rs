@@ -48,14 +48,14 @@ pub(crate) struct Settings {
 }
 
 /// How often a door is knocked at, in all, while nothing is seen of it.
-const TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 /// Between two knocks. Knocks that overtake each other are taken all the same if that is over within
 /// the door's jitter (50 ms), so this much more delay in the network is stood, which is
 /// more than networks reorder by, while three knocks still take less than a blink.
-const DELAY: Duration = Duration::from_millis(20);
+const KNOCK_DELAY: Duration = Duration::from_millis(20);
 
 /// How long to look whether a door is as it should be already, before knocks that would undo it.
-const GLANCE: Duration = Duration::from_secs(1);
+const GLANCE_TIME: Duration = Duration::from_secs(1);
 
 /// Knocks, and waits for what becomes of it if that was asked for.
 pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
@@ -161,10 +161,10 @@ impl Attempt<'_> {
         }
         // These knocks would undo what is done already.
         let toggles = matches!(self.door.method, Method::Same { .. });
-        if toggles && self.look(route, GLANCE) {
+        if toggles && self.look(route, GLANCE_TIME) {
             return Ok(End::Already);
         }
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             match self.once(route, turn)? {
                 End::Sent if self.look(route, timeout) => return Ok(End::Seen),
                 End::Sent => {}
@@ -201,7 +201,7 @@ fn delay(
     let window = door.window.into_std();
     match wish.map(IntoStd::into_std) {
         // Half of the window is left to the network.
-        None => Ok(DELAY.min(window / 2 / gaps.max(1))),
+        None => Ok(KNOCK_DELAY.min(window / 2 / gaps.max(1))),
         Some(delay) if delay.saturating_mul(gaps) < window => Ok(delay),
         Some(delay) => Err(Failure::Misused(format!(
             "--delay: {gaps} times {delay:?} is longer than the door's window of {window:?}"

@@ -18,7 +18,7 @@ pub(super) struct Packet {
 }
 
 /// What a UDP knock carries when nothing is required of it: so does the client of knockd.
-const PLAIN: &[u8] = &[0];
+const PLAIN_PAYLOAD: &[u8] = &[0];
 
 impl Packet {
     /// One packet for each port. What a payload leaves to chance differs from packet to packet.
@@ -26,7 +26,7 @@ impl Packet {
         let dress = |port: &Port| {
             let payload = match (port.protocol, payload) {
                 (Protocol::Tcp, _) => Vec::new(),
-                (Protocol::Udp, None) => PLAIN.to_vec(),
+                (Protocol::Udp, None) => PLAIN_PAYLOAD.to_vec(),
                 (Protocol::Udp, Some(payload)) => payload.write(&random()?).to_vec(),
             };
             Ok(Self {

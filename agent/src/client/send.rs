@@ -23,7 +23,7 @@ pub(super) enum TcpKnock {
 
 /// How long a connection may take that may never be made: the kernel would repeat its SYN after
 /// a second (RFC 6298, section 2.1).
-const TIMEOUT: time::Duration = time::Duration::from_millis(900);
+const CONNECT_TIMEOUT: time::Duration = time::Duration::from_millis(900);
 
 /// Sends the packets in order, `delay` apart, each from a port of its own. Returns the addresses
 /// that they came from.
@@ -49,7 +49,7 @@ fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<IpAddr> {
         Protocol::Tcp => {
             let source = match tcp {
                 TcpKnock::Syn => tcp::send_syn(to),
-                TcpKnock::Connection => tcp::connect_briefly(to, TIMEOUT),
+                TcpKnock::Connection => tcp::connect_briefly(to, CONNECT_TIMEOUT),
             };
             source.map(|source| source.ip())
         }

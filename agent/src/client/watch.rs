@@ -42,10 +42,10 @@ impl Sight {
 
 /// How long one connection may take, from look to look: short at first, as a SYN that met the
 /// door shut is lost, and longer then, as some hosts are far away.
-const FIRST_LOOKS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(500)];
-const LATER_LOOKS: Duration = Duration::from_secs(1);
+const FIRST_TIMEOUTS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(500)];
+const LATER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The least time from look to look where answers come at once.
-const PAUSE: Duration = Duration::from_millis(50);
+const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Whether the door guards a port whose answer can be seen. What a UDP service says to strangers
 /// nobody knows.
@@ -58,10 +58,10 @@ pub(super) fn is_possible(door: &Door) -> bool {
 pub(super) fn until(route: &Route, door: &Door, open: bool, timeout: Duration) -> Option<Sight> {
     let give_up_at = Instant::now() + timeout;
     let mut told: Option<Sight> = None;
-    let mut looks = FIRST_LOOKS.into_iter();
+    let mut looks = FIRST_TIMEOUTS.into_iter();
     loop {
         let looked_at = Instant::now();
-        let sight = look(route, door, looks.next().unwrap_or(LATER_LOOKS))?;
+        let sight = look(route, door, looks.next().unwrap_or(LATER_TIMEOUT))?;
         if sight.is_open() == open {
             return Some(sight);
         }
@@ -72,7 +72,7 @@ pub(super) fn until(route: &Route, door: &Door, open: bool, timeout: Duration) -
         if Instant::now() >= give_up_at {
             return told;
         }
-        thread::sleep(PAUSE.saturating_sub(looked_at.elapsed()));
+        thread::sleep(MIN_LOOK_INTERVAL.saturating_sub(looked_at.elapsed()));
     }
 }
 

@@ -1,9 +1,9 @@
 //! The control socket: how the verbs reach a running agent.
 //!
 //! One request line, one answer: `ok` and a length or `failed` on the first line, then text. Only the
-//! owner of the agent (root) may connect. A request is at most [`MAX_REQUEST`] bytes, at
+//! owner of the agent (root) may connect. A request is at most [`MAX_REQUEST_LEN`] bytes, at
 //! most [`MAX_CLIENTS`] wait at a time; one more is turned away, and one that says nothing
-//! for [`TIMEOUT`] is hung up on.
+//! for [`SOCKET_TIMEOUT`] is hung up on.
 
 use core::net::IpAddr;
 use std::fs::DirBuilder;
@@ -20,8 +20,8 @@ use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
 
 pub(crate) const MAX_CLIENTS: usize = 8;
-const MAX_REQUEST: usize = 4096;
-const TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_REQUEST_LEN: usize = 4096;
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a verb asks of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,7 +308,7 @@ impl Control {
                     self.clients.push(Client {
                         stream,
                         line: Vec::new(),
-                        hang_up_at: now + TIMEOUT,
+                        hang_up_at: now + SOCKET_TIMEOUT,
                     });
                 }
                 Ok(Some(_)) => {}
@@ -375,7 +375,7 @@ impl Client {
                 Ok(line) => Heard::Line(line.into()),
                 Err(_) => Heard::HungUp,
             },
-            _ if self.line.len() > MAX_REQUEST => Heard::HungUp,
+            _ if self.line.len() > MAX_REQUEST_LEN => Heard::HungUp,
             _ => Heard::Nothing,
         }
     }

@@ -17,7 +17,7 @@ use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
 use crate::testing::scratch::Scratch;
 use crate::testing::skipping::skip_for_the_kernel;
 
-static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
+static ENGINE: Mutex<Engine<MAX_SOURCES>> = Mutex::new(Engine::new());
 
 const KNOCKS: [u16; 3] = [7000, 8001, 6002];
 

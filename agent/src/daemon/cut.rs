@@ -9,14 +9,14 @@ use postern_core::door::{Door, DoorSet, OnExpiry};
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
-use super::ledger::{BEHIND, MOST};
+use super::ledger::{KERNEL_LAG, MAX_GRANTS};
 use crate::firewall::{Grant, Who};
 use crate::netlink::conntrack::{self, Doomed};
 use crate::network::Network;
 use crate::sys::clock::boottime;
 
 /// How often, at most, the kernel is asked whom its own engines let in.
-const OFTEN: Duration = Duration::from_millis(500);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Whose grants ended.
 pub(super) struct Cutting {
@@ -81,7 +81,7 @@ impl Cutting {
     fn postpone(&mut self, index: usize, network: Network, at: Instant) {
         let is_same = |other: &(usize, Network, Instant)| (other.0, other.1) == (index, network);
         self.later.retain(|other| !is_same(other));
-        if self.later.len() < MOST {
+        if self.later.len() < MAX_GRANTS {
             self.later.push((index, network, at));
         }
     }
@@ -100,7 +100,10 @@ fn asked_about(door: &Door) -> bool {
 fn pause(doors: &[Door]) -> Option<Duration> {
     let shortest = doors.iter().filter(|door| asked_about(door));
     let half = |door: &Door| Duration::from_millis(door.grant.as_millis() / 2);
-    shortest.map(half).min().map(|half| half.max(OFTEN))
+    shortest
+        .map(half)
+        .min()
+        .map(|half| half.max(MIN_POLL_INTERVAL))
 }
 
 impl Agent<'_> {
@@ -158,7 +161,7 @@ impl Agent<'_> {
                     ports: door.guards.to_vec(),
                 }),
                 Some(Some(remaining)) => {
-                    let at = now + remaining + BEHIND;
+                    let at = now + remaining + KERNEL_LAG;
                     self.cutting.postpone(index, network, at);
                 }
                 Some(None) => {}
@@ -206,11 +209,11 @@ mod tests {
     #[test]
     fn no_more_are_looked_at_later_than_were_let_in() {
         let mut cutting = Cutting::new();
-        for number in 0..MOST as u32 + 9 {
+        for number in 0..MAX_GRANTS as u32 + 9 {
             let network = Network::of(Ipv4Addr::from_bits(number).into(), 32);
             cutting.postpone(0, network, Instant::from_millis(1));
             cutting.postpone(0, network, Instant::from_millis(2));
         }
-        assert_eq!(cutting.later.len(), MOST);
+        assert_eq!(cutting.later.len(), MAX_GRANTS);
     }
 }

@@ -12,7 +12,7 @@ use crate::firewall::{Doer, Who};
 use crate::output::span;
 
 /// The most grants that are looked at before knocks are heard again: thousands may end at once.
-const AT_ONCE: usize = 64;
+const MAX_GRANTS_PER_TURN: usize = 64;
 
 impl Agent<'_> {
     /// Tells whose grants ended. The kernel ends them by itself, and is asked only then: it may know of
@@ -21,7 +21,7 @@ impl Agent<'_> {
         for _ in 0..self.ledger.take_gave_way() {
             self.journal.leave_out(now, Kind::Ended);
         }
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_GRANTS_PER_TURN {
             let Some(entry) = self.ledger.take_ended(now) else {
                 return;
             };

@@ -16,12 +16,12 @@ use crate::sys::link::LinkWatch;
 use crate::{doctor, output};
 
 /// At least as long nothing is looked at again, whatever is told meanwhile.
-const REST: Duration = Duration::from_millis(100);
+const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// So many times as long as a look took, which may be long where netifd does not answer: the agent
 /// hears no knocks meanwhile.
-const REST_FACTOR: u64 = 16;
+const LOOK_INTERVAL_FACTOR: u64 = 16;
 /// When to try again what failed.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Where the agent learns that interfaces may have changed.
 pub(super) struct Outlook {
@@ -106,9 +106,9 @@ impl Agent<'_> {
             }
         }
         let end = boottime();
-        let took = Duration::from_millis(end.since(now).as_millis() * REST_FACTOR);
-        self.outlook.rests_until = end + took.max(REST);
-        self.outlook.look_at = again.then(|| end + took.max(RETRY));
+        let took = Duration::from_millis(end.since(now).as_millis() * LOOK_INTERVAL_FACTOR);
+        self.outlook.rests_until = end + took.max(MIN_LOOK_INTERVAL);
+        self.outlook.look_at = again.then(|| end + took.max(RETRY_INTERVAL));
     }
 
     // The configuration takes stack, and the loop that this is called from never ends.

@@ -8,7 +8,7 @@ use postern_core::engine::{Decision, Engine};
 use postern_core::knock::Knock;
 use postern_core::time::{Duration, Instant};
 
-use super::SOURCES;
+use super::MAX_SOURCES;
 use super::backoff::{Backoff, Subject};
 use super::cut::Cutting;
 use super::journal::{Change, Journal, Kind};
@@ -31,7 +31,7 @@ pub(super) struct Gate<'g> {
 
 /// Shows a knock to the engine and tells the kernel what it decided.
 pub(super) fn act(
-    engine: &mut Engine<SOURCES>,
+    engine: &mut Engine<MAX_SOURCES>,
     one_time: &mut OneTime,
     gate: &mut Gate<'_>,
     knock: &Knock<'_>,

@@ -16,9 +16,9 @@ use crate::token_bucket::TokenBucket;
 
 /// Lines of a kind that may come at once, and one more each [`MINUTE`]: 64 KiB, which is all that
 /// OpenWrt's log holds, have room for those of hours.
-const BURST: u32 = 30;
+const KIND_LINE_BURST: u32 = 30;
 /// Lines of a door that may come at once, such as those of an office in the morning; and one more each [`SECOND`].
-const BURST_OF_DOOR: u32 = 256;
+const DOOR_LINE_BURST: u32 = 256;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ impl<const CHANGES: usize> Budget<CHANGES> {
 impl Journal {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            kinds: [(); NAMES.len()].map(|()| Budget::new(BURST, MINUTE, now)),
+            kinds: [(); NAMES.len()].map(|()| Budget::new(KIND_LINE_BURST, MINUTE, now)),
             doors: Vec::new(),
             sum_up_at: None,
             watchers: Watchers::default(),
@@ -94,7 +94,7 @@ impl Journal {
 
     /// Begins with so many doors; what was left out of others is to be summed up before.
     pub(crate) fn begin(&mut self, doors: usize, now: Instant) {
-        (self.doors).resize_with(doors, || Budget::new(BURST_OF_DOOR, SECOND, now));
+        (self.doors).resize_with(doors, || Budget::new(DOOR_LINE_BURST, SECOND, now));
     }
 
     /// Logs what people did, which is never left out.
@@ -220,12 +220,12 @@ mod tests {
     fn a_burst_passes_and_then_one_line_at_a_time() {
         let mut journal = Journal::new(START);
         let mut may_come = |now| journal.admit(now, Kind::CutOff);
-        assert!((0..BURST).all(|_| may_come(START)));
+        assert!((0..KIND_LINE_BURST).all(|_| may_come(START)));
         assert!((0..5).all(|_| !may_come(START)));
         assert!(may_come(START + MINUTE));
         assert!(!may_come(START + MINUTE));
         let later = START + Duration::from_secs(36_000);
-        assert!((0..BURST).all(|_| may_come(later)));
+        assert!((0..KIND_LINE_BURST).all(|_| may_come(later)));
         assert!(!may_come(later));
     }
 

@@ -9,10 +9,10 @@ use crate::firewall::{Grant, Who};
 use crate::network::Network;
 
 /// The most grants that are remembered: as many as outlive a reinstallation.
-pub(super) const MOST: usize = crate::firewall::MAX_KEPT;
+pub(super) const MAX_GRANTS: usize = crate::firewall::MAX_KEPT;
 
 /// How much later than the agent the kernel may take a grant for ended: a tick or two.
-pub(super) const BEHIND: Duration = Duration::from_millis(20);
+pub(super) const KERNEL_LAG: Duration = Duration::from_millis(20);
 
 /// Grants, as the agent made or found them. The kernel alone decides; this is asked only where it
 /// has forgotten.
@@ -82,7 +82,7 @@ impl Ledger {
     /// Its memory is reserved: a knock takes none. What is never used costs nothing.
     pub(super) fn new() -> Self {
         Self {
-            entries: Vec::with_capacity(MOST),
+            entries: Vec::with_capacity(MAX_GRANTS),
             next_at: None,
             gave_way: 0,
         }
@@ -194,12 +194,12 @@ impl Ledger {
 
     /// When the next grant ends.
     pub(super) fn poll_at(&self) -> Option<Instant> {
-        self.next_at.map(|at| at + BEHIND)
+        self.next_at.map(|at| at + KERNEL_LAG)
     }
 
     /// Forgets one that has ended, as far as is known here.
     pub(super) fn take_ended(&mut self, now: Instant) -> Option<Entry> {
-        let due = |until: Instant| until + BEHIND <= now;
+        let due = |until: Instant| until + KERNEL_LAG <= now;
         if !self.next_at.is_some_and(due) {
             return None;
         }
@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     fn push(&mut self, entry: Entry) {
-        if self.entries.len() >= MOST {
+        if self.entries.len() >= MAX_GRANTS {
             let ends = |index: &usize| {
                 let until = self.entries.get(*index)?.until;
                 Some(until.map_or(u64::MAX, Instant::as_millis))
@@ -249,7 +249,7 @@ impl Ledger {
 /// The kernel tells times in its own ticks.
 fn lasts_alike(one: &Entry, other: &Entry) -> bool {
     match (one.until, other.until) {
-        (Some(one), Some(other)) => one.max(other).since(one.min(other)) <= BEHIND,
+        (Some(one), Some(other)) => one.max(other).since(one.min(other)) <= KERNEL_LAG,
         (one, other) => one == other,
     }
 }
@@ -288,19 +288,19 @@ mod tests {
     #[test]
     fn what_ends_first_gives_way_to_one_grant_too_many() {
         let (mut ledger, doors) = (Ledger::new(), [seed_door("ssh")]);
-        let most = MOST as u32;
+        let most = MAX_GRANTS as u32;
         for number in 0..most {
             let until = 10_000 + u64::from(number.wrapping_sub(7).min(most));
             ledger.admit(0, network(number), at(until));
         }
-        assert_eq!(ledger.grants(&doors, at(0)).len(), MOST);
+        assert_eq!(ledger.grants(&doors, at(0)).len(), MAX_GRANTS);
         ledger.admit(0, network(most), at(90_000));
         let grants = ledger.grants(&doors, at(0));
         let has = |number| {
             let who = Who::Network(network(number));
             grants.iter().any(|grant| grant.who == who)
         };
-        assert_eq!(grants.len(), MOST);
+        assert_eq!(grants.len(), MAX_GRANTS);
         assert!(has(most) && !has(7) && has(6) && has(8));
         assert_eq!((ledger.take_gave_way(), ledger.take_gave_way()), (1, 0));
     }
@@ -313,12 +313,12 @@ mod tests {
         }
         let names = [doors[1].name.clone(), doors[0].name.clone()];
         assert!(ledger.renumber(&names, &doors).is_empty());
-        assert_eq!(ledger.poll_at(), Some(at(1_000) + BEHIND));
+        assert_eq!(ledger.poll_at(), Some(at(1_000) + KERNEL_LAG));
         assert!(ledger.take_ended(at(1_000)).is_none());
-        let first = ledger.take_ended(at(1_000) + BEHIND).unwrap();
+        let first = ledger.take_ended(at(1_000) + KERNEL_LAG).unwrap();
         assert_eq!(first.network(), Some((0, network(1_000))));
         assert!(ledger.take_ended(at(1_999)).is_none());
-        assert_eq!(ledger.poll_at(), Some(at(2_000) + BEHIND));
+        assert_eq!(ledger.poll_at(), Some(at(2_000) + KERNEL_LAG));
         assert_eq!(ledger.renumber(&names[..1], &doors).len(), 1);
         assert!(ledger.take_ended(at(3_000)).is_some());
         assert!(ledger.take_ended(at(3_000)).is_none());

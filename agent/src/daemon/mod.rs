@@ -59,14 +59,14 @@ use start::Unstarted;
 use watchers::MAX_WATCHERS;
 
 /// Sources whose attempts are remembered.
-const SOURCES: usize = 4096;
+const MAX_SOURCES: usize = 4096;
 
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
-static ENGINE: Mutex<Engine<SOURCES>> = Mutex::new(Engine::new());
+static ENGINE: Mutex<Engine<MAX_SOURCES>> = Mutex::new(Engine::new());
 
 /// The firewall takes the one; a reload may name other ports below 1024 to listen at, which takes
 /// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
-const KEPT: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
+const KEPT_CAPABILITIES: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
 
 /// Signals, knocks, changes of the firewall, of interfaces and of networks, the control socket, its
 /// callers and those who watch.
@@ -88,7 +88,10 @@ pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Fail
     let mut agent = start::start(&mut engine, path, (doors, take_over), &presence)?;
     // Another agent may have had the name, and have made room.
     let _presence = presence.kept();
-    let needed: Vec<Capability> = KEPT.into_iter().chain(agent.source.needs()).collect();
+    let needed: Vec<Capability> = KEPT_CAPABILITIES
+        .into_iter()
+        .chain(agent.source.needs())
+        .collect();
     process::drop_capabilities_except(&needed)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
@@ -128,7 +131,7 @@ impl Parts {
 }
 
 struct Agent<'e> {
-    engine: &'e mut Engine<SOURCES>,
+    engine: &'e mut Engine<MAX_SOURCES>,
     /// The configuration's file, absolute: SIGHUP must find it whatever the working directory.
     path: PathBuf,
     global: Global,
@@ -178,7 +181,7 @@ struct Before {
 impl<'e> Agent<'e> {
     /// The interfaces of the configuration are devices already; `networks` says which when they change.
     fn start(
-        engine: &'e mut Engine<SOURCES>,
+        engine: &'e mut Engine<MAX_SOURCES>,
         path: &Path,
         chosen: Chosen,
         networks: Networks,
@@ -451,8 +454,8 @@ fn listen(global: &Global) -> Result<Control, String> {
     Control::listen(Path::new(path)).map_err(|error| format!("control socket: {error}"))
 }
 
-/// The same, where an agent that has lost its parent listens: in its place, if that is wanted. Until here that
-/// one has heard knocks, and what it leaves in the kernel is gone on with.
+/// Listens at the control socket; where an agent that has lost its parent listens, in its place, if that is wanted.
+/// Until here that one has heard knocks, and what it leaves in the kernel is gone on with.
 fn listen_in_place(global: &Global, take_over: bool) -> Result<Control, String> {
     let path = Path::new(global.control.as_str());
     Control::listen(path)

@@ -8,7 +8,7 @@ use crate::{doctor, output};
 
 /// How long changes are let settle: a program that makes many, such as a container engine, makes them one by
 /// one. No table is looked at more often.
-const SETTLING: Duration = Duration::from_secs(1);
+const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// What was said of other tables.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Neighbours {
 impl Neighbours {
     /// Somebody changed one of them.
     pub(super) fn changed(&mut self, now: Instant) {
-        self.due_at.get_or_insert(now + SETTLING);
+        self.due_at.get_or_insert(now + SETTLE_TIME);
     }
 
     pub(super) const fn poll_at(&self) -> Option<Instant> {

@@ -16,7 +16,7 @@ use crate::sys::pidfd::PidFd;
 use crate::sys::unix::lock_of;
 
 /// How long it may take to end, and then to be killed: longer than an agent needs for anything it does.
-const TIMEOUT: Duration = Duration::from_secs(3);
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Ends the agent of this control socket if its parent is gone; whether there was one.
 ///
@@ -44,12 +44,12 @@ fn try_to_end(socket: &Path) -> io::Result<bool> {
         "the agent that runs, process {number}, has lost its parent: this one takes over"
     ));
     agent.terminate()?;
-    if agent.ends_within(TIMEOUT)? {
+    if agent.ends_within(END_TIMEOUT)? {
         return Ok(true);
     }
     output::say(&format!("process {number} does not end, and is killed"));
     agent.kill()?;
-    agent.ends_within(TIMEOUT)
+    agent.ends_within(END_TIMEOUT)
 }
 
 /// Who holds a lock of flock(2), by the table of all of them (proc(5), /proc/locks).

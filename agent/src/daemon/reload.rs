@@ -21,10 +21,10 @@ use crate::sys::clock::boottime;
 use crate::{doctor, trial};
 
 /// What becomes of a reload that is refused.
-const STAYS: &str = "the running configuration stays";
+const CONFIG_STAYS: &str = "the running configuration stays";
 
 /// A running agent has given up what only its start takes.
-const RESTART: &str =
+const RESTART_ADVICE: &str =
     "if it may at a start, restart the agent (systemctl restart postern, service postern restart)";
 
 impl Agent<'_> {
@@ -178,9 +178,9 @@ impl Agent<'_> {
             }
             Err(failure) => {
                 failure.report();
-                output::warn(STAYS);
+                output::warn(CONFIG_STAYS);
                 let why = failure.in_short();
-                let answer = format!("{} is not used: {why}; {STAYS}", self.path.display());
+                let answer = format!("{} is not used: {why}; {CONFIG_STAYS}", self.path.display());
                 self.refused = Some(why);
                 Err(answer)
             }
@@ -277,7 +277,7 @@ impl Agent<'_> {
         let source = source.map_err(|why| {
             match self.engine.doors().is_empty() || why.contains("restart") {
                 true => why,
-                false => format!("{why}; {RESTART}"),
+                false => format!("{why}; {RESTART_ADVICE}"),
             }
         })?;
         let losses = self.firewall.losses(&config);

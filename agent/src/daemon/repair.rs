@@ -13,9 +13,9 @@ use crate::sys::clock::boottime;
 use crate::token_bucket::TokenBucket;
 
 /// How often the guard is put back at once: somebody else may do just the same.
-const AT_ONCE: u32 = 10;
+const REPAIR_BURST: u32 = 10;
 /// Beyond that, once after each of these.
-const EVERY: Duration = Duration::from_secs(6);
+const REPAIR_INTERVAL: Duration = Duration::from_secs(6);
 
 /// Whether the guard is to be put back, and how often that may be.
 pub(super) struct Repairs {
@@ -29,7 +29,7 @@ pub(super) struct Repairs {
 impl Repairs {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
-            budget: TokenBucket::new(AT_ONCE, EVERY, now),
+            budget: TokenBucket::new(REPAIR_BURST, REPAIR_INTERVAL, now),
             due_at: None,
             is_wanted: false,
         }
@@ -196,7 +196,7 @@ impl Agent<'_> {
             let at = self.repairs.budget.next_at();
             self.repairs.due_at = Some(at);
             output::warn(&format!(
-                "{harm}; it was put back {AT_ONCE} times already, and is again in {}",
+                "{harm}; it was put back {REPAIR_BURST} times already, and is again in {}",
                 span(at.since(now))
             ));
         }
@@ -214,10 +214,10 @@ impl Agent<'_> {
         match self.make_anew() {
             Ok(()) => output::warn(&format!("{harm}: it is back, with its grants")),
             Err(why) => {
-                self.repairs.due_at = Some(boottime() + EVERY);
+                self.repairs.due_at = Some(boottime() + REPAIR_INTERVAL);
                 output::fail(&format!(
                     "{harm}, and it cannot be put back: {why}; tried again in {}",
-                    span(EVERY)
+                    span(REPAIR_INTERVAL)
                 ));
             }
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use postern_core::config::{self, Config, DEFAULT_CONTROL, Global};
 use postern_core::engine::Engine;
 
-use super::{Agent, SOURCES};
+use super::{Agent, MAX_SOURCES};
 use crate::doctor;
 use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Refusal};
@@ -19,15 +19,15 @@ use crate::sys::unix::{self, Presence};
 use crate::trial::{self, Chosen};
 
 /// NFLOG groups that are tried where the source that was confirmed cannot be opened.
-const OTHER_EARS: u16 = 8;
+const MAX_OTHER_GROUPS: u16 = 8;
 
 /// Why there is no agent, and the engine for the next attempt.
-pub(super) type Unstarted<'e> = (Failure, &'e mut Engine<SOURCES>);
+pub(super) type Unstarted<'e> = (Failure, &'e mut Engine<MAX_SOURCES>);
 
 // The stack that a configuration takes on its way into a box is not to be kept for as long as the agent runs.
 #[inline(never)]
 pub(super) fn start<'e>(
-    engine: &'e mut Engine<SOURCES>,
+    engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
     (doors, take_over): (Doors, bool),
     presence: &Presence,
@@ -72,7 +72,7 @@ pub(super) fn start<'e>(
 }
 
 fn attempt<'e>(
-    engine: &'e mut Engine<SOURCES>,
+    engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
     mut chosen: Chosen,
     forbid: fn(&Config) -> Result<(), String>,
@@ -93,13 +93,13 @@ fn attempt<'e>(
 /// Starts with what was confirmed last. What is in force already is not refused for want of another way in.
 #[inline(never)]
 fn run_on<'e>(
-    mut engine: &'e mut Engine<SOURCES>,
+    mut engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
     config: &Config,
     is_guarded: bool,
 ) -> Option<Agent<'e>> {
     let (forbid, ears): (fn(&Config) -> _, _) = match is_guarded {
-        true => (|_| Ok(()), OTHER_EARS),
+        true => (|_| Ok(()), MAX_OTHER_GROUPS),
         false => (doctor::forbid, 0),
     };
     for ear in 0..=ears {

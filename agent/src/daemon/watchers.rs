@@ -19,7 +19,7 @@ use crate::output::json::quoted;
 /// The most who watch at a time.
 pub(crate) const MAX_WATCHERS: usize = 4;
 /// Events that are told in a second.
-const EVENTS: u32 = 200;
+const MAX_EVENTS_PER_SECOND: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Those who watch.
@@ -133,7 +133,7 @@ impl Watchers {
             self.told = 0;
         }
         self.told = self.told.saturating_add(1);
-        let left_out = self.told > EVENTS;
+        let left_out = self.told > MAX_EVENTS_PER_SECOND;
         self.watchers.retain_mut(|watcher| {
             if left_out {
                 watcher.missed += 1;
@@ -311,11 +311,16 @@ mod tests {
     fn a_flood_is_told_in_part() {
         let mut watchers = Watchers::default();
         let mut reader = watching(&mut watchers, false);
-        for _ in 0..EVENTS + 7 {
+        for _ in 0..MAX_EVENTS_PER_SECOND + 7 {
             watchers.tell_line(now(500), &"flood");
         }
         watchers.tell_line(now(1_500), &"after");
-        let told: Vec<String> = (0..EVENTS + 2).map(|_| line(&mut reader)).collect();
-        assert_eq!(told[EVENTS as usize..], ["(7 events left out)", "after"]);
+        let told: Vec<String> = (0..MAX_EVENTS_PER_SECOND + 2)
+            .map(|_| line(&mut reader))
+            .collect();
+        assert_eq!(
+            told[MAX_EVENTS_PER_SECOND as usize..],
+            ["(7 events left out)", "after"]
+        );
     }
 }

@@ -7,7 +7,7 @@ use super::kinds;
 use crate::netlink::links::Link;
 
 /// The most interfaces that a sentence lists.
-const LISTED: usize = 8;
+const MAX_LISTED_INTERFACES: usize = 8;
 
 pub(super) fn examine(config: &Config, links: &[Link], findings: &mut Vec<Finding>) {
     for name in &config.global.interfaces {
@@ -74,7 +74,7 @@ fn leads_outside(links: &[Link], link: &Link) -> bool {
 }
 
 fn listed(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.take(LISTED).collect();
+    let items: Vec<String> = items.take(MAX_LISTED_INTERFACES).collect();
     match items.is_empty() {
         true => "none".into(),
         false => items.join(", "),

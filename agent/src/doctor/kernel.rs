@@ -18,7 +18,7 @@ use crate::sys::process::{Capability, has};
 use crate::sys::unix;
 
 /// The oldest kernel that Postern is tested on.
-const OLDEST: (u32, u32) = (5, 10);
+const OLDEST_TESTED_KERNEL: (u32, u32) = (5, 10);
 const DEFAULT_GROUP: u16 = 5;
 
 /// What the kernel said.
@@ -166,7 +166,7 @@ pub(super) fn judge_version(root: &Root, findings: &mut Vec<Finding>) {
     let mut numbers = version.split(|each: char| !each.is_ascii_digit());
     let mut number = || numbers.next().and_then(|number| number.parse().ok());
     if let (Some(major), Some(minor)) = (number(), number())
-        && (major, minor) < OLDEST
+        && (major, minor) < OLDEST_TESTED_KERNEL
     {
         let version = version.trim_end();
         findings.push(Finding::new(&kinds::KERNEL_OLD, &[("version", version)]));

@@ -31,7 +31,7 @@ use postern_core::config::Config;
 use crate::firewall::Firewall;
 use crate::netlink::links::{self, Link};
 use crate::onetime::wall_clock::WallClock;
-use crate::report::REFUSED;
+use crate::report::REFUSED_PREFIX;
 use console::Console;
 #[cfg(test)]
 pub(crate) use finding::kinds as kinds_of_findings;
@@ -44,7 +44,9 @@ use root::Root;
 pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec<Finding> {
     let root = Root::new("/");
     let mut findings = Vec::new();
-    let mut refused = status.lines().filter_map(|line| line.strip_prefix(REFUSED));
+    let mut refused = status
+        .lines()
+        .filter_map(|line| line.strip_prefix(REFUSED_PREFIX));
     if let Some(why) = refused.next() {
         let values = [("file", &*path.display().to_string()), ("why", why)];
         findings.push(Finding::new(&kinds::CONFIG_NOT_IN_FORCE, &values));
@@ -109,8 +111,8 @@ pub(crate) fn forbid(config: &Config) -> Result<(), String> {
     forbid_lockout(config, findings)
 }
 
-/// The same for an agent that guards already: the kernel has shown what it can do, and will say
-/// so if it cannot do this.
+/// Why an agent that guards already does not put a configuration into force, if it does not: the
+/// kernel has shown what it can do, and will say so if it cannot do this.
 pub(crate) fn forbid_reload(config: &Config) -> Result<(), String> {
     forbid_lockout(config, Vec::new())
 }

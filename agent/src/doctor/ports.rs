@@ -97,7 +97,7 @@ fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
     knocks
 }
 
-/// The same, with ranges of all of them in place of many.
+/// The ports that a door knocks on; in place of many, ranges that hold all of them.
 pub(super) fn few_knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
     const FEW: usize = 24;
     let mut knocks = knocks(door);

@@ -10,7 +10,7 @@ use postern_core::uci::{Statement, Statements};
 use crate::sys::process::effective_user;
 
 /// The most that is read of a file. Of sockets, the kernel lists those that listen first.
-const LONGEST: u64 = 1 << 20;
+const MAX_FILE_LEN: u64 = 1 << 20;
 /// The most names of a folder that are looked at: every process there can be.
 const MAX_NAMES: usize = 1 << 15;
 
@@ -40,14 +40,14 @@ impl Root {
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let mut bytes = Vec::new();
         let file = options.open(self.path(path)).ok()?;
-        file.take(LONGEST).read_to_end(&mut bytes).ok()?;
+        file.take(MAX_FILE_LEN).read_to_end(&mut bytes).ok()?;
         Some(match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         })
     }
 
-    /// The same, empty where there is none.
+    /// What a file says; empty where there is none.
     pub(super) fn text(&self, path: &str) -> String {
         self.read(path).unwrap_or_default()
     }

@@ -63,7 +63,7 @@ pub(super) fn listeners(root: &Root) -> Vec<Listener> {
     listeners
 }
 
-/// The same, with the processes that have them, as far as this one may see that.
+/// Every socket that listens, with the process that has it, as far as this one may see that.
 pub(super) fn owned_listeners(root: &Root) -> Vec<Listener> {
     let mut listeners = listeners(root);
     for process in root.processes() {

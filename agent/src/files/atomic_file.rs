@@ -53,7 +53,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Failed> {
     replace_watched(path, content, &mut |_| Ok(()))
 }
 
-/// The same, asking `before` each step whether to go on: tests fail or die there.
+/// Replaces a file, asking `before` each step whether to go on: tests fail or die there.
 pub(crate) fn replace_watched(
     path: &Path,
     content: &[u8],

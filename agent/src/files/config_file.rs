@@ -29,7 +29,7 @@ pub(crate) enum Doors {
     Allowed,
 }
 
-/// The same, with the text that it was read from.
+/// Reads a configuration as [`load`] does, and returns it with the text that it was read from.
 pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
     let text = read_or(path, "name one with --config FILE", "run this as root")?;
     let config = parse(&path.display().to_string(), &text, doors)?;
@@ -100,7 +100,7 @@ pub(crate) fn peek_control(path: &Path) -> Option<PathBuf> {
     Config::control(&beginning(path)?).map(|control| control.as_str().into())
 }
 
-/// The same of the folder for what is remembered.
+/// Where a configuration says that the folder for what is remembered lies, right or wrong as it is otherwise.
 pub(crate) fn peek_state_dir(path: &Path) -> Option<PathBuf> {
     Config::state_dir(&beginning(path)?).map(|folder| folder.as_str().into())
 }

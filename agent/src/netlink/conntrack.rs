@@ -18,9 +18,9 @@ use crate::network::Network;
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most connections that are ended before they are listed anew: it bounds the memory.
-const AT_ONCE: usize = 256;
+const MAX_DELETIONS_PER_LISTING: usize = 256;
 /// The most listings. Whoever makes connections more quickly has no grant any more.
-const LISTINGS: usize = 64;
+const MAX_LISTINGS: usize = 64;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -52,13 +52,13 @@ pub(crate) fn cut(doomed: &[Doomed]) -> io::Result<usize> {
     let mut socket = NetlinkSocket::open()?;
     let mut buffer = vec![0; LONGEST_ANSWER];
     let mut ended = 0;
-    for _ in 0..LISTINGS {
+    for _ in 0..MAX_LISTINGS {
         let found = list(&mut socket, &mut buffer, doomed)?;
         for connection in &found {
             connection.end(&mut socket, &mut buffer)?;
         }
         ended += found.len();
-        if found.len() < AT_ONCE {
+        if found.len() < MAX_DELETIONS_PER_LISTING {
             break;
         }
     }
@@ -88,7 +88,7 @@ impl Connection {
     }
 }
 
-/// Some of the connections that are to end, no more than [`AT_ONCE`].
+/// Some of the connections that are to end, no more than [`MAX_DELETIONS_PER_LISTING`].
 fn list(
     socket: &mut NetlinkSocket,
     buffer: &mut [u8],
@@ -107,7 +107,7 @@ fn list(
     );
     let mut found = Vec::new();
     exchange(socket, &octets, SEQUENCE, buffer, &mut |answer| {
-        if found.len() < AT_ONCE {
+        if found.len() < MAX_DELETIONS_PER_LISTING {
             found.extend(choose(answer, doomed));
         }
     })?;

@@ -42,7 +42,7 @@ pub(crate) fn read() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
-/// The same without a look at addresses.
+/// Reads all interfaces without a look at their addresses.
 pub(crate) fn read_without_addresses() -> io::Result<Vec<Link>> {
     read_names(&mut NetlinkSocket::open_to_interfaces()?)
 }
@@ -68,7 +68,7 @@ fn dump(
 
 /// A header, and an `ifinfomsg` of zeros: everything.
 fn request(kind: u16, sequence: u32) -> Vec<u8> {
-    const LENGTH: usize = HEADER + INTERFACE;
+    const LENGTH: usize = HEADER_LEN + IFINFOMSG_LEN;
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let mut octets = Vec::with_capacity(LENGTH);
     octets.extend((LENGTH as u32).to_ne_bytes());
@@ -85,11 +85,11 @@ const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
 
 /// The length of `struct nlmsghdr`.
-const HEADER: usize = 16;
+const HEADER_LEN: usize = 16;
 /// The length of `struct ifinfomsg`: family, type, index at 4, flags at 8.
-const INTERFACE: usize = 16;
+const IFINFOMSG_LEN: usize = 16;
 /// The length of `struct ifaddrmsg`: scope at 3, index at 4.
-const ADDRESS: usize = 8;
+const IFADDRMSG_LEN: usize = 8;
 
 fn link(message: &Message<'_>) -> Option<Link> {
     if message.kind != libc::RTM_NEWLINK {
@@ -97,7 +97,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
     }
     let flags = number_at(message.body, 8)?;
     let has = |flag: i32| flags & flag as u32 != 0;
-    let attributes = Attributes(message.body.get(INTERFACE..)?);
+    let attributes = Attributes(message.body.get(IFINFOMSG_LEN..)?);
     let kind = attributes
         .inside(libc::IFLA_LINKINFO)
         .and_then(|about| about.find(libc::IFLA_INFO_KIND))
@@ -122,7 +122,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
 
 /// The interface of an address, unless it is good on its own wire only.
 fn holder_of_address(message: &Message<'_>) -> Option<u32> {
-    let is_address = message.kind == libc::RTM_NEWADDR && message.body.len() >= ADDRESS;
+    let is_address = message.kind == libc::RTM_NEWADDR && message.body.len() >= IFADDRMSG_LEN;
     let scope = *message.body.get(3)?;
     (is_address && scope < libc::RT_SCOPE_LINK).then(|| number_at(message.body, 4))?
 }

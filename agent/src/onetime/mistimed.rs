@@ -1,19 +1,19 @@
 //! Wrong codes, looked at again: one that would be right at another time tells of a wrong clock, and
 //! is no guess.
 //!
-//! Where knocks are handled, a wrong one is only kept in mind: of [`SOURCES`] sources, the last
-//! [`KNOCKS`]. A newcomer takes the place of a source with a single knock, the one that was heard of
+//! Where knocks are handled, a wrong one is only kept in mind: of [`MAX_SOURCES`] sources, the last
+//! [`MAX_KNOCKS_PER_SOURCE`]. A newcomer takes the place of a source with a single knock, the one that was heard of
 //! longest ago; those with two or more keep theirs until they were looked at, and where all have two,
 //! the newcomer is not looked at. Nor is who knocks on and on: that is a scan.
 //!
-//! Between knocks, codes of the day before and the day after are computed and compared, [`SLICE`] at a
-//! turn, and over time no more than [`REFILL`] allows, whatever is knocked, at however many doors.
+//! Between knocks, codes of the day before and the day after are computed and compared, [`CODES_PER_SLICE`] at a
+//! turn, and over time no more than [`SLICE_INTERVAL`] allows, whatever is knocked, at however many doors.
 //!
 //! Among random guesses one in 175 is a code of these two days. So a code is forgiven, which means that
 //! it does not count as a failure, if it was used already, if one of the same lead was seen before, and
-//! otherwise as often as [`STRANGE`] and [`STRANGE_AGAIN`] allow at a door. A code whose time is to come
-//! is not accepted when it comes: it was shown to whoever listens, and whoever guessed it could have
-//! learned from being forgiven that it is one.
+//! otherwise as often as [`STRANGE_CODE_BURST`] and [`STRANGE_CODE_INTERVAL`] allow at a door. A code
+//! whose time is to come is not accepted when it comes: it was shown to whoever listens, and whoever
+//! guessed it could have learned from being forgiven that it is one.
 
 use core::net::IpAddr;
 use core::ops::Range;
@@ -26,41 +26,41 @@ use postern_core::method::watches;
 use postern_core::time::{Duration, Instant};
 
 use super::otp::{Digest, step};
-use super::resync::SEARCHED;
+use super::resync::SEARCHED_CODES;
 use super::wall_clock::{WallClock, utc};
-use super::{Keeper, Material, Memory, NEVER, OneTime};
+use super::{Keeper, Material, Memory, NO_TIME_STEP, OneTime};
 use crate::output::span;
 use crate::token_bucket::TokenBucket;
 
 /// Sources that are kept in mind.
-const SOURCES: usize = 32;
+const MAX_SOURCES: usize = 32;
 /// Knocks of each.
-const KNOCKS: usize = 8;
+const MAX_KNOCKS_PER_SOURCE: usize = 8;
 
 /// Codes that are computed in a turn: about a millisecond on a slow router.
-pub(super) const SLICE: u64 = 64;
+pub(super) const CODES_PER_SLICE: u64 = 64;
 /// As many of them are those where an owner's code is likely to be.
-const LIKELY: u64 = 8;
+const LIKELY_CODES_PER_SLICE: u64 = 8;
 /// Slices at once: enough to look through two days of codes of 30 s four times.
-pub(super) const BURST: u32 = 180;
+pub(super) const SLICE_BURST: u32 = 180;
 /// One more slice each.
-pub(super) const REFILL: Duration = Duration::from_millis(200);
+pub(super) const SLICE_INTERVAL: Duration = Duration::from_millis(200);
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A clock whose distance to the time since boot changes by more was set.
-const SET: u64 = 60_000;
+const MIN_CLOCK_STEP_MS: u64 = 60_000;
 /// Periods by which people take longer to type one code than another.
-const NEAR: u64 = 2;
+const LEAD_TOLERANCE_PERIODS: u64 = 2;
 
 /// Codes of times that nothing speaks for yet: so many are forgiven at a door, and one more each hour.
-pub(super) const STRANGE: u32 = 3;
-pub(super) const STRANGE_AGAIN: Duration = Duration::from_secs(3600);
+pub(super) const STRANGE_CODE_BURST: u32 = 3;
+pub(super) const STRANGE_CODE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Lines of the log about other codes at a door; about knocks in vain, only one at once.
-const LINES: u32 = 3;
-const LINES_AGAIN: Duration = Duration::from_secs(600);
+const LINE_BURST: u32 = 3;
+const LINE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Codes shown before their time that are remembered, for each door; then the oldest is forgotten.
-const SHOWN: usize = 32;
+const MAX_SHOWN_CODES: usize = 32;
 
 /// Who knocked wrongly of late.
 pub(super) struct Suspects {
@@ -75,7 +75,7 @@ struct Suspect {
     source: IpAddr,
     /// By its index.
     door: usize,
-    knocks: Bounded<Noted, KNOCKS>,
+    knocks: Bounded<Noted, MAX_KNOCKS_PER_SOURCE>,
     heard_at: Instant,
     /// How many codes these knocks are still to be compared with, at most.
     left: u64,
@@ -276,7 +276,7 @@ impl Suspects {
             heard_at: Instant::default(),
             left: 0,
         };
-        if self.suspects.len() < SOURCES {
+        if self.suspects.len() < MAX_SOURCES {
             self.suspects.push(newcomer);
             return self.suspects.len().checked_sub(1);
         }
@@ -305,7 +305,7 @@ impl Default for Suspects {
     fn default() -> Self {
         Self {
             suspects: Vec::new(),
-            budget: TokenBucket::new(BURST, REFILL, Instant::default()),
+            budget: TokenBucket::new(SLICE_BURST, SLICE_INTERVAL, Instant::default()),
             wait_until: Instant::default(),
             turn: 0,
         }
@@ -317,9 +317,13 @@ impl Default for Mistimed {
         Self {
             hint: None,
             shown: Vec::new(),
-            strange: TokenBucket::new(STRANGE, STRANGE_AGAIN, Instant::default()),
-            lines: TokenBucket::new(LINES, LINES_AGAIN, Instant::default()),
-            calls: TokenBucket::new(1, LINES_AGAIN, Instant::default()),
+            strange: TokenBucket::new(
+                STRANGE_CODE_BURST,
+                STRANGE_CODE_INTERVAL,
+                Instant::default(),
+            ),
+            lines: TokenBucket::new(LINE_BURST, LINE_INTERVAL, Instant::default()),
+            calls: TokenBucket::new(1, LINE_INTERVAL, Instant::default()),
             called: None,
             cursor: None,
         }
@@ -387,7 +391,7 @@ impl Keeper {
     /// The first that was not used.
     pub(super) fn next(&self) -> Option<u64> {
         match self.memory {
-            Memory::Next(next) | Memory::Everything(next) if next != NEVER => Some(next),
+            Memory::Next(next) | Memory::Everything(next) if next != NO_TIME_STEP => Some(next),
             _ => None,
         }
     }
@@ -401,8 +405,8 @@ impl Keeper {
             }
             Method::Seed { look_ahead, .. } => {
                 let next = self.next()?;
-                let ahead = SEARCHED + u64::from(*look_ahead);
-                Some(next.saturating_sub(SEARCHED)..next.saturating_add(ahead))
+                let ahead = SEARCHED_CODES + u64::from(*look_ahead);
+                Some(next.saturating_sub(SEARCHED_CODES)..next.saturating_add(ahead))
             }
             _ => None,
         }
@@ -431,9 +435,13 @@ impl Keeper {
         }
         let middle = self.likely(&range, door);
         let mut cursor = self.mistimed.cursor.unwrap_or_default();
-        for turn in 0..SLICE.min(length) {
+        for turn in 0..CODES_PER_SLICE.min(length) {
             // Whoever came while others are looked at is compared with the likely codes too.
-            let next = if turn < LIKELY { turn % length } else { cursor };
+            let next = if turn < LIKELY_CODES_PER_SLICE {
+                turn % length
+            } else {
+                cursor
+            };
             let counter = range.start + around(middle, next, length);
             let digest = Digest::new(code.algorithm, secret.bytes(), counter);
             if let Some(knocks) = code.knocks(digest.as_bytes()) {
@@ -443,7 +451,7 @@ impl Keeper {
                     }
                 }
             }
-            if turn >= LIKELY {
+            if turn >= LIKELY_CODES_PER_SLICE {
                 cursor = (cursor + 1) % length;
             }
         }
@@ -451,7 +459,9 @@ impl Keeper {
         for suspect in pending {
             suspect.left = match suspect.is_done() {
                 true => 0,
-                false => suspect.left.saturating_sub(SLICE - LIKELY),
+                false => suspect
+                    .left
+                    .saturating_sub(CODES_PER_SLICE - LIKELY_CODES_PER_SLICE),
             };
             goes_on |= suspect.is_pending();
         }
@@ -529,7 +539,7 @@ impl Keeper {
         is_used
     }
 
-    /// The same for a code of another time.
+    /// Whether a wrong code is forgiven although it is of another time.
     fn forgives_strange(
         &mut self,
         door: &Door,
@@ -544,13 +554,13 @@ impl Keeper {
         } = *found;
         let mistimed = &mut self.mistimed;
         if lead > 0 && !mistimed.shown.contains(&counter) {
-            if mistimed.shown.len() >= SHOWN {
+            if mistimed.shown.len() >= MAX_SHOWN_CODES {
                 mistimed.shown.remove(0);
             }
             mistimed.shown.push(counter);
         }
         let before = mistimed.hint.filter(|hint| hint.is_fresh(now, clock));
-        let alike = before.filter(|hint| hint.lead.abs_diff(lead) <= NEAR);
+        let alike = before.filter(|hint| hint.lead.abs_diff(lead) <= LEAD_TOLERANCE_PERIODS);
         // Knocked again, and its time comes nearer: whoever does that has but one.
         let same = before.is_some_and(|hint| hint.counter == counter);
         let forgives = alike.is_some() || !same && mistimed.strange.take(now);
@@ -649,7 +659,7 @@ impl Keeper {
 impl Hint {
     /// Whether it still tells something: it does not once the clock was set.
     fn is_fresh(&self, now: Instant, clock: &WallClock) -> bool {
-        now.since(self.at) <= DAY && self.booted.abs_diff(booted(now, clock)) <= SET
+        now.since(self.at) <= DAY && self.booted.abs_diff(booted(now, clock)) <= MIN_CLOCK_STEP_MS
     }
 }
 

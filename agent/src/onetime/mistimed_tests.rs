@@ -8,7 +8,9 @@ use postern_core::knock::{Port, tcp, udp};
 use postern_core::time::Duration;
 
 use super::examples::{clock_door, seed_door_with};
-use super::mistimed::{BURST, REFILL, SLICE, STRANGE, STRANGE_AGAIN, around};
+use super::mistimed::{
+    CODES_PER_SLICE, SLICE_BURST, SLICE_INTERVAL, STRANGE_CODE_BURST, STRANGE_CODE_INTERVAL, around,
+};
 use super::tests::{Lab, NOON, knocks_of, text};
 use super::*;
 use crate::testing::scratch::Scratch;
@@ -259,7 +261,7 @@ fn a_guesser_has_no_free_ride() {
     };
     assert_eq!(failures(&mut lab, lucky), 2);
     lab.look();
-    // The same again, as its time comes nearer.
+    // Knocked once more, as the code's time comes nearer.
     let mut heard = 0;
     for _ in 0..4 {
         lab.wait(100_000);
@@ -283,10 +285,10 @@ fn a_guesser_has_no_free_ride() {
         let left = failures(&mut lab, &[tcp(10_000); 8]);
         forgiven += u32::from(before + left > 5);
     }
-    assert_eq!(forgiven, STRANGE - 1);
+    assert_eq!(forgiven, STRANGE_CODE_BURST - 1);
     // What is forgiven is that code alone, and no guess beside it.
     lab.source = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 200));
-    lab.wait(STRANGE_AGAIN.as_millis());
+    lab.wait(STRANGE_CODE_INTERVAL.as_millis());
     let mut heard = 0;
     for round in 0..10 {
         let guess = guesses.guess(500 + 20 * round);
@@ -325,14 +327,17 @@ fn a_flood_of_wrong_codes_costs_bounded_cryptography_and_memory() {
         }
     }
     let elapsed = lab.now.since(began).as_millis();
-    let allowed = u64::from(BURST) + elapsed / REFILL.as_millis() + 1;
+    let allowed = u64::from(SLICE_BURST) + elapsed / SLICE_INTERVAL.as_millis() + 1;
     // A turn without a code ends each look, and one of them a called one.
     assert!(u64::from(turns) <= allowed + 601, "{turns} of {allowed}");
     assert!(
         u64::from(turns) > allowed / 2,
         "it was a flood: {turns} of {allowed}"
     );
-    assert!(SLICE * 1000 / REFILL.as_millis() <= 320, "codes a second");
+    assert!(
+        CODES_PER_SLICE * 1000 / SLICE_INTERVAL.as_millis() <= 320,
+        "codes a second"
+    );
     let before = lab.one_time.take_notices().len();
     assert!(before <= 8, "{before} lines");
 }
@@ -357,11 +362,11 @@ fn more_codes_of_a_lead_that_is_known_are_found_at_once() {
             .into_iter()
             .for_each(|port| _ = lab.knock(port));
         lab.look();
-        lab.wait(REFILL.as_millis());
+        lab.wait(SLICE_INTERVAL.as_millis());
     }
     lab.source = owner;
     assert_eq!(lab.knock(second).outcome, Outcome::Wrong);
-    lab.wait(REFILL.as_millis());
+    lab.wait(SLICE_INTERVAL.as_millis());
     // At the last turn there is no token left.
     assert!(lab.look().0 <= 3);
     assert!(lab.says().contains("clock seems 4h ahead"));

@@ -45,14 +45,14 @@ use mistimed::{Mistimed, Suspects};
 pub(crate) use resync::{Resync, find, resync_without_agent};
 
 /// How soon a clock that is not believed is looked at again.
-const DISTRUSTED: Duration = Duration::from_secs(10);
-/// The same for one that is: it may be set to another time at any moment.
-const TRUSTED: Duration = Duration::from_secs(30);
+const UNTRUSTED_CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon a clock that is believed is looked at again: it may be set to another time at any moment.
+const TRUSTED_CLOCK_INTERVAL: Duration = Duration::from_secs(30);
 /// The list runs out: it is time to say so.
-const FEW: u64 = 3;
+const FEW_SEQUENCES_LEFT: u64 = 3;
 
 /// No time step is as late as this one.
-const NEVER: u64 = u64::MAX;
+const NO_TIME_STEP: u64 = u64::MAX;
 
 /// The one-time doors of a configuration.
 #[derive(Default)]
@@ -101,7 +101,7 @@ enum Material {
 enum Memory {
     /// All before this counter, time step or index.
     Next(u64),
-    /// All time steps before this one may have been, as nothing was saved; [`NEVER`] as long as
+    /// All time steps before this one may have been, as nothing was saved; [`NO_TIME_STEP`] as long as
     /// the clock is not believed. A guess that is made anew when the clock goes back, because
     /// then it was ahead.
     Everything(u64),
@@ -412,7 +412,7 @@ impl Keeper {
             return;
         };
         let name = door.name.clone();
-        let is_first = matches!(self.memory, Memory::Everything(NEVER));
+        let is_first = matches!(self.memory, Memory::Everything(NO_TIME_STEP));
         let armed = self.armed(door, clock, notices);
         if is_first && let Some(waits) = self.waits_at(door, clock) {
             notices.push(format!("door {name}: {waits}"));
@@ -509,11 +509,11 @@ impl Keeper {
             return None;
         }
         if clock.distrust.is_some() {
-            return Some(DISTRUSTED);
+            return Some(UNTRUSTED_CLOCK_INTERVAL);
         }
         let period = u64::from(period.max(1)) * 1000;
         let left = Duration::from_millis(period - clock.millis % period);
-        Some(left.min(TRUSTED))
+        Some(left.min(TRUSTED_CLOCK_INTERVAL))
     }
 
     /// Makes everything before `next` useless, in memory whatever the disk does.
@@ -548,7 +548,7 @@ impl Memory {
             (Self::Next(saved), Self::Next(known)) => Self::Next(*saved.max(known)),
             (_, Self::Next(known)) => Self::Next(*known),
             (Self::Everything(_), Self::Everything(before)) => Self::Everything(*before),
-            (Self::Next(saved), Self::Everything(before)) if *before != NEVER => {
+            (Self::Next(saved), Self::Everything(before)) if *before != NO_TIME_STEP => {
                 Self::Next(*saved.max(before))
             }
             (found, _) => found.clone(),
@@ -559,7 +559,7 @@ impl Memory {
         let is_clock = matches!(door.method, Method::Clock { .. });
         match state::load(folder, door) {
             Ok(next) => Self::Next(next),
-            Err(Unfit::Missing(_)) if is_clock => Self::Everything(NEVER),
+            Err(Unfit::Missing(_)) if is_clock => Self::Everything(NO_TIME_STEP),
             Err(why) => Self::Lost {
                 is_missing: matches!(why, Unfit::Missing(_)),
                 why: format!(
@@ -654,6 +654,6 @@ fn running_out(list: &List, next: u64, at_end: AtEnd, door: &Door) -> Option<Str
     } else {
         "sequences are"
     };
-    (at_end == AtEnd::Stop && left < FEW)
+    (at_end == AtEnd::Stop && left < FEW_SEQUENCES_LEFT)
         .then(|| format!("door {}: {left} {sequences} left in its list", door.name))
 }

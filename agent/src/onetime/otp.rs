@@ -9,11 +9,11 @@ use sha2::{Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The longest digest, SHA-512's, in bytes.
-const LONGEST: usize = 64;
+const MAX_DIGEST_LEN: usize = 64;
 
 /// HMAC of a counter. Wiped from memory when dropped: it is the code of a door.
 pub(crate) struct Digest {
-    octets: Zeroizing<[u8; LONGEST]>,
+    octets: Zeroizing<[u8; MAX_DIGEST_LEN]>,
     length: usize,
 }
 
@@ -35,13 +35,13 @@ impl Digest {
 
     /// Leaves nothing of it where it comes from.
     fn of(output: &mut [u8]) -> Self {
-        let mut octets = Zeroizing::new([0; LONGEST]);
+        let mut octets = Zeroizing::new([0; MAX_DIGEST_LEN]);
         octets
             .iter_mut()
             .zip(&*output)
             .for_each(|(to, from)| *to = *from);
         output.zeroize();
-        let length = output.len().min(LONGEST);
+        let length = output.len().min(MAX_DIGEST_LEN);
         Self { octets, length }
     }
 }

@@ -16,7 +16,7 @@ use crate::files::{atomic_file, config_file};
 
 /// How far ahead a code is searched for. With six digits, a wrong one is found among so many
 /// once in a thousand times; a second code makes it once in a thousand million.
-pub(super) const SEARCHED: u64 = 1000;
+pub(super) const SEARCHED_CODES: u64 = 1000;
 
 /// What is taken for the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ fn search(
         let knocks = code.knocks(digest.as_bytes());
         knocks.is_some_and(|knocks| knocks.map(|port| port.number - code.base) == groups)
     };
-    let mut counters = from..from.saturating_add(SEARCHED);
+    let mut counters = from..from.saturating_add(SEARCHED_CODES);
     let found = counters.find(|counter| {
         let after = counter.saturating_add(1);
         shows(*counter, first) && second.is_none_or(|second| shows(after, second))
@@ -234,7 +234,7 @@ fn search(
     found.map(|counter| counter.saturating_add(codes)).ok_or_else(|| {
         let what = if codes == 2 { "these codes are" } else { "this code is" };
         format!(
-            "{what} not among the {SEARCHED} from counter {from} on; look for typing errors, or say \
+            "{what} not among the {SEARCHED_CODES} from counter {from} on; look for typing errors, or say \
              --to COUNTER"
         )
     })

@@ -18,7 +18,7 @@ use crate::files::private_file::{self, Forbidden, Unfit};
 /// The longest secret file, in bytes.
 pub(crate) const MAX_FILE: usize = 4096;
 /// RFC 4226, section 4, R6: 128 bits at least.
-pub(crate) const SHORTEST: usize = 16;
+pub(crate) const MIN_SECRET_LEN: usize = 16;
 
 /// A shared secret, 16 bytes or more. Wiped from memory when dropped, and never printed.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Secret {
             return Err("it has more lines than one; expected the secret alone");
         }
         let bytes = decode(line)?;
-        if bytes.len() < SHORTEST {
+        if bytes.len() < MIN_SECRET_LEN {
             return Err(
                 "the secret is shorter than 128 bits (32 hexadecimal digits, or 26 base-32 letters)",
             );
@@ -88,7 +88,7 @@ fn decode(line: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         return base32::decode(&without_gaps(letters)).ok_or(NO_BASE32);
     }
     let text = without_gaps(line);
-    let hex = decode_hex(&text).filter(|bytes| bytes.len() >= SHORTEST);
+    let hex = decode_hex(&text).filter(|bytes| bytes.len() >= MIN_SECRET_LEN);
     match (hex, base32::decode(&text)) {
         (Some(_), Some(_)) => Err(BOTH),
         (Some(bytes), None) | (None, Some(bytes)) => Ok(bytes),

@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(opened, 1, "only the one that was not killed got so far");
     }
 
-    /// The same by system calls, as a kernel that stops there would.
+    /// Killed at each system call, as if the kernel stopped there.
     #[test]
     fn a_kill_at_any_system_call_loses_no_use() {
         if Command::new("strace").arg("-V").output().is_err() {

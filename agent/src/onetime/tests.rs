@@ -532,7 +532,7 @@ fn without_a_trusted_clock_a_clock_door_stays_shut() {
     let mut lab = Lab::clock(1);
     lab.clock.distrust = Some("the clock is not set");
     lab.restart();
-    let look_again_at = lab.now + DISTRUSTED;
+    let look_again_at = lab.now + UNTRUSTED_CLOCK_INTERVAL;
     assert_eq!(lab.one_time.keep_time_at(), Some(look_again_at));
     assert_eq!(lab.shut().unwrap(), "the clock is not set");
     assert!((0..3).all(|ahead| !lab.code(NOON / 30_000 + ahead)));

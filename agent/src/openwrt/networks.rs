@@ -16,7 +16,7 @@ use crate::output::{self, Failure};
 
 /// Protocols of netifd whose device is made when they connect, and is then called
 /// `PROTOCOL-NETWORK` (ppp.sh in OpenWrt's package ppp).
-const DIALLING: [&str; 6] = ["pppoe", "pppoa", "ppp", "pptp", "l2tp", "3g"];
+const DIALLING_PROTOCOLS: [&str; 6] = ["pppoe", "pppoa", "ppp", "pptp", "l2tp", "3g"];
 
 /// Names of interfaces, or devices.
 type Names = heapless::Vec<Interface, MAX_INTERFACES>;
@@ -337,7 +337,7 @@ fn add(devices: &mut Names, device: Interface) -> Result<(), String> {
 /// A connection to ubus; `NotFound` where there is none.
 fn connect() -> io::Result<Ubus> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
-    for socket in ubus::SOCKETS {
+    for socket in ubus::SOCKET_PATHS {
         match Ubus::connect(Path::new(socket)) {
             Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {}
             outcome => return outcome,
@@ -370,7 +370,7 @@ fn network(table: Field<'_>) -> Option<Network> {
     // Only a network that is up has an l3_device.
     let up = text("l3_device");
     let mut devices = vec![up.or(text("device")).unwrap_or(name).to_owned()];
-    let dialled = text("proto").filter(|proto| up.is_none() && DIALLING.contains(proto));
+    let dialled = text("proto").filter(|proto| up.is_none() && DIALLING_PROTOCOLS.contains(proto));
     devices.extend(dialled.map(|proto| format!("{proto}-{name}")));
     Some(Network {
         name: name.to_owned(),

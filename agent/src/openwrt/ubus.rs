@@ -17,17 +17,17 @@ use crate::sys::clock::boottime;
 use crate::sys::unix;
 
 /// Where ubusd listens: since OpenWrt 21.02, and before.
-pub(crate) const SOCKETS: [&str; 2] = ["/var/run/ubus/ubus.sock", "/var/run/ubus.sock"];
+pub(crate) const SOCKET_PATHS: [&str; 2] = ["/var/run/ubus/ubus.sock", "/var/run/ubus.sock"];
 /// The longest body of a message: what a router with hundreds of networks says.
 const MAX_BODY: usize = 256 * 1024;
 /// How long a whole conversation may take: the agent hears no knocks meanwhile.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
-const HEADER: usize = 8;
-const BLOB: usize = 4;
-const EXTENDED: u32 = 1 << 31;
-/// The same in a blob's first octet.
-const NAMED: u8 = 1 << 7;
+const HEADER_LEN: usize = 8;
+const BLOB_HEADER_LEN: usize = 4;
+const EXTENDED_FLAG: u32 = 1 << 31;
+/// [`EXTENDED_FLAG`] in a blob's first octet.
+const NAMED_FLAG: u8 = 1 << 7;
 
 /// `enum ubus_msg_type`
 const HELLO: u8 = 0;
@@ -38,9 +38,9 @@ const INVOKE: u8 = 5;
 const ADD_OBJECT: u8 = 6;
 
 /// ubusd's own object that sends events (`UBUS_SYSTEM_OBJECT_EVENT`).
-const EVENTS: u32 = 1;
+const EVENT_OBJECT: u32 = 1;
 /// How often the events that wait are read at once.
-const READS: usize = 64;
+const MAX_READS: usize = 64;
 
 /// `enum ubus_msg_attr`
 const ATTRIBUTE_STATUS: u8 = 1;
@@ -61,10 +61,10 @@ impl Ubus {
     pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
         let mut ubus = Self {
             stream: unix::connect(socket)?,
-            give_up_at: boottime() + TIMEOUT,
+            give_up_at: boottime() + CALL_TIMEOUT,
             sequence: 0,
         };
-        ubus.stream.set_write_timeout(Some(span(TIMEOUT)))?;
+        ubus.stream.set_write_timeout(Some(span(CALL_TIMEOUT)))?;
         match ubus.receive()? {
             Message { kind: HELLO, .. } => Ok(ubus),
             _ => Err(nonsense()),
@@ -85,7 +85,7 @@ impl Ubus {
         let object = self.answer(OBJECT_ID)?.ok_or_else(nonsense)?;
         let whom = field(INT32, "object", &object);
         let what = field(STRING, "pattern", &string(event));
-        self.invoke(EVENTS, "register", &[whom, what].concat())?;
+        self.invoke(EVENT_OBJECT, "register", &[whom, what].concat())?;
         self.stream.set_nonblocking(true)?;
         Ok(Listener(self.stream))
     }
@@ -138,12 +138,12 @@ impl Ubus {
     }
 
     fn receive(&mut self) -> io::Result<Message> {
-        let mut header = [0; HEADER + BLOB];
+        let mut header = [0; HEADER_LEN + BLOB_HEADER_LEN];
         self.read(&mut header)?;
         let [version, kind, s0, s1, _, _, _, _, root @ ..] = header;
         let length = (u32::from_be_bytes(root) & !(u32::MAX << 24)) as usize;
         let length = length
-            .checked_sub(BLOB)
+            .checked_sub(BLOB_HEADER_LEN)
             .filter(|length| *length <= MAX_BODY);
         let mut body = vec![0; length.filter(|_| version == 0).ok_or_else(nonsense)?];
         self.read(&mut body)?;
@@ -181,7 +181,7 @@ impl Listener {
     /// An error: ubusd is gone.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         let mut events = [0; 512];
-        for _ in 0..READS {
+        for _ in 0..MAX_READS {
             match self.0.read(&mut events) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -254,7 +254,9 @@ pub(crate) fn fields(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
             name: core::str::from_utf8(rest.get(..length)?).ok()?,
             id: blob.id,
             // The name ends with a zero.
-            body: blob.body.get((2 + length + 1).next_multiple_of(BLOB)..)?,
+            body: blob
+                .body
+                .get((2 + length + 1).next_multiple_of(BLOB_HEADER_LEN)..)?,
         })
     })
 }
@@ -264,13 +266,13 @@ fn blobs(mut list: &[u8]) -> impl Iterator<Item = Blob<'_>> {
     core::iter::from_fn(move || {
         let word = u32::from_be_bytes(*list.first_chunk()?);
         let length = (word & !(u32::MAX << 24)) as usize;
-        let body = list.get(BLOB..length)?;
+        let body = list.get(BLOB_HEADER_LEN..length)?;
         list = list
-            .get(length.next_multiple_of(BLOB)..)
+            .get(length.next_multiple_of(BLOB_HEADER_LEN)..)
             .unwrap_or_default();
         Some(Blob {
             id: (word >> 24 & 0x7f) as u8,
-            named: word & EXTENDED != 0,
+            named: word & EXTENDED_FLAG != 0,
             body,
         })
     })
@@ -278,20 +280,20 @@ fn blobs(mut list: &[u8]) -> impl Iterator<Item = Blob<'_>> {
 
 /// Adds a blob, and what brings the next one to a multiple of 4 octets.
 fn append(list: &mut Vec<u8>, id: u8, body: &[u8]) {
-    let length = (BLOB + body.len()) as u32;
+    let length = (BLOB_HEADER_LEN + body.len()) as u32;
     list.extend((u32::from(id) << 24 | length).to_be_bytes());
     list.extend(body);
-    list.resize(list.len().next_multiple_of(BLOB), 0);
+    list.resize(list.len().next_multiple_of(BLOB_HEADER_LEN), 0);
 }
 
 /// A field of a table.
 fn field(kind: u8, name: &str, body: &[u8]) -> Vec<u8> {
     let mut named = (name.len() as u16).to_be_bytes().to_vec();
     named.extend(string(name));
-    named.resize(named.len().next_multiple_of(BLOB), 0);
+    named.resize(named.len().next_multiple_of(BLOB_HEADER_LEN), 0);
     named.extend(body);
     let mut list = Vec::new();
-    append(&mut list, kind | NAMED, &named);
+    append(&mut list, kind | NAMED_FLAG, &named);
     list
 }
 

@@ -40,7 +40,7 @@ impl Failure {
         match self {
             Self::Misused(why) | Self::Failed(why) => {
                 let line = why.lines().next().unwrap_or_default();
-                line.chars().take(LONGEST_REASON).collect()
+                line.chars().take(MAX_REASON_CHARS).collect()
             }
             Self::Reported | Self::Found(_) => {
                 "it has mistakes, and 'postern check' names them".into()
@@ -111,17 +111,17 @@ pub(crate) fn say(line: &str) {
     say_at_once(Level::Info, format_args!("{line}"));
 }
 
-/// The same of what somebody should look at.
+/// Writes one line to standard error, about what somebody should look at.
 pub(crate) fn warn(line: &str) {
     say_at_once(Level::Warning, format_args!("{line}"));
 }
 
-/// The same of what went wrong.
+/// Writes one line to standard error, about what went wrong.
 pub(crate) fn fail(line: &str) {
     say_at_once(Level::Error, format_args!("{line}"));
 }
 
-/// The same without a copy of the line: it takes no memory, because a knock can cause it.
+/// Writes one line to standard error without a copy of it: that takes no memory, because a knock can cause it.
 pub(crate) fn say_at_once(level: Level, line: fmt::Arguments<'_>) {
     write_line(level, form().name(), line);
 }
@@ -226,15 +226,15 @@ fn write_to(to: &mut (impl Write + AsFd), mut text: Text, name: &str, line: fmt:
 }
 
 /// The longest reason that is kept for later, in characters.
-const LONGEST_REASON: usize = 300;
+const MAX_REASON_CHARS: usize = 300;
 
 /// The longest line, with what is said about lines left out: as much as a pipe that is ready
 /// takes for sure (PIPE_BUF).
-const LONGEST: usize = 4096;
+const MAX_LINE_LEN: usize = 4096;
 
 /// A text that is cut off where it becomes too long, and each line of it with the same prefix.
 struct Text {
-    text: String<LONGEST>,
+    text: String<MAX_LINE_LEN>,
     prefix: &'static str,
 }
 
@@ -295,12 +295,12 @@ mod tests {
     #[test]
     fn a_line_is_cut_off_before_its_end() {
         let mut text = Text::new("");
-        text.add("x".repeat(LONGEST - 2));
+        text.add("x".repeat(MAX_LINE_LEN - 2));
         text.add("\u{e9}");
-        assert!(text.line().ends_with(b"xx\xc3\xa9\n") || text.line().len() == LONGEST);
+        assert!(text.line().ends_with(b"xx\xc3\xa9\n") || text.line().len() == MAX_LINE_LEN);
         let mut text = Text::new("");
-        text.add(format_args!("{} {}", 1, "x".repeat(LONGEST)));
-        assert_eq!(text.line().len(), LONGEST);
+        text.add(format_args!("{} {}", 1, "x".repeat(MAX_LINE_LEN)));
+        assert_eq!(text.line().len(), MAX_LINE_LEN);
         assert!(text.line().starts_with(b"1 xx") && text.line().ends_with(b"xx\n"));
     }
 

@@ -133,13 +133,13 @@ struct Program {
 }
 
 // What the kernel knows of a packet is loaded from there (SKF_AD_OFF in linux/filter.h).
-const KNOWN: i32 = -0x1000;
+const ANCILLARY_OFFSET: i32 = -0x1000;
 /// PACKET_HOST, PACKET_BROADCAST and PACKET_MULTICAST are 0 to 2, PACKET_OTHERHOST is 3
 /// (linux/if_packet.h).
 const FOR_US: u32 = 2;
 const FOR_OTHERS: u32 = 3;
 /// A word of the kernel's scratch memory.
-const SCRATCH: u32 = 0;
+const SCRATCH_WORD: u32 = 0;
 
 impl Program {
     fn labels<const N: usize>(&mut self) -> [Label; N] {
@@ -186,7 +186,7 @@ impl Program {
 
     /// Loads what the kernel knows of the packet.
     fn load_known(&mut self, what: libc::c_int) {
-        let at = (KNOWN + what).cast_unsigned();
+        let at = (ANCILLARY_OFFSET + what).cast_unsigned();
         self.plain(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at);
     }
 
@@ -277,9 +277,9 @@ impl Program {
             self.calculate(libc::BPF_LSH, 3);
             self.place(advance);
             self.plain(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0);
-            self.plain(libc::BPF_ST, SCRATCH);
+            self.plain(libc::BPF_ST, SCRATCH_WORD);
             self.load_octet_behind(0);
-            self.plain(libc::BPF_LDX | libc::BPF_MEM, SCRATCH);
+            self.plain(libc::BPF_LDX | libc::BPF_MEM, SCRATCH_WORD);
         }
         self.go(reject);
     }

@@ -27,7 +27,7 @@ const PACKETS_PER_DATAGRAM: u32 = 32;
 /// What the kernel sets aside for such a datagram: with its bookkeeping, 8 KiB.
 const DATAGRAM_BYTES: u32 = 7 * 1024;
 /// What the kernel puts beside a packet's bytes, rounded up.
-const OVERHEAD: usize = 1024;
+const PACKET_OVERHEAD: usize = 1024;
 
 /// A group of NFNETLINK_LOG, held until it is dropped.
 pub(crate) struct Nflog {
@@ -92,7 +92,7 @@ impl Nflog {
         set_receive_buffer(socket.as_fd(), buffer_bytes)?;
         // To the kernel, zero bytes mean all of them.
         let copy_bytes = copy_bytes.max(1);
-        let datagram = (usize::from(copy_bytes) + OVERHEAD).max(DATAGRAM_BYTES as usize);
+        let datagram = (usize::from(copy_bytes) + PACKET_OVERHEAD).max(DATAGRAM_BYTES as usize);
         let mut nflog = Self {
             socket,
             group,

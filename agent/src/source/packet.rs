@@ -30,7 +30,7 @@ use super::interfaces::Interfaces;
 use super::{Losses, RECEIVE_BUFFER};
 use crate::firewall::LONGEST_SNAPLEN;
 use crate::knock_ports;
-use crate::sys::datagram::{AT_ONCE, Batch};
+use crate::sys::datagram::{BATCH_LEN, Batch};
 use crate::sys::epoll::Epoll;
 use crate::sys::raw::{self, EtherType, PacketSocket};
 use crate::sys::set_receive_buffer;
@@ -39,12 +39,12 @@ use crate::sys::set_receive_buffer;
 /// flood does not keep the agent from everything else.
 const BATCHES_PER_CALL: usize = 32;
 /// When to try again what the kernel had no memory for.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How coarse a program may become that the kernel has no room for: kernels before 6.7 give a
 /// socket 20 KiB for all its options, and on 32-bit machines half of that (`optmem_max`).
-const RANGES: [usize; 4] = [MAX_RANGES, 30, 8, 1];
+const RANGE_LIMITS: [usize; 4] = [MAX_RANGES, 30, 8, 1];
 /// The number of [`Interfaces`] among the files to wait for, after the two sockets.
-const INTERFACES: u64 = 2;
+const INTERFACES_FILE: u64 = 2;
 
 /// A socket for each family.
 pub(crate) struct Pair([PacketSocket; 2]);
@@ -120,7 +120,9 @@ impl PacketSource {
             // Only now, so that no packet gets around the program.
             socket.start()?;
         }
-        source.epoll.add(source.interfaces.as_fd(), INTERFACES)?;
+        source
+            .epoll
+            .add(source.interfaces.as_fd(), INTERFACES_FILE)?;
         Ok(source)
     }
 
@@ -157,7 +159,7 @@ impl PacketSource {
 
     pub(super) fn poll(&mut self, now: Instant) {
         if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = self.filter().is_err().then(|| now + RETRY);
+            self.retry_at = self.filter().is_err().then(|| now + RETRY_INTERVAL);
         }
     }
 
@@ -174,7 +176,7 @@ impl PacketSource {
     /// Follows interfaces that came back under another number.
     fn follow(&mut self, now: Instant) {
         if self.interfaces.look_again() {
-            self.retry_at = self.filter().is_err().then(|| now + RETRY);
+            self.retry_at = self.filter().is_err().then(|| now + RETRY_INTERVAL);
         }
     }
 
@@ -219,7 +221,7 @@ fn attach(socket: &PacketSocket, family: EtherType, wanted: &Wanted<'_>) -> io::
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => None,
         outcome => Some(outcome),
     };
-    let attempts = || RANGES.into_iter().find_map(attempt);
+    let attempts = || RANGE_LIMITS.into_iter().find_map(attempt);
     attempts().unwrap_or_else(|| {
         // There may be room for one program, but not for the old one and the new one.
         raw::filter(socket.as_fd(), &raw::NOTHING)?;
@@ -238,7 +240,7 @@ fn receive(
     let end = received
         .by_ref()
         .take(BATCHES_PER_CALL)
-        .find(|received| !matches!(received, Ok(AT_ONCE)));
+        .find(|received| !matches!(received, Ok(BATCH_LEN)));
     end.unwrap_or(Ok(0)).map(drop)
 }
 

@@ -19,7 +19,7 @@ use super::filter::arrived_on;
 use super::interfaces::Interfaces;
 use crate::knock_ports;
 use crate::sys::bound::Bound;
-use crate::sys::datagram::{AT_ONCE, Batch, Datagram};
+use crate::sys::datagram::{BATCH_LEN, Batch, Datagram};
 use crate::sys::epoll::Epoll;
 use crate::sys::process::allow_files;
 
@@ -31,11 +31,11 @@ const BATCHES_PER_CALL: usize = 8;
 /// The most connections that it takes from a port of TCP.
 const CONNECTIONS_PER_CALL: usize = 64;
 /// One octet more than any payload tells whether it is longer.
-const LONGEST: usize = MAX_BYTES + 1;
+const BUFFER_LEN: usize = MAX_BYTES + 1;
 /// Files for everything else: callers, netlink, a state that is saved.
 const OTHER_FILES: usize = 64;
 /// When to try again what the kernel had no memory for.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Hears connections and datagrams until it is dropped.
 pub(crate) struct Sockets {
@@ -105,7 +105,7 @@ impl Sockets {
             wanted,
             interfaces,
             epoll,
-            batch: Batch::new(LONGEST),
+            batch: Batch::new(BUFFER_LEN),
             // The shared ones heard other interfaces until now, and do so until this begins.
             filter_at: before.is_some().then(Instant::default),
         }))
@@ -178,7 +178,9 @@ impl Sockets {
     fn filter(&mut self, now: Instant) {
         let program = arrived_on(self.interfaces.numbers());
         let mut failures = self.sockets.iter().map(|socket| socket.refilter(&program));
-        self.filter_at = failures.any(|failed| failed.is_err()).then(|| now + RETRY);
+        self.filter_at = failures
+            .any(|failed| failed.is_err())
+            .then(|| now + RETRY_INTERVAL);
     }
 }
 
@@ -245,7 +247,7 @@ fn take_datagrams(
         }));
     };
     for _ in 0..BATCHES_PER_CALL {
-        if batch.receive(socket.as_fd(), &mut hand_on)? < AT_ONCE {
+        if batch.receive(socket.as_fd(), &mut hand_on)? < BATCH_LEN {
             break;
         }
     }

@@ -6,16 +6,16 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The most datagrams that one call of [`Batch::receive`] reads.
-pub(crate) const AT_ONCE: usize = 32;
+pub(crate) const BATCH_LEN: usize = 32;
 
 /// More than any receive buffer of ours has room for.
-const MOST_FORGOTTEN: usize = 65_536;
+const MAX_FORGOTTEN: usize = 65_536;
 
 /// Room for the datagrams of one call.
 pub(crate) struct Batch {
     length: usize,
     octets: Box<[u8]>,
-    envelopes: Box<[Envelope; AT_ONCE]>,
+    envelopes: Box<[Envelope; BATCH_LEN]>,
 }
 
 /// What comes with a datagram.
@@ -24,12 +24,12 @@ struct Envelope {
     /// Room for the address of either family.
     sender: libc::sockaddr_in6,
     /// Room for one header and an `in6_pktinfo`, or an `in_pktinfo`, aligned as a header is.
-    control: [usize; CONTROL / size_of::<usize>()],
+    control: [usize; CONTROL_LEN / size_of::<usize>()],
     /// The length of that address, and the octets of the datagram.
     lengths: (libc::socklen_t, usize),
 }
 
-const CONTROL: usize = 64;
+const CONTROL_LEN: usize = 64;
 
 /// One datagram.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +47,12 @@ impl Batch {
     pub(crate) fn new(length: usize) -> Self {
         Self {
             length,
-            octets: vec![0; length * AT_ONCE].into(),
-            envelopes: Box::new([Envelope::EMPTY; AT_ONCE]),
+            octets: vec![0; length * BATCH_LEN].into(),
+            envelopes: Box::new([Envelope::EMPTY; BATCH_LEN]),
         }
     }
 
-    /// Hands each datagram that waits to the visitor, up to [`AT_ONCE`]; returns how many there
+    /// Hands each datagram that waits to the visitor, up to [`BATCH_LEN`]; returns how many there
     /// were. Never blocks.
     pub(crate) fn receive(
         &mut self,
@@ -78,24 +78,24 @@ impl Batch {
         let octets = self.octets.chunks_mut(self.length.max(1));
         let envelopes = self.envelopes.iter_mut();
         // SAFETY: an iovec is a pointer and a length, for which all zero is a value.
-        let mut rooms: [libc::iovec; AT_ONCE] = unsafe { mem::zeroed() };
+        let mut rooms: [libc::iovec; BATCH_LEN] = unsafe { mem::zeroed() };
         for (room, octets) in rooms.iter_mut().zip(octets) {
             room.iov_base = octets.as_mut_ptr().cast();
             room.iov_len = octets.len();
         }
         let mut pairs = rooms.iter_mut().zip(envelopes);
-        let mut headers: [libc::mmsghdr; AT_ONCE] = array::from_fn(|_| match pairs.next() {
+        let mut headers: [libc::mmsghdr; BATCH_LEN] = array::from_fn(|_| match pairs.next() {
             Some((room, envelope)) => header(room, envelope),
             None => no_header(),
         });
-        // SAFETY: there are AT_ONCE headers, whose pointers lead to `rooms` and to
+        // SAFETY: there are BATCH_LEN headers, whose pointers lead to `rooms` and to
         // `self.envelopes`, and from the rooms to `self.octets`, for the lengths given. All of
         // them outlive the call, and nothing else refers to them in it.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                AT_ONCE as libc::c_uint,
+                BATCH_LEN as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
@@ -117,7 +117,7 @@ impl Batch {
 /// Drops what waits. What comes meanwhile may be dropped too.
 pub(crate) fn forget_all(socket: BorrowedFd<'_>) {
     // Bounded, for what a flood brings meanwhile.
-    for _ in 0..MOST_FORGOTTEN {
+    for _ in 0..MAX_FORGOTTEN {
         // SAFETY: nothing is written to a buffer without length; what does not fit is dropped
         // with its datagram.
         let received =
@@ -134,14 +134,14 @@ impl Envelope {
     const EMPTY: Self = Self {
         // SAFETY: sockaddr_in6 is made of integers, for which all zero is a value.
         sender: unsafe { mem::zeroed() },
-        control: [0; CONTROL / size_of::<usize>()],
+        control: [0; CONTROL_LEN / size_of::<usize>()],
         lengths: (0, 0),
     };
 
     /// What an `IP_PKTINFO` or `IPV6_PKTINFO` message says, as the only one (cmsg(3)).
     fn arrived_on(&self) -> Option<u32> {
         let words = self.control.iter();
-        let mut octets = [0; CONTROL];
+        let mut octets = [0; CONTROL_LEN];
         for (to, word) in octets.chunks_mut(size_of::<usize>()).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
@@ -173,7 +173,7 @@ fn header(room: &mut libc::iovec, envelope: &mut Envelope) -> libc::mmsghdr {
     message.msg_name = (&raw mut envelope.sender).cast();
     message.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
     message.msg_control = envelope.control.as_mut_ptr().cast();
-    message.msg_controllen = CONTROL as _;
+    message.msg_controllen = CONTROL_LEN as _;
     message.msg_iov = room;
     message.msg_iovlen = 1;
     header
@@ -221,11 +221,11 @@ mod tests {
     fn what_does_not_fit_a_batch_is_left_for_the_next() {
         let to = UdpSocket::bind("127.0.0.1:0").unwrap();
         let from = UdpSocket::bind("127.0.0.1:0").unwrap();
-        for _ in 0..=AT_ONCE {
+        for _ in 0..=BATCH_LEN {
             from.send_to(b"!", to.local_addr().unwrap()).unwrap();
         }
         let mut batch = Batch::new(8);
-        for expected in [AT_ONCE, 1, 0] {
+        for expected in [BATCH_LEN, 1, 0] {
             assert_eq!(batch.receive(to.as_fd(), |_| ()).unwrap(), expected);
         }
     }

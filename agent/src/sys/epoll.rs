@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::check;
 
 /// The most files that one call of [`Epoll::ready`] names.
-const AT_ONCE: usize = 64;
+const MAX_READY: usize = 64;
 
 /// A file that is ready to be read while one of its members is.
 pub(crate) struct Epoll {
@@ -40,8 +40,8 @@ impl Epoll {
     /// blocks; where there are too many, the rest is left for the next call.
     pub(crate) fn ready(&self) -> io::Result<impl Iterator<Item = u64> + use<>> {
         // SAFETY: an epoll_event is made of integers, for which all zero is a value.
-        let mut events: [libc::epoll_event; AT_ONCE] = unsafe { mem::zeroed() };
-        let room = AT_ONCE as libc::c_int;
+        let mut events: [libc::epoll_event; MAX_READY] = unsafe { mem::zeroed() };
+        let room = MAX_READY as libc::c_int;
         // SAFETY: there is room for as many events.
         let found =
             check(unsafe { libc::epoll_wait(self.file.as_raw_fd(), events.as_mut_ptr(), room, 0) });

@@ -24,7 +24,7 @@ enum Bus {
 }
 
 /// The longest datagram that is sent without asking for a larger buffer, in octets.
-const ORDINARY: usize = 64 * 1024;
+const DEFAULT_SEND_BUFFER: usize = 64 * 1024;
 
 /// A bound socket, closed on exec.
 pub(crate) struct NetlinkSocket {
@@ -46,7 +46,7 @@ impl NetlinkSocket {
     fn open_to(bus: Bus) -> io::Result<Self> {
         let socket = Self {
             socket: open_bound(bus)?,
-            sendable: ORDINARY,
+            sendable: DEFAULT_SEND_BUFFER,
         };
         socket.set_flag(libc::F_SETFD, libc::FD_CLOEXEC)?;
         socket.set_flag(libc::F_SETFL, libc::O_NONBLOCK)?;

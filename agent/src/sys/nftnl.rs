@@ -17,7 +17,7 @@ const INET: u16 = libc::NFPROTO_INET as u16;
 const COUNTER: u32 = 1;
 
 /// The most octets of a value: libnftnl before 1.2.7 copies more into memory of this size.
-const LONGEST_VALUE: usize = 64;
+const MAX_VALUE_LEN: usize = 64;
 
 /// An expression: `nftnl` has no type for many, and only register 1 for the rest.
 pub(crate) struct Recipe<'v> {
@@ -207,7 +207,7 @@ impl Expression for Recipe<'_> {
                         copied(c::nftnl_expr_set_str(expression, attribute, text.as_ptr()));
                     }
                     Value::Data(data) => {
-                        assert!(data.len() <= LONGEST_VALUE);
+                        assert!(data.len() <= MAX_VALUE_LEN);
                         let (data, length) = (data.as_ptr().cast(), data.len() as u32);
                         copied(c::nftnl_expr_set(expression, attribute, data, length));
                     }
@@ -322,9 +322,9 @@ pub(crate) struct Elements {
 }
 
 /// What the attribute that holds all elements counts its octets in, less what surrounds them.
-const MOST_OCTETS: usize = u16::MAX as usize - 4;
+const MAX_ATTRIBUTE_LEN: usize = u16::MAX as usize - 4;
 /// The most octets of a key.
-const LONGEST_KEY: usize = 64;
+const MAX_KEY_LEN: usize = 64;
 
 impl Elements {
     /// No elements yet, for the set of this name.
@@ -392,7 +392,7 @@ impl Elements {
         /// Headers, padding, and what there is beside key and chain.
         const REST: usize = 64;
         self.octets += key.len() + chain + REST;
-        assert!(key.len() <= LONGEST_KEY && self.octets <= MOST_OCTETS);
+        assert!(key.len() <= MAX_KEY_LEN && self.octets <= MAX_ATTRIBUTE_LEN);
         // SAFETY: no argument.
         let element = allocated(unsafe { c::nftnl_set_elem_alloc() });
         let (attribute, length) = (c::NFTNL_SET_ELEM_KEY as u16, key.len() as u32);

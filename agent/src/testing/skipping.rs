@@ -14,7 +14,8 @@ pub(crate) fn skip(lack: impl Display) {
     say(lack, env::var_os(SKIP_NOTHING).is_some());
 }
 
-/// The same for want of what nothing that could be installed gives to a kernel: no failure anywhere.
+/// Says that a test is left out for want of what nothing that could be installed gives to a kernel: no failure
+/// anywhere.
 pub(crate) fn skip_for_the_kernel(lack: impl Display) {
     say(lack, false);
 }

@@ -43,7 +43,7 @@ pub(crate) fn store(global: &Global) -> Store {
     Store::in_folder(Path::new(global.state_dir.as_str()))
 }
 
-/// The same of a file that may be wrong, or missing: then those where it would be without one.
+/// The files of a configuration that may be wrong, or missing: then those where they would be without one.
 pub(crate) fn store_of_file(path: &Path) -> Store {
     let folder = config_file::peek_state_dir(path);
     Store::in_folder(&folder.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
@@ -124,7 +124,7 @@ fn opening(method: &Method) -> Method {
     method
 }
 
-/// The same, where what was confirmed last is what was in force before.
+/// The names of doors that open otherwise than before, where what was confirmed last was in force before.
 pub(crate) fn opened_otherwise_than_confirmed(store: &Store, doors: &[Door]) -> Vec<String> {
     let before = store
         .confirmed()

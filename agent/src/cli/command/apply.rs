@@ -111,7 +111,7 @@ fn in_words(failure: Failure) -> String {
 
 /// Shows on a terminal how long the trial goes on, until it is over.
 fn show_time_left() -> Result<(), Failure> {
-    const OFTEN: Duration = Duration::from_millis(500);
+    const POLL_INTERVAL: Duration = Duration::from_millis(500);
     let mut firewall = reach::firewall()?;
     loop {
         match trial_of(&mut firewall)? {
@@ -124,7 +124,7 @@ fn show_time_left() -> Result<(), Failure> {
                 return Err(Failure::Failed(trial::OVER.into()));
             }
         }
-        poll(&mut [], Some(OFTEN)).map_err(|error| Failure::Failed(error.to_string()))?;
+        poll(&mut [], Some(POLL_INTERVAL)).map_err(|error| Failure::Failed(error.to_string()))?;
     }
 }
 

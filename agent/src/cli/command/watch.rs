@@ -18,7 +18,7 @@ use crate::report::effect;
 use crate::sys::poll::poll;
 
 /// How often the kernel is asked: rules tell nobody what they put into sets.
-const OFTEN: core::time::Duration = core::time::Duration::from_millis(200);
+const POLL_INTERVAL: core::time::Duration = core::time::Duration::from_millis(200);
 
 /// `postern watch`
 pub(crate) fn watch(options: &Options) -> Result<(), Failure> {
@@ -59,7 +59,7 @@ pub(crate) fn watch(options: &Options) -> Result<(), Failure> {
 }
 
 fn wait() -> Result<(), Failure> {
-    let often = Duration::from_millis(OFTEN.as_millis() as u64);
+    let often = Duration::from_millis(POLL_INTERVAL.as_millis() as u64);
     poll(&mut [], Some(often))
         .map(drop)
         .map_err(|error| Failure::Failed(error.to_string()))
@@ -98,7 +98,7 @@ impl Told {
             self.line.clear();
             return self
                 .stream
-                .set_read_timeout(Some(OFTEN))
+                .set_read_timeout(Some(POLL_INTERVAL))
                 .map_err(|error| failed(&error));
         }
         let mut why = String::new();
@@ -106,7 +106,7 @@ impl Told {
         Err(Failure::Failed(format!("the agent: {}", why.trim_end())))
     }
 
-    /// Prints what came within [`OFTEN`]; `false`: the agent has ended.
+    /// Prints what came within [`POLL_INTERVAL`]; `false`: the agent has ended.
     fn pass_on(&mut self) -> Result<bool, Failure> {
         let mut piece = [0; 4096];
         match self.stream.read(&mut piece) {

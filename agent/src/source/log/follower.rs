@@ -17,18 +17,18 @@ use super::lines::Lines;
 use crate::sys::inotify::{Inotify, Interest, Watch};
 
 /// The most that is read at once, and how often in one call.
-const PIECE: usize = 8192;
+const PIECE_LEN: usize = 8192;
 const PIECES_PER_CALL: usize = 64;
 /// The most that can be in a file that is new or was truncated, to be read from its beginning.
 /// More was not written since the last look: somebody edited the log, or put an old one in its
 /// place, and the knocks in it were heard long ago.
-const FRESH: u64 = 16 * 1024;
+const MAX_FRESH_LEN: u64 = 16 * 1024;
 /// How often to look although nothing was told: not every file system tells.
-const LOOKED_AFTER: Duration = Duration::from_secs(1);
-/// The same where the kernel has no inotify.
-const LOOKED_AFTER_UNTOLD: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look where the kernel has no inotify.
+const LOOK_INTERVAL_WITHOUT_INOTIFY: Duration = Duration::from_millis(100);
 /// A rotated file is gone for a moment. For how long nothing is said about it:
-const MOMENT: Duration = Duration::from_secs(2);
+const ROTATION_GRACE: Duration = Duration::from_secs(2);
 
 /// A file that is followed, by its path.
 pub(super) struct Follower {
@@ -54,7 +54,7 @@ impl Follower {
             current: None,
             next: None,
             events: Events::of(path),
-            piece: vec![0; PIECE].into(),
+            piece: vec![0; PIECE_LEN].into(),
             lines: Lines::new(),
             look_at: now,
             away: None,
@@ -184,7 +184,7 @@ impl Follower {
     /// Reads a file from where what is new begins.
     fn follow(&mut self, mut file: Followed, from_start: bool) {
         let length = file.length().unwrap_or_default();
-        let fresh = from_start && length <= FRESH;
+        let fresh = from_start && length <= MAX_FRESH_LEN;
         if from_start && !fresh {
             let path = self.path.display();
             self.notices.push(format!(
@@ -203,7 +203,7 @@ impl Follower {
     fn miss(&mut self, now: Instant, error: &io::Error) {
         let (since, told) = self.away.get_or_insert((now, false));
         // At the start nobody was heard for a moment already.
-        let long = self.current.is_none() || now.since(*since) >= MOMENT;
+        let long = self.current.is_none() || now.since(*since) >= ROTATION_GRACE;
         if long && !*told {
             *told = true;
             let path = self.path.display();
@@ -323,8 +323,8 @@ impl Events {
 
     fn looked_after(&self) -> Duration {
         match &self.inotify {
-            Some(_) => LOOKED_AFTER,
-            None => LOOKED_AFTER_UNTOLD,
+            Some(_) => LOOK_INTERVAL,
+            None => LOOK_INTERVAL_WITHOUT_INOTIFY,
         }
     }
 }

@@ -14,13 +14,13 @@ use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
 
 /// The most that is read at once, and how often in one call.
-const PIECE: usize = 8192;
+const PIECE_LEN: usize = 8192;
 const PIECES_PER_CALL: usize = 64;
 /// A stream that has rested for so long has nothing old left, if the other program was quick to
 /// start.
-const REST: Duration = Duration::from_secs(1);
+const REST_TIME: Duration = Duration::from_secs(1);
 /// One that does not rest is waited for no longer than this.
-const UNREST: Duration = Duration::from_secs(5);
+const MAX_UNREST: Duration = Duration::from_secs(5);
 
 /// A stream, until it ends.
 pub(super) struct Input {
@@ -35,14 +35,14 @@ impl Input {
     pub(super) fn standard() -> io::Result<Self> {
         let file = io::stdin().as_fd().try_clone_to_owned()?;
         let mut input = Self::new(file.into());
-        input.leave_out_what_is_old(REST, boottime() + UNREST)?;
+        input.leave_out_what_is_old(REST_TIME, boottime() + MAX_UNREST)?;
         Ok(input)
     }
 
     fn new(file: File) -> Self {
         Self {
             file,
-            piece: vec![0; PIECE].into(),
+            piece: vec![0; PIECE_LEN].into(),
             lines: Lines::new(),
             ended: false,
         }
@@ -135,7 +135,7 @@ mod tests {
         let (mut input, mut writer) = pipe();
         writer.write_all(b"old\nold too\nbeg").unwrap();
         let rest = Duration::from_millis(1);
-        let until = boottime() + UNREST;
+        let until = boottime() + MAX_UNREST;
         input.leave_out_what_is_old(rest, until).unwrap();
         writer.write_all(b"un\nnew\n").unwrap();
         assert_eq!(read(&mut input), (vec!["begun".into(), "new".into()], true));
@@ -145,7 +145,7 @@ mod tests {
     fn a_stream_that_does_not_rest_is_believed_after_a_while() {
         let mut input = Input::new(File::open("/dev/zero").unwrap());
         let until = boottime() + Duration::from_millis(50);
-        input.leave_out_what_is_old(REST, until).unwrap();
+        input.leave_out_what_is_old(REST_TIME, until).unwrap();
         assert!(boottime() >= until);
     }
 
@@ -154,7 +154,7 @@ mod tests {
         let (mut input, writer) = pipe();
         drop(writer);
         input
-            .leave_out_what_is_old(REST, boottime() + UNREST)
+            .leave_out_what_is_old(REST_TIME, boottime() + MAX_UNREST)
             .unwrap();
         assert!(input.fd().is_none());
     }

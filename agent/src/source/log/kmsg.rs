@@ -12,31 +12,34 @@ use crate::sys::process::{Capability, has};
 
 /// The longest record that the kernel makes of a message, with all that is known of it
 /// (`CONSOLE_EXT_LOG_MAX`, later `PRINTK_MESSAGE_MAX`, of kernel/printk).
-const LONGEST_RECORD: usize = 8192;
+const MAX_RECORD_LEN: usize = 8192;
 /// The most records that one call reads, so that a flood does not keep the agent from
 /// everything else.
 const RECORDS_PER_CALL: usize = 256;
 
 /// Where it lies.
-const KMSG: &str = "/dev/kmsg";
+const KMSG_PATH: &str = "/dev/kmsg";
 
 /// Opens the kernel's log. That takes a capability in many places (`kernel.dmesg_restrict`), and
 /// reading takes none.
 pub(in crate::source) fn open() -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK).open(KMSG)
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(KMSG_PATH)
 }
 
 /// Says in words why it cannot be opened.
 pub(in crate::source) fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM) if !has(Capability::Syslog) => {
-            format!("{KMSG} takes the capability CAP_SYSLOG")
+            format!("{KMSG_PATH} takes the capability CAP_SYSLOG")
         }
         Some(libc::ENOENT) => {
-            format!("{KMSG} is not there, as in many containers: choose with option log_from")
+            format!("{KMSG_PATH} is not there, as in many containers: choose with option log_from")
         }
-        _ => format!("{KMSG}: {error}"),
+        _ => format!("{KMSG_PATH}: {error}"),
     }
 }
 
@@ -57,7 +60,7 @@ impl Kmsg {
         (&*file).seek(SeekFrom::End(0))?;
         Ok(Self {
             file,
-            record: vec![0; LONGEST_RECORD].into(),
+            record: vec![0; MAX_RECORD_LEN].into(),
             expected: None,
             lost: 0,
             overruns: 0,
@@ -119,19 +122,19 @@ mod tests {
     fn write(text: &str) -> io::Result<()> {
         OpenOptions::new()
             .write(true)
-            .open(KMSG)?
+            .open(KMSG_PATH)?
             .write_all(text.as_bytes())
     }
 
     #[test]
     fn records_of_programs_are_read_in_turn_and_are_not_the_kernels() {
         let Ok(file) = open() else {
-            return skip(format_args!("{KMSG} cannot be read here"));
+            return skip(format_args!("{KMSG_PATH} cannot be read here"));
         };
         let mut kmsg = Kmsg::read(Rc::new(file)).unwrap();
         let forged = "<4>postern: IN=eth0 OUT= SRC=192.0.2.1 DST=192.0.2.2\n";
         if write(forged).is_err() {
-            return skip(format_args!("{KMSG} cannot be written to here"));
+            return skip(format_args!("{KMSG_PATH} cannot be written to here"));
         }
         write("postern's tests: another record\n").unwrap();
         let mut lines = Vec::new();

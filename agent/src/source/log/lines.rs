@@ -2,7 +2,7 @@
 
 /// The longest line that is read. nf_log writes less than 1,024 bytes (`S_SIZE` in
 /// net/netfilter/nf_log.c), and a log daemon not much before them.
-pub(super) const LONGEST: usize = 4096;
+pub(super) const MAX_LINE_LEN: usize = 4096;
 
 /// Lines of a stream that comes in pieces.
 pub(super) struct Lines {
@@ -17,7 +17,7 @@ impl Lines {
     /// At the beginning of a line.
     pub(super) fn new() -> Self {
         Self {
-            begun: Vec::with_capacity(LONGEST),
+            begun: Vec::with_capacity(MAX_LINE_LEN),
             skipping: false,
             too_long: 0,
         }
@@ -47,7 +47,7 @@ impl Lines {
         self.skipping = false;
     }
 
-    /// How many lines were longer than [`LONGEST`].
+    /// How many lines were longer than [`MAX_LINE_LEN`].
     pub(super) fn too_long(&self) -> u64 {
         self.too_long
     }
@@ -64,7 +64,7 @@ impl Lines {
         if self.skipping {
             return;
         }
-        if self.begun.len() + part.len() > LONGEST {
+        if self.begun.len() + part.len() > MAX_LINE_LEN {
             self.too_long += 1;
             return self.skip_to_end();
         }
@@ -98,15 +98,15 @@ mod tests {
 
     #[test]
     fn a_line_of_the_longest_kind_is_read_and_a_longer_one_left_out() {
-        for size in [1, 100, LONGEST, 3 * LONGEST] {
+        for size in [1, 100, MAX_LINE_LEN, 3 * MAX_LINE_LEN] {
             let mut lines = Lines::new();
-            let longest = "x".repeat(LONGEST);
+            let longest = "x".repeat(MAX_LINE_LEN);
             let text = format!("{longest}\n{longest}x\n{longest}{longest}\nshort\n");
             let pieces = text.as_bytes().chunks(size);
             let read: Vec<String> = pieces.flat_map(|piece| fed(&mut lines, piece)).collect();
             assert_eq!(read, [longest.as_str(), "short"], "{size}");
             assert_eq!(lines.too_long(), 2);
-            assert_eq!(lines.begun.capacity(), LONGEST);
+            assert_eq!(lines.begun.capacity(), MAX_LINE_LEN);
         }
     }
 

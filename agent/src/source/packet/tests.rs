@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use postern_core::knock::{Port, Protocol};
 use postern_core::packet::parse;
 
-use super::RANGES;
+use super::RANGE_LIMITS;
 use crate::source::filter::{MAX_RANGES, Wanted, arrived_on, program};
 use crate::sys::raw::{self, EtherType, Step};
 
@@ -303,7 +303,7 @@ fn many_ports_make_a_coarse_program_that_the_kernel_takes() {
     wanted.interfaces = &interfaces;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for family in FAMILIES {
-        let passing = RANGES.map(|ranges| {
+        let passing = RANGE_LIMITS.map(|ranges| {
             let program = program(family, &wanted, ranges);
             raw::filter(socket.as_fd(), &program).unwrap();
             let passes = |number: &u16| {
@@ -317,7 +317,7 @@ fn many_ports_make_a_coarse_program_that_the_kernel_takes() {
             (0..=u16::MAX).filter(passes).collect::<Vec<u16>>()
         });
         let exact: Vec<u16> = ports.iter().flat_map(Clone::clone).collect();
-        for (passing, ranges) in passing.iter().zip(RANGES) {
+        for (passing, ranges) in passing.iter().zip(RANGE_LIMITS) {
             assert!(exact.iter().all(|port| passing.binary_search(port).is_ok()));
             let gaps = passing.windows(2).filter(|pair| pair[1] - pair[0] > 1);
             assert!(gaps.count() < ranges);

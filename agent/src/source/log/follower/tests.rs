@@ -187,7 +187,7 @@ fn a_writer_that_does_not_notice_the_truncation_leaves_zeros() {
 
 #[test]
 fn an_old_log_in_its_place_is_not_read() {
-    let old = "old\n".repeat(FRESH as usize / 4);
+    let old = "old\n".repeat(MAX_FRESH_LEN as usize / 4);
     let mut trial = Trial::new(&old);
     for edited in ["new", "newer"] {
         trial.append(edited, &format!("{old}begun "));
@@ -202,7 +202,7 @@ fn an_old_log_in_its_place_is_not_read() {
         trial.append("log", "and ended\none\n");
         assert_eq!(trial.read(), ["one"]);
     }
-    trial.truncate(FRESH + 1);
+    trial.truncate(MAX_FRESH_LEN + 1);
     assert!(trial.read().is_empty());
     assert_eq!(trial.notices().len(), 1);
     trial.append("log", "\ntwo\n");
@@ -210,7 +210,7 @@ fn an_old_log_in_its_place_is_not_read() {
     // As much as can be new is read.
     trial.append("newest", &old);
     trial.rename("newest", "log");
-    assert_eq!(trial.read().len(), FRESH as usize / 4);
+    assert_eq!(trial.read().len(), MAX_FRESH_LEN as usize / 4);
     assert!(trial.notices().is_empty());
 }
 
@@ -223,7 +223,7 @@ fn a_log_that_goes_away_is_said_to_be_missing_after_a_moment() {
     assert!(trial.notices().is_empty());
     let missing = "LOG: No such file or directory (os error 2); it is followed once it can be read";
     for expected in [vec![missing], vec![]] {
-        trial.pass(MOMENT);
+        trial.pass(ROTATION_GRACE);
         assert!(trial.follower.poll_at() <= trial.now);
         assert!(trial.read().is_empty());
         assert_eq!(trial.notices(), expected);
@@ -271,7 +271,7 @@ fn what_is_no_file_is_not_opened_and_waited_for() {
 fn much_at_once_is_read_bit_by_bit() {
     let mut trial = Trial::new("");
     let line = "x".repeat(99);
-    let lines = PIECE * PIECES_PER_CALL / 100 + 1_000;
+    let lines = PIECE_LEN * PIECES_PER_CALL / 100 + 1_000;
     trial.append("log", &format!("{line}\n").repeat(lines));
     let first = trial.read().len();
     assert!((1..lines).contains(&first));
@@ -293,7 +293,7 @@ fn without_word_from_the_kernel_time_tells() {
     for (from, to) in [("log", "log.1"), ("log", "log.2")] {
         trial.rename(from, to);
         trial.append("log", "one\n");
-        trial.pass(LOOKED_AFTER_UNTOLD);
+        trial.pass(LOOK_INTERVAL_WITHOUT_INOTIFY);
         assert!(trial.follower.poll_at() <= trial.now);
         assert_eq!(trial.read(), ["one"]);
     }
