@@ -1,9 +1,11 @@
 //! A guard on trial ends by itself, unless its owner comes in anew and confirms it.
 
-use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use std::{fs, io};
 
+use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
 use postern_tests::probe::{self, Answer};
 use postern_tests::process::Said;
@@ -28,6 +30,7 @@ pub(crate) fn suite() -> Suite {
         a_trial_that_cannot_be_remembered_does_not_begin,
         times_that_make_no_sense_are_refused,
         a_terminal_shows_the_time_that_is_left needs "script",
+        what_was_there_before_is_no_confirmation,
     ]
 }
 
@@ -386,4 +389,31 @@ fn a_terminal_shows_the_time_that_is_left() {
             assert!(shows(end));
         });
     }
+}
+
+/// Whoever looks when the agent has gone back already sees a guard without a trial.
+fn what_was_there_before_is_no_confirmation() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let agent = setup.start(&net.router);
+    setup.rewrite(&other_door());
+    let terminal = openpty(None, None).expect("a terminal");
+    let mut apply = Command::new(program());
+    apply.arg("apply").arg("--config").arg(setup.config());
+    apply.args(["--confirm-within", "2s"]).stdin(Stdio::null());
+    apply.stdout(terminal.slave).stderr(Stdio::piped());
+    let mut apply = net.router.namespace.spawn(&mut apply);
+    poll_until(SOON, "a trial goes on", || {
+        agent.log().contains("guard installed on trial")
+    });
+    apply.signal(Signal::SIGSTOP);
+    poll_until(SOON, "the agent goes back", || {
+        agent.log().contains("is in force again")
+    });
+    apply.signal(Signal::SIGCONT);
+    assert!(!apply.wait(SOON).success());
+    let errors = apply.child().stderr.take().expect("its errors");
+    let said = io::read_to_string(errors).expect("its errors");
+    let is_over = "the trial is over and was not confirmed";
+    assert!(said.contains(is_over), "{said}");
 }

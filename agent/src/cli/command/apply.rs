@@ -48,7 +48,10 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     }
     output::print(&answer)?;
     match confirm_within {
-        Some(_) if io::stdout().is_terminal() => show_time_left(),
+        Some(_) if io::stdout().is_terminal() => {
+            let store = trial::store(&config.global);
+            show_time_left(&|| store.is_on_trial(&text))
+        }
         _ => Ok(()),
     }
 }
@@ -110,16 +113,24 @@ fn in_words(failure: Failure) -> String {
 }
 
 /// Shows on a terminal how long the trial goes on, until it is over.
-fn show_time_left() -> Result<(), Failure> {
+///
+/// A guard without a trial may have been confirmed, or be the one that was there before. What is remembered tells them
+/// apart; whoever confirms remembers it a moment later than the kernel knows.
+fn show_time_left(is_on_trial: &dyn Fn() -> bool) -> Result<(), Failure> {
     const POLL_INTERVAL: Duration = Duration::from_millis(500);
+    const LOOKS_FOR_CONFIRMATION: u32 = 4;
     let mut firewall = reach::firewall()?;
+    let mut looks = 0;
     loop {
         match trial_of(&mut firewall)? {
             Trial::Running { remaining, .. } => {
                 output::print(&format!("\r{} left to confirm   ", span(remaining)))?;
             }
-            Trial::None => return output::print("\rconfirmed: the guard stays\n"),
-            Trial::Lapsed => {
+            Trial::None if !is_on_trial() => {
+                return output::print("\rconfirmed: the guard stays\n");
+            }
+            Trial::None if looks < LOOKS_FOR_CONFIRMATION => looks += 1,
+            Trial::None | Trial::Lapsed => {
                 output::print("\n")?;
                 return Err(Failure::Failed(trial::OVER.into()));
             }
