@@ -2,7 +2,7 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/expectations cross/sizes .ci/run \
+scripts = tests/core-dependencies tests/setup tests/rooms tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/expectations cross/sizes .ci/run \
 	$(addprefix tests/firmware/, image from-debian from-source instructions openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
@@ -101,10 +101,17 @@ docs: ## write anew what is made from the tables: docs/options.md, manual pages,
 	BLESS=1 $(CARGO) test --quiet --locked -p postern-core --test docs
 	BLESS=1 $(CARGO) test --quiet --locked -p postern --lib -- made_from_the_tables
 
-lint: setup ## format, lints, shell scripts
+lint: setup ## format, lints, documentation, licences of what is linked, shell scripts
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p postern --no-default-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p postern-core
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --workspace --document-private-items
+	@command -v cargo-deny >/dev/null || \
+		$(CARGO) install --locked --debug --version 0.20.2 --no-default-features cargo-deny
+	@# Not advisories: their database is fetched from the network, and changes under one's feet.
+	$(CARGO) deny --locked check licenses bans sources
+	tests/rooms
 	shellcheck --external-sources $(scripts)
 
 package-check: ## both crates as cargo packages them: they build, and core's tests pass there too

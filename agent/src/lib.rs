@@ -1,7 +1,7 @@
 //! Postern, the Linux program, as a library that its binary and its tests share.
 //!
-//! A packet's journey: [`source`] reads it from the kernel, core says what it means,
-//! [`daemon`] carries the decision to the [`firewall`], and the kernel does the rest.
+//! A packet's journey: `source` reads it from the kernel, core says what it means, `daemon` carries the decision to the
+//! `firewall`, and the kernel does the rest. ARCHITECTURE.md has the map.
 
 mod cli;
 mod client;

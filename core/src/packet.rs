@@ -4,7 +4,7 @@
 //! it was checked. Checksums are the exception: the kernel verified them, or will.
 //!
 //! A capture may hold less than the packet (NFLOG copies a prefix) or more (Ethernet pads
-//! short frames). [`Rest`] keeps the two lengths apart: bytes that were not captured are
+//! short frames). `Rest` keeps the two lengths apart: bytes that were not captured are
 //! [`Refusal::Truncated`], bytes that the packet itself does not have are
 //! [`Refusal::Malformed`].
 

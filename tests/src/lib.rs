@@ -1,7 +1,7 @@
 //! Postern against the real kernel: real packets, real clients and real servers, each test
 //! in network namespaces of its own.
 //!
-//! A [`suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
+//! A [`mod@suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
 //! [`namespace`]s, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or has the stock
 //! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what

@@ -1,6 +1,6 @@
 //! The client: knocks at the doors of a router, from anywhere and without privileges.
 //!
-//! A knock's journey, the other way round: [`file`] says where the doors are and [`turn`] which
+//! A knock's journey, the other way round: [`mod@file`] says where the doors are and [`turn`] which
 //! ports to knock now, [`packet`] dresses the knocks, [`route`] finds the host and [`send`] sends
 //! them there, [`watch`] looks what became of the guarded port, and [`outcome`] tells it.
 

@@ -1,9 +1,7 @@
 //! Where knocks are seen: one file for each source.
 //!
 //! The daemon polls one file, whatever the source; what the kernel's table must do so that
-//! the source sees a knock is [`Delivery`]'s to say.
-//!
-//! [`Delivery`]: crate::firewall::table::delivery::Delivery
+//! the source sees a knock is `firewall::table::delivery`'s to say.
 
 mod filter;
 mod interfaces;

@@ -3,7 +3,7 @@
 use core::fmt::Display;
 use std::env;
 
-use crate::sys::process::effective_user;
+use nix::unistd::Uid;
 
 /// Set to have such a test fail, as in tests/src/suite.rs.
 const SKIP_NOTHING: &str = "POSTERN_TESTS_SKIP_NOTHING";
@@ -23,7 +23,7 @@ pub(crate) fn skip_for_the_kernel(lack: impl Display) {
 /// Whether the test may do what only root may; else it is skipped.
 #[track_caller]
 pub(crate) fn may_as_root() -> bool {
-    let is_root = effective_user() == 0;
+    let is_root = Uid::effective().is_root();
     if !is_root {
         skip("it takes root");
     }
@@ -56,8 +56,8 @@ fn no_test_skips_by_itself() {
                 for sign in [
                     "\"SKIPPED",
                     "\"skipped",
-                    "if effective_user() !=",
-                    "if process::effective_user() !=",
+                    "effective_user() != 0",
+                    "Uid::effective()",
                 ] {
                     assert!(!text.contains(sign), "{} has {sign}", path.display());
                 }

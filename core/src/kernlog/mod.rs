@@ -1,7 +1,7 @@
 //! Reads knocks out of netfilter's log lines.
 //!
 //! A line of a log is whoever's who can write to that log, so it is looked at twice:
-//! [`envelope`] says whether it is the kernel's word, as far as the log tells, and [`fields`]
+//! `envelope` says whether it is the kernel's word, as far as the log tells, and `fields`
 //! reads what nf_log wrote (net/netfilter/nf_log_syslog.c). A line says nothing about a
 //! packet's payload.
 

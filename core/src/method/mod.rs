@@ -1,6 +1,6 @@
 //! What a knock amounts to, by the door's method; one file for each family of methods.
 //!
-//! Every door has two patterns of knocks: one opens (or toggles), one closes. An [`Attempt`]
+//! Every door has two patterns of knocks: one opens (or toggles), one closes. An `Attempt`
 //! is how far a source has come in a pattern.
 
 use core::ops::RangeInclusive;
