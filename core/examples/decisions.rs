@@ -68,7 +68,7 @@ fn print_decisions(out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut engine = ENGINE.lock()?;
     // Eight random bytes, so that nobody can choose addresses that collide in the table of sources.
     engine.seed([0x5a; 8]);
-    engine.configure(config.doors)?;
+    engine.configure(&config.doors)?;
 
     for (millis, what, bytes) in packets() {
         let now = Instant::from_millis(millis);

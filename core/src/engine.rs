@@ -47,7 +47,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// let config = Config::parse(text, |wrong| panic!("{wrong}")).expect("a configuration");
 /// let mut engine = ENGINE.lock()?;
 /// engine.seed([0x5a; 8]); // eight random bytes
-/// engine.configure(config.doors)?;
+/// engine.configure(&config.doors)?;
 ///
 /// let knock = |number| Knock {
 ///     source: [192, 0, 2, 1].into(),
@@ -248,18 +248,12 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     /// Takes other doors, of which it serves those that are its own. Attempts at doors that did not change go on; cut-offs are forgotten
     /// when a door's cut-off changed.
-    pub fn configure(&mut self, doors: Vec<Door, MAX_DOORS>) -> Result<(), TooManyPorts> {
+    pub fn configure(&mut self, doors: &Vec<Door, MAX_DOORS>) -> Result<(), TooManyPorts> {
+        self.rearrange_armed(doors);
         let moved = |old: u8| {
             let before = self.doors.get(usize::from(old))?;
             doors.iter().position(|door| door == before)
         };
-        let mut armed = [const { Armed::Shut }; MAX_DOORS];
-        for (slot, door) in armed.iter_mut().zip(&doors) {
-            let before = self.doors.iter().position(|before| before == door);
-            if let Some(before) = before.and_then(|before| self.armed.get_mut(before)) {
-                *slot = core::mem::take(before);
-            }
-        }
         self.attempts.revise(|door, attempts| {
             let now_at = moved(door).and_then(|door| u8::try_from(door).ok());
             if now_at.is_none() {
@@ -270,9 +264,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         if !(self.doors.iter().map(|door| door.cutoff)).eq(doors.iter().map(|door| door.cutoff)) {
             self.cutoffs.clear();
         }
-        self.told_by_order = told_by_order(&doors);
-        self.doors = doors;
-        self.armed = armed;
+        self.told_by_order = told_by_order(doors);
+        self.doors.clear();
+        _ = self.doors.extend_from_slice(doors);
         self.longest_window = (self.doors.iter().map(|door| door.window))
             .max()
             .unwrap_or_default();
@@ -288,6 +282,29 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
         }
         Ok(())
+    }
+
+    /// Moves what opens a door to where the same door is to be. In place, as all of it is too big for the stack.
+    fn rearrange_armed(&mut self, doors: &[Door]) {
+        let before = |door| self.doors.iter().position(|before| before == door);
+        let mut holds: [usize; MAX_DOORS] = core::array::from_fn(|place| place);
+        for (place, door) in doors.iter().enumerate() {
+            let Some(before) = before(door) else { continue };
+            let Some(from) = holds.iter().position(|held| *held == before) else {
+                continue;
+            };
+            if let Ok([to, from]) = self.armed.get_disjoint_mut([place, from]) {
+                core::mem::swap(to, from);
+            }
+            if let Ok([to, from]) = holds.get_disjoint_mut([place, from]) {
+                core::mem::swap(to, from);
+            }
+        }
+        for (place, (armed, held)) in self.armed.iter_mut().zip(holds).enumerate() {
+            if doors.get(place).and_then(before) != Some(held) {
+                *armed = Armed::Shut;
+            }
+        }
     }
 
     /// Listens at ports that [`Engine::configure`] could not know: those of a door's list.

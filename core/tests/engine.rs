@@ -41,7 +41,7 @@ impl Lab {
     fn new(doors: &[Door]) -> Self {
         let mut engine = Box::new(Engine::new());
         engine.seed([7; 8]);
-        engine.configure(doors.iter().cloned().collect()).unwrap();
+        engine.configure(&doors.iter().cloned().collect()).unwrap();
         Self {
             engine,
             now: Instant::from_millis(1_000_000),
@@ -176,7 +176,7 @@ fn reconfiguring_keeps_the_attempts_of_doors_that_did_not_change() {
     let mut shorter = ssh();
     shorter.window = Duration::from_secs(9);
     let doors = [web(), shorter].into_iter().collect();
-    lab.engine.configure(doors).unwrap();
+    lab.engine.configure(&doors).unwrap();
     assert!(
         lab.knock(host(1), tcp(2)).open.contains(0),
         "web is now the first door"

@@ -69,7 +69,7 @@ struct Lab {
 impl Lab {
     fn new(door: Door) -> Self {
         let mut engine = Box::new(Engine::new());
-        engine.configure([door].into_iter().collect()).unwrap();
+        engine.configure(&[door].into_iter().collect()).unwrap();
         Self {
             engine,
             now: Instant::from_millis(1_000_000),
@@ -387,9 +387,41 @@ fn reconfiguring_keeps_what_a_list_expects_and_how_far_a_source_came() {
     let mut lab = Lab::armed(door(list(Order::Any)), Armed::Sequence(4, sequence(&ports)));
     assert_eq!(lab.knock(ports[0]).outcome, Outcome::Advanced);
     let doors = lab.engine.doors().iter().cloned().collect();
-    lab.engine.configure(doors).unwrap();
+    lab.engine.configure(&doors).unwrap();
     lab.arm(Armed::Sequence(4, sequence(&ports)));
     assert!(lab.knock(ports[1]).open.contains(0));
+}
+
+#[test]
+fn doors_that_change_places_keep_what_opens_them() {
+    let named = |name: &str| Door {
+        name: name.try_into().unwrap(),
+        ..door(seed(Order::Any))
+    };
+    let mut engine = Box::new(Engine::<16>::new());
+    let mut configure = |round: u64, names: &str| {
+        let doors = names.split(' ').map(named).collect();
+        engine.configure(&doors).unwrap();
+        for (index, name) in names.split(' ').enumerate() {
+            if *engine.armed(index) == Armed::Shut {
+                let counter = 10 * round + name.len() as u64;
+                engine.arm(index, Armed::Sequence(counter, sequence(&[tcp(1)])));
+            }
+        }
+        let armed: Vec<_> = (0..6).map(|index| engine.armed(index).clone()).collect();
+        let counters = armed.iter().map(|armed| match armed {
+            Armed::Sequence(counter, _) => *counter,
+            _ => 0,
+        });
+        counters.collect::<Vec<_>>()
+    };
+    assert_eq!(configure(0, "a bb ccc dddd"), [1, 2, 3, 4, 0, 0]);
+    assert_eq!(configure(1, "ccc eeeee bb a"), [3, 15, 2, 1, 0, 0]);
+    assert_eq!(
+        configure(2, "ffffff dddd ccc bb eeeee a"),
+        [26, 24, 3, 2, 15, 1]
+    );
+    assert_eq!(configure(3, "bb"), [2, 0, 0, 0, 0, 0]);
 }
 
 #[test]

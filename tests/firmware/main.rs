@@ -92,9 +92,8 @@ config door 'vpn'
 const FLOOD: u32 = 1_000;
 /// More sources than the table has room for.
 const SOURCES: u64 = 8_000;
-/// The most memory that the agent may hold, in KiB. It is to come down to 1,536: with what guards against a wrong
-/// world it takes up to that and a page.
-const MEMORY: u32 = 1_600;
+/// The most memory that the agent may hold, in KiB.
+const MEMORY: u32 = 1_536;
 
 /// A configuration with these doors and this line about all of them.
 fn config(line: &str, doors: &str) -> String {

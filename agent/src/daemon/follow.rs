@@ -111,8 +111,6 @@ impl Agent<'_> {
         self.outlook.look_at = again.then(|| end + took.max(RETRY_INTERVAL));
     }
 
-    // The configuration takes stack, and the loop that this is called from never ends.
-    #[inline(never)]
     fn move_guard(&mut self, resolved: Resolved) -> Result<(), String> {
         let Resolved {
             devices,
@@ -139,41 +137,39 @@ impl Agent<'_> {
         if self.repairs.is_due() {
             return Err(failed("it is about to be put back".into()));
         }
-        let mut global = self.global.clone();
-        global.interfaces = devices.clone();
-        let doors = self.engine.doors().iter().cloned().collect();
-        let config = Config { global, doors };
+        let mut config = self.config();
+        config.global.interfaces = devices.clone();
         // Whoever is shut out of what was unguarded still has the knocks.
         if let Err(why) = doctor::forbid_reload(&config) {
             output::say(&format!(
                 "the guard moves to {listed} all the same, but {why}"
             ));
         }
-        self.put_on(config).map_err(failed)?;
+        self.put_on(&config).map_err(failed)?;
         output::say(&format!("the guard moved: it is on {listed}"));
         Ok(())
     }
 
     /// Puts the guard of the same doors on other devices, with its grants, locks and trial.
-    fn put_on(&mut self, config: Config) -> Result<(), String> {
+    fn put_on(&mut self, config: &Config) -> Result<(), String> {
         // What was knocked before was heard on the devices before.
         self.hear_knocks();
         let listed: Vec<Port> = self.one_time.list_ports().collect();
         let now = boottime();
-        let source = (self.source).prepare(&config, &listed, &self.reserve, now)?;
+        let source = (self.source).prepare(config, &listed, &self.reserve, now)?;
         let installed = match self.firewall.trial() {
             Ok(Trial::Running {
                 for_so_long,
                 remaining,
-            }) => (self.firewall).resume_trial(&config, &listed, (for_so_long, remaining)),
+            }) => (self.firewall).resume_trial(config, &listed, (for_so_long, remaining)),
             Ok(Trial::Lapsed) => return Err("the trial is over".into()),
-            Ok(Trial::None) => self.firewall.install(&config, &listed),
+            Ok(Trial::None) => self.firewall.install(config, &listed),
             Err(refusal) => Err(refusal),
         };
         installed.map_err(in_words)?;
         self.repairs.done();
         self.source.adopt(source);
-        self.global = config.global;
+        self.global = config.global.clone();
         self.remember(Origin::Before);
         self.lock_again();
         self.tell_notices();

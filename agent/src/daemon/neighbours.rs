@@ -4,6 +4,7 @@ use postern_core::config::Config;
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
+use crate::files::config_file;
 use crate::{doctor, output};
 
 /// How long changes are let settle: a program that makes many, such as a container engine, makes them one by
@@ -55,10 +56,7 @@ impl Agent<'_> {
     }
 
     /// What is in force.
-    pub(super) fn config(&self) -> Config {
-        Config {
-            global: self.global.clone(),
-            doors: self.engine.doors().iter().cloned().collect(),
-        }
+    pub(super) fn config(&self) -> Box<Config> {
+        config_file::boxed(&self.global, self.engine.doors())
     }
 }

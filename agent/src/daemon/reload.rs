@@ -319,13 +319,12 @@ impl Agent<'_> {
             ends_at: boottime() + remaining,
             before,
         });
-        let Config { global, doors } = *config;
         let too_many =
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
         self.journal.sum_up(self.engine.doors());
         let names = self.engine.doors().iter().map(|door| door.name.clone());
         let names: Vec<_> = names.collect();
-        self.engine.configure(doors).map_err(too_many)?;
+        self.engine.configure(&config.doors).map_err(too_many)?;
         self.journal.begin(self.engine.doors().len(), boottime());
         let gone = self.ledger.renumber(&names, self.engine.doors());
         if let Some(control) = control {
@@ -333,7 +332,7 @@ impl Agent<'_> {
         }
         self.source.adopt(source);
         self.networks.settle();
-        self.global = global;
+        self.global = config.global;
         self.refused = None;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());

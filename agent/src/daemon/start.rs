@@ -103,7 +103,7 @@ fn run_on<'e>(
         false => (doctor::forbid, 0),
     };
     for ear in 0..=ears {
-        let mut config = Box::new(config.clone());
+        let mut config = config_file::boxed(&config.global, &config.doors);
         if ear > 0 {
             another_ear(&mut config.global, ear);
         }

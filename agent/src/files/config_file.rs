@@ -7,7 +7,7 @@ use core::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use postern_core::config::{self, Client, Config, Diagnostic, Severity};
+use postern_core::config::{self, Client, Config, Diagnostic, Global, Severity};
 use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
@@ -38,12 +38,34 @@ pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, 
 
 /// Reads the text of a configuration and reports what is wrong with it; `place` is where it is from.
 pub(crate) fn parse(place: &str, text: &[u8], doors: Doors) -> Result<Box<Config>, Failure> {
-    let report = |diagnostic: &Diagnostic<'_>| complain(place, diagnostic);
-    let config = match doors {
-        Doors::Needed => Config::parse(text, report),
-        Doors::Allowed => Config::parse_doorless(text, report),
+    parse_into_box(Some(place), text, doors).ok_or(Failure::Reported)
+}
+
+/// Reads the text of a configuration without a word about what is wrong with it.
+pub(crate) fn parse_silently(text: &[u8]) -> Option<Box<Config>> {
+    parse_into_box(None, text, Doors::Allowed)
+}
+
+// One copy of core's reader in the program.
+#[inline(never)]
+fn parse_into_box(place: Option<&str>, text: &[u8], doors: Doors) -> Option<Box<Config>> {
+    let mut report = |diagnostic: &Diagnostic<'_>| {
+        if let Some(place) = place {
+            complain(place, diagnostic);
+        }
     };
-    config.map(Box::new).ok_or(Failure::Reported)
+    let mut config = Box::new(Config::empty());
+    let right = config.parse_in_place(text, doors == Doors::Needed, &mut report);
+    right.then_some(config)
+}
+
+/// A configuration of these parts, which never is on the stack as a whole.
+#[inline(never)]
+pub(crate) fn boxed(global: &Global, doors: &[Door]) -> Box<Config> {
+    let mut config = Box::new(Config::empty());
+    config.global.clone_from(global);
+    _ = config.doors.extend_from_slice(doors);
+    config
 }
 
 /// Whether a configuration guards anything; where it says that it does not, its doors are none.
@@ -87,7 +109,7 @@ pub(crate) fn section(door: &Door) -> String {
 
 /// Reads a configuration without a word about what is wrong with it.
 pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
-    Config::parse_doorless(&read(path).ok()?, |_| {}).map(Box::new)
+    parse_silently(&read(path).ok()?)
 }
 
 /// Reads a client's file without a word about what is wrong with it.

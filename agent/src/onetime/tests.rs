@@ -85,7 +85,7 @@ impl Lab {
     fn adopt(&mut self, folder: &Path) {
         let one_time = OneTime::load(&self.doors, folder, &self.one_time);
         self.engine
-            .configure(self.doors.iter().cloned().collect())
+            .configure(&self.doors.iter().cloned().collect())
             .unwrap();
         self.one_time = one_time;
         self.one_time.begin(&mut self.engine, self.now, &self.clock);

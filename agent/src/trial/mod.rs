@@ -126,9 +126,7 @@ fn opening(method: &Method) -> Method {
 
 /// The names of doors that open otherwise than before, where what was confirmed last was in force before.
 pub(crate) fn opened_otherwise_than_confirmed(store: &Store, doors: &[Door]) -> Vec<String> {
-    let before = store
-        .confirmed()
-        .and_then(|text| Config::parse_doorless(&text, |_| {}).map(Box::new));
+    let before = (store.confirmed()).and_then(|text| config_file::parse_silently(&text));
     before.map_or_else(Vec::new, |before| opened_otherwise(&before.doors, doors))
 }
 

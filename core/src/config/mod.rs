@@ -89,6 +89,37 @@ impl Config {
         Self::read(text, true, report)
     }
 
+    /// A configuration that says nothing: what [`Config::parse_in_place`] begins with.
+    #[must_use]
+    #[inline]
+    pub const fn empty() -> Self {
+        Self {
+            global: Global::EMPTY,
+            doors: Vec::new(),
+        }
+    }
+
+    /// Reads a configuration file as [`Config::parse`] does, for whom a configuration is too big to be on the stack.
+    /// `false`: there was an error, and what is there now is good for nothing.
+    #[must_use]
+    pub fn parse_in_place(
+        &mut self,
+        text: &[u8],
+        needs_door: bool,
+        report: &mut dyn FnMut(&Diagnostic<'_>),
+    ) -> bool {
+        self.global = Global::EMPTY;
+        self.doors.clear();
+        let mut address = String::new();
+        let draft = Draft::new(
+            &mut self.global,
+            &mut address,
+            &mut self.doors,
+            Section::Postern,
+        );
+        read::read(text, Section::Postern, draft, needs_door, report)
+    }
+
     /// Reads a configuration file as [`Config::parse`] does, except that having no door is only worth a warning.
     pub fn parse_doorless(text: &[u8], report: impl FnMut(&Diagnostic<'_>)) -> Option<Self> {
         Self::read(text, false, report)
@@ -99,13 +130,8 @@ impl Config {
         needs_door: bool,
         mut report: impl FnMut(&Diagnostic<'_>),
     ) -> Option<Self> {
-        let mut config = Self {
-            global: Global::EMPTY,
-            doors: Vec::new(),
-        };
-        let (global, doors, mut address) = (&mut config.global, &mut config.doors, String::new());
-        let draft = Draft::new(global, &mut address, doors, Section::Postern);
-        let right = read::read(text, Section::Postern, draft, needs_door, &mut report);
+        let mut config = Self::empty();
+        let right = config.parse_in_place(text, needs_door, &mut report);
         right.then_some(config)
     }
 

@@ -850,7 +850,7 @@ fn a_range_of_ports_counts_as_one_and_the_engine_has_room_for_all() {
     };
     let config = valid(text(""));
     let mut engine = std::boxed::Box::new(crate::engine::Engine::<8>::new());
-    assert_eq!(engine.configure(config.doors), Ok(()));
+    assert_eq!(engine.configure(&config.doors), Ok(()));
     let one_more = code_door(33, 20_007).replace("mixed", "tcp");
     assert_eq!(problems(text(&one_more)), [Problem::TooManyKnockPorts]);
 }

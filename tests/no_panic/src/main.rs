@@ -54,7 +54,7 @@ extern "C" fn _start(now: u64) {
                 black_box(payload.write(black_box(&[0; RANDOM])));
             }
         }
-        _ = black_box(engine.configure(config.doors));
+        _ = black_box(engine.configure(&config.doors));
     }
     engine.arm(bytes.len(), black_box(Armed::Shut));
     _ = engine.watch(bytes.len(), black_box(&[]));

@@ -37,7 +37,7 @@ fn main() {
     engine.seed([0x5a; 8]);
     let config = Config::parse(configuration(doors).as_bytes(), |_| {});
     let config = config.expect("a right configuration");
-    engine.configure(config.doors).expect("room for the ports");
+    engine.configure(&config.doors).expect("room for the ports");
     let mut stage = Stage {
         engine: &mut engine,
         now: Instant::from_millis(1_000_000),
