@@ -6,11 +6,11 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::command::doors;
 use super::operand::Operand;
-use super::options::{DEFAULT_CONFIG, Opt, Options};
+use super::options::{DEFAULT_CONFIG, Options};
 use super::values::misused;
 use super::verbs::Verb;
 use crate::output::Failure;
-use crate::output::meant::did_you_mean;
+use crate::output::meant::Names;
 
 /// The verb's options, or `None` where its help was asked for.
 pub(super) fn parse(verb: &Verb, parser: &mut Parser) -> Result<Option<Options>, Failure> {
@@ -74,8 +74,11 @@ fn unexpected(verb: &Verb, arg: &Arg<'_>) -> Failure {
         Arg::Value(value) => value.to_string_lossy().escape_default().to_string(),
     };
     let name = verb.name;
-    let word = |index| verb.options.get(index).map(|option: &Opt| option.word());
-    let meant = did_you_mean(&what, &word);
+    let mut names = Names::instead_of(&what);
+    for option in verb.options {
+        names.add(option.word());
+    }
+    let meant = names.did_you_mean();
     Failure::Misused(format!(
         "'postern {name}' does not take '{what}'{meant}; 'postern {name} --help' says what it takes"
     ))

@@ -4,7 +4,7 @@ use super::operand::Operand;
 use super::options::{Opt, Options};
 use super::{command, help};
 use crate::output::Failure;
-use crate::output::meant::did_you_mean;
+use crate::output::meant::Names;
 
 /// One thing that Postern can be told to do.
 pub(super) struct Verb {
@@ -241,7 +241,11 @@ pub(super) const VERBS: &[Verb] = &[
 pub(super) fn find(name: &str) -> Result<&'static Verb, Failure> {
     let found = VERBS.iter().find(|verb| verb.name == name);
     found.ok_or_else(|| {
-        let meant = did_you_mean(name, &|index| Some(VERBS.get(index)?.name));
+        let mut names = Names::instead_of(name);
+        for verb in VERBS {
+            names.add(verb.name);
+        }
+        let meant = names.did_you_mean();
         let name = name.escape_default();
         Failure::Misused(format!(
             "there is no verb '{name}'{meant}; 'postern --help' lists them"

@@ -8,7 +8,6 @@ use postern_core::config::Client;
 use postern_core::door::Door;
 
 use crate::files::config_file;
-use crate::output::meant::there_are;
 use crate::output::{self, Failure};
 
 /// Where the file and the memory of one router's doors are.
@@ -95,7 +94,7 @@ impl Place {
 pub(super) fn door<'c>(client: &'c Client, name: &str) -> Result<&'c Door, Failure> {
     let door = client.doors.iter().find(|door| door.name == name);
     door.ok_or_else(|| {
-        let known = there_are(name, &config_file::names(&client.doors));
+        let known = config_file::there_are(name, &client.doors);
         let name = name.escape_default();
         Failure::Failed(format!(
             "there is no door '{name}' in the client's file{known}"

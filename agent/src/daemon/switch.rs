@@ -121,8 +121,7 @@ pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<IpAddr>) -
 fn explain(firewall: &mut Firewall, refusal: &Refusal) -> String {
     match (refusal, firewall.doors()) {
         (Refusal::UnknownDoor(door), Ok(doors)) => {
-            let names = |index| doors.get(index).map(String::as_str);
-            format!("{refusal}{}", there_are(door, &names))
+            format!("{refusal}{}", there_are(door, &doors))
         }
         _ => refusal.to_string(),
     }

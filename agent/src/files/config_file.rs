@@ -12,7 +12,7 @@ use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
 use super::bounded;
-use crate::output::meant::there_are;
+use crate::output::meant::Names;
 use crate::output::{self, Failure, Level};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
@@ -158,16 +158,20 @@ impl ufmt::uWrite for Words<'_> {
     }
 }
 
-/// What doors are called, by their index.
-pub(crate) fn names<'d>(doors: &'d [Door]) -> impl Fn(usize) -> Option<&'d str> {
-    |index| Some(doors.get(index)?.name.as_str())
+/// What is said of the doors that there are, in place of one that is not.
+pub(crate) fn there_are(written: &str, doors: &[Door]) -> String {
+    let mut names = Names::instead_of(written);
+    for door in doors {
+        names.add(&door.name);
+    }
+    names.there_are()
 }
 
 /// The door of this name, with its index; else what to tell whoever asked for it.
 pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door), String> {
     let found = doors.iter().enumerate().find(|(_, door)| door.name == name);
     found.ok_or_else(|| {
-        let known = there_are(name, &names(doors));
+        let known = there_are(name, doors);
         format!("there is no door '{}'{known}", name.escape_default())
     })
 }

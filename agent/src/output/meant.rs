@@ -2,43 +2,77 @@
 
 use postern_core::near::{MAX_EDITS, is_near};
 
-/// Names by their index, as far as there are any.
-pub(crate) type Names<'f, 'n> = &'f dyn Fn(usize) -> Option<&'n str>;
-
-/// The nearest of the names, if few edits make it of what was written: two, or a third of its length.
-fn nearest<'n>(written: &str, names: Names<'_, 'n>) -> Option<&'n str> {
-    (0..=MAX_EDITS).find_map(|edits| {
-        let mut names = (0..).map_while(names);
-        names.find(|name| name.len() / 3 >= edits.into() && is_near(written, name, edits))
-    })
+/// The names that there are, in place of one that is not.
+pub(crate) struct Names<'n> {
+    written: &'n str,
+    /// Behind a semicolon, to end a sentence with.
+    list: String,
+    nearest: Option<&'n str>,
+    /// Fewer make what was written of a name.
+    edits: u8,
 }
 
-/// Asks, behind what was written, whether another name was meant.
-pub(crate) fn did_you_mean(written: &str, names: Names<'_, '_>) -> String {
-    match nearest(written, names) {
-        None => String::new(),
-        Some(near) => [" (did you mean '", near, "'?)"].concat(),
+impl<'n> Names<'n> {
+    pub(crate) fn instead_of(written: &'n str) -> Self {
+        Self {
+            written,
+            list: String::new(),
+            nearest: None,
+            edits: MAX_EDITS + 1,
+        }
+    }
+
+    /// Adds a name. It was meant if it is nearer than the others, by so few edits as two, or a third of its length.
+    pub(crate) fn add(&mut self, name: &'n str) {
+        let sign = if self.list.is_empty() {
+            "; there are: "
+        } else {
+            ", "
+        };
+        self.list += sign;
+        self.list += name;
+        for edits in 0..self.edits {
+            if name.len() / 3 >= edits.into() && is_near(self.written, name, edits) {
+                self.nearest = Some(name);
+                self.edits = edits;
+                return;
+            }
+        }
+    }
+
+    /// Asks, behind what was written, whether another name was meant.
+    pub(crate) fn did_you_mean(&self) -> String {
+        match self.nearest {
+            None => String::new(),
+            Some(near) => [" (did you mean '", near, "'?)"].concat(),
+        }
+    }
+
+    /// Asks that, and says which names there are.
+    pub(crate) fn there_are(&self) -> String {
+        self.did_you_mean() + &self.list
     }
 }
 
-/// Asks the same of a door, and says which there are.
-pub(crate) fn there_are(written: &str, doors: Names<'_, '_>) -> String {
-    let mut text = did_you_mean(written, doors);
-    let mut sign = "; there are: ";
-    for door in (0..).map_while(doors) {
-        text += sign;
-        text += door;
-        sign = ", ";
+/// What is said of the doors that there are, in place of one that is not.
+pub(crate) fn there_are(written: &str, doors: &[String]) -> String {
+    let mut names = Names::instead_of(written);
+    for door in doors {
+        names.add(door);
     }
-    text
+    names.there_are()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(names: &[&'static str], written: &str) -> Option<&'static str> {
-        nearest(written, &|index| names.get(index).copied())
+    fn of(known: &[&'static str], written: &'static str) -> Option<&'static str> {
+        let mut names = Names::instead_of(written);
+        for name in known {
+            names.add(name);
+        }
+        names.nearest
     }
 
     #[test]
@@ -64,10 +98,10 @@ mod tests {
 
     #[test]
     fn a_door_that_is_not_there() {
-        let doors = |index| ["ssh", "web"].get(index).copied();
+        let doors = ["ssh".to_owned(), "web".to_owned()];
         assert_eq!(there_are("vpn", &doors), "; there are: ssh, web");
         let meant = " (did you mean 'ssh'?); there are: ssh, web";
         assert_eq!(there_are("shs", &doors), meant);
-        assert_eq!(there_are("ssh", &|_| None), "");
+        assert_eq!(there_are("ssh", &[]), "");
     }
 }

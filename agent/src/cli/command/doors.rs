@@ -10,9 +10,7 @@ use crate::output::meant::there_are;
 pub(crate) fn of_guard(options: &Options) -> String {
     let guard = reach::firewall().map(|mut firewall| firewall.doors());
     match guard {
-        Ok(Ok(doors)) if !doors.is_empty() => {
-            there_are("", &|index| doors.get(index).map(String::as_str))
-        }
+        Ok(Ok(doors)) if !doors.is_empty() => there_are("", &doors),
         _ => of_config(options),
     }
 }
@@ -21,7 +19,7 @@ pub(crate) fn of_guard(options: &Options) -> String {
 pub(crate) fn of_config(options: &Options) -> String {
     match config_file::peek(&options.config) {
         None => String::new(),
-        Some(config) => there_are("", &config_file::names(&config.doors)),
+        Some(config) => config_file::there_are("", &config.doors),
     }
 }
 
@@ -32,6 +30,6 @@ pub(crate) fn of_client(options: &Options) -> String {
     }
     match client::peek(&options.host, options.client_file.as_deref()) {
         None => String::new(),
-        Some(client) => there_are("", &config_file::names(&client.doors)),
+        Some(client) => config_file::there_are("", &client.doors),
     }
 }
