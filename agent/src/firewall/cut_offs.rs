@@ -4,9 +4,9 @@ use core::net::IpAddr;
 
 use postern_core::time::Duration;
 
-use super::nft::connection::{Change, Term};
+use super::nft::connection::{ElementChange, Term};
 use super::nft::refusal::refused;
-use super::nft::request::Key;
+use super::nft::request::ElementKey;
 use super::table::names;
 use super::{Firewall, MAX_LISTED, Refusal};
 use crate::network::{Family, Network, family};
@@ -34,7 +34,7 @@ impl Firewall {
         let source = failing(source).first();
         let set = [names::cutoffs(family(source))];
         self.connection
-            .renew(&set, Key::Address(source), Term::For(lasting))
+            .renew(&set, ElementKey::Address(source), Term::For(lasting))
             .map_err(|failure| match failure.number() {
                 Some(libc::ENOENT) => Refusal::NotInstalled,
                 _ => refused(&set, failure),
@@ -64,7 +64,8 @@ impl Firewall {
         let families = self.families_cut_off()?;
         let Some(source) = source.map(|source| failing(source).first()) else {
             let sets: Vec<_> = families.map(|family| [names::cutoffs(family)]).collect();
-            let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
+            let changes: Vec<ElementChange<'_>> =
+                sets.iter().map(|set| ElementChange::Flush(set)).collect();
             return match changes.first() {
                 None => Ok(false),
                 Some(_) => (self.connection.apply(&changes).map(|()| false))
@@ -72,7 +73,7 @@ impl Firewall {
             };
         };
         let set = [names::cutoffs(family(source))];
-        match self.connection.take(&set, Key::Address(source)) {
+        match self.connection.take(&set, ElementKey::Address(source)) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
             taken => taken.map_err(|failure| refused(&set, failure)),
         }

@@ -11,7 +11,7 @@ use postern_core::knock::Port;
 use super::nft::batch::{Heritage, Ownership};
 use super::nft::refusal::refused_object;
 use super::nft::request::END;
-use super::table::model::{Chain, Content, DynamicChange, Key, Set, Statement, Table};
+use super::table::model::{Chain, Content, DynamicChange, Set, SetKey, Statement, Table};
 use super::table::names::INPUT;
 use super::{Firewall, Refusal};
 use crate::network::Family;
@@ -124,7 +124,7 @@ fn change(change: DynamicChange) -> Statement {
     Statement::Change {
         change,
         set: NAME.to_owned(),
-        key: Key::Network(Family::V4, 32),
+        key: SetKey::Network(Family::V4, 32),
         lasting: None,
     }
 }

@@ -5,10 +5,10 @@ use core::net::IpAddr;
 use postern_core::door::{Door, MAX_NAME};
 use postern_core::time::Duration;
 
-use super::nft::connection::{Change, Failure, Term};
+use super::nft::connection::{ElementChange, Failure, Term};
 use super::nft::dump::{KernelElement, KernelSet};
 use super::nft::refusal::refused;
-use super::nft::request::Key;
+use super::nft::request::ElementKey;
 use super::table::engines;
 use super::table::names::{self, GrantKind};
 use super::{Firewall, MAX_LISTED, Refusal};
@@ -72,12 +72,12 @@ impl Entrance<'_> {
     }
 
     /// The set and the key of a source's grant.
-    fn grant_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+    fn grant_of(&self, source: IpAddr) -> ([&str; 2], ElementKey<'static>) {
         self.key_in(names::grant_prefix, source)
     }
 
     /// The set and the key of what rules grant to a source.
-    fn knocked_of(&self, source: IpAddr) -> ([&str; 2], Key<'static>) {
+    fn knocked_of(&self, source: IpAddr) -> ([&str; 2], ElementKey<'static>) {
         self.key_in(names::knocked_prefix, source)
     }
 
@@ -85,9 +85,12 @@ impl Entrance<'_> {
         &self,
         prefix: fn(Family) -> &'static str,
         source: IpAddr,
-    ) -> ([&str; 2], Key<'static>) {
+    ) -> ([&str; 2], ElementKey<'static>) {
         let first = self.network(source).first();
-        ([prefix(family(first)), self.door], Key::Address(first))
+        (
+            [prefix(family(first)), self.door],
+            ElementKey::Address(first),
+        )
     }
 }
 
@@ -176,8 +179,8 @@ impl Firewall {
         }
         let mut changes = Vec::new();
         for name in &names {
-            let key = Key::Interface(name);
-            changes.extend_from_slice(&Change::renewing(set, key, Term::For(lasting)));
+            let key = ElementKey::Interface(name);
+            changes.extend_from_slice(&ElementChange::renewing(set, key, Term::For(lasting)));
         }
         self.connection
             .apply(&changes)
@@ -234,7 +237,8 @@ impl Firewall {
             prefixes.extend_from_slice(&Family::BOTH.map(names::knocked_prefix));
         }
         let sets: Vec<[&str; 2]> = prefixes.iter().map(|prefix| [*prefix, door]).collect();
-        let changes: Vec<Change<'_>> = sets.iter().map(|set| Change::Flush(set)).collect();
+        let changes: Vec<ElementChange<'_>> =
+            sets.iter().map(|set| ElementChange::Flush(set)).collect();
         self.connection
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, &[door], failure))
@@ -288,9 +292,10 @@ impl Firewall {
         let entrance = door.into();
         let (set, key) = match who {
             Who::Network(network) => entrance.grant_of(network.first()),
-            Who::Anyone { interface } => {
-                ([names::ANYONE, entrance.door], Key::Interface(interface))
-            }
+            Who::Anyone { interface } => (
+                [names::ANYONE, entrance.door],
+                ElementKey::Interface(interface),
+            ),
         };
         match self.connection.term(&set, key) {
             Ok(Term::For(remaining)) => Ok(Some(Some(remaining))),

@@ -1,8 +1,8 @@
 //! Locks: doors that let nobody in, whatever is granted.
 
-use super::nft::connection::{Change, Term};
+use super::nft::connection::{ElementChange, Term};
 use super::nft::refusal::refused;
-use super::nft::request::Key;
+use super::nft::request::ElementKey;
 use super::table::names;
 use super::{Firewall, Refusal};
 
@@ -13,9 +13,9 @@ impl Firewall {
         self.check_door(door)?;
         let set: &[&str] = &[names::LOCKED, door];
         let names = self.interfaces_in(names::INTERFACES)?;
-        let changes: Vec<Change<'_>> = names
+        let changes: Vec<ElementChange<'_>> = names
             .iter()
-            .map(|name| Change::Add(set, Key::Interface(name), Term::Forever))
+            .map(|name| ElementChange::Add(set, ElementKey::Interface(name), Term::Forever))
             .collect();
         self.change_lock(set, &changes)
     }
@@ -25,7 +25,7 @@ impl Firewall {
         self.check_door(door)?;
         let set: &[&str] = &[names::LOCKED, door];
         let was_locked = !self.elements(&set.concat())?.is_empty();
-        self.change_lock(set, &[Change::Flush(set)])?;
+        self.change_lock(set, &[ElementChange::Flush(set)])?;
         Ok(was_locked)
     }
 
@@ -42,7 +42,7 @@ impl Firewall {
         Ok(locked)
     }
 
-    fn change_lock(&mut self, set: &[&str], changes: &[Change<'_>]) -> Result<(), Refusal> {
+    fn change_lock(&mut self, set: &[&str], changes: &[ElementChange<'_>]) -> Result<(), Refusal> {
         self.connection.apply(changes).map_err(|failure| {
             let refusal = refused(set, failure);
             self.explain(refusal)

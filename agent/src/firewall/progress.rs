@@ -10,7 +10,7 @@ use postern_core::time::Duration;
 use super::nft::connection::Connection;
 use super::nft::dump::KernelElement;
 use super::nft::refusal::refused;
-use super::table::engines::{Count, Line, lines, marks};
+use super::table::engines::{Count, Pattern, marks, patterns};
 use super::{Firewall, Refusal, unread};
 use crate::network::Family;
 
@@ -92,9 +92,9 @@ impl Firewall {
         if !door.engine.is_in_kernel() {
             return Ok(attempts);
         }
-        for line in lines(door).iter().filter(|line| line.counts()) {
+        for pattern in patterns(door).iter().filter(|pattern| pattern.counts()) {
             for family in Family::BOTH {
-                attempts.extend(attempts_at(&mut self.connection, line, family)?);
+                attempts.extend(attempts_at(&mut self.connection, pattern, family)?);
             }
         }
         Ok(attempts)
@@ -103,13 +103,13 @@ impl Firewall {
 
 fn attempts_at(
     connection: &mut Connection,
-    line: &Line<'_>,
+    pattern: &Pattern<'_>,
     family: Family,
 ) -> Result<Vec<Attempt>, Refusal> {
-    let under_way = elements(connection, &marks(line.door).under_way(line, family))?;
+    let under_way = elements(connection, &marks(pattern.door).under_way(pattern, family))?;
     let mut later = Vec::new();
-    for made in 2..line.steps.len() {
-        let (set, port) = marks(line.door).mark(line, made, family);
+    for made in 2..pattern.steps.len() {
+        let (set, port) = marks(pattern.door).mark(pattern, made, family);
         later.push((elements(connection, &set)?, port));
     }
     let attempts = under_way.into_iter().filter_map(|element| {
@@ -121,10 +121,10 @@ fn attempts_at(
         let accepted = 1 + later.iter().take_while(marked).count();
         Some(Attempt {
             source: element.address(family)?,
-            effect: line.effect,
+            effect: pattern.effect,
             accepted,
-            needed: line.steps.len(),
-            next: *line.steps.get(accepted)?,
+            needed: pattern.steps.len(),
+            next: *pattern.steps.get(accepted)?,
             remaining: Duration::from_millis(element.lasting?.remaining),
         })
     });

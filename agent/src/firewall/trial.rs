@@ -10,10 +10,10 @@ use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use super::nft::batch::Kept;
-use super::nft::connection::{Change, Term};
+use super::nft::connection::{ElementChange, Term};
 use super::nft::message::Lasting;
 use super::nft::refusal::refused;
-use super::nft::request::Key;
+use super::nft::request::ElementKey;
 use super::table::model::{self, Chain, Content, Rule, Set, Statement, Table, Verdict, timeout};
 use super::table::names::{self, INPUT, interface_key};
 use super::table::{build, rules};
@@ -154,9 +154,9 @@ impl Firewall {
         // Deleting fails where the element ended since it was read: then so did the trial.
         let mut changes = Vec::new();
         for name in &names {
-            let key = Key::Interface(name);
-            changes.push(Change::Delete(set, key));
-            changes.push(Change::Add(set, key, Term::Forever));
+            let key = ElementKey::Interface(name);
+            changes.push(ElementChange::Delete(set, key));
+            changes.push(ElementChange::Add(set, key, Term::Forever));
         }
         match self.connection.apply(&changes) {
             Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(Trial::Lapsed),

@@ -66,7 +66,7 @@ impl Ubus {
         };
         ubus.stream.set_write_timeout(Some(span(CALL_TIMEOUT)))?;
         match ubus.receive()? {
-            Message { kind: HELLO, .. } => Ok(ubus),
+            BusMessage { kind: HELLO, .. } => Ok(ubus),
             _ => Err(nonsense()),
         }
     }
@@ -137,7 +137,7 @@ impl Ubus {
         }
     }
 
-    fn receive(&mut self) -> io::Result<Message> {
+    fn receive(&mut self) -> io::Result<BusMessage> {
         let mut header = [0; HEADER_LEN + BLOB_HEADER_LEN];
         self.read(&mut header)?;
         let [version, kind, s0, s1, _, _, _, _, root @ ..] = header;
@@ -147,7 +147,7 @@ impl Ubus {
             .filter(|length| *length <= MAX_BODY);
         let mut body = vec![0; length.filter(|_| version == 0).ok_or_else(nonsense)?];
         self.read(&mut body)?;
-        Ok(Message {
+        Ok(BusMessage {
             kind,
             sequence: u16::from_be_bytes([s0, s1]),
             body,
@@ -199,7 +199,7 @@ impl AsFd for Listener {
     }
 }
 
-struct Message {
+struct BusMessage {
     kind: u8,
     sequence: u16,
     body: Vec<u8>,

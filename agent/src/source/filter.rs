@@ -114,7 +114,7 @@ enum To {
     Label(Label),
 }
 
-enum Line {
+enum Instruction {
     Plain(u32, u32),
     Branch {
         code: u32,
@@ -127,8 +127,8 @@ enum Line {
 
 #[derive(Default)]
 struct Program {
-    lines: Vec<Line>,
-    /// The line of each label, once it is placed.
+    instructions: Vec<Instruction>,
+    /// The instruction of each label, once it is placed.
     places: Vec<usize>,
 }
 
@@ -149,26 +149,26 @@ impl Program {
         })
     }
 
-    /// The label stands for the next line.
+    /// The label stands for the next instruction.
     fn place(&mut self, label: Label) {
         if let Some(place) = self.places.get_mut(label.0) {
-            *place = self.lines.len();
+            *place = self.instructions.len();
         }
     }
 
     fn plain(&mut self, code: u32, value: u32) {
-        self.lines.push(Line::Plain(code, value));
+        self.instructions.push(Instruction::Plain(code, value));
     }
 
     fn branch(&mut self, code: u32, value: u32, yes: To, no: To) {
         let code = libc::BPF_JMP | code | libc::BPF_K;
-        let branch = Line::Branch {
+        let branch = Instruction::Branch {
             code,
             value,
             yes,
             no,
         };
-        self.lines.push(branch);
+        self.instructions.push(branch);
     }
 
     fn is(&mut self, value: u32, yes: To, no: To) {
@@ -176,7 +176,7 @@ impl Program {
     }
 
     fn go(&mut self, label: Label) {
-        self.lines.push(Line::Go(label));
+        self.instructions.push(Instruction::Go(label));
     }
 
     /// Lets so many octets of the packet through; 0: none of it.
@@ -308,11 +308,13 @@ impl Program {
 
     /// The program with jumps in place of labels.
     fn steps(&self) -> Vec<Step> {
-        let lines = self.lines.iter().enumerate();
-        lines.map(|(at, line)| self.step(at, line)).collect()
+        let instructions = self.instructions.iter().enumerate();
+        instructions
+            .map(|(at, instruction)| self.step(at, instruction))
+            .collect()
     }
 
-    fn step(&self, at: usize, line: &Line) -> Step {
+    fn step(&self, at: usize, instruction: &Instruction) -> Step {
         let distance = |label: &Label| {
             let place = self.places.get(label.0).copied().unwrap_or_default();
             place.saturating_sub(at + 1)
@@ -322,15 +324,15 @@ impl Program {
             // A test sees to it that all of them fit.
             To::Label(label) => u8::try_from(distance(label)).unwrap_or(u8::MAX),
         };
-        let (code, jt, jf, k) = match line {
-            Line::Plain(code, value) => (*code, 0, 0, *value),
-            Line::Branch {
+        let (code, jt, jf, k) = match instruction {
+            Instruction::Plain(code, value) => (*code, 0, 0, *value),
+            Instruction::Branch {
                 code,
                 value,
                 yes,
                 no,
             } => (*code, jump(yes), jump(no), *value),
-            Line::Go(label) => (libc::BPF_JMP | libc::BPF_JA, 0, 0, distance(label) as u32),
+            Instruction::Go(label) => (libc::BPF_JMP | libc::BPF_JA, 0, 0, distance(label) as u32),
         };
         Step {
             code: code as u16,

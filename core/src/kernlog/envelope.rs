@@ -4,7 +4,7 @@ use super::fields::decimal;
 
 /// What a line says, and whose word it is.
 #[derive(Clone, Copy)]
-pub(super) enum Message<'l> {
+pub(super) enum LogMessage<'l> {
     /// The kernel's, as far as the log can tell.
     Kernel(&'l [u8]),
     /// Somebody else's.
@@ -15,7 +15,7 @@ pub(super) enum Message<'l> {
 #[derive(Clone, Copy)]
 pub(super) struct Record<'l> {
     pub(super) number: u64,
-    pub(super) message: Message<'l>,
+    pub(super) message: LogMessage<'l>,
     /// What it says, whoever wrote it.
     pub(super) text: &'l [u8],
 }
@@ -31,8 +31,8 @@ pub(super) fn record(bytes: &[u8]) -> Option<Record<'_>> {
     Some(Record {
         number: decimal(number)?,
         message: match is_kernels(priority) {
-            true => Message::Kernel(text),
-            false => Message::Other,
+            true => LogMessage::Kernel(text),
+            false => LogMessage::Other,
         },
         text,
     })
@@ -53,12 +53,14 @@ pub(super) fn record(bytes: &[u8]) -> Option<Record<'_>> {
 ///
 /// Whoever can begin a line can write all of this. Whoever cannot must not be mistaken for the
 /// kernel because of what stands further to the right.
-pub(super) fn message(line: &[u8]) -> Message<'_> {
+pub(super) fn message(line: &[u8]) -> LogMessage<'_> {
     let text = without_priority(line).and_then(|line| match date(line) {
         Some((date, rest)) => header(date, rest),
         None => Some(line),
     });
-    text.map_or(Message::Other, |text| Message::Kernel(without_uptime(text)))
+    text.map_or(LogMessage::Other, |text| {
+        LogMessage::Kernel(without_uptime(text))
+    })
 }
 
 /// How a line begins.

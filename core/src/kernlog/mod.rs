@@ -10,7 +10,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-use self::envelope::{Message, Record};
+use self::envelope::{LogMessage, Record};
 use crate::knock::Knock;
 use crate::packet::Refusal;
 
@@ -72,9 +72,9 @@ fn of_record(record: Record<'_>) -> Line<'_> {
     of_message(record.message, record.text)
 }
 
-fn of_message<'l>(message: Message<'l>, line: &'l [u8]) -> Line<'l> {
+fn of_message<'l>(message: LogMessage<'l>, line: &'l [u8]) -> Line<'l> {
     let text = match message {
-        Message::Kernel(text) if text.starts_with(OURS) => text.strip_prefix(PREFIX.as_bytes()),
+        LogMessage::Kernel(text) if text.starts_with(OURS) => text.strip_prefix(PREFIX.as_bytes()),
         _ => None,
     };
     match text {

@@ -5,7 +5,7 @@ use std::io;
 use postern_core::time::Duration;
 
 use super::nfta;
-use super::request::{self, Key, Request};
+use super::request::{self, ElementKey, Request};
 use crate::firewall::table::model::timeout;
 use crate::firewall::table::names::TABLE;
 use crate::netlink::codec::{self, Attributes, Messages};
@@ -20,7 +20,7 @@ pub(crate) struct Connection {
     inbox: Box<[u8]>,
     outbox: Vec<u8>,
     sequence: u32,
-    /// Whether the kernel is not known to lack [`Change::Destroy`].
+    /// Whether the kernel is not known to lack [`ElementChange::Destroy`].
     pub(crate) destroys: bool,
 }
 
@@ -79,16 +79,16 @@ pub(crate) enum Term {
 
 /// A change to the elements of one set, whose name is given in parts.
 #[derive(Clone, Copy)]
-pub(crate) enum Change<'c> {
+pub(crate) enum ElementChange<'c> {
     /// Adds an element, or leaves it as it is.
-    Add(&'c [&'c str], Key<'c>, Term),
+    Add(&'c [&'c str], ElementKey<'c>, Term),
     /// Deletes an element; fails with ENOENT if it is not there.
-    Delete(&'c [&'c str], Key<'c>),
+    Delete(&'c [&'c str], ElementKey<'c>),
     /// Adds no element: as the first of a transaction it keeps the kernel from telling about
     /// the transaction too where it is to tell about an element (`nf_tables_gen_notify`).
     Nothing(&'c [&'c str]),
     /// Deletes an element if it is there, and has the kernel tell what it was (Linux 6.3).
-    Destroy(&'c [&'c str], Key<'c>),
+    Destroy(&'c [&'c str], ElementKey<'c>),
     /// Deletes all elements.
     Flush(&'c [&'c str]),
 }
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Applies all of the changes or none.
-    pub(crate) fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), Failure> {
+    pub(crate) fn apply(&mut self, changes: &[ElementChange<'_>]) -> Result<(), Failure> {
         self.apply_telling(changes, &mut |_| {})
     }
 
@@ -127,7 +127,7 @@ impl Connection {
     /// deleted.
     pub(crate) fn apply_telling(
         &mut self,
-        changes: &[Change<'_>],
+        changes: &[ElementChange<'_>],
         told: &mut dyn FnMut(Attributes<'_>),
     ) -> Result<(), Failure> {
         let count = changes.len() as u32;
@@ -314,7 +314,7 @@ impl Connection {
     }
 }
 
-impl Change<'_> {
+impl ElementChange<'_> {
     fn write(&self, to: &mut Vec<u8>, sequence: u32, last: bool) {
         let acknowledge = if last { libc::NLM_F_ACK } else { 0 };
         let (kind, flags) = match self {

@@ -4,16 +4,20 @@
 //! (`nf_tables_abort`, synchronize_rcu): tens of milliseconds. So nothing here is tried that
 //! may fail in the ordinary course of things.
 
-use super::connection::{Change, Connection, Failure, Term};
+use super::connection::{Connection, ElementChange, Failure, Term};
 use super::dump::term;
-use super::request::{self, Key};
+use super::request::{self, ElementKey};
 
-impl<'c> Change<'c> {
+impl<'c> ElementChange<'c> {
     /// What adds an element, in place of an older one.
     ///
     /// An element's timeout cannot be changed before Linux 6.12: deleting it and adding it is
     /// one step for whoever looks it up. Deleting what is not there fails, hence the first.
-    pub(crate) const fn renewing(set: &'c [&'c str], key: Key<'c>, lasting: Term) -> [Self; 3] {
+    pub(crate) const fn renewing(
+        set: &'c [&'c str],
+        key: ElementKey<'c>,
+        lasting: Term,
+    ) -> [Self; 3] {
         [
             Self::Add(set, key, lasting),
             Self::Delete(set, key),
@@ -27,10 +31,10 @@ impl Connection {
     pub(crate) fn renew(
         &mut self,
         set: &[&str],
-        key: Key<'_>,
+        key: ElementKey<'_>,
         lasting: Term,
     ) -> Result<(), Failure> {
-        self.apply(&Change::renewing(set, key, lasting))
+        self.apply(&ElementChange::renewing(set, key, lasting))
     }
 
     /// Adds an element, or lets one that is there stay at least as long.
@@ -41,7 +45,7 @@ impl Connection {
     pub(crate) fn prolong(
         &mut self,
         set: &[&str],
-        key: Key<'_>,
+        key: ElementKey<'_>,
         lasting: Term,
     ) -> Result<(), Failure> {
         if let Some(replaced) = self.replace(set, key, lasting)? {
@@ -62,12 +66,16 @@ impl Connection {
     }
 
     /// Deletes an element: whether it was there. ENOENT may mean that the set was not, either.
-    pub(crate) fn take(&mut self, set: &[&str], key: Key<'_>) -> Result<bool, Failure> {
-        if let Some(taken) = self.destroy(&[Change::Nothing(set), Change::Destroy(set, key)])? {
+    pub(crate) fn take(&mut self, set: &[&str], key: ElementKey<'_>) -> Result<bool, Failure> {
+        if let Some(taken) = self.destroy(&[
+            ElementChange::Nothing(set),
+            ElementChange::Destroy(set, key),
+        ])? {
             return Ok(taken.is_some());
         }
         self.term(set, key)?;
-        self.apply(&[Change::Delete(set, key)]).map(|()| true)
+        self.apply(&[ElementChange::Delete(set, key)])
+            .map(|()| true)
     }
 
     /// How long an element that was there would have stayed; no answer where the kernel
@@ -75,19 +83,19 @@ impl Connection {
     fn replace(
         &mut self,
         set: &[&str],
-        key: Key<'_>,
+        key: ElementKey<'_>,
         lasting: Term,
     ) -> Result<Option<Option<Term>>, Failure> {
         self.destroy(&[
-            Change::Nothing(set),
-            Change::Destroy(set, key),
-            Change::Add(set, key, lasting),
+            ElementChange::Nothing(set),
+            ElementChange::Destroy(set, key),
+            ElementChange::Add(set, key, lasting),
         ])
     }
 
-    /// Applies changes, the second of which is [`Change::Destroy`], and tells what it
+    /// Applies changes, the second of which is [`ElementChange::Destroy`], and tells what it
     /// destroyed; no answer where the kernel does not know it, which it is asked once only.
-    fn destroy(&mut self, changes: &[Change<'_>]) -> Result<Option<Option<Term>>, Failure> {
+    fn destroy(&mut self, changes: &[ElementChange<'_>]) -> Result<Option<Option<Term>>, Failure> {
         if !self.destroys {
             return Ok(None);
         }
@@ -109,7 +117,7 @@ impl Connection {
     }
 
     /// How long an element stays; ENOENT: it is not there, or the set is not.
-    pub(crate) fn term(&mut self, set: &[&str], key: Key<'_>) -> Result<Term, Failure> {
+    pub(crate) fn term(&mut self, set: &[&str], key: ElementKey<'_>) -> Result<Term, Failure> {
         let element = |to: &mut Vec<u8>| request::element(to, set, key, None);
         self.ask(libc::NFT_MSG_GETSETELEM, &element, term)
     }

@@ -9,7 +9,7 @@ use postern_core::time::Duration;
 use super::expression::{Base, Expression, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::request::{self, KeyOrder};
-use crate::firewall::table::model::{Content, Key, Rule, Set, Statement};
+use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement};
 use crate::firewall::table::names::interface_key;
 use crate::network::{Family, Network};
 
@@ -70,8 +70,8 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             let [protocol, is, port] = load_port(*protocol);
             vec![protocol, is, port, lookup(set)]
         }
-        Statement::SourceIn(family, set) => key_in(Key::Network(*family, family.bits()), set),
-        Statement::NetworkIn(family, prefix, set) => key_in(Key::Network(*family, *prefix), set),
+        Statement::SourceIn(family, set) => key_in(SetKey::Network(*family, family.bits()), set),
+        Statement::NetworkIn(family, prefix, set) => key_in(SetKey::Network(*family, *prefix), set),
         Statement::KeyIn(key, set) => key_in(*key, set),
         Statement::Change {
             change,
@@ -132,19 +132,19 @@ fn of_family(family: Family) -> [Expression; 2] {
     [load(MetaKey::Family), equal(&[number as u8])]
 }
 
-fn key_in(key: Key, set: &str) -> Vec<Expression> {
+fn key_in(key: SetKey, set: &str) -> Vec<Expression> {
     let mut expressions = load_key(key);
     expressions.push(lookup(set));
     expressions
 }
 
 /// Loads a key, its fields one after the other.
-fn load_key(key: Key) -> Vec<Expression> {
+fn load_key(key: SetKey) -> Vec<Expression> {
     match key {
-        Key::Network(family, prefix) => load_network(family, prefix),
-        Key::Port(family, protocol) => load_with_port(family, protocol, 2),
-        Key::SourcePort(family, protocol) => load_with_port(family, protocol, 0),
-        Key::NextPort(family, port) => {
+        SetKey::Network(family, prefix) => load_network(family, prefix),
+        SetKey::Port(family, protocol) => load_with_port(family, protocol, 2),
+        SetKey::SourcePort(family, protocol) => load_with_port(family, protocol, 0),
+        SetKey::NextPort(family, port) => {
             let mut expressions = load_network(family, family.bits());
             expressions.push(Expression::Immediate {
                 value: port.to_be_bytes().into(),

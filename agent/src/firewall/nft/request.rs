@@ -27,7 +27,7 @@ pub(crate) struct Request {
 
 /// What an element's key is.
 #[derive(Clone, Copy)]
-pub(crate) enum Key<'n> {
+pub(crate) enum ElementKey<'n> {
     /// A source address.
     Address(IpAddr),
     /// An interface.
@@ -104,18 +104,20 @@ pub(crate) fn no_elements(to: &mut Vec<u8>, set: &[&str]) {
 }
 
 /// Writes the attributes that name one element of a set, with how long it lasts, in milliseconds.
-pub(crate) fn element(to: &mut Vec<u8>, set: &[&str], key: Key<'_>, timeout: Option<u64>) {
+pub(crate) fn element(to: &mut Vec<u8>, set: &[&str], key: ElementKey<'_>, timeout: Option<u64>) {
     set_of_elements(to, set);
     nest(to, nfta::LIST_ELEMENTS, |to| {
         nest(to, nfta::LIST_ELEM, |to| {
             nest(to, nfta::ELEM_KEY, |to| match key {
-                Key::Address(IpAddr::V4(address)) => {
+                ElementKey::Address(IpAddr::V4(address)) => {
                     attribute(to, nfta::DATA_VALUE, &address.octets());
                 }
-                Key::Address(IpAddr::V6(address)) => {
+                ElementKey::Address(IpAddr::V6(address)) => {
                     attribute(to, nfta::DATA_VALUE, &address.octets());
                 }
-                Key::Interface(name) => attribute(to, nfta::DATA_VALUE, &interface_key(name)),
+                ElementKey::Interface(name) => {
+                    attribute(to, nfta::DATA_VALUE, &interface_key(name))
+                }
             });
             if let Some(timeout) = timeout {
                 attribute(to, nfta::ELEM_TIMEOUT, &timeout.to_be_bytes());
@@ -208,7 +210,7 @@ mod tests {
             element(
                 to,
                 &["grant4_", "ssh"],
-                Key::Address([192, 0, 2, 1].into()),
+                ElementKey::Address([192, 0, 2, 1].into()),
                 Some(1500),
             );
         });

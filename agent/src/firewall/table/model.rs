@@ -89,7 +89,7 @@ pub(crate) enum Statement {
     /// The first so many bits of the source address, and zeros behind them, are in the set.
     NetworkIn(Family, u8, String),
     /// The key is in the set.
-    KeyIn(Key, String),
+    KeyIn(SetKey, String),
     /// Puts the key into the set, or takes it out; where the set is full, the rule ends.
     Change {
         /// What is done.
@@ -97,7 +97,7 @@ pub(crate) enum Statement {
         /// The set.
         set: String,
         /// What is put into it.
-        key: Key,
+        key: SetKey,
         /// How long it stays there.
         lasting: Option<Duration>,
     },
@@ -141,7 +141,7 @@ pub(crate) enum Statement {
 
 /// What sets are asked for, and what rules put into them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum SetKey {
     /// The first so many bits of the source address, and zeros behind them.
     Network(Family, u8),
     /// The source address, and the destination port of a packet of this protocol.

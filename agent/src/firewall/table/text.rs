@@ -9,7 +9,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::time::Duration;
 
-use super::model::{Chain, Content, Key, PRIORITY, Rule, Set, Statement, Table, Verdict};
+use super::model::{Chain, Content, PRIORITY, Rule, Set, SetKey, Statement, Table, Verdict};
 use super::names::TABLE;
 use crate::network::{Family, Network};
 
@@ -185,7 +185,7 @@ impl Display for Statement {
     }
 }
 
-impl Display for Key {
+impl Display for SetKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Network(family, whole) if whole == family.bits() => f.write_str(source(family)),

@@ -1,8 +1,8 @@
 //! Doors whose attempts nftables itself keeps count of: engines `chain` and `track`.
 //!
-//! The map of ports sends a knock to a chain of its port. That shows it to every line of knocks
-//! of every such door there: to the line's step if the port is one of its own, and else to the
-//! chain that ends its attempts. A line's last step goes on to what it is for. Both engines are
+//! The map of ports sends a knock to a chain of its port. That shows it to every pattern of knocks
+//! of every such door there: to the pattern's step if the port is one of its own, and else to the
+//! chain that ends its attempts. A pattern's last step goes on to what it is for. Both engines are
 //! this; they differ in how they mark how far a source has come, which [`Marks`] is about.
 //!
 //! Rules take marks out of sets. Before Linux 6.5 and the stable kernels of autumn 2023 (commit
@@ -11,7 +11,7 @@
 //! until it is installed again.
 
 mod chain;
-mod line;
+mod pattern;
 mod port_chains;
 mod track;
 
@@ -21,15 +21,15 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use crate::firewall::table::model::{
-    Chain, Content, DynamicChange, Key, Rule, Set, Statement, Verdict, timeout,
+    Chain, Content, DynamicChange, Rule, Set, SetKey, Statement, Verdict, timeout,
 };
 use crate::firewall::table::names::{grants, grants_identity, knocked_prefix, prefix};
 use crate::firewall::table::rules::granted_to;
 use crate::network::Family;
-pub(crate) use line::{Line, lines};
+pub(crate) use pattern::{Pattern, patterns};
 pub(crate) use port_chains::{PortChain, decoy_chain, has_decoys, port_chains};
 
-/// The most attempts under way that a line keeps count of, for each address family.
+/// The most attempts under way that a pattern keeps count of, for each address family.
 pub(crate) const MAX_ATTEMPTS: u32 = 1024;
 /// The most finished attempts whose repetition is known, for each address family.
 const MAX_REPEATED: u32 = 1024;
@@ -85,27 +85,27 @@ impl Count {
     }
 }
 
-/// How a line's sets say how far a source has come.
+/// How a pattern's sets say how far a source has come.
 ///
 /// A knock is one that was made when it is among the marks, and the attempt is under way. That
 /// ends a window after the first knock: no mark matters then. The first knock of the next
 /// attempt takes away what is left of them.
 pub(crate) trait Marks {
     /// The sets.
-    fn sets(&self, line: &Line<'_>) -> Vec<Set>;
+    fn sets(&self, pattern: &Pattern<'_>) -> Vec<Set>;
     /// The set of sources with an attempt under way, whose elements last for the whole window.
-    fn under_way(&self, line: &Line<'_>, family: Family) -> String;
+    fn under_way(&self, pattern: &Pattern<'_>, family: Family) -> String;
     /// What takes away all marks but that of the first knock.
-    fn forget(&self, line: &Line<'_>, family: Family) -> Vec<Statement>;
+    fn forget(&self, pattern: &Pattern<'_>, family: Family) -> Vec<Statement>;
     /// What marks that the first knock was made.
-    fn begin(&self, line: &Line<'_>, family: Family) -> Vec<Statement>;
+    fn begin(&self, pattern: &Pattern<'_>, family: Family) -> Vec<Statement>;
     /// That all knocks before this one, which is not the first, were made.
-    fn expected(&self, line: &Line<'_>, step: usize, family: Family) -> Vec<Statement>;
+    fn expected(&self, pattern: &Pattern<'_>, step: usize, family: Family) -> Vec<Statement>;
     /// What marks that this one was made too; it is neither the first nor the last.
-    fn advance(&self, line: &Line<'_>, step: usize, family: Family) -> Option<Statement>;
+    fn advance(&self, pattern: &Pattern<'_>, step: usize, family: Family) -> Option<Statement>;
     /// The set that says that so many knocks were made, two or more but not all; and the port
     /// that follows the source in its elements.
-    fn mark(&self, line: &Line<'_>, made: usize, family: Family) -> (String, Option<u16>);
+    fn mark(&self, pattern: &Pattern<'_>, made: usize, family: Family) -> (String, Option<u16>);
 }
 
 pub(crate) fn marks(door: &Door) -> &'static dyn Marks {
@@ -161,8 +161,8 @@ pub(crate) fn sets(door: &Door) -> Vec<Set> {
         return Vec::new();
     }
     let mut sets = Vec::new();
-    for line in lines(door).iter().filter(|line| line.counts()) {
-        sets.extend(line.sets());
+    for pattern in patterns(door).iter().filter(|pattern| pattern.counts()) {
+        sets.extend(pattern.sets());
     }
     if toggles(door) {
         sets.extend(on_both(&|family| {
@@ -173,26 +173,26 @@ pub(crate) fn sets(door: &Door) -> Vec<Set> {
     sets
 }
 
-/// The chains of a door: each of its lines, and what they are for.
+/// The chains of a door: each of its patterns, and what they are for.
 pub(crate) fn chains(door: &Door) -> Vec<Chain> {
     if !door.engine.is_in_kernel() {
         return Vec::new();
     }
-    let lines = lines(door);
+    let patterns = patterns(door);
     let mut chains = Vec::new();
-    for line in &lines {
-        chains.extend(line.chains());
+    for pattern in &patterns {
+        chains.extend(pattern.chains());
     }
-    for line in &lines {
-        if line.effect == Effect::Toggle {
-            chains.push(toggled(door, line));
+    for pattern in &patterns {
+        if pattern.effect == Effect::Toggle {
+            chains.push(toggled(door, pattern));
             chains.push(switched(door));
         }
-        if line.effect != Effect::Close {
-            chains.push(opened(door, line));
+        if pattern.effect != Effect::Close {
+            chains.push(opened(door, pattern));
         }
-        if line.effect != Effect::Open {
-            chains.push(closed(door, line));
+        if pattern.effect != Effect::Open {
+            chains.push(closed(door, pattern));
         }
     }
     chains
@@ -226,16 +226,16 @@ fn repeated(door: &Door, family: Family) -> String {
 }
 
 /// Lets the source in, from now on for as long as the door's grants last.
-fn opened(door: &Door, line: &Line<'_>) -> Chain {
+fn opened(door: &Door, pattern: &Pattern<'_>) -> Chain {
     let mut rules = on_both(&|family| {
-        let key = Key::Network(family, prefix(door, family));
+        let key = SetKey::Network(family, prefix(door, family));
         let mut rule = vec![put(
             DynamicChange::Update,
             knocked(door, family),
             key,
             door.grant,
         )];
-        rule.extend(line.end(family));
+        rule.extend(pattern.end(family));
         rule.push(Count::Matched.statement(door));
         rule.push(Count::Opened.statement(door));
         with(rule, Verdict::Return)
@@ -245,12 +245,12 @@ fn opened(door: &Door, line: &Line<'_>) -> Chain {
 }
 
 /// Takes back what the source was granted, by its knocks or by hand.
-fn closed(door: &Door, line: &Line<'_>) -> Chain {
+fn closed(door: &Door, pattern: &Pattern<'_>) -> Chain {
     let rules = on_both(&|family| {
-        let key = Key::Network(family, prefix(door, family));
+        let key = SetKey::Network(family, prefix(door, family));
         let sets = [knocked(door, family), grants(family, &door.name)];
         let mut rule: Rule = sets.map(|set| take(set, key)).into();
-        rule.extend(line.end(family));
+        rule.extend(pattern.end(family));
         rule.push(Count::Matched.statement(door));
         rule.push(Count::Closed.statement(door));
         with(rule, Verdict::Return)
@@ -260,15 +260,15 @@ fn closed(door: &Door, line: &Line<'_>) -> Chain {
 
 /// Passes over a last knock that TCP or the network sent again: what it switched must not be
 /// switched back by that.
-fn toggled(door: &Door, line: &Line<'_>) -> Chain {
-    let key = |family| Key::SourcePort(family, line.last_protocol());
+fn toggled(door: &Door, pattern: &Pattern<'_>) -> Chain {
+    let key = |family| SetKey::SourcePort(family, pattern.last_protocol());
     let put = |change, family| put(change, repeated(door, family), key(family), REPEATED);
     let mut rules = on_both(&|family| {
         let mut rule = vec![
             Statement::KeyIn(key(family), repeated(door, family)),
             put(DynamicChange::Update, family),
         ];
-        rule.extend(line.end(family));
+        rule.extend(pattern.end(family));
         with(rule, Verdict::Return)
     });
     rules.extend(on_both(&|family| {
@@ -303,7 +303,7 @@ fn with(mut rule: Rule, verdict: Verdict) -> Rule {
 }
 
 /// Puts a key into a set, for so long.
-fn put(change: DynamicChange, set: String, key: Key, lasting: Duration) -> Statement {
+fn put(change: DynamicChange, set: String, key: SetKey, lasting: Duration) -> Statement {
     // The kernel takes what is shorter than one of its ticks for no time at all.
     let lasting = Some(Duration::from_millis(timeout(lasting)));
     Statement::Change {
@@ -315,7 +315,7 @@ fn put(change: DynamicChange, set: String, key: Key, lasting: Duration) -> State
 }
 
 /// Takes a key out of a set, if it is there.
-fn take(set: String, key: Key) -> Statement {
+fn take(set: String, key: SetKey) -> Statement {
     Statement::Change {
         change: DynamicChange::Delete,
         set,

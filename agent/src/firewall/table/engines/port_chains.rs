@@ -5,7 +5,7 @@ use postern_core::door::Door;
 use postern_core::knock::Port;
 use postern_core::{decoy, method};
 
-use super::{Count, Line, lines};
+use super::{Count, Pattern, patterns};
 use crate::firewall::table::delivery::Delivery;
 use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
 use crate::firewall::table::names::{DECOY, KNOCK};
@@ -38,8 +38,10 @@ pub(crate) fn decoy_chain(config: &Config, door: &Door) -> Option<Chain> {
     if !door.engine.is_in_kernel() || !has_decoys(config, door) {
         return None;
     }
-    let counting = lines(door).into_iter().filter(Line::counts);
-    let rules: Vec<Rule> = counting.map(|line| vec![jump(line.reset())]).collect();
+    let counting = patterns(door).into_iter().filter(Pattern::counts);
+    let rules: Vec<Rule> = counting
+        .map(|pattern| vec![jump(pattern.reset())])
+        .collect();
     (!rules.is_empty()).then(|| Chain::new(decoy_chain_name(door), rules))
 }
 
@@ -89,11 +91,11 @@ impl<'c> Map<'c> {
         let (mut knocks, mut decoyed, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for door in &config.doors {
             if door.engine.is_in_kernel() {
-                let lines = lines(door);
-                for line in &lines {
-                    knocks.extend(line.steps);
+                let patterns = patterns(door);
+                for pattern in &patterns {
+                    knocks.extend(pattern.steps);
                 }
-                if lines.iter().any(Line::counts) {
+                if patterns.iter().any(Pattern::counts) {
                     decoyed.push((door, decoys(config, door)));
                 }
             } else if told {
@@ -146,8 +148,8 @@ impl<'c> Map<'c> {
         let doors = self.config.doors.iter();
         let ours = doors.filter(|door| door.engine.is_in_kernel());
         for door in ours.filter(|door| method::watches(door, port)) {
-            let entrances = lines(door).into_iter();
-            let entrances = entrances.filter_map(|line| line.entrance(port));
+            let entrances = patterns(door).into_iter();
+            let entrances = entrances.filter_map(|pattern| pattern.entrance(port));
             let mut shown: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
             if let Some(first) = shown.first_mut() {
                 first.insert(0, Count::Seen.statement(door));

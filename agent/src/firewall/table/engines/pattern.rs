@@ -1,16 +1,16 @@
-//! A line: the knocks that open a door, or those that close it, one after the other.
+//! A pattern: the knocks that open a door, or those that close it, one after the other.
 
 use postern_core::door::{Door, Method};
 use postern_core::knock::{Port, Protocol};
 use postern_core::method::Effect;
 
 use super::{Count, Marks, finish, marks, on_both, take, with};
-use crate::firewall::table::model::{Chain, Key, Rule, Set, Statement, Verdict};
+use crate::firewall::table::model::{Chain, Rule, Set, SetKey, Statement, Verdict};
 use crate::network::Family;
 
-/// A line of a door.
+/// A pattern of a door.
 #[derive(Clone, Copy)]
-pub(crate) struct Line<'d> {
+pub(crate) struct Pattern<'d> {
     pub(crate) door: &'d Door,
     /// What the names of its sets and chains begin with.
     pub(crate) verb: &'static str,
@@ -20,28 +20,28 @@ pub(crate) struct Line<'d> {
     pub(crate) steps: &'d [Port],
 }
 
-/// The lines of a door that is not one-time. Where a knock ends two of them, what opens comes
+/// The patterns of a door that is not one-time. Where a knock ends two of them, what opens comes
 /// last and counts, as with the agent.
-pub(crate) fn lines(door: &Door) -> Vec<Line<'_>> {
+pub(crate) fn patterns(door: &Door) -> Vec<Pattern<'_>> {
     let effect = match &door.method {
         Method::Same { .. } => Effect::Toggle,
         _ => Effect::Open,
     };
-    let line = |verb, effect, steps| Line {
+    let pattern = |verb, effect, steps| Pattern {
         door,
         verb,
         effect,
         steps,
     };
-    let mut lines = vec![
-        line("close", Effect::Close, door.method.close()),
-        line("open", effect, door.method.open()),
+    let mut patterns = vec![
+        pattern("close", Effect::Close, door.method.close()),
+        pattern("open", effect, door.method.open()),
     ];
-    lines.retain(|line| !line.steps.is_empty());
-    lines
+    patterns.retain(|pattern| !pattern.steps.is_empty());
+    patterns
 }
 
-impl Line<'_> {
+impl Pattern<'_> {
     /// Whether it takes more than one knock, so that something has to be remembered.
     pub(crate) const fn counts(&self) -> bool {
         self.steps.len() > 1
@@ -185,6 +185,6 @@ impl Line<'_> {
 }
 
 /// The source address as a key.
-pub(crate) const fn source(family: Family) -> Key {
-    Key::Network(family, family.bits())
+pub(crate) const fn source(family: Family) -> SetKey {
+    SetKey::Network(family, family.bits())
 }
