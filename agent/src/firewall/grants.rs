@@ -137,7 +137,7 @@ impl Firewall {
             .map_err(|failure| self.refused_door(entrance.door, &set, failure))
     }
 
-    /// The same for at least as long: a grant that has more time left keeps it.
+    /// Lets a source in for at least so long: a grant that has more time left keeps it.
     ///
     /// It takes no memory, and two system calls if there was no grant, three if there was a
     /// shorter one, five if there was a longer one; four each before Linux 6.3.
@@ -161,7 +161,7 @@ impl Firewall {
         self.grant_anyone_on(door, &[], lasting)
     }
 
-    /// The same on these interfaces, as far as they are guarded; on all where none are named.
+    /// Lets everyone in on these interfaces, as far as they are guarded; on all where none are named.
     pub(crate) fn grant_anyone_on(
         &mut self,
         door: &str,
@@ -250,7 +250,7 @@ impl Firewall {
         self.grants_in(|_, _| true)
     }
 
-    /// The same without those that rules of the kernel made.
+    /// The grants, without those that rules of the kernel made.
     pub(crate) fn grants_of_agent(&mut self) -> Result<Vec<Grant>, Refusal> {
         self.grants_in(|set, door| !engines::is_knocked(set, door))
     }

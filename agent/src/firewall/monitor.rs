@@ -14,10 +14,10 @@ use crate::sys::netlink::NetlinkSocket;
 /// Room for what is told while the agent is busy, such as a ruleset that is flushed.
 const RECEIVE_BUFFER: u32 = 1 << 20;
 /// Room for one datagram, as nf_tables makes them (NLMSG_GOODSIZE).
-const LONGEST: usize = 32 * 1024;
+const MAX_DATAGRAM_LEN: usize = 32 * 1024;
 /// The most datagrams that are read at a time: whoever changes rules without end must not keep
 /// the agent from its knocks.
-const AT_ONCE: usize = 256;
+const MAX_DATAGRAMS_A_TURN: usize = 256;
 
 /// What is told of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Watch {
         Ok(Self {
             socket,
             own_port,
-            inbox: vec![0; LONGEST].into(),
+            inbox: vec![0; MAX_DATAGRAM_LEN].into(),
             deed: None,
             others: false,
         })
@@ -95,7 +95,7 @@ impl Watch {
     /// What was told since this was last asked; never waits.
     pub(crate) fn hear(&mut self) -> io::Result<Vec<News>> {
         let mut news = Vec::new();
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_DATAGRAMS_A_TURN {
             match self.socket.receive(&mut self.inbox) {
                 Ok(datagram) => {
                     let messages = Messages(datagram).filter(|it| it.port != self.own_port);

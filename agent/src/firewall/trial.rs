@@ -101,7 +101,7 @@ pub(super) fn armed(config: &Config, (for_so_long, remaining): (Duration, Durati
 }
 
 impl Firewall {
-    /// The same as [`Firewall::install`], but that the kernel ends it after so long, unless it is
+    /// As [`Firewall::install`], but that the kernel ends it after so long, unless it is
     /// confirmed ([`Firewall::confirm`]).
     pub(crate) fn install_on_trial(
         &mut self,
@@ -112,7 +112,7 @@ impl Firewall {
         self.resume_trial(config, listed, (Duration::default(), lasting))
     }
 
-    /// The same, for a trial that began so long ago and goes on for so long.
+    /// Puts a guard in place for a trial that began so long ago and goes on for so long.
     pub(crate) fn resume_trial(
         &mut self,
         config: &Config,

@@ -253,7 +253,7 @@ impl Connection {
         self.dump_of(request::INET, kind, fill, parse)
     }
 
-    /// The same for tables of another family.
+    /// As [`Self::dump`], of tables of another family.
     pub(crate) fn dump_of<T>(
         &mut self,
         family: u8,

@@ -50,8 +50,8 @@ impl Delivery {
     /// What tells the source of a hit at a decoy, where the table must.
     pub(crate) fn decoy(self, config: &Config) -> Option<Rule> {
         let limit = Statement::Limit {
-            per_second: DECOY_HITS,
-            burst: DECOY_HITS,
+            per_second: MAX_DECOY_HITS_PER_SECOND,
+            burst: MAX_DECOY_HITS_PER_SECOND,
         };
         match self {
             Self::Group(group) => Some(vec![limit, log(config, group)]),
@@ -63,8 +63,8 @@ impl Delivery {
     /// The chain that both of them need.
     pub(crate) fn chain(self) -> Option<Chain> {
         let limit = Statement::Limit {
-            per_second: LINES,
-            burst: LINES_AT_ONCE,
+            per_second: MAX_LINES_PER_SECOND,
+            burst: LINES_BURST,
         };
         let rule = vec![limit, Statement::LogLine(kernlog::PREFIX)];
         (self == Self::Line).then(|| Chain::new(LOGGED.to_owned(), vec![rule]))
@@ -73,7 +73,7 @@ impl Delivery {
 
 /// Hits at decoys that are looked at in a second: a scan makes no more, and where a service
 /// answers on such a port its packets must not keep the agent busy.
-const DECOY_HITS: u32 = 100;
+const MAX_DECOY_HITS_PER_SECOND: u32 = 100;
 
 /// The chain that writes lines.
 const LOGGED: &str = "logged";
@@ -83,8 +83,8 @@ const LOGGED: &str = "logged";
 /// them in a second, for which the kernel may wait; a ring of 64 KiB, as small routers have,
 /// holds those of 26 s. Knocks and decoys share the limit, so that a scan which keeps decoys
 /// from being logged keeps its knocks from it too.
-const LINES: u32 = 10;
-const LINES_AT_ONCE: u32 = 50;
+const MAX_LINES_PER_SECOND: u32 = 10;
+const LINES_BURST: u32 = 50;
 
 /// The most octets of a knock that any table logs: what a reader of the group must ask for.
 pub(crate) const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + payload::MAX_BYTES as u16 + 1;

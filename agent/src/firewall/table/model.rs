@@ -178,7 +178,7 @@ impl Set {
         }
     }
 
-    /// The same with a comment.
+    /// This set, with a comment.
     pub(crate) fn described(self, comment: String) -> Self {
         Self {
             comment: Some(comment),

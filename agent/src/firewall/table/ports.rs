@@ -69,7 +69,7 @@ pub(crate) fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
     ports.sort_by_key(|(ports, _)| *ports.start());
 }
 
-/// The same, with neighbours that go to the same chain made one.
+/// Ranges, those of which that touch and go to one chain made one.
 fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>, String)> {
     let mut joined: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for (ports, chain) in ports {

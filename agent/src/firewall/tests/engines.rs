@@ -219,7 +219,7 @@ fn knock(from: IpAddr, ports: &[Port]) {
     fence();
 }
 
-/// The same from source ports of these numbers.
+/// Knocks at the ports, from source ports of this number and those above it.
 fn knock_from(from: IpAddr, source_port: u16, ports: &[Port]) {
     for (port, source_port) in ports.iter().zip(source_port..) {
         drop(send(from, source_port, *port));
@@ -510,7 +510,7 @@ fn what_is_not_a_knock_is_none() {
             Protocol::Udp => tcp(port.number),
         };
         let before = lab.counts();
-        // The same numbers of the other protocol, and ports that no door names.
+        // Ports of the same numbers but of the other protocol, and ports that no door names.
         knock(
             client,
             &[a, other(b), b, tcp(443), c, other(c), other(a), udp(9), d],

@@ -228,7 +228,7 @@ pub(crate) fn in_kernel(guard: Guard, engine: EngineName) -> Config {
     with_door(guard, |door| door.engine = engine)
 }
 
-/// The same with a method by which the same knocks open and close.
+/// A door of a kernel engine whose knocks open it and close it again.
 fn same_in_kernel(engine: EngineName, steps: &[Port]) -> Config {
     let mut config = same(steps);
     config.doors[0].engine = engine;

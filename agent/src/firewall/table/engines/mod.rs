@@ -35,7 +35,7 @@ pub(crate) const MAX_ATTEMPTS: u32 = 1024;
 const MAX_REPEATED: u32 = 1024;
 /// How long a knock that switched a door is known by its source port, from its last repetition on.
 /// TCP repeats an unanswered SYN after at most 32 s (tcp(7), `tcp_syn_retries`).
-const REPEATED: Duration = Duration::from_secs(60);
+const REPETITION_KNOWN_FOR: Duration = Duration::from_secs(60);
 
 /// What is counted at a door, by named counters that anyone can list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,7 +262,14 @@ fn closed(door: &Door, pattern: &Pattern<'_>) -> Chain {
 /// switched back by that.
 fn toggled(door: &Door, pattern: &Pattern<'_>) -> Chain {
     let key = |family| SetKey::SourcePort(family, pattern.last_protocol());
-    let put = |change, family| put(change, repeated(door, family), key(family), REPEATED);
+    let put = |change, family| {
+        put(
+            change,
+            repeated(door, family),
+            key(family),
+            REPETITION_KNOWN_FOR,
+        )
+    };
     let mut rules = on_both(&|family| {
         let mut rule = vec![
             Statement::KeyIn(key(family), repeated(door, family)),
@@ -292,7 +299,7 @@ fn switched(door: &Door) -> Chain {
     Chain::new(switch(door), rules)
 }
 
-/// The same for IPv4 and for IPv6.
+/// What there is for IPv4, and what there is for IPv6.
 fn on_both<T>(of: &dyn Fn(Family) -> T) -> Vec<T> {
     Family::BOTH.into_iter().map(of).collect()
 }

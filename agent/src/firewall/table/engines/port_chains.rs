@@ -59,7 +59,7 @@ fn decoy_chain_name(door: &Door) -> String {
     ["decoy_", &door.name].concat()
 }
 
-/// The same in ascending order, none of them twice.
+/// Ports in ascending order, none of them twice.
 fn in_order(mut ports: Vec<Port>) -> Vec<Port> {
     ports.sort_unstable();
     ports.dedup();
