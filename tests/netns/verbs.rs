@@ -9,12 +9,13 @@ use postern_tests::process::{Said, run};
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
-use postern_tests::{client, nft, suite};
+use postern_tests::{client, nft, strace, suite};
 
 pub(crate) fn suite() -> Suite {
     suite![
         rendered_rules_equal_applied_rules,
         applying_twice_changes_nothing,
+        a_command_reads_the_configuration_once needs "strace",
         check_reports_every_mistake,
         check_is_content_with_a_right_file,
         status_is_json_for_programs needs "jq" "knock",
@@ -57,6 +58,49 @@ fn applying_twice_changes_nothing() {
     let once = nft::ruleset(&net.router.namespace);
     setup.verb(&net.router, "apply", &[]).ok();
     assert_eq!(nft::ruleset(&net.router.namespace), once);
+}
+
+fn a_command_reads_the_configuration_once() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    let (program, config) = (program(), setup.config());
+    let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+    let log = setup.path("opens");
+    let log_name = log.to_string_lossy();
+    let by_strace = strace::telling_opens(&log_name);
+    let opens_of_config = || strace::opens(&log).get(&*config).copied();
+    let once = |line: &str| {
+        in_case_of(line, || {
+            let mut words = line.split(' ');
+            let verb = words.next().unwrap_or_default();
+            let verb = [program.as_ref(), verb, "--config", config.as_ref()];
+            let arguments: Vec<&str> = by_strace[1..].iter().copied().chain(verb).collect();
+            let arguments: Vec<&str> = arguments.into_iter().chain(words).collect();
+            net.router.namespace.run(by_strace[0], &arguments);
+            assert_eq!(opens_of_config(), Some(1), "{line}");
+            fs::remove_file(&log).expect("forget the log");
+        });
+    };
+    let with_or_without_agent = [
+        "apply",
+        "open ssh --from 192.0.2.9",
+        "close ssh",
+        "lock ssh",
+        "unlock ssh",
+        "pardon --all",
+        "status",
+        "doctor",
+        "confirm --anyway",
+        "reload",
+    ];
+    with_or_without_agent.into_iter().for_each(once);
+    let agent = setup.start_by(&by_strace, &net.router);
+    agent.stop();
+    assert_eq!(opens_of_config(), Some(1), "run");
+    fs::remove_file(&log).expect("forget the log");
+    let _agent = setup.start(&net.router);
+    with_or_without_agent.into_iter().for_each(once);
+    once("remove");
 }
 
 /// Each `wrong/NAME.conf` has a `NAME.expected` with lines `LINE:COLUMN: message`.

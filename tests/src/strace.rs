@@ -64,6 +64,32 @@ impl Strace {
     }
 }
 
+/// What a program is started by so that `log` tells the files that it opens, and that it ended.
+pub fn telling_opens(log: &str) -> [&str; 7] {
+    ["strace", "-D", "-f", "-e", "trace=open,openat", "-o", log]
+}
+
+/// How often each file was opened by a program that [`telling_opens`] started, once it has ended.
+///
+/// # Panics
+/// When it does not end.
+#[track_caller]
+pub fn opens(log: &Path) -> BTreeMap<String, usize> {
+    let read = || fs::read_to_string(log).unwrap_or_default();
+    poll_until(SOON, "the program ends", || read().contains("+++ exited"));
+    let mut opens = BTreeMap::new();
+    for path in read().lines().filter_map(opened) {
+        *opens.entry(path.to_owned()).or_default() += 1;
+    }
+    opens
+}
+
+/// The file in a line such as `4711  openat(AT_FDCWD, "/x", O_RDONLY) = 3`.
+fn opened(line: &str) -> Option<&str> {
+    call(line).filter(|name| name.starts_with("open"))?;
+    line.split('"').nth(1)
+}
+
 /// The name in a line such as `4711  openat(AT_FDCWD, ...`; what was under way has none.
 fn call(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(' ')?;

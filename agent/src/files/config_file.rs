@@ -31,9 +31,52 @@ pub(crate) enum Doors {
 
 /// Reads a configuration as [`load`] does, and returns it with the text that it was read from.
 pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
-    let text = read_or(path, "name one with --config FILE", "run this as root")?;
+    let text = read(path).map_err(|error| unreadable(path, &error))?;
     let config = parse(&path.display().to_string(), &text, doors)?;
     Ok((config, text))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    explain(
+        path,
+        error,
+        "name one with --config FILE",
+        "run this as root",
+    )
+}
+
+/// A configuration's file, which is read once, and as much of it as there is.
+pub(crate) struct Peeked {
+    pub(crate) path: PathBuf,
+    text: io::Result<Vec<u8>>,
+    /// The configuration, if it is right.
+    pub(crate) config: Option<Box<Config>>,
+}
+
+impl Peeked {
+    /// Reads a configuration without a word about what is wrong with it.
+    pub(crate) fn read(path: &Path) -> Self {
+        let text = read(path);
+        let config = text.as_deref().ok().and_then(parse_silently);
+        Self {
+            path: path.into(),
+            text,
+            config,
+        }
+    }
+
+    /// Reports what is wrong with it, every mistake with its place.
+    pub(crate) fn load(&self, doors: Doors) -> Result<Box<Config>, Failure> {
+        match &self.text {
+            Ok(text) => parse(&self.path.display().to_string(), text, doors),
+            Err(error) => Err(unreadable(&self.path, error)),
+        }
+    }
+
+    /// Where it says that the control socket lies, right or wrong as it is otherwise.
+    pub(crate) fn control(&self) -> Option<PathBuf> {
+        control_in(self.text.as_deref().ok()?)
+    }
 }
 
 /// Reads the text of a configuration and reports what is wrong with it; `place` is where it is from.
@@ -82,21 +125,20 @@ pub(crate) const DISABLED: &str = "option enabled '0': nothing is guarded";
 /// Reads a client's file and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load_client(path: &Path) -> Result<Box<Client>, Failure> {
     let missing = "'postern export DOOR' prints what belongs there, on the router";
-    let text = read_or(path, missing, "it belongs to somebody else")?;
+    let text = read(path)
+        .map_err(|error| explain(path, &error, missing, "it belongs to somebody else"))?;
     let place = path.display().to_string();
     let client = Client::parse(&text, |diagnostic| complain(&place, diagnostic));
     client.map(Box::new).ok_or(Failure::Reported)
 }
 
-/// Reads a file; where there is none, and where it is forbidden, there is something to say.
-fn read_or(path: &Path, missing: &str, forbidden: &str) -> Result<Vec<u8>, Failure> {
-    read(path).map_err(|error| {
-        let place = path.display();
-        Failure::Failed(match error.kind() {
-            io::ErrorKind::NotFound => format!("{place}: {error}; {missing}"),
-            io::ErrorKind::PermissionDenied => format!("{place}: {error}; {forbidden}"),
-            _ => format!("{place}: {error}"),
-        })
+/// Where there is no file, and where it is forbidden, there is something to say.
+fn explain(path: &Path, error: &io::Error, missing: &str, forbidden: &str) -> Failure {
+    let place = path.display();
+    Failure::Failed(match error.kind() {
+        io::ErrorKind::NotFound => format!("{place}: {error}; {missing}"),
+        io::ErrorKind::PermissionDenied => format!("{place}: {error}; {forbidden}"),
+        _ => format!("{place}: {error}"),
     })
 }
 
@@ -107,11 +149,6 @@ pub(crate) fn section(door: &Door) -> String {
     text
 }
 
-/// Reads a configuration without a word about what is wrong with it.
-pub(crate) fn peek(path: &Path) -> Option<Box<Config>> {
-    parse_silently(&read(path).ok()?)
-}
-
 /// Reads a client's file without a word about what is wrong with it.
 pub(crate) fn peek_client(path: &Path) -> Option<Box<Client>> {
     Client::parse(&read(path).ok()?, |_| {}).map(Box::new)
@@ -119,19 +156,22 @@ pub(crate) fn peek_client(path: &Path) -> Option<Box<Client>> {
 
 /// Where a configuration says that the control socket lies, right or wrong as it is otherwise.
 pub(crate) fn peek_control(path: &Path) -> Option<PathBuf> {
-    Config::control(&beginning(path)?).map(|control| control.as_str().into())
+    control_in(&read(path).ok()?)
 }
 
-/// Where a configuration says that the folder for what is remembered lies, right or wrong as it is otherwise.
+fn control_in(text: &[u8]) -> Option<PathBuf> {
+    Config::control(beginning(text)).map(|control| control.as_str().into())
+}
+
+/// Where it says that the folder is for what is remembered.
 pub(crate) fn peek_state_dir(path: &Path) -> Option<PathBuf> {
-    Config::state_dir(&beginning(path)?).map(|folder| folder.as_str().into())
+    let text = read(path).ok()?;
+    Config::state_dir(beginning(&text)).map(|folder| folder.as_str().into())
 }
 
 /// As much of a file as core takes: of one that is too large, too, something can be made out.
-fn beginning(path: &Path) -> Option<Vec<u8>> {
-    let mut text = read(path).ok()?;
-    text.truncate(MAX_FILE);
-    Some(text)
+fn beginning(text: &[u8]) -> &[u8] {
+    text.get(..MAX_FILE).unwrap_or(text)
 }
 
 /// `FILE:LINE:COLUMN: what, and what was expected`, as editors know it from compilers.

@@ -1,4 +1,5 @@
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use postern_core::config::{Config, OnCrash};
 use postern_core::door::Door;
@@ -35,7 +36,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
         doors: options.doors(),
     };
     let losses = reach::firewall()?.losses(&config);
-    let answer = match reach::agent(&options.config, &request)? {
+    let answer = match reach::agent_at(Path::new(config.global.control.as_str()), &request)? {
         Some(answer) => answer,
         None => directly(&config, &text, confirm_within),
     };

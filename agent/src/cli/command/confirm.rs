@@ -1,7 +1,7 @@
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
-use crate::files::config_file;
+use crate::files::config_file::Peeked;
 use crate::firewall::Refusal;
 use crate::output::Failure;
 use crate::trial;
@@ -14,9 +14,9 @@ pub(crate) fn confirm(options: &Options) -> Result<(), Failure> {
         let trial = firewall.trial().map_err(failed)?;
         trial::admit(trial).map_err(Failure::Failed)?;
     }
-    reach::switch(&options.config, &Request::Confirm, &mut || {
-        let config = config_file::peek(&options.config);
-        let store = config.as_deref().map(|config| trial::store(&config.global));
+    let file = Peeked::read(&options.config);
+    reach::switch(&file, &Request::Confirm, &mut || {
+        let store = (file.config.as_deref()).map(|config| trial::store(&config.global));
         Ok(trial::confirm(&mut firewall, store.as_ref()))
     })
 }

@@ -4,13 +4,14 @@ use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
 use crate::doctor::{self, Severity};
-use crate::files::config_file;
+use crate::files::config_file::{Doors, Peeked};
 use crate::openwrt::networks;
 use crate::output::{self, Failure};
 
 /// `postern doctor`
 pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
-    let config = match load(options) {
+    let file = Peeked::read(&options.config);
+    let config = match load(&file) {
         Ok(config) => Some(config),
         Err(failure) => {
             failure.report();
@@ -18,7 +19,7 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
         }
     };
     let path = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
-    let status = reach::agent(&options.config, &Request::Status { json: false });
+    let status = reach::agent(&file, &Request::Status { json: false });
     let status = status.ok().flatten().and_then(Result::ok);
     let findings = doctor::examine(&path, config.as_deref(), &status.unwrap_or_default());
     output::print(&doctor::render(&findings, options.json))?;
@@ -35,8 +36,8 @@ pub(crate) fn doctor(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn load(options: &Options) -> Result<Box<Config>, Failure> {
-    let mut config = config_file::load(&options.config)?;
+fn load(file: &Peeked) -> Result<Box<Config>, Failure> {
+    let mut config = file.load(Doors::Needed)?;
     networks::resolve(&mut config)?;
     Ok(config)
 }

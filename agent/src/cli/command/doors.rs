@@ -3,7 +3,7 @@
 use super::{KNOCK_LEFT_OUT, reach};
 use crate::cli::options::Options;
 use crate::client;
-use crate::files::config_file;
+use crate::files::config_file::{self, Peeked};
 use crate::output::meant::there_are;
 
 /// Those of the guard in the kernel, or else of the configuration, as far as they can be read.
@@ -17,7 +17,7 @@ pub(crate) fn of_guard(options: &Options) -> String {
 
 /// Those of the configuration, as far as it can be read.
 pub(crate) fn of_config(options: &Options) -> String {
-    match config_file::peek(&options.config) {
+    match Peeked::read(&options.config).config {
         None => String::new(),
         Some(config) => config_file::there_are("", &config.doors),
     }

@@ -35,7 +35,7 @@ pub(crate) fn keygen(options: &Options) -> Result<(), Failure> {
     let text = base32::encode(&secret);
     store(path, &text)?;
     begin(Path::new(config.global.state_dir.as_str()), door)?;
-    tell_agent(options);
+    tell_agent(&config, &options.door);
     show(&address(door, code, &text, &hostname()))
 }
 
@@ -86,9 +86,10 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 /// An agent that does not know the door yet reads the secret when it learns of the door.
-fn tell_agent(options: &Options) {
-    let door = options.door.clone();
-    match reach::agent(&options.config, &Request::Reread { door }) {
+fn tell_agent(config: &Config, door: &str) {
+    let socket = Path::new(config.global.control.as_str());
+    let door = door.into();
+    match reach::agent_at(socket, &Request::Reread { door }) {
         Ok(None | Some(Ok(_))) => {}
         Ok(Some(Err(why))) | Err(Failure::Failed(why)) => output::warn(&format!(
             "the running agent does not use the secret yet ({why}); 'postern apply' has it read everything again"

@@ -1,19 +1,20 @@
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
-use crate::files::config_file::{self, Doors};
+use crate::files::config_file::{Doors, Peeked};
 use crate::output::{self, Failure};
 
 /// `postern reload`
 pub(crate) fn reload(options: &Options) -> Result<(), Failure> {
-    match reach::agent(&options.config, &Request::Reload)? {
+    let file = Peeked::read(&options.config);
+    match reach::agent(&file, &Request::Reload)? {
         None => Err(Failure::Failed(
             "no agent runs: 'postern apply' tells the kernel, 'postern run' starts one".into(),
         )),
         Some(Ok(done)) => output::print(&done),
         Some(Err(why)) => {
             // The agent names no mistakes; they are for whoever asked.
-            _ = config_file::load_with_text(&options.config, Doors::Allowed);
+            _ = file.load(Doors::Allowed);
             Err(Failure::Failed(why))
         }
     }

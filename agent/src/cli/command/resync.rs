@@ -3,7 +3,7 @@ use std::path::Path;
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
-use crate::files::config_file;
+use crate::files::config_file::{Doors, Peeked};
 use crate::onetime::wall_clock::WallClock;
 use crate::onetime::{Resync, resync_without_agent};
 use crate::output::{self, Failure};
@@ -18,10 +18,11 @@ pub(crate) fn resync(options: &Options) -> Result<(), Failure> {
         door: options.door.clone(),
         how: how.clone(),
     };
-    let answer = match reach::agent(&options.config, &request)? {
+    let file = Peeked::read(&options.config);
+    let answer = match reach::agent(&file, &request)? {
         Some(answer) => answer,
         None => {
-            let config = config_file::load(&options.config)?;
+            let config = file.load(Doors::Needed)?;
             let folder = Path::new(config.global.state_dir.as_str());
             let clock = WallClock::now();
             resync_without_agent(&config.doors, folder, &options.door, &how, &clock)

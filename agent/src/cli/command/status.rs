@@ -1,7 +1,7 @@
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
-use crate::files::config_file;
+use crate::files::config_file::Peeked;
 use crate::firewall::{Refusal, Trial};
 use crate::output::{self, Failure};
 use crate::report::Report;
@@ -14,7 +14,8 @@ const UNGUARDED: u8 = 4;
 /// `postern status`
 pub(crate) fn status(options: &Options) -> Result<(), Failure> {
     let json = options.json;
-    let answer = match reach::agent(&options.config, &Request::Status { json }) {
+    let file = Peeked::read(&options.config);
+    let answer = match reach::agent(&file, &Request::Status { json }) {
         Ok(Some(answer)) => Some(answer.map_err(Failure::Failed)?),
         Ok(None) => None,
         // An agent that hangs must not keep its owner from seeing how the doors are.
@@ -29,8 +30,8 @@ pub(crate) fn status(options: &Options) -> Result<(), Failure> {
     let (text, is_heard) = match answer {
         Some(answer) => (answer, true),
         None => {
-            let config = config_file::peek(&options.config);
-            let report = Report::of_kernel(&mut firewall, config.as_deref()).map_err(failed)?;
+            let config = file.config.as_deref();
+            let report = Report::of_kernel(&mut firewall, config).map_err(failed)?;
             (report.render(json), report.needs_no_agent())
         }
     };

@@ -2,7 +2,6 @@
 
 use core::net::IpAddr;
 
-use postern_core::config::Config;
 use postern_core::door::{Door, OnExpiry};
 use postern_core::time::Duration;
 
@@ -10,7 +9,7 @@ use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::{Answer, Request, Whom};
 use crate::daemon::switch;
-use crate::files::config_file;
+use crate::files::config_file::Peeked;
 use crate::firewall::{Firewall, Who};
 use crate::netlink::conntrack::{self, Doomed};
 use crate::network::Network;
@@ -23,18 +22,24 @@ const WITHOUT_CONFIG: Duration = Duration::from_secs(60);
 /// `postern open`
 pub(crate) fn open(options: &Options) -> Result<(), Failure> {
     let whom = whom(options)?;
-    at_each(options, &|door| open_one(options, door, &whom))
+    at_each(options, &|file, door| {
+        open_one(file, door, &whom, options.lasting)
+    })
 }
 
-fn open_one(options: &Options, door: &str, whom: &Whom) -> Result<(), Failure> {
-    let lasting = options.lasting;
+fn open_one(
+    file: &Peeked,
+    door: &str,
+    whom: &Whom,
+    lasting: Option<Duration>,
+) -> Result<(), Failure> {
     let request = Request::Open {
         door: door.into(),
         whom: whom.clone(),
         lasting,
     };
-    reach::switch(&options.config, &request, &mut || {
-        let lasting = lasting.unwrap_or_else(|| grant_of(options, door));
+    reach::switch(file, &request, &mut || {
+        let lasting = lasting.unwrap_or_else(|| grant_of(file, door));
         Ok(switch::open(&mut reach::firewall()?, door, whom, lasting))
     })
 }
@@ -52,22 +57,21 @@ fn whom(options: &Options) -> Result<Whom, Failure> {
 
 /// `postern close`
 pub(crate) fn close(options: &Options) -> Result<(), Failure> {
-    at_each(options, &|door| close_one(options, door))
+    at_each(options, &|file, door| close_one(file, door, options.from))
 }
 
-fn close_one(options: &Options, door: &str) -> Result<(), Failure> {
-    let from = options.from;
+fn close_one(file: &Peeked, door: &str, from: Option<IpAddr>) -> Result<(), Failure> {
     let request = Request::Close {
         door: door.into(),
         from,
     };
-    reach::switch(&options.config, &request, &mut || {
+    reach::switch(file, &request, &mut || {
         let mut firewall = reach::firewall()?;
         let before = let_in(&mut firewall, door);
         let answer = switch::close(&mut firewall, door, from);
         let after = let_in(&mut firewall, door);
         cut(
-            options,
+            file,
             door,
             before.into_iter().filter(|it| !after.contains(it)),
         );
@@ -90,8 +94,8 @@ fn switch_lock(
     request: fn(String) -> Request,
     directly: fn(&mut Firewall, &str) -> Answer,
 ) -> Result<(), Failure> {
-    at_each(options, &|door| {
-        reach::switch(&options.config, &request(door.into()), &mut || {
+    at_each(options, &|file, door| {
+        reach::switch(file, &request(door.into()), &mut || {
             Ok(directly(&mut reach::firewall()?, door))
         })
     })
@@ -103,7 +107,8 @@ pub(crate) fn pardon(options: &Options) -> Result<(), Failure> {
         "" => None,
         text => Some(source(text)?),
     };
-    reach::switch(&options.config, &Request::Pardon { source }, &mut || {
+    let file = Peeked::read(&options.config);
+    reach::switch(&file, &Request::Pardon { source }, &mut || {
         let mut firewall = reach::firewall()?;
         Ok(match firewall.cut_offs() {
             Ok(cut_offs) => switch::pardon(&mut firewall, source, &cut_offs),
@@ -130,15 +135,19 @@ fn source(text: &str) -> Result<IpAddr, Failure> {
 
 /// Does it at the door that is named, or at every door of the guard; one that fails does not
 /// keep it from the others.
-fn at_each(options: &Options, act: &dyn Fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+fn at_each(
+    options: &Options,
+    act: &dyn Fn(&Peeked, &str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let file = Peeked::read(&options.config);
     if !options.door.is_empty() {
-        return act(&options.door);
+        return act(&file, &options.door);
     }
     let doors = reach::firewall()?.doors();
     let doors = doors.map_err(|refusal| Failure::Failed(refusal.to_string()))?;
     let mut done = Ok(());
     for door in doors {
-        if let Err(failure) = act(&door) {
+        if let Err(failure) = act(&file, &door) {
             failure.report();
             done = Err(Failure::Reported);
         }
@@ -160,9 +169,8 @@ fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
 
 /// Ends the connections of those who were let in, if that is what the door does, as far as a
 /// configuration can be read.
-fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
-    let config = config_file::peek(&options.config);
-    let door = find(config.as_deref(), door);
+fn cut(file: &Peeked, door: &str, networks: impl Iterator<Item = Network>) {
+    let door = find(file, door);
     let Some(door) = door.filter(|door| door.on_expiry == OnExpiry::Cut) else {
         return;
     };
@@ -177,11 +185,11 @@ fn cut(options: &Options, door: &str, networks: impl Iterator<Item = Network>) {
 }
 
 /// How long a grant of the door lasts, as far as a configuration can be read.
-fn grant_of(options: &Options, door: &str) -> Duration {
-    let config = config_file::peek(&options.config);
-    find(config.as_deref(), door).map_or(WITHOUT_CONFIG, |door| door.grant)
+fn grant_of(file: &Peeked, door: &str) -> Duration {
+    find(file, door).map_or(WITHOUT_CONFIG, |door| door.grant)
 }
 
-fn find<'c>(config: Option<&'c Config>, name: &str) -> Option<&'c Door> {
-    config?.doors.iter().find(|door| door.name == name)
+fn find<'c>(file: &'c Peeked, name: &str) -> Option<&'c Door> {
+    let config = file.config.as_deref()?;
+    config.doors.iter().find(|door| door.name == name)
 }

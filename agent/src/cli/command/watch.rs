@@ -10,7 +10,7 @@ use postern_core::time::Duration;
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::Request;
-use crate::files::config_file;
+use crate::files::config_file::Peeked;
 use crate::firewall::{Counts, Firewall, Refusal, needs_agent};
 use crate::output::json::quoted;
 use crate::output::{self, Failure};
@@ -23,9 +23,9 @@ const POLL_INTERVAL: core::time::Duration = core::time::Duration::from_millis(20
 /// `postern watch`
 pub(crate) fn watch(options: &Options) -> Result<(), Failure> {
     let json = options.json;
-    let config = config_file::peek(&options.config);
-    let mut agent = Told::by_agent(options)?;
-    let mut kernel = Kernel::new(config, json)?;
+    let file = Peeked::read(&options.config);
+    let mut agent = Told::by_agent(&file, json)?;
+    let mut kernel = Kernel::new(file.config, json)?;
     match (&agent, kernel.serves_doors()) {
         (None, false) => {
             return Err(Failure::Failed(
@@ -72,9 +72,8 @@ struct Told {
 }
 
 impl Told {
-    fn by_agent(options: &Options) -> Result<Option<Self>, Failure> {
-        let json = options.json;
-        let Some(stream) = reach::call(&options.config, &Request::Watch { json })? else {
+    fn by_agent(file: &Peeked, json: bool) -> Result<Option<Self>, Failure> {
+        let Some(stream) = reach::call(file, &Request::Watch { json })? else {
             return Ok(None);
         };
         let mut told = Self {
