@@ -34,11 +34,11 @@ impl Agent<'_> {
         confirm_within: Option<Duration>,
         doors: Doors,
     ) -> Answer {
-        let mistaken = |failure| match failure {
-            Failure::Misused(why) | Failure::Failed(why) => why,
-            Failure::Reported | Failure::Found(_) => {
-                format!("{}: the agent found mistakes in it", path.display())
-            }
+        let mistaken = |failure: Failure| {
+            failure.in_words(&format!(
+                "{}: the agent found mistakes in it",
+                path.display()
+            ))
         };
         let (config, text) = config_file::load_with_text(path, doors).map_err(mistaken)?;
         let config = self.permitted(config)?;

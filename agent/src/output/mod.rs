@@ -48,6 +48,14 @@ impl Failure {
         }
     }
 
+    /// What to tell whoever did not see what was reported; `reported` stands for that.
+    pub(crate) fn in_words(self, reported: &str) -> std::string::String {
+        match self {
+            Self::Misused(why) | Self::Failed(why) => why,
+            Self::Reported | Self::Found(_) => reported.into(),
+        }
+    }
+
     /// Says it, if that was not done yet, and names the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         match self {

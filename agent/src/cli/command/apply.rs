@@ -59,7 +59,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
 
 /// Tells the kernel, because no agent runs.
 fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> Answer {
-    let mut firewall = reach::firewall().map_err(in_words)?;
+    let mut firewall = reach::firewall().map_err(|failure| failure.in_words("it was said why"))?;
     let listed = list_ports(&config.doors);
     let store = trial::store(&config.global);
     firewall.forget(trial::opened_otherwise_than_confirmed(
@@ -104,13 +104,6 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
         None => "guard installed\n".into(),
         Some(lasting) => trial::announcement(lasting),
     })
-}
-
-fn in_words(failure: Failure) -> String {
-    match failure {
-        Failure::Misused(why) | Failure::Failed(why) => why,
-        Failure::Reported | Failure::Found(_) => "it was said why".into(),
-    }
 }
 
 /// Shows on a terminal how long the trial goes on, until it is over.
