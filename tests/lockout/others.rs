@@ -110,7 +110,7 @@ pub(crate) fn our_tables_name_taken_by_a_living_owner() {
     loss.ends_by_knocking();
 }
 
-/// What version 0.1.0 of 24 November 2026 installed: a set the fewer, other chains.
+/// What an earlier version installed: a set the fewer, other chains.
 const EARLIER: &str = include_str!("earlier.nft");
 
 pub(crate) fn a_table_of_an_earlier_version() {

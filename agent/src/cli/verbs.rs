@@ -130,7 +130,8 @@ pub(super) const VERBS: &[Verb] = &[
         name: "open",
         operands: &[Operand::DoorOrSayAll],
         summary: "open a door by hand",
-        details: "Works without a running agent and with a broken configuration.",
+        details: "Works without a running agent and with a broken configuration. What was opened before for the same\n\
+                  source, or for everyone, then lasts as long as this says.",
         options: &[Opt::All, Opt::From, Opt::On, Opt::For, Opt::Config],
         run: command::open,
     },

@@ -171,10 +171,7 @@ impl Keeper {
             (Method::Clock { .. }, _) => Err(format!(
                 "door {name} goes by the clock: it needs neither --to nor --code"
             )),
-            _ => Err(format!(
-                "door {name} has no memory: its method is {}",
-                door.method.name()
-            )),
+            _ => Err(without_memory(door)),
         }
     }
 
@@ -203,11 +200,13 @@ pub(crate) fn find<'d>(doors: &'d [Door], name: &str) -> Result<(usize, &'d Door
     let (index, door) = config_file::find(doors, name)?;
     match door.method.is_one_time() {
         true => Ok((index, door)),
-        false => Err(format!(
-            "door {name} has no memory: its method is {}",
-            door.method.name()
-        )),
+        false => Err(without_memory(door)),
     }
+}
+
+fn without_memory(door: &Door) -> String {
+    let (name, method) = (&door.name, door.method.name());
+    format!("door {name} has neither secret nor memory: its method is {method}")
 }
 
 /// The counter after those of the codes.

@@ -12,10 +12,9 @@ pub(crate) fn push_words(text: &mut String, words: &str, indent: usize) {
 
 /// Appends a word that is not broken.
 pub(crate) fn push_word(text: &mut String, word: &str, indent: usize) {
-    let column = column(text);
-    if column + 1 + word.len() > WIDTH {
+    if column(text) + 1 + word.len() > WIDTH {
         text.push('\n');
-        go_to(text, indent);
+        indent_by(text, indent);
     } else if !matches!(text.as_bytes().last(), Some(b' ' | b'\n')) {
         text.push(' ');
     }
@@ -27,6 +26,10 @@ pub(crate) fn go_to(text: &mut String, to: usize) {
     if column(text) >= to {
         text.push('\n');
     }
+    indent_by(text, to);
+}
+
+fn indent_by(text: &mut String, to: usize) {
     while column(text) < to {
         text.push(' ');
     }
@@ -42,13 +45,16 @@ mod tests {
 
     #[test]
     fn lines_end_before_they_are_too_long() {
-        let mut text = String::from("  --json");
-        push_words(&mut text, &"four ".repeat(60), 4);
-        for line in text.lines() {
-            assert!(line.len() <= WIDTH, "{line}");
+        for indent in [0, 4] {
+            let mut text = String::from("  --json");
+            push_words(&mut text, &"four ".repeat(60), indent);
+            for line in text.lines() {
+                assert!(line.len() <= WIDTH, "{line}");
+            }
+            assert!(text.starts_with("  --json four four "), "{text}");
+            let next = format!("four\n{}four", " ".repeat(indent));
+            assert!(text.contains(&next), "{text}");
         }
-        assert!(text.starts_with("  --json four four "), "{text}");
-        assert!(text.contains("four\n    four"), "{text}");
     }
 
     #[test]
