@@ -16,6 +16,7 @@ pub(crate) fn suite() -> Suite {
         rendered_rules_equal_applied_rules,
         applying_twice_changes_nothing,
         a_command_reads_the_configuration_once needs "strace",
+        a_command_reads_a_list_once needs "strace",
         check_reports_every_mistake,
         check_is_content_with_a_right_file,
         status_is_json_for_programs needs "jq" "knock",
@@ -101,6 +102,30 @@ fn a_command_reads_the_configuration_once() {
     let _agent = setup.start(&net.router);
     with_or_without_agent.into_iter().for_each(once);
     once("remove");
+}
+
+fn a_command_reads_a_list_once() {
+    let net = Topology::new();
+    let door = "config door 'ssh'\n\tlist guard 'tcp:22'\n\toption method 'one-time-list'\n\
+                \toption list_file '@/ssh.list'\n";
+    let setup = Setup::new(&net.router, Guard::Gate, door);
+    setup.write_private("ssh.list", "tcp:7000 udp:8001 tcp:9002\n");
+    let (program, config) = (program(), setup.config());
+    let (program, config) = (program.to_string_lossy(), config.to_string_lossy());
+    let log = setup.path("opens");
+    let log_name = log.to_string_lossy();
+    let by_strace = strace::telling_opens(&log_name);
+    let list = setup.path("ssh.list");
+    let list = list.to_string_lossy();
+    for verb in ["render", "apply"] {
+        let verb_line = [program.as_ref(), verb, "--config", config.as_ref()];
+        let arguments: Vec<&str> = by_strace[1..].iter().copied().chain(verb_line).collect();
+        net.router.namespace.run(by_strace[0], &arguments).ok();
+        assert_eq!(strace::opens(&log).get(&*list), Some(&1), "{verb}");
+        fs::remove_file(&log).expect("forget the log");
+    }
+    setup.start_by(&by_strace, &net.router).stop();
+    assert_eq!(strace::opens(&log).get(&*list), Some(&1), "run");
 }
 
 /// Each `wrong/NAME.conf` has a `NAME.expected` with lines `LINE:COLUMN: message`.

@@ -87,7 +87,14 @@ fn with_agent(
             config: Box::new(config),
             text: None,
         };
-        let Ok(agent) = Agent::start(&mut engine, &path, chosen, Networks::default(), false) else {
+        let Ok(agent) = Agent::start(
+            &mut engine,
+            &path,
+            chosen,
+            (Lists::default(), &[]),
+            Networks::default(),
+            false,
+        ) else {
             panic!("the agent does not start");
         };
         body(agent, tap);

@@ -27,13 +27,14 @@ use std::sync::{Mutex, PoisonError};
 
 use postern_core::config::{Config, Global};
 use postern_core::engine::Engine;
+use postern_core::knock::Port;
 use postern_core::packet::Refusals;
 use postern_core::time::Instant;
 
 use crate::files::config_file::Doors;
 use crate::firewall::{Firewall, Refusal, Watch};
 use crate::onetime::wall_clock::WallClock;
-use crate::onetime::{OneTime, list_ports};
+use crate::onetime::{Lists, OneTime};
 use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
 use crate::source::{Reserve, Source};
@@ -111,7 +112,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn open(path: &Path, config: &Config, take_over: bool) -> Result<Self, Failure> {
+    fn open(
+        path: &Path,
+        config: &Config,
+        listed: &[Port],
+        take_over: bool,
+    ) -> Result<Self, Failure> {
         let reserve = Reserve::open();
         let firewall =
             Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
@@ -122,8 +128,7 @@ impl Parts {
                 .map_err(|error| failed("netlink socket of interfaces' news", &error))?,
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen_in_place(&config.global, take_over).map_err(Failure::Failed)?,
-            source: Source::open(config, &list_ports(&config.doors), &reserve, boottime())
-                .map_err(Failure::Failed)?,
+            source: Source::open(config, listed, &reserve, boottime()).map_err(Failure::Failed)?,
             reserve,
             firewall,
         })
@@ -184,12 +189,13 @@ impl<'e> Agent<'e> {
         engine: &'e mut Engine<MAX_SOURCES>,
         path: &Path,
         chosen: Chosen,
+        (lists, listed): (Lists, &[Port]),
         networks: Networks,
         take_over: bool,
     ) -> Result<Self, Unstarted<'e>> {
         let Chosen { config, text } = chosen;
         let store = trial::store(&config.global);
-        let parts = match Parts::open(path, &config, take_over) {
+        let parts = match Parts::open(path, &config, listed, take_over) {
             Ok(parts) => parts,
             Err(why) => return Err((why, engine)),
         };
@@ -221,7 +227,7 @@ impl<'e> Agent<'e> {
         };
         let changed = trial::opened_otherwise_than_confirmed(&store, &config.doors);
         agent.firewall.forget(changed);
-        if let Err(why) = agent.adopt(config, None) {
+        if let Err(why) = agent.adopt_with(config, lists, None) {
             return Err((Failure::Failed(why), agent.engine));
         }
         match text {

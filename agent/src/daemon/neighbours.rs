@@ -42,7 +42,7 @@ impl Agent<'_> {
     pub(super) fn look_around(&mut self) {
         self.neighbours.due_at = None;
         let warnings = match self.repairs.is_wanted() {
-            true => doctor::warnings(&self.config()),
+            true => doctor::warnings(&self.config(), &|door| self.one_time.ports_of(door)),
             false => Vec::new(),
         };
         let said = core::mem::take(&mut self.neighbours.said);

@@ -14,8 +14,8 @@ use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
 use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Trial, Who};
 use crate::network::Network;
-use crate::onetime::OneTime;
 use crate::onetime::wall_clock::WallClock;
+use crate::onetime::{Lists, OneTime};
 use crate::output::{self, Failure};
 use crate::sys::clock::boottime;
 use crate::{doctor, trial};
@@ -263,6 +263,17 @@ impl Agent<'_> {
         config: Box<Config>,
         on_trial: Option<((Duration, Duration), Before)>,
     ) -> Result<(), String> {
+        let lists = Lists::read(&config.doors);
+        self.adopt_with(config, lists, on_trial)
+    }
+
+    /// Puts a configuration into force whose lists have been read.
+    pub(super) fn adopt_with(
+        &mut self,
+        config: Box<Config>,
+        lists: Lists,
+        on_trial: Option<((Duration, Duration), Before)>,
+    ) -> Result<(), String> {
         // What was knocked before was knocked at the doors that are to go.
         self.hear_knocks();
         let new = &config.global;
@@ -270,7 +281,7 @@ impl Agent<'_> {
             .then(|| listen(new))
             .transpose()?;
         let folder = Path::new(new.state_dir.as_str());
-        let one_time = OneTime::load(&config.doors, folder, &self.one_time);
+        let one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now);

@@ -8,11 +8,13 @@ use std::path::Path;
 
 use postern_core::config::{self, Config, DEFAULT_CONTROL, Global};
 use postern_core::engine::Engine;
+use postern_core::knock::Port;
 
 use super::{Agent, MAX_SOURCES};
 use crate::doctor;
 use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Refusal};
+use crate::onetime::Lists;
 use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
 use crate::sys::unix::{self, Presence};
@@ -23,6 +25,9 @@ const MAX_OTHER_GROUPS: u16 = 8;
 
 /// Why there is no agent, and the engine for the next attempt.
 pub(super) type Unstarted<'e> = (Failure, &'e mut Engine<MAX_SOURCES>);
+
+/// Why a configuration, whose lists name these ports, is not put into force.
+type Forbid = fn(&Config, &[Port]) -> Result<(), String>;
 
 // The stack that a configuration takes on its way into a box is not to be kept for as long as the agent runs.
 #[inline(never)]
@@ -75,17 +80,19 @@ fn attempt<'e>(
     engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
     mut chosen: Chosen,
-    forbid: fn(&Config) -> Result<(), String>,
+    forbid: Forbid,
     take_over: bool,
 ) -> Result<Agent<'e>, Unstarted<'e>> {
     let mut networks = Networks::default();
+    let lists = Lists::read(&chosen.config.doors);
+    let listed = lists.ports(&chosen.config.doors);
     let mut permitted = Ok(());
     if config_file::is_enabled(&mut chosen.config) {
         let resolved = networks.resolve(&mut chosen.config);
-        permitted = resolved.and_then(|()| forbid(&chosen.config));
+        permitted = resolved.and_then(|()| forbid(&chosen.config, &listed));
     }
     match permitted {
-        Ok(()) => Agent::start(engine, path, chosen, networks, take_over),
+        Ok(()) => Agent::start(engine, path, chosen, (lists, &listed), networks, take_over),
         Err(why) => Err((Failure::Failed(why), engine)),
     }
 }
@@ -98,8 +105,8 @@ fn run_on<'e>(
     config: &Config,
     is_guarded: bool,
 ) -> Option<Agent<'e>> {
-    let (forbid, ears): (fn(&Config) -> _, _) = match is_guarded {
-        true => (|_| Ok(()), MAX_OTHER_GROUPS),
+    let (forbid, ears): (Forbid, _) = match is_guarded {
+        true => (|_, _| Ok(()), MAX_OTHER_GROUPS),
         false => (doctor::forbid, 0),
     };
     for ear in 0..=ears {

@@ -6,6 +6,7 @@ use postern_core::config::{Config, Guard, Source};
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 
+use super::Listed;
 use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::ports;
@@ -17,7 +18,7 @@ use crate::network::Family;
 pub(super) type Seer<'s> = dyn FnMut(&Packet<'_>) -> Fate + 's;
 
 /// Asks the kernel.
-pub(super) fn ask(root: &Root, config: &Config, findings: &mut Vec<Finding>) {
+pub(super) fn ask(root: &Root, config: &Config, lists: &Listed<'_>, findings: &mut Vec<Finding>) {
     let unread = |why: &str| Finding::new(&kinds::RULES_UNREAD, &[("why", why)]);
     let Ok(mut firewall) = Firewall::open() else {
         return;
@@ -25,7 +26,7 @@ pub(super) fn ask(root: &Root, config: &Config, findings: &mut Vec<Finding>) {
     match firewall.foreign_tables() {
         Ok(mut foreign) => {
             let seer = &mut |packet: &Packet<'_>| foreign.fate(&mut firewall, packet);
-            examine(root, config, seer, findings);
+            examine(root, config, lists, seer, findings);
             if foreign.incomplete {
                 findings.push(unread("there are too many rules"));
             }
@@ -41,6 +42,7 @@ pub(super) fn ask(root: &Root, config: &Config, findings: &mut Vec<Finding>) {
 pub(super) fn examine(
     root: &Root,
     config: &Config,
+    lists: &Listed<'_>,
     seer: &mut Seer<'_>,
     findings: &mut Vec<Finding>,
 ) {
@@ -56,8 +58,8 @@ pub(super) fn examine(
         seer,
         findings,
     };
-    for door in &config.doors {
-        judge.knocks(door);
+    for (index, door) in config.doors.iter().enumerate() {
+        judge.knocks(door, lists(index));
         for port in &door.guards {
             judge.guard(door, *port);
         }
@@ -185,7 +187,7 @@ impl Judge<'_> {
         }
     }
 
-    fn knocks(&mut self, door: &Door) {
+    fn knocks(&mut self, door: &Door, listed: &[Port]) {
         let Config { global, .. } = self.config;
         let is_kernel = door.engine.is_in_kernel();
         // A packet socket sees what no rule has seen.
@@ -195,7 +197,7 @@ impl Judge<'_> {
         // A socket sees only what all rules let pass.
         let late = global.source == Source::Sockets && !is_kernel && !self.older;
         let mark = (global.guard == Guard::Mark && late).then_some(global.mark);
-        for (protocol, ports) in ports::few_knocks(door) {
+        for (protocol, ports) in ports::few_knocks(door, listed) {
             let fates = self.fates(protocol, &ports, mark, &[]);
             let ends = fates.map(|fate| {
                 // What is dropped for some or perhaps is what firewalls are for.

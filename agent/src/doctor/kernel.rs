@@ -5,13 +5,13 @@ use std::io;
 use std::path::Path;
 
 use postern_core::config::{Config, Source};
+use postern_core::knock::Port;
 
 use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::root::Root;
 use crate::firewall::{Firewall, Part, Refusal, needed_parts};
 use crate::netlink::codec::{self, Messages};
-use crate::onetime::list_ports;
 use crate::sys::link::open_packet_socket;
 use crate::sys::netlink::NetlinkSocket;
 use crate::sys::process::{Capability, has};
@@ -36,7 +36,7 @@ pub(super) struct Answers {
 }
 
 /// Asks for everything.
-pub(super) fn ask(config: Option<&Config>) -> Answers {
+pub(super) fn ask(config: Option<&Config>, listed: &[Port]) -> Answers {
     let mut answers = ask_sockets(config);
     let mut firewall = match Firewall::open() {
         Ok(firewall) => firewall,
@@ -54,21 +54,23 @@ pub(super) fn ask(config: Option<&Config>) -> Answers {
         }
     }
     if let Some(config) = config {
-        let listed = list_ports(&config.doors);
-        answers.table = firewall.rehearse(config, &listed).err();
+        answers.table = firewall.rehearse(config, listed).err();
     }
     answers
 }
 
 /// Asks no more than it takes to know that all is well; if it is not, for everything.
-pub(super) fn ask_briefly(config: &Config) -> Answers {
+pub(super) fn ask_briefly(config: &Config, listed: &[Port]) -> Answers {
     let answers = ask_sockets(Some(config));
-    let listed = list_ports(&config.doors);
     let refused = match Firewall::open() {
-        Ok(mut firewall) => firewall.rehearse(config, &listed).is_err(),
+        Ok(mut firewall) => firewall.rehearse(config, listed).is_err(),
         Err(_) => true,
     };
-    if refused { ask(Some(config)) } else { answers }
+    if refused {
+        ask(Some(config), listed)
+    } else {
+        answers
+    }
 }
 
 fn ask_sockets(config: Option<&Config>) -> Answers {
@@ -114,8 +116,13 @@ pub(super) fn agent_runs(config: &Config) -> bool {
     }
 }
 
-pub(super) fn judge(answers: &Answers, config: Option<&Config>, findings: &mut Vec<Finding>) {
-    let needed = needed(config);
+pub(super) fn judge(
+    answers: &Answers,
+    config: Option<&Config>,
+    listed: &[Port],
+    findings: &mut Vec<Finding>,
+) {
+    let needed = needed(config, listed);
     let refused = answers
         .parts
         .iter()
@@ -200,9 +207,9 @@ fn kind_of(part: Part, refusal: &Refusal) -> &'static Kind {
 }
 
 /// The parts that the configuration does not do without; where there is none yet, a usual one.
-fn needed(config: Option<&Config>) -> Vec<Part> {
+fn needed(config: Option<&Config>, listed: &[Port]) -> Vec<Part> {
     match config {
-        Some(config) => needed_parts(config, &list_ports(&config.doors)),
+        Some(config) => needed_parts(config, listed),
         None => vec![
             Part::Tables,
             Part::Chains,

@@ -27,9 +27,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use postern_core::config::Config;
+use postern_core::knock::Port;
 
 use crate::firewall::Firewall;
 use crate::netlink::links::{self, Link};
+use crate::onetime::Lists;
 use crate::onetime::wall_clock::WallClock;
 use crate::report::REFUSED_PREFIX;
 use console::Console;
@@ -38,6 +40,9 @@ pub(crate) use finding::kinds as kinds_of_findings;
 pub(crate) use finding::{Finding, catalogue, refusal, render};
 pub(crate) use kinds::Severity;
 use root::Root;
+
+/// Says which ports the list of a door names, by the door's place in the configuration.
+pub(crate) type Listed<'l> = dyn Fn(usize) -> &'l [Port] + 'l;
 
 /// Looks at everything; at what a configuration says only if there is one. `status` is what a running agent
 /// says of itself.
@@ -51,8 +56,13 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
         let values = [("file", &*path.display().to_string()), ("why", why)];
         findings.push(Finding::new(&kinds::CONFIG_NOT_IN_FORCE, &values));
     }
-    let answers = kernel::ask(config);
-    kernel::judge(&answers, config, &mut findings);
+    let lists = config
+        .map(|config| Lists::read(&config.doors))
+        .unwrap_or_default();
+    let listed = config.map_or_else(Vec::new, |config| lists.ports(&config.doors));
+    let lists = &|door| lists.ports_of(door);
+    let answers = kernel::ask(config, &listed);
+    kernel::judge(&answers, config, &listed, &mut findings);
     kernel::judge_version(&root, &mut findings);
     let console = Console::read(&root);
     console.examine(&mut findings);
@@ -75,7 +85,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             interfaces::examine(config, &links, &mut findings);
             fallback::examine(&root, &links, &console, config, &mut findings);
             secrets::examine(path, config, &mut findings);
-            ports::examine(&root, config, &listeners, &mut findings);
+            ports::examine(&root, config, lists, &listeners, &mut findings);
             clock::examine(config, &WallClock::now(), &mut findings);
             clock::examine_hints(status, &mut findings);
             let mut kernel = Firewall::open().ok();
@@ -85,7 +95,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             if is_guarded && !kernel::agent_runs(config) {
                 deaf(config, &mut findings);
             }
-            foreign_tables::ask(&root, config, &mut findings);
+            foreign_tables::ask(&root, config, lists, &mut findings);
         }
     }
     findings
@@ -104,10 +114,11 @@ fn deaf(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Why a configuration is not put into force at all, if it is not.
-pub(crate) fn forbid(config: &Config) -> Result<(), String> {
+/// Why a configuration is not put into force at all, if it is not. `listed` are the ports that its lists name.
+pub(crate) fn forbid(config: &Config, listed: &[Port]) -> Result<(), String> {
     let mut findings = Vec::new();
-    kernel::judge(&kernel::ask_briefly(config), Some(config), &mut findings);
+    let answers = kernel::ask_briefly(config, listed);
+    kernel::judge(&answers, Some(config), listed, &mut findings);
     forbid_lockout(config, findings)
 }
 
@@ -127,9 +138,9 @@ fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), Str
 
 /// What other tables make of a guard that looks as if it were in force: said when it is put there,
 /// and when they change.
-pub(crate) fn warnings(config: &Config) -> Vec<String> {
+pub(crate) fn warnings(config: &Config, lists: &Listed<'_>) -> Vec<String> {
     let mut findings = Vec::new();
-    foreign_tables::ask(&Root::new("/"), config, &mut findings);
+    foreign_tables::ask(&Root::new("/"), config, lists, &mut findings);
     let findings = findings.iter();
     let warnings = findings.filter(|finding| finding.severity() < Severity::Note);
     warnings.map(Finding::line).collect()

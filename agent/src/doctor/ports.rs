@@ -7,11 +7,11 @@ use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 use postern_core::method;
 
+use super::Listed;
 use super::finding::Finding;
 use super::kinds;
 use super::root::Root;
 use super::sockets::Listener;
-use crate::onetime::list_ports;
 
 /// What the kernel does without the file that says so (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
@@ -19,20 +19,21 @@ const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 pub(super) fn examine(
     root: &Root,
     config: &Config,
+    lists: &Listed<'_>,
     listeners: &[Listener],
     findings: &mut Vec<Finding>,
 ) {
     let ephemeral = ephemeral(root);
-    for door in &config.doors {
-        taken(door, listeners, findings);
-        answered(door, &ephemeral, findings);
+    for (index, door) in config.doors.iter().enumerate() {
+        let knocks = knocks(door, lists(index));
+        taken(door, &knocks, listeners, findings);
+        answered(door, &knocks, &ephemeral, findings);
         silent(door, listeners, findings);
     }
 }
 
 /// Knocks never reach a service, and so nobody does over guarded interfaces.
-fn taken(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
-    let knocks = knocks(door);
+fn taken(door: &Door, knocks: &[Knocks], listeners: &[Listener], findings: &mut Vec<Finding>) {
     let is_knock = |port: Port| {
         let mut knocks = knocks.iter();
         knocks.any(|(protocol, ports)| *protocol == port.protocol && ports.contains(&port.number))
@@ -57,11 +58,11 @@ fn taken(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
 
 /// An answer to a query of this machine's own comes to the port that the query was sent from.
 /// It is no SYN where it is TCP's, which the guard lets pass; UDP's looks like a knock.
-fn answered(door: &Door, ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
+fn answered(door: &Door, knocks: &[Knocks], ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
     let mut hit: Vec<u16> = Vec::new();
-    for (protocol, ports) in knocks(door) {
-        if protocol == Protocol::Udp {
-            hit.extend(ports.filter(|port| ephemeral.contains(*port)));
+    for (protocol, ports) in knocks {
+        if *protocol == Protocol::Udp {
+            hit.extend(ports.clone().filter(|port| ephemeral.contains(*port)));
         }
     }
     hit.sort_unstable();
@@ -89,18 +90,24 @@ fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
     }
 }
 
-/// The ports that a door knocks on, those of a list file among them.
-fn knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
-    let listed = list_ports(core::slice::from_ref(door)).into_iter();
+/// Ports that are knocked on.
+type Knocks = (Protocol, RangeInclusive<u16>);
+
+/// The ports that a door knocks on, those of its list among them.
+fn knocks(door: &Door, listed: &[Port]) -> Vec<Knocks> {
     let mut knocks = method::watched(door).to_vec();
-    knocks.extend(listed.map(|port| (port.protocol, port.number..=port.number)));
+    knocks.extend(
+        listed
+            .iter()
+            .map(|port| (port.protocol, port.number..=port.number)),
+    );
     knocks
 }
 
 /// The ports that a door knocks on; in place of many, ranges that hold all of them.
-pub(super) fn few_knocks(door: &Door) -> Vec<(Protocol, RangeInclusive<u16>)> {
+pub(super) fn few_knocks(door: &Door, listed: &[Port]) -> Vec<Knocks> {
     const FEW: usize = 24;
-    let mut knocks = knocks(door);
+    let mut knocks = knocks(door, listed);
     if knocks.len() <= FEW {
         knocks.sort_unstable_by_key(|(protocol, ports)| (*protocol, *ports.start()));
         knocks.dedup();

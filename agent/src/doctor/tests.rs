@@ -77,7 +77,7 @@ impl Machine {
     fn ports(&self, config: &Config) -> Vec<Finding> {
         let (root, mut findings) = (self.root(), Vec::new());
         let listeners = sockets::owned_listeners(&root);
-        ports::examine(&root, config, &listeners, &mut findings);
+        ports::examine(&root, config, &|_| &[], &listeners, &mut findings);
         findings
     }
 
@@ -297,6 +297,7 @@ fn what_other_rules_make_of_a_guard() {
             foreign_tables::examine(
                 &machine.root(),
                 &config,
+                &|_| &[],
                 &mut |packet| seer(packet),
                 &mut findings,
             );
@@ -398,7 +399,13 @@ fn which_knocks_a_source_hears() {
             }),
             ..Fate::default()
         };
-        foreign_tables::examine(&Machine::new(&[]).root(), &config, seer, &mut findings);
+        foreign_tables::examine(
+            &Machine::new(&[]).root(),
+            &config,
+            &|_| &[],
+            seer,
+            &mut findings,
+        );
         ids(&findings)
     };
     let unheard = ["knock-port-redirected"].as_slice();

@@ -6,6 +6,7 @@ use postern_core::config::Config;
 use postern_core::door::{Door, Method};
 use postern_core::knock::Port;
 
+use super::Lists;
 use super::list::{List, Unusable};
 use super::{OneTime, secret_of, state};
 use crate::files::private_file::Unfit;
@@ -33,7 +34,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
 }
 
 fn shared(doors: &[Door], folder: &Path) -> Vec<Finding> {
-    let loaded = OneTime::load(doors, folder, &OneTime::default());
+    let loaded = OneTime::load(doors, Lists::read(doors), folder, &OneTime::default());
     let shared = loaded.keepers.into_iter().filter_map(|keeper| {
         let (name, _) = keeper.known_as;
         let why = keeper.shared?;

@@ -126,14 +126,13 @@ pub(crate) struct Progress {
 impl OneTime {
     /// Reads what belongs to these doors, with `folder` for their memories. What `former` knows
     /// and the disk does not is taken over.
-    pub(crate) fn load(doors: &[Door], folder: &Path, former: &Self) -> Self {
-        let guarded = guarded(doors);
+    pub(crate) fn load(doors: &[Door], mut lists: Lists, folder: &Path, former: &Self) -> Self {
         let one_time = doors
             .iter()
             .enumerate()
             .filter(|(_, door)| door.method.is_one_time());
         let keepers = one_time.map(|(index, door)| {
-            let keeper = Keeper::load(index, door, folder, &guarded);
+            let keeper = Keeper::load(index, door, folder, lists.take(index));
             let is_same = |other: &&Keeper| other.known_as == keeper.known_as;
             match former.keepers.iter().find(is_same) {
                 Some(former) => keeper.after(former),
@@ -169,13 +168,13 @@ impl OneTime {
 
     /// Every port that a list names: the firewall has to show knocks on them to the agent.
     pub(crate) fn list_ports(&self) -> impl Iterator<Item = Port> {
-        self.keepers
-            .iter()
-            .flat_map(|keeper| match &keeper.material {
-                Ok(Material::List(list)) => list.ports(),
-                _ => &[],
-            })
-            .copied()
+        self.keepers.iter().flat_map(Keeper::ports).copied()
+    }
+
+    /// The ports that the list of a door names.
+    pub(crate) fn ports_of(&self, door: usize) -> &[Port] {
+        let keeper = self.keepers.iter().find(|keeper| keeper.index == door);
+        keeper.map_or(&[], Keeper::ports)
     }
 
     /// Has the engine watch the lists' ports, all of them from the beginning, saves what only
@@ -291,30 +290,58 @@ impl OneTime {
     }
 }
 
-/// The ports that the lists of these doors name, for those who have no [`OneTime`]. A list that
-/// cannot be read is reported, and its door stays shut.
-pub(crate) fn list_ports(doors: &[Door]) -> Vec<Port> {
-    let guarded = guarded(doors);
-    let mut ports = Vec::new();
-    for door in doors {
-        let Method::List { file, .. } = &door.method else {
-            continue;
-        };
-        match List::read(Path::new(file.as_str()), &guarded) {
-            Ok(list) => ports.extend_from_slice(list.ports()),
-            Err(why) => output::warn(&format!("door {}: {why}", door.name)),
+/// The lists of a configuration's doors, each read once.
+#[derive(Default)]
+pub(crate) struct Lists(Vec<(usize, Result<List, String>)>);
+
+impl Lists {
+    /// Reads those that the doors name.
+    pub(crate) fn read(doors: &[Door]) -> Self {
+        let guarded = guarded(doors);
+        let mut lists = Vec::new();
+        for (index, door) in doors.iter().enumerate() {
+            if let Method::List { file, .. } = &door.method {
+                let list = List::read(Path::new(file.as_str()), &guarded);
+                lists.push((index, list.map_err(|why| why.to_string())));
+            }
         }
+        Self(lists)
     }
-    ports
+
+    /// The ports that the list of a door names.
+    pub(crate) fn ports_of(&self, door: usize) -> &[Port] {
+        let list = self.0.iter().find(|(of, _)| *of == door);
+        list.and_then(|(_, list)| list.as_ref().ok())
+            .map_or(&[], List::ports)
+    }
+
+    /// The ports that all of them name. One that could not be read is reported: its door stays shut.
+    pub(crate) fn ports(&self, doors: &[Door]) -> Vec<Port> {
+        let mut ports = Vec::new();
+        for (index, list) in &self.0 {
+            match (list, doors.get(*index)) {
+                (Ok(list), _) => ports.extend_from_slice(list.ports()),
+                (Err(why), Some(door)) => output::warn(&format!("door {}: {why}", door.name)),
+                (Err(_), None) => {}
+            }
+        }
+        ports
+    }
+
+    fn take(&mut self, door: usize) -> Option<Result<List, String>> {
+        let position = self.0.iter().position(|(of, _)| *of == door)?;
+        Some(self.0.swap_remove(position).1)
+    }
 }
 
 impl Keeper {
-    fn load(index: usize, door: &Door, folder: &Path, guarded: &[Port]) -> Self {
+    /// `list` is the door's, if it has one.
+    fn load(index: usize, door: &Door, folder: &Path, list: Option<Result<List, String>>) -> Self {
         Self {
             index,
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
-            material: Material::load(door, guarded),
+            material: Material::load(door, list),
             shared: None,
             former_secret: None,
             memory: Memory::load(door, folder),
@@ -324,6 +351,13 @@ impl Keeper {
             shut: None,
             opens_nothing: true,
             mistimed: Mistimed::default(),
+        }
+    }
+
+    fn ports(&self) -> &[Port] {
+        match &self.material {
+            Ok(Material::List(list)) => list.ports(),
+            _ => &[],
         }
     }
 
@@ -527,13 +561,10 @@ impl Keeper {
 }
 
 impl Material {
-    fn load(door: &Door, guarded: &[Port]) -> Result<Self, String> {
-        match (&door.method, door.method.code()) {
-            (Method::List { file, .. }, _) => {
-                let list = List::read(Path::new(file.as_str()), guarded);
-                list.map(Self::List).map_err(|why| why.to_string())
-            }
-            (_, Some(code)) => secret_of(code, door)
+    fn load(door: &Door, list: Option<Result<List, String>>) -> Result<Self, String> {
+        match (list, door.method.code()) {
+            (Some(list), _) => list.map(Self::List),
+            (None, Some(code)) => secret_of(code, door)
                 .map(Self::Secret)
                 .map_err(|why| why.to_string()),
             _ => Err("its method has no secret".into()),

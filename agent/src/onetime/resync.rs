@@ -10,7 +10,7 @@ use postern_core::time::Instant;
 use super::otp::Digest;
 use super::secret::Secret;
 use super::wall_clock::WallClock;
-use super::{Keeper, Material, Memory, OneTime, acceptable, after_all, guarded};
+use super::{Keeper, Lists, Material, Memory, OneTime, acceptable, after_all};
 use crate::files::private_file::Unfit;
 use crate::files::{atomic_file, config_file};
 
@@ -57,7 +57,8 @@ pub(crate) fn resync_without_agent(
     clock: &WallClock,
 ) -> Result<String, String> {
     let (index, door) = find(doors, name)?;
-    Keeper::load(index, door, folder, &guarded(doors)).resync(door, how, clock)
+    let list = Lists::read(doors).take(index);
+    Keeper::load(index, door, folder, list).resync(door, how, clock)
 }
 
 impl OneTime {
@@ -87,11 +88,11 @@ impl OneTime {
         clock: &WallClock,
     ) -> Result<(), String> {
         let (index, door) = find(engine.doors(), name)?;
-        let guarded = guarded(engine.doors());
+        let list = Lists::read(engine.doors()).take(index);
         let keeper = self.keeper(index)?;
         *keeper = Keeper {
             shut: keeper.shut.take(),
-            ..Keeper::load(index, door, &keeper.folder, &guarded)
+            ..Keeper::load(index, door, &keeper.folder, list)
         };
         for other in self.find_shared() {
             self.arm_again(engine, other, now, clock);

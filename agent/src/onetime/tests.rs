@@ -83,7 +83,12 @@ impl Lab {
 
     /// What a configuration with another `state_dir` does.
     fn adopt(&mut self, folder: &Path) {
-        let one_time = OneTime::load(&self.doors, folder, &self.one_time);
+        let one_time = OneTime::load(
+            &self.doors,
+            Lists::read(&self.doors),
+            folder,
+            &self.one_time,
+        );
         self.engine
             .configure(&self.doors.iter().cloned().collect())
             .unwrap();

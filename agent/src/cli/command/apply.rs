@@ -3,6 +3,7 @@ use std::path::Path;
 
 use postern_core::config::{Config, OnCrash};
 use postern_core::door::Door;
+use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use super::reach;
@@ -10,7 +11,7 @@ use crate::cli::options::Options;
 use crate::daemon::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
-use crate::onetime::list_ports;
+use crate::onetime::Lists;
 use crate::openwrt::networks;
 use crate::output::{self, Failure, span};
 use crate::sys::poll::poll;
@@ -19,9 +20,11 @@ use crate::{doctor, trial};
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     let (mut config, text) = config_file::load_with_text(&options.config, options.doors())?;
+    let lists = Lists::read(&config.doors);
+    let listed = lists.ports(&config.doors);
     if config_file::is_enabled(&mut config) {
         networks::resolve(&mut config)?;
-        doctor::forbid(&config).map_err(Failure::Failed)?;
+        doctor::forbid(&config, &listed).map_err(Failure::Failed)?;
     } else if options.confirm_within.is_some() {
         return Err(Failure::Failed(format!(
             "{DISABLED}, so there is nothing to try"
@@ -38,13 +41,13 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     let losses = reach::firewall()?.losses(&config);
     let answer = match reach::agent_at(Path::new(config.global.control.as_str()), &request)? {
         Some(answer) => answer,
-        None => directly(&config, &text, confirm_within),
+        None => directly(&config, &listed, &text, confirm_within),
     };
     let answer = answer.map_err(Failure::Failed)?;
     for loss in losses {
         output::say(&loss);
     }
-    for warning in doctor::warnings(&config) {
+    for warning in doctor::warnings(&config, &|door| lists.ports_of(door)) {
         output::say(&warning);
     }
     output::print(&answer)?;
@@ -58,9 +61,13 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
 }
 
 /// Tells the kernel, because no agent runs.
-fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> Answer {
+fn directly(
+    config: &Config,
+    listed: &[Port],
+    text: &[u8],
+    confirm_within: Option<Duration>,
+) -> Answer {
     let mut firewall = reach::firewall().map_err(|failure| failure.in_words("it was said why"))?;
-    let listed = list_ports(&config.doors);
     let store = trial::store(&config.global);
     firewall.forget(trial::opened_otherwise_than_confirmed(
         &store,
@@ -73,7 +80,7 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
             return Ok(format!("guard removed: {DISABLED}\n"));
         }
         None => {
-            let installed = firewall.install(config, &listed);
+            let installed = firewall.install(config, listed);
             if installed.is_ok() {
                 trial::settle(&store, text);
             }
@@ -81,7 +88,7 @@ fn directly(config: &Config, text: &[u8], confirm_within: Option<Duration>) -> A
         }
         Some(lasting) => {
             store.begin(text, None).map_err(|why| why.to_string())?;
-            let installed = firewall.install_on_trial(config, &listed, lasting);
+            let installed = firewall.install_on_trial(config, listed, lasting);
             if installed.is_err() {
                 store.abandon();
             }

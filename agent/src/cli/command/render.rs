@@ -1,8 +1,9 @@
 use crate::cli::options::Options;
 use crate::files::config_file;
+use crate::firewall;
+use crate::onetime::Lists;
 use crate::openwrt::networks;
 use crate::output::{self, Failure};
-use crate::{firewall, onetime};
 
 /// `postern render`
 pub(crate) fn render(options: &Options) -> Result<(), Failure> {
@@ -14,6 +15,6 @@ pub(crate) fn render(options: &Options) -> Result<(), Failure> {
     networks::resolve(&mut config)?;
     output::print(&firewall::render(
         &config,
-        &onetime::list_ports(&config.doors),
+        &Lists::read(&config.doors).ports(&config.doors),
     ))
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn judged(answers: &Answers, config: Option<&Config>) -> Vec<(&'static str, Severity)> {
     let mut findings = Vec::new();
-    kernel::judge(answers, config, &mut findings);
+    kernel::judge(answers, config, &[], &mut findings);
     let judged = findings
         .iter()
         .map(|finding| (finding.kind.id(), finding.severity));
