@@ -126,6 +126,14 @@ fn a_command_reads_a_list_once() {
     }
     setup.start_by(&by_strace, &net.router).stop();
     assert_eq!(strace::opens(&log).get(&*list), Some(&1), "run");
+    fs::remove_file(&log).expect("forget the log");
+    let text = fs::read_to_string(setup.config()).expect("the configuration");
+    let first_line = "config postern 'global'\n";
+    let disabled = [first_line, "\toption enabled '0'\n"].concat();
+    assert!(text.contains(first_line), "{text}");
+    setup.rewrite_whole(&text.replacen(first_line, &disabled, 1));
+    setup.start_by(&by_strace, &net.router).stop();
+    assert_eq!(strace::opens(&log).get(&*list), None, "enabled '0'");
 }
 
 /// Each `wrong/NAME.conf` has a `NAME.expected` with lines `LINE:COLUMN: message`.

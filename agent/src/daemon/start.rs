@@ -84,10 +84,11 @@ fn attempt<'e>(
     take_over: bool,
 ) -> Result<Agent<'e>, Unstarted<'e>> {
     let mut networks = Networks::default();
+    let is_enabled = config_file::is_enabled(&mut chosen.config);
     let lists = Lists::read(&chosen.config.doors);
     let listed = lists.ports(&chosen.config.doors);
     let mut permitted = Ok(());
-    if config_file::is_enabled(&mut chosen.config) {
+    if is_enabled {
         let resolved = networks.resolve(&mut chosen.config);
         permitted = resolved.and_then(|()| forbid(&chosen.config, &listed));
     }

@@ -20,9 +20,10 @@ use crate::{doctor, trial};
 /// `postern apply`
 pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     let (mut config, text) = config_file::load_with_text(&options.config, options.doors())?;
+    let is_enabled = config_file::is_enabled(&mut config);
     let lists = Lists::read(&config.doors);
     let listed = lists.ports(&config.doors);
-    if config_file::is_enabled(&mut config) {
+    if is_enabled {
         networks::resolve(&mut config)?;
         doctor::forbid(&config, &listed).map_err(Failure::Failed)?;
     } else if options.confirm_within.is_some() {
