@@ -4,7 +4,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::Config;
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::{decoy, method};
 
 /// The ports of a protocol that the agent's doors knock on, in ascending order, none of them twice.
@@ -30,7 +30,7 @@ pub(crate) fn knocks(
     }
     let mut guards = Vec::new();
     for door in &config.doors {
-        guards.extend(numbers(&door.guards, protocol));
+        guards.extend(guarded(door, protocol));
     }
     guards.sort_unstable();
     let mut left = Vec::new();
@@ -38,6 +38,12 @@ pub(crate) fn knocks(
         left.extend(between(knocks, &guards));
     }
     left
+}
+
+/// The ports of a protocol that a door guards by name, and not only in a range.
+pub(crate) fn guarded(door: &Door, protocol: Protocol) -> Vec<u16> {
+    let ports: Vec<Port> = door.guards.iter().filter_map(PortRange::single).collect();
+    numbers(&ports, protocol)
 }
 
 /// The numbers of the ports of a protocol.

@@ -11,7 +11,7 @@
 
 use crate::door::Door;
 use crate::hash::Key;
-use crate::knock::Port;
+use crate::knock::{Port, Protocol};
 use crate::method::{self, since, stamp};
 use crate::time::{Duration, Instant};
 
@@ -56,14 +56,12 @@ pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Por
     let steps = door.method.open();
     let seed = seed(steps);
     let numbers = 0..u64::from(door.decoys);
-    numbers
-        .zip(steps.iter().cycle())
-        .filter_map(move |(number, step)| {
-            let mut tries = (0..TRIES_PER_DECOY).map(|again| number * TRIES_PER_DECOY + again);
-            tries.find_map(|number| {
-                neighbour(*step, seed, number).filter(|port| is_free(*port, doors))
-            })
-        })
+    // A scan of ports sends no echo requests.
+    let near = steps.iter().filter(|step| step.protocol != Protocol::Icmp);
+    numbers.zip(near.cycle()).filter_map(move |(number, step)| {
+        let mut tries = (0..TRIES_PER_DECOY).map(|again| number * TRIES_PER_DECOY + again);
+        tries.find_map(|number| neighbour(*step, seed, number).filter(|port| is_free(*port, doors)))
+    })
 }
 
 /// A port near `step`.
@@ -83,7 +81,7 @@ fn neighbour(step: Port, seed: u64, number: u64) -> Option<Port> {
 fn is_free(port: Port, doors: &[Door]) -> bool {
     !doors
         .iter()
-        .any(|door| door.guards.contains(&port) || method::watches(door, port))
+        .any(|door| door.guards_alone(port) || method::watches(door, port))
 }
 
 fn seed(steps: &[Port]) -> u64 {
@@ -144,7 +142,7 @@ mod tests {
     fn they_are_nobodys_knock_and_nobodys_service() {
         let crowd: Vec<Port> = (1..=32).map(tcp).collect();
         let mut other = same(&crowd);
-        other.guards = (33..=48).map(tcp).collect();
+        other.guards = (33..=48).map(|number| tcp(number).into()).collect();
         let doors = [same(&[tcp(20), tcp(65535)]), other];
         for decoy in doors.iter().flat_map(|door| decoys(door, &doors)) {
             assert!(decoy.number > 48 && decoy.number < 65535, "{decoy:?}");

@@ -7,6 +7,7 @@ use core::fmt::{Display, Formatter, Result};
 use ufmt::{uWrite, uwrite};
 
 use crate::config::Diagnostic;
+use crate::knock::PortRange;
 use crate::packet::Refusal;
 use crate::ports::TooManyPorts;
 use crate::time::DurationError;
@@ -23,6 +24,12 @@ impl uWrite for Bridge<'_, '_> {
 }
 
 impl Display for Diagnostic<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        uwrite!(Bridge(f), "{}", self)
+    }
+}
+
+impl Display for PortRange {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         uwrite!(Bridge(f), "{}", self)
     }

@@ -1,16 +1,24 @@
 //! A door: guarded ports, the knocks that open and close them, and for how long.
 
+use core::net::IpAddr;
+
 use heapless::{String, Vec};
 
 use crate::code::Code;
-use crate::knock::Port;
+use crate::config::MAX_INTERFACES;
+use crate::knock::{Port, PortRange};
+use crate::network::Network;
 use crate::payload::Payload;
 use crate::time::Duration;
 
 /// The most doors one configuration can have: a set of doors is the bits of a `u64`.
 pub const MAX_DOORS: usize = 64;
-/// The most ports one door can guard.
+/// The most ports, and ranges of ports, one door can guard.
 pub const MAX_GUARDS: usize = 16;
+/// The most addresses and networks in each list of one door.
+pub const MAX_NETWORKS: usize = 8;
+/// The most addresses of this machine that one door names.
+pub const MAX_ADDRESSES: usize = 4;
 /// The most knocks in one sequence, as in knockd.
 pub const MAX_STEPS: usize = 32;
 /// The most decoys of one door.
@@ -33,9 +41,24 @@ pub const MAX_PATH: usize = 107;
 pub struct Door {
     /// What the administrator calls it.
     pub name: Name,
-    /// The ports that stay shut unless a source was granted access: at least one, none of
-    /// them a port that this door or another knocks on. A client may know none.
-    pub guards: Vec<Port, MAX_GUARDS>,
+    /// The ports that stay shut unless a source was granted access: at least one. A port that this door or another
+    /// knocks on is none of them, unless it lies in a range of several: there it is left out. A client may know none.
+    /// Several doors can guard the same port.
+    pub guards: Vec<PortRange, MAX_GUARDS>,
+    /// The hosts behind this machine whose ports it guards; empty: it guards this machine's.
+    pub behind: Vec<Network, MAX_NETWORKS>,
+    /// The addresses of this machine at which it guards; empty: all. Where it guards others, none.
+    pub to: Vec<Network, MAX_ADDRESSES>,
+    /// The interfaces on which it guards; none: all that are guarded.
+    pub interfaces: InterfaceSet,
+    /// Whose knocks it hears; empty: everybody's.
+    pub from: Vec<Network, MAX_NETWORKS>,
+    /// The second of Unix time from which on it hears knocks.
+    pub not_before: Option<u64>,
+    /// The second of Unix time from which on it hears none, and nobody has a grant.
+    pub not_after: Option<u64>,
+    /// Whether its knocks go on to whoever they are for.
+    pub passive: bool,
     /// Who keeps the state of attempts.
     pub engine: EngineName,
     /// How the ports to knock are chosen.
@@ -81,9 +104,19 @@ impl Door {
     /// assert_eq!(door.grant, Duration::from_secs(30));
     /// ```
     pub fn new(name: &str, guards: &[Port], method: Method) -> Option<Self> {
+        if guards.len() > MAX_GUARDS {
+            return None;
+        }
         Some(Self {
             name: name.try_into().ok()?,
-            guards: guards.try_into().ok()?,
+            guards: guards.iter().copied().map(PortRange::from).collect(),
+            behind: Vec::new(),
+            to: Vec::new(),
+            interfaces: InterfaceSet::EMPTY,
+            from: Vec::new(),
+            not_before: None,
+            not_after: None,
+            passive: false,
             engine: EngineName::Daemon,
             method,
             payload: None,
@@ -96,6 +129,21 @@ impl Door {
             cutoff: None,
             on_expiry: OnExpiry::Keep,
         })
+    }
+
+    /// Whether it guards the port, wherever.
+    pub fn guards(&self, port: Port) -> bool {
+        self.guards.iter().any(|guard| guard.contains(port))
+    }
+
+    /// Whether it guards the port by name, and not only in a range, from which knocks are left out.
+    pub fn guards_alone(&self, port: Port) -> bool {
+        self.guards.contains(&port.into())
+    }
+
+    /// Whether it hears knocks of this source.
+    pub fn hears(&self, source: IpAddr) -> bool {
+        self.from.is_empty() || self.from.iter().any(|network| network.has(source))
     }
 }
 
@@ -284,6 +332,34 @@ pub struct Cutoff {
     /// The window in which failures count, and how long the source is then ignored: 1 ms to
     /// 30 days.
     pub within: Duration,
+}
+
+/// A set of interfaces, by their index in [`crate::config::Global::interfaces`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceSet(u16);
+
+const _: () = assert!(MAX_INTERFACES <= u16::BITS as usize);
+
+impl InterfaceSet {
+    /// No interface.
+    pub const EMPTY: Self = Self(0);
+
+    /// Adds an interface; an index that no configuration can have is ignored.
+    pub const fn insert(&mut self, interface: usize) {
+        if interface < MAX_INTERFACES {
+            self.0 |= 1 << interface;
+        }
+    }
+
+    /// Whether the interface is in the set.
+    pub const fn contains(self, interface: usize) -> bool {
+        interface < MAX_INTERFACES && self.0 >> interface & 1 == 1
+    }
+
+    /// Whether no interface is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// A set of doors, by their index in the configuration.

@@ -1,6 +1,6 @@
 //! Which doors a port concerns, found in the same time whatever their number.
 //!
-//! The ports of both protocols lie on one line, cut into segments at every port where
+//! The ports of all protocols lie on one line, cut into segments at every port where
 //! the set of doors changes. A segment reaches to the start of the next.
 
 use core::ops::RangeInclusive;
@@ -97,11 +97,12 @@ impl PortMap {
     }
 }
 
-/// Where a port lies on the line: TCP's 65536 first, then UDP's.
+/// Where a port lies on the line: TCP's 65536 first, then UDP's, then the lengths of echo requests.
 fn position(port: Port) -> u32 {
     let base = match port.protocol {
         Protocol::Tcp => 0,
         Protocol::Udp => 1 << 16,
+        Protocol::Icmp => 2 << 16,
     };
     base + u32::from(port.number)
 }

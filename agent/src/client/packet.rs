@@ -25,7 +25,7 @@ impl Packet {
     pub(super) fn dress(ports: &[Port], payload: Option<&Payload>) -> io::Result<Vec<Self>> {
         let dress = |port: &Port| {
             let payload = match (port.protocol, payload) {
-                (Protocol::Tcp, _) => Vec::new(),
+                (Protocol::Tcp | Protocol::Icmp, _) => Vec::new(),
                 (Protocol::Udp, None) => PLAIN_PAYLOAD.to_vec(),
                 (Protocol::Udp, Some(payload)) => payload.write(&random()?).to_vec(),
             };

@@ -59,5 +59,6 @@ fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<IpAddr> {
             socket.send(&packet.payload)?;
             Ok(socket.local_addr()?.ip())
         }
+        Protocol::Icmp => Err(io::ErrorKind::Unsupported.into()),
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 
 use super::route::Route;
 
@@ -111,6 +111,6 @@ fn look_at(route: &Route, port: Port, within: Duration) -> Sight {
 }
 
 fn ports(door: &Door) -> impl Iterator<Item = Port> {
-    let guards = door.guards.iter().copied();
+    let guards = door.guards.iter().filter_map(PortRange::single);
     guards.filter(|port| port.protocol == Protocol::Tcp)
 }

@@ -3,7 +3,6 @@
 use core::net::IpAddr;
 
 use postern_core::door::Door;
-use postern_core::knock::Port;
 use postern_core::time::Duration;
 
 use super::control::{Answer, Request};
@@ -196,11 +195,10 @@ impl Agent<'_> {
 }
 
 fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
-    let port = |port: &Port| format!("{}:{}", port.protocol.name(), port.number);
     DoorReport {
         name: door.name.to_string(),
         details: Some(DoorDetails {
-            guards: door.guards.iter().map(port).collect(),
+            guards: door.guards.iter().map(ToString::to_string).collect(),
             method: door.method.name(),
             window: door.window,
             grant: door.grant,

@@ -2,7 +2,7 @@
 
 use postern_core::config::{Config, Fallback};
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 
 use super::console::{self, Console};
 use super::finding::Finding;
@@ -84,9 +84,9 @@ fn managed<'c>(root: &Root, config: &'c Config) -> Vec<(&'c Door, Port, &'static
     };
     let mut managed = Vec::new();
     for door in &config.doors {
-        let guards = door.guards.iter();
+        let guards = door.guards.iter().filter_map(PortRange::single);
         for port in guards.filter(|port| port.protocol == Protocol::Tcp) {
-            managed.extend(service(*port).map(|service| (door, *port, service)));
+            managed.extend(service(port).map(|service| (door, port, service)));
         }
     }
     managed

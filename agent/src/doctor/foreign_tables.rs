@@ -4,7 +4,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::{Config, Guard, Source};
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 
 use super::Listed;
 use super::finding::Finding;
@@ -48,7 +48,7 @@ pub(super) fn examine(
 ) {
     let mut guarded: Vec<Port> = Vec::new();
     for door in &config.doors {
-        guarded.extend(door.guards.iter().copied());
+        guarded.extend(door.guards.iter().filter_map(PortRange::single));
     }
     let older = older_tables(root, findings);
     let mut judge = Judge {
@@ -60,8 +60,8 @@ pub(super) fn examine(
     };
     for (index, door) in config.doors.iter().enumerate() {
         judge.knocks(door, lists(index));
-        for port in &door.guards {
-            judge.guard(door, *port);
+        for port in door.guards.iter().filter_map(PortRange::single) {
+            judge.guard(door, port);
         }
     }
     if config.global.guard == Guard::Gate && root.exists("etc/openwrt_release") {

@@ -4,7 +4,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::Config;
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::method;
 
 use super::Listed;
@@ -80,10 +80,10 @@ fn answered(door: &Door, knocks: &[Knocks], ephemeral: &Ephemeral, findings: &mu
 }
 
 fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
-    for port in &door.guards {
-        let reachable = |listener: &Listener| listener.port == *port && !listener.loopback;
+    for port in door.guards.iter().filter_map(PortRange::single) {
+        let reachable = |listener: &Listener| listener.port == port && !listener.loopback;
         if !listeners.iter().any(reachable) {
-            let port = in_words(*port);
+            let port = in_words(port);
             let values = [("door", door.name.as_str()), ("port", port.as_str())];
             findings.push(Finding::new(&kinds::GUARD_SILENT, &values));
         }

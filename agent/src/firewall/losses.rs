@@ -40,7 +40,7 @@ fn loss(door: &str, ports: &str, config: &Config) -> Option<String> {
     let guards = || config.doors.iter().flat_map(|door| &door.guards);
     let is_kept = |port: &String| {
         let mut guards = guards();
-        guards.any(|guard| format!("{}:{}", guard.protocol.name(), guard.number) == *port)
+        guards.any(|guard| guard.to_string() == *port)
     };
     let mut lost = Vec::new();
     for part in ports.split(' ') {

@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use std::io;
 use std::net::UdpSocket;
 
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 
 use crate::netlink::codec::{
     Attributes, LONGEST_ANSWER, Message, NESTED, attribute, exchange, message,
@@ -44,7 +44,7 @@ mod cta {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doomed {
     pub(crate) network: Network,
-    pub(crate) ports: Vec<Port>,
+    pub(crate) ports: Vec<PortRange>,
 }
 
 /// Ends these connections, of both families; how many there were.
@@ -120,8 +120,10 @@ fn choose(answer: &Message<'_>, doomed: &[Doomed]) -> Option<Connection> {
     let end = |tuple| About::read(about.inside(tuple)?);
     let (client, server) = (end(cta::TUPLE_ORIGINAL)?, end(cta::TUPLE_REPLY)?);
     // The port that answers is the guarded one, whatever port it was redirected from.
-    let is_doomed =
-        |doomed: &Doomed| doomed.network.has(client.source) && doomed.ports.contains(&server.port);
+    let is_doomed = |doomed: &Doomed| {
+        doomed.network.has(client.source)
+            && doomed.ports.iter().any(|ports| ports.contains(server.port))
+    };
     if !doomed.iter().any(is_doomed) || !is_own(server.source) {
         return None;
     }
@@ -224,7 +226,7 @@ mod tests {
         };
         let doomed = [Doomed {
             network: Network::of([192, 0, 2, 0].into(), 24),
-            ports: vec![port],
+            ports: vec![port.into()],
         }];
         let chosen = Messages(octets).find_map(|answer| choose(&answer, &doomed));
         chosen.is_some()

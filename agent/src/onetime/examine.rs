@@ -4,7 +4,7 @@ use std::path::Path;
 
 use postern_core::config::Config;
 use postern_core::door::{Door, Method};
-use postern_core::knock::Port;
+use postern_core::knock::PortRange;
 
 use super::Lists;
 use super::list::{List, Unusable};
@@ -46,7 +46,7 @@ fn shared(doors: &[Door], folder: &Path) -> Vec<Finding> {
     shared.collect()
 }
 
-fn material(door: &Door, guarded: &[Port]) -> Vec<Finding> {
+fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
     let mistake = |text| Finding {
         is_mistake: true,
         text,

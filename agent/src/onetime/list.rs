@@ -9,7 +9,7 @@ use core::fmt;
 use std::path::{Path, PathBuf};
 
 use postern_core::door::{MAX_STEPS, Sequence};
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::ports::MAX_KNOCK_PORTS;
 
 use crate::files::private_file::{self, Forbidden, Unfit};
@@ -73,7 +73,7 @@ impl fmt::Display for Unusable {
 
 impl List {
     /// Reads a list that only its owner can read. `guarded` are the ports of doors: no knock.
-    pub(crate) fn read(path: &Path, guarded: &[Port]) -> Result<Self, Unusable> {
+    pub(crate) fn read(path: &Path, guarded: &[PortRange]) -> Result<Self, Unusable> {
         let text = private_file::read(path, MAX_FILE, Forbidden::Any).map_err(Unusable::File)?;
         Self::parse(path, &text, guarded)
     }
@@ -98,7 +98,7 @@ impl List {
         &self.ports
     }
 
-    fn parse(path: &Path, text: &[u8], guarded: &[Port]) -> Result<Self, Unusable> {
+    fn parse(path: &Path, text: &[u8], guarded: &[PortRange]) -> Result<Self, Unusable> {
         let mut reader = Reader {
             path,
             guarded,
@@ -128,7 +128,7 @@ impl List {
 
 struct Reader<'p> {
     path: &'p Path,
-    guarded: &'p [Port],
+    guarded: &'p [PortRange],
     list: List,
     mistakes: Vec<Mistake>,
 }
@@ -172,7 +172,7 @@ impl Reader<'_> {
         if sequence.len() >= MAX_STEPS {
             return Err(format!("the sequence has more than {MAX_STEPS} knocks"));
         }
-        if self.guarded.contains(&port) {
+        if self.guarded.contains(&port.into()) {
             return Err(format!(
                 "{name} is guarded by a door, so it cannot be knocked on"
             ));
@@ -222,14 +222,13 @@ fn port(word: &[u8]) -> Option<Port> {
 
 #[cfg(test)]
 mod tests {
+    use postern_core::knock::tcp;
+
     use super::*;
     use crate::testing::scratch::Scratch;
 
     fn parse(text: impl AsRef<[u8]>) -> Result<List, Vec<String>> {
-        let guarded = [Port {
-            protocol: Protocol::Tcp,
-            number: 22,
-        }];
+        let guarded = [tcp(22).into()];
         match List::parse(Path::new("/l"), text.as_ref(), &guarded) {
             Ok(list) => Ok(list),
             Err(Unusable::Mistakes(mistakes)) => {

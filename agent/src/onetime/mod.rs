@@ -27,7 +27,7 @@ use heapless::Vec as Bounded;
 use postern_core::code::Code;
 use postern_core::door::{AtEnd, Door, Method};
 use postern_core::engine::{Engine, Spent};
-use postern_core::knock::Port;
+use postern_core::knock::{Port, PortRange};
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
@@ -603,7 +603,7 @@ impl Memory {
 }
 
 /// The ports that doors guard.
-fn guarded(doors: &[Door]) -> Vec<Port> {
+fn guarded(doors: &[Door]) -> Vec<PortRange> {
     let guards = doors.iter().flat_map(|door| &door.guards);
     guards.copied().collect()
 }

@@ -130,6 +130,7 @@ impl Sockets {
             };
             match socket.port().protocol {
                 Protocol::Tcp => take_connections(socket, visitor)?,
+                Protocol::Icmp => {}
                 Protocol::Udp => {
                     let heard = self.interfaces.numbers();
                     take_datagrams(socket, &mut self.batch, heard, visitor)?;

@@ -32,6 +32,7 @@ impl Bound {
                 bound.abort_on_close()?;
                 filter(bound.as_fd(), program)?;
             }
+            Protocol::Icmp => return Err(io::ErrorKind::Unsupported.into()),
             Protocol::Udp => {
                 set_receive_buffer(bound.as_fd(), buffer_bytes)?;
                 bound.tell_interfaces(is_v6)?;
@@ -54,7 +55,7 @@ impl Bound {
     pub(crate) fn refilter(&self, program: &[Step]) -> io::Result<()> {
         match self.port.protocol {
             Protocol::Tcp => filter(self.as_fd(), program),
-            Protocol::Udp => Ok(()),
+            Protocol::Udp | Protocol::Icmp => Ok(()),
         }
     }
 
@@ -160,7 +161,7 @@ impl AsFd for Bound {
 fn open(protocol: Protocol) -> io::Result<(OwnedFd, bool)> {
     let kind = match protocol {
         Protocol::Tcp => libc::SOCK_STREAM,
-        Protocol::Udp => libc::SOCK_DGRAM,
+        Protocol::Udp | Protocol::Icmp => libc::SOCK_DGRAM,
     };
     let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let open = |family| {

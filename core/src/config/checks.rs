@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
-use crate::knock::Protocol;
+use crate::knock::{PortRange, Protocol};
 use crate::method;
 use crate::payload::Payload;
 use crate::time::Duration;
@@ -33,6 +33,11 @@ pub(super) const ERRORS: &[Check] = &[
     close_is_code,
     payload_without_udp,
     payload_in_a_log,
+    to_with_behind,
+    never_open,
+    echo_by_sockets,
+    passive_by_sockets,
+    passive_cutoff,
 ];
 
 /// What makes a door weak. A client cannot help it.
@@ -102,7 +107,7 @@ fn base_too_high(_: &Draft<'_>, door: &Door) -> Option<Finding> {
 fn code_is_guard(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
     let code = door.method.code()?;
     let guarding = |other: &&Door| {
-        let mut guards = other.guards.iter();
+        let mut guards = other.guards.iter().filter_map(PortRange::single);
         guards.any(|guard| asks_for(code, guard.protocol, guard.number))
     };
     let other = draft.doors.iter().chain([door]).find(guarding)?;
@@ -137,6 +142,34 @@ fn payload_without_udp(_: &Draft<'_>, door: &Door) -> Option<Finding> {
 fn payload_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
     let in_a_log = draft.source == Source::Log && door.payload.is_some();
     in_a_log.then(|| at("payload", Problem::PayloadInLog))
+}
+
+fn to_with_behind(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let both = !door.to.is_empty() && !door.behind.is_empty();
+    both.then(|| at("to", Problem::ToWithBehind))
+}
+
+fn never_open(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let never = door.not_before? >= door.not_after?;
+    never.then(|| at("not_after", Problem::NeverOpen))
+}
+
+fn echo_by_sockets(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let echo = method::watched(door)
+        .iter()
+        .any(|(protocol, _)| *protocol == Protocol::Icmp);
+    let deaf = draft.source == Source::Sockets && !door.engine.is_in_kernel();
+    (deaf && echo).then(|| at("open", Problem::NoSockets))
+}
+
+fn passive_by_sockets(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let deaf = draft.source == Source::Sockets && !door.engine.is_in_kernel();
+    (deaf && door.passive).then(|| at("passive", Problem::NoSockets))
+}
+
+/// Everybody who uses the service makes knocks that no other follows.
+fn passive_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    (door.passive && door.cutoff.is_some()).then(|| at("cutoff", Problem::PassiveCutoff))
 }
 
 fn knocks_by_udp(door: &Door) -> bool {

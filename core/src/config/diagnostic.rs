@@ -96,7 +96,13 @@ pub enum Problem {
     Wildcard,
     /// An interface that was named before.
     InterfaceTwice,
-    /// A port that was guarded before, by this door or another.
+    /// An interface that is not among those that are guarded.
+    NotGuarded,
+    /// An address with bits behind its prefix.
+    HostBits,
+    /// A network that overlaps one that was named before.
+    NetworkTwice,
+    /// A port that was guarded before by this door.
     GuardTwice,
     /// A guarded port that some door knocks on.
     GuardIsKnock,
@@ -124,6 +130,16 @@ pub enum Problem {
     CodeIsGuard,
     /// A closing knock among those that codes ask for.
     CloseIsCode,
+    /// Addresses of this machine for a door of others.
+    ToWithBehind,
+    /// The end of a door's time is not after its beginning.
+    NeverOpen,
+    /// Echo requests or passive knocks where there are only sockets.
+    NoSockets,
+    /// A cut-off of those who use a service.
+    PassiveCutoff,
+    /// Exempt sources where nothing is dropped.
+    ExemptFromMark,
     /// A payload for knocks that carry none.
     PayloadWithoutUdp,
     /// A payload where knocks are lines of a log.
@@ -252,9 +268,17 @@ impl Problem {
                 "{option} {value} stands for none, expected the name of each, one by one"
             }
             Self::InterfaceTwice => "{option} {value} is there twice, expected each once",
+            Self::NotGuarded => {
+                "{option} {value} is none of the guarded interfaces, expected one that section postern lists"
+            }
+            Self::HostBits => {
+                "{option} {value} has bits behind its prefix, expected zeros there: the first address of the network"
+            }
+            Self::NetworkTwice => {
+                "{option} {value} has addresses of another one, expected each address once"
+            }
             Self::GuardTwice => {
-                "{option} {value} is already guarded by door {other}, \
-                 expected one door for each port"
+                "{option} {value} is guarded by this door already, expected each port once"
             }
             Self::GuardIsKnock => {
                 "{option} {value} is a port that door {other} knocks on, \
@@ -299,6 +323,23 @@ impl Problem {
             Self::CloseIsCode => {
                 "a code can ask for a port of {option}, \
                  expected ports other than the {number} from base on"
+            }
+            Self::ToWithBehind => {
+                "{option} is an address of this machine, and the door guards hosts behind it, \
+                 expected one of to and behind"
+            }
+            Self::NeverOpen => {
+                "{option} is not after not_before, so that the door would never open, expected a later moment"
+            }
+            Self::NoSockets => {
+                "{option} asks for knocks that source sockets cannot hear, expected source nflog, packet or log"
+            }
+            Self::PassiveCutoff => {
+                "{option} would silence those who use the service that knocks pass on to, expected none with passive"
+            }
+            Self::ExemptFromMark => {
+                "{option} is for guard gate: behind guard mark the firewall decides, expected a rule of its own that \
+                 accepts them"
             }
             Self::PayloadWithoutUdp => {
                 "no knock is UDP, expected at least one, or no {option}: a TCP SYN carries nothing"

@@ -4,14 +4,17 @@ use heapless::{String, Vec};
 
 use super::methods::MethodName;
 use super::options::Setter;
-use super::{Global, MAX_ADDRESS, OPTIONS, Presence, Problem, Section, Source};
+use super::{
+    Global, Interface, MAX_ADDRESS, MAX_INTERFACES, OPTIONS, Presence, Problem, Section, Source,
+};
 use crate::code::{Algorithm, Code, Digits};
 use crate::door::{
-    AtEnd, Cutoff, Door, EngineName, MAX_DOORS, MAX_GUARDS, MAX_PATH, Method, Name, OnExpiry,
-    Order, Sequence,
+    AtEnd, Cutoff, Door, EngineName, InterfaceSet, MAX_ADDRESSES, MAX_DOORS, MAX_GUARDS,
+    MAX_NETWORKS, MAX_PATH, Method, Name, OnExpiry, Order, Sequence,
 };
-use crate::knock::{Port, Protocol};
+use crate::knock::{Port, PortRange, Protocol};
 use crate::method;
+use crate::network::Network;
 use crate::payload::Payload;
 use crate::time::Duration;
 
@@ -24,13 +27,22 @@ pub(super) struct Draft<'c> {
     pub(super) source: Source,
     /// What serves doors that do not say.
     pub(super) engine: EngineName,
+    /// The interfaces that are guarded, also where the file says so further down; none in a client's file.
+    pub(super) interfaces: Vec<Interface, MAX_INTERFACES>,
     pub(super) door: DoorDraft,
 }
 
 /// Every option of a door, whatever its method.
 pub(super) struct DoorDraft {
     pub(super) name: Name,
-    pub(super) guards: Vec<Port, MAX_GUARDS>,
+    pub(super) guards: Vec<PortRange, MAX_GUARDS>,
+    pub(super) behind: Vec<Network, MAX_NETWORKS>,
+    pub(super) to: Vec<Network, MAX_ADDRESSES>,
+    pub(super) interfaces: InterfaceSet,
+    pub(super) from: Vec<Network, MAX_NETWORKS>,
+    pub(super) not_before: Option<u64>,
+    pub(super) not_after: Option<u64>,
+    pub(super) passive: bool,
     pub(super) engine: EngineName,
     /// `None` if it is missing or unknown.
     pub(super) method: Option<MethodName>,
@@ -83,6 +95,7 @@ impl<'c> Draft<'c> {
             doors,
             source: Source::Nflog,
             engine: EngineName::Daemon,
+            interfaces: Vec::new(),
             door: DoorDraft::new(Name::new()),
         };
         draft.set_defaults(section);
@@ -117,13 +130,15 @@ impl<'c> Draft<'c> {
         }
     }
 
-    /// A fault if a port to be guarded is guarded or knocked on already.
-    pub(super) fn check_guard(&self, port: Port) -> Result<(), Fault> {
+    /// A fault if ports to be guarded are guarded by this door already, or if one by itself is knocked on.
+    pub(super) fn check_guard(&self, ports: PortRange) -> Result<(), Fault> {
         let own = &self.door;
-        self.conflict(Problem::GuardTwice, |door| door.guards.contains(&port))?;
-        if own.guards.contains(&port) {
+        if own.guards.iter().any(|guard| guard.overlaps(&ports)) {
             return Err(fault(Problem::GuardTwice, &own.name));
         }
+        let Some(port) = ports.single() else {
+            return Ok(());
+        };
         self.conflict(Problem::GuardIsKnock, |door| method::watches(door, port))?;
         match own.open.contains(&port) || own.close.contains(&port) {
             true => Err(fault(Problem::GuardIsKnock, &own.name)),
@@ -133,8 +148,8 @@ impl<'c> Draft<'c> {
 
     /// A fault if a port to knock on is guarded.
     pub(super) fn check_knock(&self, port: Port) -> Result<(), Fault> {
-        self.conflict(Problem::KnockIsGuard, |door| door.guards.contains(&port))?;
-        match self.door.guards.contains(&port) {
+        self.conflict(Problem::KnockIsGuard, |door| door.guards_alone(port))?;
+        match self.door.guards.contains(&port.into()) {
             true => Err(fault(Problem::KnockIsGuard, &self.door.name)),
             false => Ok(()),
         }
@@ -173,6 +188,13 @@ impl DoorDraft {
         Self {
             name,
             guards: Vec::new(),
+            behind: Vec::new(),
+            to: Vec::new(),
+            interfaces: InterfaceSet::EMPTY,
+            from: Vec::new(),
+            not_before: None,
+            not_after: None,
+            passive: false,
             engine: EngineName::Daemon,
             method: None,
             open: Sequence::new(),
@@ -208,6 +230,13 @@ impl DoorDraft {
         Door {
             name: self.name.clone(),
             guards: self.guards.clone(),
+            behind: self.behind.clone(),
+            to: self.to.clone(),
+            interfaces: self.interfaces,
+            from: self.from.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            passive: self.passive,
             engine: self.engine,
             method: self.method(),
             payload: self.payload.clone(),

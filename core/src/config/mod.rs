@@ -17,6 +17,7 @@ mod write;
 use heapless::{String, Vec};
 
 use crate::door::{Door, MAX_DOORS};
+use crate::network::Network;
 use draft::Draft;
 
 pub use crate::door::MAX_PATH;
@@ -29,6 +30,8 @@ pub use write::write;
 
 /// The most interfaces a configuration can name.
 pub const MAX_INTERFACES: usize = 16;
+/// The most networks that nothing is guarded from.
+pub const MAX_EXEMPT: usize = 16;
 /// The most knocks, in all doors together, of which the kernel keeps count: `chain` has two sets
 /// for nearly each of them.
 pub const MAX_KERNEL_KNOCKS: usize = 512;
@@ -163,6 +166,8 @@ pub struct Global {
     pub interfaces: Vec<Interface, MAX_INTERFACES>,
     /// Whether source `packet` hears packets for other machines too.
     pub promiscuous: bool,
+    /// The sources that nothing is guarded from.
+    pub exempt: Vec<Network, MAX_EXEMPT>,
     /// The bits that guard `mark` sets on packets of granted sources; at least one.
     pub mark: u32,
     /// The NFLOG group, not 0.
@@ -209,6 +214,7 @@ impl Global {
         guard: Guard::Gate,
         interfaces: Vec::new(),
         promiscuous: false,
+        exempt: Vec::new(),
         mark: 0,
         nflog_group: 0,
         log_from: LogFrom::Kernel,

@@ -5,19 +5,22 @@ use heapless::{String, Vec};
 use super::draft::{Draft, Fault};
 use super::methods::{MethodName, Methods};
 use super::values::{
-    choice, cutoff, is_special, is_volatile, led, mark, number, path, payload, period, port,
-    small_number, switch, time, time_within, word,
+    choice, cutoff, is_special, is_volatile, led, mark, network, number, path, payload, period,
+    port, ports, small_number, switch, time, time_within, word,
 };
 use super::{
-    DEFAULT_CONTROL, DEFAULT_STATE_DIR, Fallback, Guard, Interface, LogFrom, MAX_INTERFACES,
-    OnCrash, Problem, Source,
+    DEFAULT_CONTROL, DEFAULT_STATE_DIR, Fallback, Guard, Interface, LogFrom, MAX_EXEMPT,
+    MAX_INTERFACES, OnCrash, Problem, Source,
 };
 use crate::code::{Algorithm, Digits};
 use crate::door::{
-    AtEnd, EngineName, MAX_DECOYS, MAX_DOORS, MAX_GUARDS, MAX_STEPS, OnExpiry, Order, Sequence,
+    AtEnd, EngineName, InterfaceSet, MAX_ADDRESSES, MAX_DECOYS, MAX_DOORS, MAX_GUARDS,
+    MAX_NETWORKS, MAX_STEPS, OnExpiry, Order, Sequence,
 };
 use crate::knock::Protocol::{Tcp, Udp};
 use crate::near::{MAX_EDITS, is_near};
+use crate::network::Network;
+use crate::rfc3339;
 use crate::time::Duration;
 
 /// The types of sections.
@@ -80,7 +83,11 @@ impl OptionSpec {
 
     /// Whether it asks for what only engine `daemon` can do.
     pub fn needs_daemon(&self) -> bool {
-        self.section == Section::Door && matches!(self.name, "payload" | "jitter" | "cutoff")
+        self.section == Section::Door
+            && matches!(
+                self.name,
+                "payload" | "jitter" | "cutoff" | "not_before" | "not_after"
+            )
     }
 
     /// Reads the value, where there is one.
@@ -141,7 +148,15 @@ pub(super) type Setter = fn(&mut Draft<'_>, &str) -> Result<(), Fault>;
 
 const LONGEST_WINDOW: Duration = Duration::from_secs(3_600);
 const LONGEST_JITTER: Duration = Duration::from_secs(10);
-const EXPECTED_PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22";
+const EXPECTED_PORT: &str = "tcp or udp, a colon, and a port from 1 to 65535, such as tcp:22, or icmp:echo:123 for a \
+     ping of 123 octets";
+const EXPECTED_PORTS: &str = "tcp or udp, a colon, and a port from 1 to 65535, or a range, such as tcp:22 or \
+     udp:60000-61000, or icmp:echo";
+const EXPECTED_NETWORK: &str = "an address, or a network such as 198.51.100.0/24 or 2001:db8::/32";
+const EXPECTED_INTERFACE: &str = "a network interface such as wan, 1 to 15 bytes of printable ASCII \
+                                  without spaces and / : * \" \\";
+const EXPECTED_MOMENT: &str =
+    "a moment such as 2026-12-24T18:00:00Z or 2026-12-24T19:00:00+01:00 (RFC 3339)";
 const EXPECTED_ENGINE: &str = "daemon, chain or track";
 const EXPECTED_SOURCE: &str = "nflog, packet, sockets or log";
 const EXPECTED_PATH: &str = "an absolute path of at most 107 bytes";
@@ -218,8 +233,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Required,
         unit: Words::new("interface"),
-        expected: "a network interface such as wan, 1 to 15 bytes of printable ASCII \
-                  without spaces and / : * \" \\",
+        expected: EXPECTED_INTERFACE,
         meaning: Words::new(
             "an interface that is guarded and on which knocks are heard; on OpenWrt, a \
                   network of /etc/config/network or a device",
@@ -229,6 +243,24 @@ pub const OPTIONS: &[OptionSpec] = &[
             add: interface,
             clear: |draft| draft.global.interfaces.clear(),
             limit: MAX_INTERFACES,
+        },
+    },
+    OptionSpec {
+        name: "exempt",
+        section: Section::Postern,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("address or network"),
+        expected: EXPECTED_NETWORK,
+        meaning: Words::new(
+            "whom nothing is guarded from behind guard gate, such as the LAN of a machine with one \
+                  interface; whoever can send in the name of these addresses passes too",
+        ),
+        secret: false,
+        kind: Kind::Many {
+            add: |draft, text| add_network(&mut draft.global.exempt, text),
+            clear: |draft| draft.global.exempt.clear(),
+            limit: MAX_EXEMPT,
         },
     },
     OptionSpec {
@@ -407,14 +439,142 @@ pub const OPTIONS: &[OptionSpec] = &[
         methods: Methods::ALL,
         presence: Presence::Required,
         unit: Words::new("port"),
-        expected: EXPECTED_PORT,
-        meaning: Words::new("a port that stays shut unless a source was granted access"),
+        expected: EXPECTED_PORTS,
+        meaning: Words::new(
+            "a port, or a range of ports, that stays shut unless a source was granted access, as the \
+                  stranger sees it: before any port forwarding; several doors can guard one port, and \
+                  whoever has a grant of one of them enters; ports to knock on are left out of a range; \
+                  icmp:echo is ping",
+        ),
         secret: false,
         kind: Kind::Many {
             add: guard_port,
             clear: |draft| draft.door.guards.clear(),
             limit: MAX_GUARDS,
         },
+    },
+    OptionSpec {
+        name: "behind",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("address or network"),
+        expected: EXPECTED_NETWORK,
+        meaning: Words::new(
+            "a host behind this machine with an address of its own, or a network of them, whose ports \
+                  the door guards; without any, it guards those of this machine",
+        ),
+        secret: false,
+        kind: Kind::Many {
+            add: |draft, text| add_network(&mut draft.door.behind, text),
+            clear: |draft| draft.door.behind.clear(),
+            limit: MAX_NETWORKS,
+        },
+    },
+    OptionSpec {
+        name: "to",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("address"),
+        expected: "an address of this machine",
+        meaning: Words::new(
+            "an address of this machine at which the door guards; without any, it guards at all of them",
+        ),
+        secret: false,
+        kind: Kind::Many {
+            add: |draft, text| match network(text)? {
+                network if network.prefix() == network.family().bits() => {
+                    add_network(&mut draft.door.to, text)
+                }
+                _ => Err(Problem::BadValue.into()),
+            },
+            clear: |draft| draft.door.to.clear(),
+            limit: MAX_ADDRESSES,
+        },
+    },
+    OptionSpec {
+        name: "interface",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("interface"),
+        expected: EXPECTED_INTERFACE,
+        meaning: Words::new(
+            "one of the guarded interfaces, on which alone the door guards; without any, it guards on \
+                  all of them. Its knocks are heard on all in any case",
+        ),
+        secret: false,
+        kind: Kind::Many {
+            add: door_interface,
+            clear: |draft| draft.door.interfaces = InterfaceSet::EMPTY,
+            limit: MAX_INTERFACES,
+        },
+    },
+    OptionSpec {
+        name: "from",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("address or network"),
+        expected: EXPECTED_NETWORK,
+        meaning: Words::new("whose knocks the door hears; without any, everybody's"),
+        secret: false,
+        kind: Kind::Many {
+            add: |draft, text| add_network(&mut draft.door.from, text),
+            clear: |draft| draft.door.from.clear(),
+            limit: MAX_NETWORKS,
+        },
+    },
+    OptionSpec {
+        name: "not_before",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("moment"),
+        expected: EXPECTED_MOMENT,
+        meaning: Words::new(
+            "from when on the door hears knocks; before, and while the clock is not trusted, it stays shut",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.not_before = Some(moment(text)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "not_after",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Optional,
+        unit: Words::new("moment"),
+        expected: EXPECTED_MOMENT,
+        meaning: Words::new(
+            "when the door shuts for good: from then on, and while the clock is not trusted, it hears \
+                  nothing, and every grant ends",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.not_after = Some(moment(text)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "passive",
+        section: Section::Door,
+        methods: Methods::ALL,
+        presence: Presence::Default("0"),
+        unit: Words::new("yes or no"),
+        expected: "1 or 0",
+        meaning: Words::new(
+            "whether knocks pass on to the service that answers at their port: they are seen, and not \
+                  taken from it",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.passive = switch(text)?;
+            Ok(())
+        }),
     },
     OptionSpec {
         name: "engine",
@@ -970,6 +1130,35 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     push(&mut draft.global.interfaces, name)
 }
 
+fn door_interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
+    let name = interface_name(text)?;
+    match draft.interfaces.iter().position(|known| *known == name) {
+        Some(index) if draft.door.interfaces.contains(index) => Err(Problem::InterfaceTwice.into()),
+        Some(index) => {
+            draft.door.interfaces.insert(index);
+            Ok(())
+        }
+        // A client knows of none.
+        None if draft.interfaces.is_empty() => Ok(()),
+        None => Err(Problem::NotGuarded.into()),
+    }
+}
+
+fn add_network<const N: usize>(list: &mut Vec<Network, N>, text: &str) -> Result<(), Fault> {
+    let network = network(text)?;
+    if list
+        .iter()
+        .any(|other| other.includes(&network) || network.includes(other))
+    {
+        return Err(Problem::NetworkTwice.into());
+    }
+    push(list, network)
+}
+
+fn moment(text: &str) -> Result<u64, Problem> {
+    rfc3339::parse(text).ok_or(Problem::BadValue)
+}
+
 /// The kernel refuses `/`, `:`, white space, `.` and `..` (`dev_valid_name` in
 /// net/core/dev.c). To nft, `*` is a wildcard, and `"` and `\` do not fit in its strings.
 fn interface_name(text: &str) -> Result<Interface, Fault> {
@@ -1010,9 +1199,9 @@ fn address(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
 }
 
 fn guard_port(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
-    let port = port(text)?;
-    draft.check_guard(port)?;
-    push(&mut draft.door.guards, port)
+    let ports = ports(text)?;
+    draft.check_guard(ports)?;
+    push(&mut draft.door.guards, ports)
 }
 
 fn method(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

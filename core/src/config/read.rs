@@ -10,8 +10,8 @@ use super::options::{
     Kind, OptionSpec, Setter, find, knocks_from, known_source, meant, section as section_of,
 };
 use super::{
-    Diagnostic, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS, MAX_SOCKETS, OPTIONS, Presence,
-    Problem, Section, Severity, Source,
+    Diagnostic, Guard, Interface, MAX_INTERFACES, MAX_KERNEL_KNOCKS, MAX_KNOCK_PORTS, MAX_SECTIONS,
+    MAX_SOCKETS, OPTIONS, Presence, Problem, Section, Severity, Source,
 };
 use crate::door::{Door, EngineName, MAX_DOORS, MAX_NAME, Name};
 use crate::method::{self, MAX_WATCHED, Ports};
@@ -33,6 +33,9 @@ pub(super) fn read(
     draft.source =
         foretold(text, global, "source", |text| known_source(text).ok()).unwrap_or(draft.source);
     draft.engine = foretold(text, global, "engine", EngineName::parse).unwrap_or(draft.engine);
+    if global == Section::Postern {
+        draft.interfaces = guarded_interfaces(text);
+    }
     let reader = Reader {
         file: Statements::new(text),
         draft,
@@ -94,6 +97,28 @@ pub(super) fn foretold<T>(
         }
     }
     found
+}
+
+/// The interfaces that are guarded, as far as there is room for them; doors can stand before their list.
+fn guarded_interfaces(text: &[u8]) -> Vec<Interface, MAX_INTERFACES> {
+    let (mut within, mut interfaces) = (false, Vec::new());
+    for statement in Statements::new(text) {
+        match statement {
+            Ok(Statement::Config { section, .. }) => {
+                within = section.text == Section::Postern.name()
+            }
+            Ok(Statement::Option { name, value } | Statement::List { name, value })
+                if within && name.text == "interface" =>
+            {
+                // The same order as the list, to which what is wrong does not belong.
+                for name in value.text.split_ascii_whitespace() {
+                    _ = Interface::try_from(name).map(|name| interfaces.push(name));
+                }
+            }
+            _ => {}
+        }
+    }
+    interfaces
 }
 
 struct Reader<'t, 'c, 'r> {
@@ -485,6 +510,7 @@ impl Reader<'_, '_, '_> {
         self.section = Some(self.global);
         self.check_options(self.global, self.global_at);
         self.check_sockets();
+        self.check_exempt();
         self.section = None;
         if !self.any_door && self.draft.global.enabled {
             let problem = match self.needs_door {
@@ -613,18 +639,29 @@ impl Reader<'_, '_, '_> {
             let firsts = knocked_first(door, heard.clone().take(index));
             ports += firsts.iter().map(|(_, ports)| ports.len()).sum::<usize>();
         }
-        let source = find(Section::Postern, "source");
-        let given = source.and_then(|(index, _)| *self.given.get(index)?);
-        let details = Details {
-            spec: source.map(|(_, spec)| spec),
-            ..limit(ports)
-        };
-        let position = given.unwrap_or(self.global_at);
         match ports {
             0 => {}
-            1..=MAX_SOCKETS => self.tell(position, Problem::SocketsShow, details),
-            _ => self.tell(position, Problem::TooManySockets, details),
+            1..=MAX_SOCKETS => self.tell_of_global("source", Problem::SocketsShow, ports),
+            _ => self.tell_of_global("source", Problem::TooManySockets, ports),
         }
+    }
+
+    fn check_exempt(&mut self) {
+        let global = &self.draft.global;
+        if global.guard == Guard::Mark && !global.exempt.is_empty() {
+            self.tell_of_global("exempt", Problem::ExemptFromMark, 0);
+        }
+    }
+
+    /// Says something of a global option where it was given, or where the section begins.
+    fn tell_of_global(&mut self, name: &str, problem: Problem, number: usize) {
+        let option = find(self.global, name);
+        let given = option.and_then(|(index, _)| *self.given.get(index)?);
+        let details = Details {
+            spec: option.map(|(_, spec)| spec),
+            ..limit(number)
+        };
+        self.tell(given.unwrap_or(self.global_at), problem, details);
     }
 
     /// Where the door being read first gives an option; where it does not, the door.

@@ -6,7 +6,8 @@ use heapless::{String, Vec};
 
 use super::Problem;
 use crate::door::{Cutoff, MAX_PATH};
-use crate::knock::{Port, Protocol};
+use crate::knock::{Port, PortRange, Protocol};
+use crate::network::{Network, NetworkError};
 use crate::payload::{MAX_BYTES, Payload};
 use crate::time::{Duration, DurationError};
 
@@ -46,11 +47,60 @@ pub(super) fn led(text: &str) -> Result<(), Problem> {
     }
 }
 
+/// The most octets that an echo request carries in one packet of IPv6 over Ethernet.
+const LONGEST_ECHO: u16 = 1_452;
+
+/// Ports to guard.
+pub(super) fn ports(text: &str) -> Result<PortRange, Problem> {
+    if text == Protocol::Icmp.name() {
+        return Ok(PortRange::ECHO);
+    }
+    let Some((first, last)) = text.split_once('-') else {
+        return match port(text)? {
+            // Whoever guards echo requests guards all of them.
+            Port {
+                protocol: Protocol::Icmp,
+                ..
+            } => Err(Problem::BadValue),
+            port => Ok(port.into()),
+        };
+    };
+    let Port {
+        protocol,
+        number: first,
+    } = port(first)?;
+    let last = number(last, 1..=u16::MAX)?;
+    match first < last && protocol != Protocol::Icmp {
+        true => Ok(PortRange {
+            protocol,
+            first,
+            last,
+        }),
+        false => Err(Problem::BadValue),
+    }
+}
+
+pub(super) fn network(text: &str) -> Result<Network, Problem> {
+    Network::parse(text).map_err(|error| match error {
+        NetworkError::HostBits => Problem::HostBits,
+        _ => Problem::BadValue,
+    })
+}
+
+/// A port to knock on.
 pub(super) fn port(text: &str) -> Result<Port, Problem> {
     let (protocol, digits) = match text.split_once(':') {
         None => (Protocol::Tcp, text),
         Some(("tcp", digits)) => (Protocol::Tcp, digits),
         Some(("udp", digits)) => (Protocol::Udp, digits),
+        Some(("icmp", rest)) => {
+            let digits = rest.strip_prefix("echo:").ok_or(Problem::BadValue)?;
+            let number = number(digits, 0..=LONGEST_ECHO)?;
+            return Ok(Port {
+                protocol: Protocol::Icmp,
+                number,
+            });
+        }
         // As knockd's `knock` writes it.
         Some((digits, "tcp" | "udp")) if number(digits, 1..=u16::MAX).is_ok() => {
             return Err(Problem::PortFirst);

@@ -1,14 +1,16 @@
 //! A door as the section that it is read from.
 
 use heapless::String;
-use ufmt::{uWrite, uwrite};
+use ufmt::{uDisplay, uWrite, uwrite};
 
 use super::options::find;
 use super::{Presence, Section};
 use crate::code::Code;
 use crate::door::{AtEnd, Door, EngineName, Method, Order};
 use crate::knock::{Port, Protocol};
+use crate::network::Network;
 use crate::payload::{MAX_BYTES, Payload};
+use crate::rfc3339;
 use crate::time::Duration;
 
 /// A value that is not in the door as a text; the longest is a payload in hexadecimal.
@@ -27,7 +29,7 @@ impl uWrite for Value {
 
 /// Writes a valid door as a section that [`super::Client::parse`] reads as an equal door.
 ///
-/// Options at their defaults are left out. Secrets are in files of their own, of which the
+/// Options at their defaults are left out, and the interfaces, of which a client knows none. Secrets are in files of their own, of which the
 /// section names the path; the ports and the payload of static methods are in it.
 ///
 /// ```
@@ -58,7 +60,19 @@ where
 {
     let mut section = Writer { out };
     uwrite!(section.out, "config door '{}'\n", door.name.as_str())?;
-    section.ports("guard", &door.guards)?;
+    section.list("guard", &door.guards)?;
+    section.networks("behind", &door.behind)?;
+    section.networks("to", &door.to)?;
+    section.networks("from", &door.from)?;
+    for (name, moment) in [
+        ("not_before", door.not_before),
+        ("not_after", door.not_after),
+    ] {
+        if let Some(moment) = moment {
+            section.value(name, |value| rfc3339::write(moment, value))?;
+        }
+    }
+    section.option("passive", if door.passive { "1" } else { "0" })?;
     if door.engine != EngineName::Daemon {
         section.option("engine", door.engine.name())?;
     }
@@ -136,6 +150,23 @@ impl<W: uWrite + ?Sized> Writer<'_, W> {
         for port in ports {
             let (protocol, number) = (port.protocol.name(), port.number);
             uwrite!(self.out, "\tlist {} '{}:{}'\n", name, protocol, number)?;
+        }
+        Ok(())
+    }
+
+    fn list<T: uDisplay>(&mut self, name: &str, values: &[T]) -> Result<(), W::Error> {
+        for value in values {
+            uwrite!(self.out, "\tlist {} '{}'\n", name, value)?;
+        }
+        Ok(())
+    }
+
+    fn networks(&mut self, name: &str, networks: &[Network]) -> Result<(), W::Error> {
+        for network in networks {
+            // The longest address has 39 characters.
+            let mut text = String::<48>::new();
+            _ = core::fmt::Write::write_fmt(&mut text, format_args!("{network}"));
+            uwrite!(self.out, "\tlist {} '{}'\n", name, text.as_str())?;
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ pub(super) fn knock(text: &[u8]) -> Result<Knock<'_>, Refusal> {
         Protocol::Tcp => opens_connection(&mut words)?,
         // The last word that every UDP packet has: the line was not cut off before.
         Protocol::Udp => words.number("LEN=").map(drop)?,
+        Protocol::Icmp => return Err(Refusal::NoPorts),
     }
     Ok(Knock {
         source,

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use postern_core::config::Source;
 use postern_core::door::{Door, Method};
-use postern_core::knock::Port;
+use postern_core::knock::PortRange;
 use zeroize::Zeroizing;
 
 use crate::cli::options::Options;
@@ -88,7 +88,7 @@ fn secret(text: &mut String, file: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sequences(text: &mut String, file: &str, guards: &[Port]) -> Result<(), Failure> {
+fn sequences(text: &mut String, file: &str, guards: &[PortRange]) -> Result<(), Failure> {
     let list = List::read(Path::new(file), guards);
     let list = list.map_err(|why| Failure::Failed(why.to_string()))?;
     for sequence in (0..list.len()).filter_map(|number| list.sequence(number)) {

@@ -8,7 +8,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
 use postern_core::door::{Door, OnExpiry};
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 
 use super::delivery::Delivery;
 use super::engines::{self, PortChain};
@@ -253,7 +253,7 @@ fn cut_ports(config: &Config) -> Option<Set> {
     let doors = (config.doors.iter()).filter(|door| door.on_expiry == OnExpiry::Cut);
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for door in doors {
-        for number in knock_ports::numbers(&door.guards, Protocol::Tcp) {
+        for number in knock_ports::guarded(door, Protocol::Tcp) {
             ports.push((number..=number, door_chain_name(door)));
         }
     }
@@ -274,7 +274,7 @@ fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
 pub(crate) fn ports_of_doors(config: &Config, protocol: Protocol) -> Option<Set> {
     let mut guards = Vec::new();
     for door in &config.doors {
-        guards.extend_from_slice(&door.guards);
+        guards.extend(door.guards.iter().filter_map(PortRange::single));
     }
     let ports = numbers(&guards, protocol);
     // Of a known size it is a small hash table rather than a bitmap of all ports.

@@ -125,7 +125,8 @@ pub(crate) fn prefix_of_set(comment: Option<&str>, family: Family) -> u8 {
 pub(crate) fn identity(door: &Door) -> String {
     let mut parts = Vec::new();
     for protocol in PROTOCOLS {
-        let numbers = numbers(&door.guards, protocol);
+        let mut numbers = knock_ports::guarded(door, protocol);
+        numbers.sort_unstable();
         if !numbers.is_empty() {
             let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
             parts.push(format!("{}:{}", protocol.name(), numbers.join(",")));

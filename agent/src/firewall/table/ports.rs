@@ -23,7 +23,7 @@ pub(crate) fn port_map(
 ) -> Option<Set> {
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for door in &config.doors {
-        for number in knock_ports::numbers(&door.guards, protocol) {
+        for number in knock_ports::guarded(door, protocol) {
             ports.push((number..=number, door_chain_name(door)));
         }
     }
@@ -96,7 +96,7 @@ mod tests {
 
     /// The chain of a port, found in the simplest way.
     fn expected(config: &Config, listed: &[Port], port: Port) -> Option<String> {
-        if let Some(door) = config.doors.iter().find(|door| door.guards.contains(&port)) {
+        if let Some(door) = config.doors.iter().find(|door| door.guards_alone(port)) {
             return Some(door_chain_name(door));
         }
         let mut knocked = config

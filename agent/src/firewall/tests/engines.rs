@@ -170,6 +170,7 @@ fn send(from: IpAddr, source_port: u16, to: Port) -> OwnedFd {
     };
     let there = SocketAddr::new(address(host), to.number);
     match to.protocol {
+        Protocol::Icmp => panic!("no echo requests from here"),
         Protocol::Udp => {
             let socket = UdpSocket::bind(own).unwrap();
             socket.send_to(b"knock", there).unwrap();
@@ -507,7 +508,7 @@ fn what_is_not_a_knock_is_none() {
         let [a, b, c, d] = OPEN;
         let other = |port: Port| match port.protocol {
             Protocol::Tcp => udp(port.number),
-            Protocol::Udp => tcp(port.number),
+            Protocol::Udp | Protocol::Icmp => tcp(port.number),
         };
         let before = lab.counts();
         // Ports of the same numbers but of the other protocol, and ports that no door names.
@@ -808,7 +809,7 @@ fn the_agent_does_not_hear_knocks_that_the_kernel_counts() {
         let mut nflog = Nflog::open(5, LONGEST_SNAPLEN, 1 << 20).unwrap();
         let others = Door {
             name: heapless::String::try_from("web").unwrap(),
-            guards: heapless::Vec::from_slice(&[tcp(80)]).unwrap(),
+            guards: heapless::Vec::from_slice(&[tcp(80).into()]).unwrap(),
             ..door(EngineName::Daemon, separate(&[tcp(7_100)], &[]))
         };
         let mut decoyed = ssh(EngineName::Chain);
@@ -843,7 +844,7 @@ fn reinstalling_keeps_what_knocks_opened_and_what_was_counted() {
             knock(client, &OPEN);
             assert_eq!(lab.is_open_for(client), engine.is_in_kernel());
         }
-        lab.config.doors[0].guards[0] = tcp(2_222);
+        lab.config.doors[0].guards[0] = tcp(2_222).into();
         lab.install();
         assert_eq!(sources(&mut lab.firewall, "ssh"), [""; 0]);
         *lab = Lab {

@@ -36,6 +36,7 @@ pub(crate) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
                 .map(|name| String::try_from(*name).unwrap())
                 .collect(),
             promiscuous: false,
+            exempt: Vec::new(),
             mark: 0x1000_0000,
             nflog_group: 5,
             log_from: LogFrom::Kernel,
@@ -374,7 +375,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
             let mut config = codes(Gate);
             let mut ssh = ssh(Gate);
             ssh.doors[0].name = String::try_from("shell").unwrap();
-            ssh.doors[0].guards[0] = tcp(2_222);
+            ssh.doors[0].guards[0] = tcp(2_222).into();
             ssh.doors[0].decoys = 32;
             config.doors.push(ssh.doors[0].clone()).unwrap();
             config
@@ -413,7 +414,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
             let mut config = codes(Gate);
             let mut shell = in_kernel(Gate, Chain).doors[0].clone();
             shell.name = String::try_from("shell").unwrap();
-            shell.guards[0] = tcp(2_222);
+            shell.guards[0] = tcp(2_222).into();
             shell.method = Method::Separate {
                 open: Sequence::from_slice(&[tcp(10_001), udp(5), tcp(999)]).unwrap(),
                 close: Sequence::new(),

@@ -268,7 +268,7 @@ fn reinstalling_keeps_the_grants_of_doors_that_are_the_same() {
         }
 
         // One door guards another port, one lists its ports in another order.
-        config.doors[1].guards[0] = examples::udp(51821);
+        config.doors[1].guards[0] = examples::udp(51821).into();
         config.doors[2].guards.reverse();
         config.global.guard = Guard::Mark;
         firewall.install(&config, &[]).unwrap();

@@ -93,7 +93,7 @@ pub(super) fn segment(protocol: Protocol, port: u16, flags: u8) -> Vec<u8> {
     let mut octets = [&[0xd4, 0x31], port.to_be_bytes().as_slice()].concat();
     octets.extend(match protocol {
         Protocol::Tcp => vec![0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, flags, 255, 255, 0, 0, 0, 0],
-        Protocol::Udp => vec![0, 12, 0, 0, 1, 2, 3, 4],
+        Protocol::Udp | Protocol::Icmp => vec![0, 12, 0, 0, 1, 2, 3, 4],
     });
     octets
 }
@@ -165,6 +165,7 @@ fn syns_and_datagrams_to_knock_ports_pass_and_nothing_else() {
         let ports = match port.protocol {
             Protocol::Tcp => wanted.tcp,
             Protocol::Udp => wanted.udp,
+            Protocol::Icmp => &[],
         };
         ports.iter().any(|ports| ports.contains(&port.number))
     };

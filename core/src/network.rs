@@ -1,0 +1,240 @@
+//! Networks: the addresses that begin alike, and the two families that there are.
+
+use core::fmt::{self, Display, Formatter};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The addresses that begin with the same bits; often a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The addresses whose first `prefix` bits are those of this one, which may be mapped
+    /// into IPv6; a prefix that is too long means the address alone.
+    pub fn of(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        let address = match address {
+            IpAddr::V4(address) => (address & Self::mask4(prefix)).into(),
+            IpAddr::V6(address) => (address & Self::mask6(prefix)).into(),
+        };
+        Self {
+            address,
+            prefix: prefix.min(family(address).bits()),
+        }
+    }
+
+    /// Reads an address, or an address, a slash and a prefix behind which there are only zeros.
+    ///
+    /// ```
+    /// use postern_core::network::Network;
+    ///
+    /// assert!(Network::parse("192.0.2.0/24").is_ok_and(|network| network.has([192, 0, 2, 77].into())));
+    /// assert!(Network::parse("192.0.2.1/24").is_err());
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            None => (text, None),
+            Some((address, prefix)) => (address, Some(prefix)),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        // What is mapped counts its prefix from the start of IPv6, and is only ever meant as IPv4.
+        if address != address.to_canonical() {
+            return Err(NetworkError::Address);
+        }
+        let bits = family(address).bits();
+        let prefix = match prefix {
+            None => bits,
+            Some(text) if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(NetworkError::Prefix);
+            }
+            Some(text) => {
+                (text.parse().ok().filter(|prefix| *prefix <= bits)).ok_or(NetworkError::Prefix)?
+            }
+        };
+        match Self::of(address, prefix) {
+            network if network.address == address => Ok(network),
+            _ => Err(NetworkError::HostBits),
+        }
+    }
+
+    /// Its family.
+    pub const fn family(&self) -> Family {
+        family(self.address)
+    }
+
+    /// How many bits its addresses have in common.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether every address of the other is one of this.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.has(other.address)
+    }
+
+    /// The address whose other bits are zero.
+    pub const fn first(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Whether the address is one of them.
+    pub fn has(&self, address: IpAddr) -> bool {
+        Self::of(address, self.prefix) == *self
+    }
+
+    /// As many ones as this, then zeros.
+    pub const fn mask4(prefix: u8) -> Ipv4Addr {
+        let zeros = 32_u32.saturating_sub(prefix as u32);
+        Ipv4Addr::from_bits(match u32::MAX.checked_shl(zeros) {
+            Some(mask) => mask,
+            None => 0,
+        })
+    }
+
+    /// As many ones as this, then zeros.
+    pub fn mask6(prefix: u8) -> Ipv6Addr {
+        let whole = usize::from(prefix / 8);
+        let mut octets = [0_u8; 16];
+        octets
+            .iter_mut()
+            .take(whole)
+            .for_each(|octet| *octet = 0xff);
+        if let Some(octet) = octets.get_mut(whole) {
+            *octet = !(0xff >> (prefix % 8));
+        }
+        octets.into()
+    }
+}
+
+/// `192.0.2.1`, or `192.0.2.0/24`.
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { address, prefix } = self;
+        if *prefix == family(*address).bits() {
+            write!(f, "{address}")
+        } else {
+            write!(f, "{address}/{prefix}")
+        }
+    }
+}
+
+/// Why a text is not a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// What stands before the slash is no address.
+    Address,
+    /// What stands behind the slash is no prefix of that family.
+    Prefix,
+    /// The address has bits behind the prefix.
+    HostBits,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both families.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The digit that names of its sets have.
+    pub const fn digit(self) -> char {
+        match self {
+            Self::V4 => '4',
+            Self::V6 => '6',
+        }
+    }
+
+    /// The length of an address, in bits.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+}
+
+/// An address's family; one that is mapped into IPv6 counts as IPv6.
+pub const fn family(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn networks_are_named_by_their_first_address() {
+        for (address, prefix, text) in [
+            ("192.0.2.77", 32, "192.0.2.77"),
+            ("192.0.2.77", 24, "192.0.2.0/24"),
+            ("192.0.2.77", 25, "192.0.2.0/25"),
+            ("192.0.2.177", 25, "192.0.2.128/25"),
+            ("192.0.2.77", 1, "128.0.0.0/1"),
+            ("192.0.2.77", 0, "0.0.0.0/0"),
+            ("192.0.2.77", 255, "192.0.2.77"),
+            ("::ffff:192.0.2.77", 24, "192.0.2.0/24"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:3:4:5:6", 63, "2001:db8:1:2::/63"),
+            ("2001:db8:1:2:3:4:5:6", 47, "2001:db8::/47"),
+            ("2001:db8:1:2:3:4:5:6", 0, "::/0"),
+        ] {
+            let network = Network::of(address.parse().unwrap(), prefix);
+            assert_eq!(network.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn networks_are_read_as_they_are_written() {
+        for text in [
+            "192.0.2.1",
+            "192.0.2.0/24",
+            "0.0.0.0/0",
+            "::/0",
+            "2001:db8::/32",
+            "2001:db8::1",
+        ] {
+            assert_eq!(
+                Network::parse(text)
+                    .map(|network| network.to_string())
+                    .as_deref(),
+                Ok(text)
+            );
+        }
+        for (text, error) in [
+            ("", NetworkError::Address),
+            ("/24", NetworkError::Address),
+            ("192.0.2", NetworkError::Address),
+            ("192.0.2.1:22", NetworkError::Address),
+            ("::ffff:192.0.2.1", NetworkError::Address),
+            ("fe80::1%eth0", NetworkError::Address),
+            ("192.0.2.0/", NetworkError::Prefix),
+            ("192.0.2.0/+4", NetworkError::Prefix),
+            ("192.0.2.0/33", NetworkError::Prefix),
+            ("192.0.2.0/256", NetworkError::Prefix),
+            ("2001:db8::/129", NetworkError::Prefix),
+            ("192.0.2.1/24", NetworkError::HostBits),
+            ("2001:db8::1/64", NetworkError::HostBits),
+        ] {
+            assert_eq!(Network::parse(text), Err(error), "{text}");
+        }
+        let network = |text| Network::parse(text).unwrap();
+        assert!(network("192.0.2.0/24").includes(&network("192.0.2.7")));
+        assert!(!network("192.0.2.7").includes(&network("192.0.2.0/24")));
+        assert!(!network("0.0.0.0/0").includes(&network("::1")));
+    }
+}
