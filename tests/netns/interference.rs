@@ -127,7 +127,7 @@ fn every_change_is_undone() {
         "flush table inet postern",
         "insert rule inet postern input accept",
         "flush chain inet postern guard",
-        "flush map inet postern tcp_ports",
+        "flush map inet postern tcp_doors",
         "flush set inet postern interfaces",
         "add set inet postern more { type mark; }",
         "add table inet postern { flags dormant; }",

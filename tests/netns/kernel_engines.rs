@@ -317,8 +317,8 @@ fn decoys(stage: &Stage) -> Vec<Knock> {
     let table = nft::table(&stage.net.router.namespace, "inet postern").expect("a guard");
     let mut decoys = Vec::new();
     for (map, knock) in [
-        ("map tcp_ports", Knock::Tcp as fn(u16) -> Knock),
-        ("map udp_ports", Knock::Udp),
+        ("map tcp_knocks", Knock::Tcp as fn(u16) -> Knock),
+        ("map udp_knocks", Knock::Udp),
     ] {
         let (_, rest) = table.split_once(map).expect("a map");
         let (map, _) = rest.split_once('}').expect("its end");

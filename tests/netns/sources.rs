@@ -174,7 +174,7 @@ fn a_wrong_knock_ends_the_attempt() {
 fn decoy(setup: &Setup, net: &Topology) -> Knock {
     hear_by(setup, "nflog", SSH_DOOR);
     let rules = setup.verb(&net.router, "render", &[]).ok();
-    let (_, map) = rules.split_once("map tcp_ports").expect("a map");
+    let (_, map) = rules.split_once("map tcp_knocks").expect("a map");
     let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
     let port = before.rsplit(|c: char| !c.is_ascii_digit()).next();
     Knock::Tcp(port.and_then(|port| port.parse().ok()).expect("a port"))

@@ -145,7 +145,7 @@ fn it_is_what_opkg_expects() {
         "Package: postern".to_string(),
         format!("Version: {version}"),
         "Architecture: x86_64".into(),
-        "Depends: kmod-nft-core, kmod-nfnetlink-log".into(),
+        "Depends: kmod-nft-core, kmod-nft-fib, kmod-nfnetlink-log".into(),
         "License: GPL-2.0-or-later".into(),
     ] {
         assert!(
@@ -1024,7 +1024,7 @@ fn apk_is_told_all_that_a_package_has() {
         "name:postern".to_string(),
         format!("version:{}-r1", env!("CARGO_PKG_VERSION")),
         "arch:x86_64".into(),
-        "depends:kmod-nft-core kmod-nfnetlink-log".into(),
+        "depends:kmod-nft-core kmod-nft-fib kmod-nfnetlink-log".into(),
         // All of it, in one line: apk cannot read its own list of packages any more where there are several.
         "description:A service stays hidden behind the firewall until a client proves by a secret pattern of \
          packets that it knows it. Keeps working under a flood of forged knocks; the kernel ends every grant; a \
@@ -1072,7 +1072,7 @@ fn apk_itself_packs_and_installs_it() {
             "mkdir /tmp/none && while read -r name version; do \
              apk mkpkg --info name:$name --info version:$version --info arch:noarch --files /tmp/none \
              --output /tmp/$name-$version.apk || exit 1; done <<'PACKAGES'\n\
-             kmod-nft-core 1-r1\nkmod-nfnetlink-log 1-r1\npostern 0.0.1-r1\nPACKAGES",
+             kmod-nft-core 1-r1\nkmod-nft-fib 1-r1\nkmod-nfnetlink-log 1-r1\npostern 0.0.1-r1\nPACKAGES",
         )
         .ok();
     let apk = "apk --arch x86_64 --allow-untrusted --no-network --repositories-file /dev/null";

@@ -92,6 +92,9 @@ kinds! {
     TIMED_SETS_MISSING Fatal "kernel-timed-sets-missing":
         "this kernel's nf_tables has no sets whose elements expire, so that no grant would end ({answer})";
         "use a kernel of version 5.10 or later, with CONFIG_NF_TABLES and all of its sets";
+    FIB_MISSING Fatal "kernel-fib-missing":
+        "this kernel's nf_tables cannot ask the routing tables whose an address is, which guards need ({answer})";
+        "load it (modprobe nft_fib_inet; OpenWrt: package kmod-nft-fib), or use a kernel with CONFIG_NFT_FIB_INET";
     LOG_MISSING Fatal "kernel-log-missing":
         "this kernel's nf_tables cannot log, so that source nflog would hear no knock ({answer})";
         "load it (modprobe nft_log; OpenWrt: package kmod-nft-core), or use a kernel with CONFIG_NFT_LOG";

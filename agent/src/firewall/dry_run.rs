@@ -11,7 +11,7 @@ use postern_core::knock::Port;
 use super::nft::batch::{Heritage, Ownership};
 use super::nft::refusal::refused_object;
 use super::nft::request::END;
-use super::table::model::{Chain, Content, DynamicChange, Set, SetKey, Statement, Table};
+use super::table::model::{Chain, Content, DynamicChange, Hook, Set, SetKey, Statement, Table};
 use super::table::names::INPUT;
 use super::{Firewall, Refusal};
 use crate::network::Family;
@@ -31,6 +31,8 @@ pub(crate) enum Part {
     LogLine,
     /// `limit`.
     Limit,
+    /// `fib`.
+    Fib,
     /// `ct`.
     Conntrack,
     /// Sets that rules change.
@@ -40,11 +42,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Each may need the ones before `Log`.
-    pub(crate) const ALL: [Self; 9] = [
+    /// Each may need the ones before `Fib`.
+    pub(crate) const ALL: [Self; 10] = [
         Self::Tables,
         Self::Chains,
         Self::TimedSets,
+        Self::Fib,
         Self::Log,
         Self::LogLine,
         Self::Limit,
@@ -69,6 +72,7 @@ impl Part {
             Self::Log => (vec![], vec![LOG]),
             Self::LogLine => (vec![], vec![Statement::LogLine("")]),
             Self::Limit => (vec![], vec![LIMIT]),
+            Self::Fib => (vec![], vec![Statement::ForAnother(true)]),
             Self::Conntrack => (vec![], vec![Statement::UdpFlow]),
             Self::DynamicSets => (
                 vec![set(Content::DynamicSources(Family::V4))],
@@ -80,7 +84,7 @@ impl Part {
         };
         let input = Chain {
             name: INPUT.to_owned(),
-            hooked: true,
+            hook: Some(Hook::Input),
             rules: rules.into_iter().map(|statement| vec![statement]).collect(),
         };
         Table {
@@ -99,6 +103,7 @@ impl Part {
             Statement::Log { .. } => Some(Self::Log),
             Statement::LogLine(_) => Some(Self::LogLine),
             Statement::Limit { .. } => Some(Self::Limit),
+            Statement::ForAnother(_) => Some(Self::Fib),
             Statement::UdpFlow => Some(Self::Conntrack),
             Statement::Change { .. } => Some(Self::DynamicSets),
             Statement::Count(_) => Some(Self::Counters),

@@ -7,7 +7,7 @@ use super::nft::object::Object;
 use super::nft::refusal::refused_object;
 use super::nft::{lowering, renderer};
 use super::table::model::{Set, Table};
-use super::table::names::{self, GrantKind, INPUT};
+use super::table::names::{self, GrantKind};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
@@ -202,7 +202,7 @@ impl Firewall {
         let chains = self.connection.chains().map_err(unread)?;
         let annotated = chains
             .iter()
-            .any(|chain| chain.name == INPUT && chain.annotated);
+            .any(|chain| names::is_hooked(&chain.name) && chain.annotated);
         let whole = old.things == chains.len() + sets.len() + counters.len();
         let same_owner = old.owner.is_some() == self.owns;
         if !old.plain || !same_owner || !whole || annotated {

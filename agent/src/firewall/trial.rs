@@ -14,8 +14,9 @@ use super::nft::connection::{ElementChange, Term};
 use super::nft::message::Lasting;
 use super::nft::refusal::refused;
 use super::nft::request::ElementKey;
-use super::table::model::{self, Chain, Content, Rule, Set, Statement, Table, Verdict, timeout};
-use super::table::names::{self, INPUT, interface_key};
+use super::table::groups::Groups;
+use super::table::model::{Chain, Content, Hook, Rule, Set, Statement, Table, timeout};
+use super::table::names::{self, interface_key};
 use super::table::{build, rules};
 use super::{Firewall, Refusal};
 
@@ -45,19 +46,18 @@ impl Table {
     pub(super) fn on_trial(config: &Config, listed: &[Port]) -> Self {
         let mut table = Self::new(config, listed);
         table.sets.insert(0, trial_set());
-        let is_input = |chain: &&mut Chain| chain.name == INPUT;
-        if let Some(input) = table.chains.iter_mut().find(is_input) {
-            input.rules = input_rules(config);
+        for chain in &mut table.chains {
+            if let Some(hook) = chain.hook {
+                chain.rules = hooked_rules(config, hook);
+            }
         }
         if config.global.guard == Guard::Mark {
             let mut rules = Vec::new();
-            for protocol in model::PROTOCOLS {
-                if let Some(ports) = build::ports_of_doors(config, protocol) {
-                    let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
-                    rule.extend(rules::mark(config));
-                    rules.push(rule);
-                    table.sets.push(ports);
-                }
+            for (protocol, ports) in Groups::new(config).guarded() {
+                let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
+                rule.extend(rules::mark(config));
+                rules.push(rule);
+                table.sets.push(ports);
             }
             // Where the ordinary firewall asks for a mark, a door is open only to packets that
             // bear it.
@@ -72,15 +72,18 @@ fn trial_set() -> Set {
     Set::new(TRIAL.to_owned(), content, MAX_INTERFACES as u32)
 }
 
-fn input_rules(config: &Config) -> Vec<Rule> {
-    let goto = |chain: &str| Statement::Verdict(Verdict::Goto(chain.to_owned()));
-    let mut rules = vec![vec![
-        Statement::ArrivedOn(TRIAL.to_owned()),
-        goto(names::GUARD),
-    ]];
+fn hooked_rules(config: &Config, hook: Hook) -> Vec<Rule> {
+    let is_on_trial = Statement::ArrivedOn(TRIAL.to_owned());
+    let mut rules = vec![vec![is_on_trial, build::goto(build::beyond(hook))]];
     if config.global.guard == Guard::Mark {
+        // Each packet at one of the hooks, as it is judged.
+        let for_another = hook == Hook::Input;
+        let rule = |name| {
+            let (arrived, whose) = (Statement::Arrived(name), Statement::ForAnother(for_another));
+            vec![arrived, whose, build::goto(LAPSED)]
+        };
         let names = names::interface_names(config).into_iter();
-        rules.extend(names.map(|name| vec![Statement::Arrived(name), goto(LAPSED)]));
+        rules.extend(names.map(rule));
     }
     rules
 }

@@ -79,6 +79,16 @@ impl<'v> Recipe<'v> {
         Self::new(c"exthdr", attributes)
     }
 
+    /// Loads what the routing tables know about a packet's address into a register.
+    pub(crate) fn fib(flags: u32, result: u32, register: u32) -> Self {
+        let attributes = vec![
+            (c::NFTNL_EXPR_FIB_FLAGS, Value::U32(flags)),
+            (c::NFTNL_EXPR_FIB_RESULT, Value::U32(result)),
+            (c::NFTNL_EXPR_FIB_DREG, Value::U32(register)),
+        ];
+        Self::new(c"fib", attributes)
+    }
+
     /// Loads what connection tracking knows about the packet into a register.
     pub(crate) fn conntrack(key: u32, register: u32) -> Self {
         let attributes = vec![

@@ -53,6 +53,7 @@ fn what_a_kernel_lacks() {
         ),
         (Part::Chains, "kernel-inet-missing", &[&plain], &[]),
         (Part::TimedSets, "kernel-timed-sets-missing", &[&plain], &[]),
+        (Part::Fib, "kernel-fib-missing", &[&plain, &udp_mark], &[]),
         (
             Part::Log,
             "kernel-log-missing",

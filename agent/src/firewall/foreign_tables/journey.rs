@@ -163,7 +163,7 @@ impl Journey<'_> {
             some: false,
         };
         for (hook, chain) in base {
-            self.early = hook != HOOKS[1] || chain.priority < model::PRIORITY;
+            self.early = hook != HOOKS[1] || chain.priority < model::Hook::Input.priority();
             let left = self.walk(chain, sure, 0);
             if let (Left::AtEnd { leaks }, true) = (left, chain.drops) {
                 let way = Way {

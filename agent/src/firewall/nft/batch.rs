@@ -6,7 +6,7 @@ use super::object::{Feature, Object};
 use super::request::{self, Request};
 use super::{lowering, nfta};
 use crate::firewall::table::model::{Chain, Set, Table};
-use crate::firewall::table::names::{INPUT, TABLE};
+use crate::firewall::table::names::{TABLE, is_hooked};
 use crate::netlink::codec;
 
 /// An element that a set had before, and shall have again.
@@ -41,7 +41,7 @@ pub(crate) struct Ownership {
 /// else.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// Its chains, the one that packets enter among them.
+    /// Its chains, those that packets enter among them.
     pub(crate) chains: Vec<KernelChain>,
     /// Its sets and maps.
     pub(crate) sets: Vec<KernelSet>,
@@ -103,7 +103,8 @@ pub(crate) fn replacement(
     }
     // Where packets enter comes last: the kernel follows every way from there.
     for hooked in [false, true] {
-        for chain in table.chains.iter().filter(|chain| chain.hooked == hooked) {
+        let chains = table.chains.iter();
+        for chain in chains.filter(|chain| chain.hook.is_some() == hooked) {
             writer.rules(chain)?;
         }
     }
@@ -184,9 +185,9 @@ impl<'r> Writer<'r> {
         sequence
     }
 
-    /// Deletes everything but the table and the chain that packets enter.
+    /// Deletes everything but the table and the chains that packets enter.
     ///
-    /// A packet that found that chain before the commit, and looks at its rules after it,
+    /// A packet that found such a chain before the commit, and looks at its rules after it,
     /// follows the rules of the new generation (`nft_do_chain`): a deleted chain has none, and
     /// would let the packet pass.
     fn take_apart(&mut self, old: &Parts) {
@@ -197,7 +198,7 @@ impl<'r> Writer<'r> {
         for counter in &old.counters {
             self.delete(Gone::Counter(counter), Object::Counter(counter.clone()));
         }
-        for chain in old.chains.iter().filter(|chain| chain.name != INPUT) {
+        for chain in old.chains.iter().filter(|chain| !is_hooked(&chain.name)) {
             self.delete(Gone::Chain(&chain.name), Object::Chain(chain.name.clone()));
         }
     }

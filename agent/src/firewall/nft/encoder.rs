@@ -4,10 +4,13 @@
 //! Numbers are in network order, except in registers' values and in user data.
 
 use super::expression::Expression;
-use super::message::{COUNTER, Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED, Renderer};
+use super::message::{
+    COUNTER, Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, New, NewSet,
+    OPEN_RANGE, OWNED, Renderer,
+};
 use super::nfta;
 use super::request::set_of_elements;
-use crate::firewall::table::model::{Chain, PRIORITY, Verdict};
+use crate::firewall::table::model::{Chain, Hook, Verdict};
 use crate::firewall::table::names::TABLE;
 use crate::netlink::codec::{attribute, nest, text};
 
@@ -71,10 +74,14 @@ fn list<T>(to: &mut Vec<u8>, kind: u16, items: &[T], write: fn(&T, &mut Vec<u8>)
 fn write_chain(chain: &Chain, to: &mut Vec<u8>) {
     text(to, nfta::CHAIN_TABLE, &[TABLE]);
     text(to, nfta::CHAIN_NAME, &[&chain.name]);
-    if chain.hooked {
+    if let Some(hook) = chain.hook {
+        let place = match hook {
+            Hook::Prerouting => libc::NF_INET_PRE_ROUTING,
+            Hook::Input => libc::NF_INET_LOCAL_IN,
+        };
         nest(to, CHAIN_HOOK, |to| {
-            number(to, HOOK_HOOKNUM, libc::NF_INET_LOCAL_IN as u32);
-            number(to, HOOK_PRIORITY, PRIORITY as u32);
+            number(to, HOOK_HOOKNUM, place as u32);
+            number(to, HOOK_PRIORITY, hook.priority() as u32);
         });
         number(to, CHAIN_POLICY, libc::NF_ACCEPT as u32);
         text(to, CHAIN_TYPE, &["filter"]);
@@ -136,6 +143,7 @@ const fn name(expression: &Expression) -> &'static str {
         Expression::Meta { .. } | Expression::SetMeta { .. } => "meta",
         Expression::Payload { .. } => "payload",
         Expression::ExtensionHeader { .. } => "exthdr",
+        Expression::DestinationType { .. } => "fib",
         Expression::ConntrackStatus { .. } => "ct",
         Expression::Immediate { .. } | Expression::Verdict(_) => "immediate",
         Expression::Compare { .. } => "cmp",
@@ -179,6 +187,11 @@ fn write_attributes(expression: &Expression, to: &mut Vec<u8>) {
             attribute(to, EXTHDR_TYPE, &[*header]);
             number(to, EXTHDR_OFFSET, *offset);
             number(to, EXTHDR_LEN, *length);
+        }
+        Expression::DestinationType { to: loaded } => {
+            number(to, FIB_FLAGS, FIB_OF_DESTINATION);
+            number(to, FIB_RESULT, FIB_ADDRESS_TYPE);
+            number(to, FIB_DREG, loaded.0);
         }
         Expression::ConntrackStatus { to: loaded } => {
             number(to, CT_KEY, libc::NFT_CT_STATUS as u32);
@@ -302,6 +315,9 @@ const EXTHDR_DREG: u16 = 1;
 const EXTHDR_TYPE: u16 = 2;
 const EXTHDR_OFFSET: u16 = 3;
 const EXTHDR_LEN: u16 = 4;
+const FIB_DREG: u16 = 1;
+const FIB_RESULT: u16 = 2;
+const FIB_FLAGS: u16 = 3;
 const CT_DREG: u16 = 1;
 const CT_KEY: u16 = 2;
 const IMMEDIATE_DREG: u16 = 1;

@@ -58,6 +58,10 @@ pub(crate) enum Expression {
         length: u32,
         to: Register,
     },
+    /// Loads what the routing tables say that the destination address is (`RTN_*`), in host order.
+    DestinationType {
+        to: Register,
+    },
     /// Loads the flow's status bits (`IPS_*`), in host order.
     ConntrackStatus {
         to: Register,

@@ -5,8 +5,11 @@ use std::ffi::CString;
 use nftnl::{ChainType, Hook, NlMsg, Policy, ProtoFamily};
 
 use super::expression::Expression;
-use super::message::{Counted, Element, Entry, New, NewSet, OPEN_RANGE, OWNED, Renderer};
-use crate::firewall::table::model::{Chain, PRIORITY, Verdict};
+use super::message::{
+    Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, New, NewSet, OPEN_RANGE, OWNED,
+    Renderer,
+};
+use crate::firewall::table::model::{self, Chain, Verdict};
 use crate::firewall::table::names::TABLE;
 use crate::sys::nftnl::{Counter, Elements, Press, Recipe, Set, Table};
 
@@ -53,8 +56,12 @@ fn c_name(name: &str) -> CString {
 
 fn new_chain<'t>(chain: &Chain, table: &'t nftnl::Table) -> nftnl::Chain<'t> {
     let mut new = nftnl::Chain::new(c_name(&chain.name), table);
-    if chain.hooked {
-        new.set_hook(Hook::In, PRIORITY);
+    if let Some(hook) = chain.hook {
+        let place = match hook {
+            model::Hook::Prerouting => Hook::PreRouting,
+            model::Hook::Input => Hook::In,
+        };
+        new.set_hook(place, hook.priority());
         new.set_type(ChainType::Filter);
         new.set_policy(Policy::Accept);
     }
@@ -115,6 +122,9 @@ fn add(rule: &mut nftnl::Rule<'_>, expression: &Expression) {
             length,
             to,
         } => Recipe::extension_header(*header, *offset, *length, to.0),
+        Expression::DestinationType { to } => {
+            Recipe::fib(FIB_OF_DESTINATION, FIB_ADDRESS_TYPE, to.0)
+        }
         Expression::ConntrackStatus { to } => Recipe::conntrack(libc::NFT_CT_STATUS as u32, to.0),
         Expression::Immediate { value, to } => Recipe::immediate(value, to.0),
         Expression::Compare { from, equal, value } => Recipe::compare(from.0, *equal, value),

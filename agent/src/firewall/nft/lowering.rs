@@ -98,6 +98,11 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             vec![protocol, is, port, Expression::VerdictLookup { from, map }]
         }
         Statement::UdpFlow => udp_flow(),
+        Statement::ForAnother(is) => {
+            let to = Register::FIRST;
+            let unicast = u32::from(libc::RTN_UNICAST).to_ne_bytes();
+            vec![Expression::DestinationType { to }, compare(*is, &unicast)]
+        }
         Statement::FirstFragment => first_fragment(),
         Statement::PortsReadable => vec![load_transport(0, 4), unequal(&[0; 4])],
         Statement::Log { group, length } => vec![Expression::Log {

@@ -62,6 +62,10 @@ pub(crate) struct Counted {
 /// table, and deletes it when the socket that made it closes (Linux 5.12).
 pub(crate) const OWNED: u32 = 2;
 
+/// NFTA_FIB_F_DADDR and NFT_FIB_RESULT_ADDRTYPE of nf_tables.h, which libc lacks.
+pub(crate) const FIB_OF_DESTINATION: u32 = 2;
+pub(crate) const FIB_ADDRESS_TYPE: u32 = 3;
+
 /// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
 pub(crate) const COUNTER: u32 = 1;
 

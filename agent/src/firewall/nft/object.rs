@@ -40,6 +40,8 @@ pub(crate) enum Feature {
     LogLine,
     /// `limit`.
     Limit,
+    /// `fib`.
+    Fib,
     /// `ct`.
     Conntrack,
     /// `counter name`.
@@ -68,6 +70,7 @@ impl Display for Feature {
                 "log lines (CONFIG_NFT_LOG and CONFIG_NF_LOG_SYSLOG, modules nft_log and nf_log_syslog)"
             }
             Self::Limit => "limit (CONFIG_NFT_LIMIT, module nft_limit)",
+            Self::Fib => "fib (CONFIG_NFT_FIB_INET, module nft_fib_inet)",
             Self::Conntrack => "ct (CONFIG_NFT_CT, module nft_ct)",
             Self::Counter => "counters with names (CONFIG_NFT_OBJREF, module nft_objref)",
         })
@@ -81,6 +84,7 @@ impl Feature {
             Expression::Log { .. } => Some(Self::Log),
             Expression::LogLine(_) => Some(Self::LogLine),
             Expression::Limit { .. } => Some(Self::Limit),
+            Expression::DestinationType { .. } => Some(Self::Fib),
             Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
             Expression::Count { .. } => Some(Self::Counter),
             _ => None,

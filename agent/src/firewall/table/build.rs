@@ -4,46 +4,48 @@
 //! established TCP connection, so that bulk traffic meets a handful of expressions and a TCP
 //! door needs no connection tracking. The rest is looked up by destination port.
 
-use core::ops::RangeInclusive;
-
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::door::{Door, OnExpiry};
-use postern_core::knock::{Port, PortRange, Protocol};
+use postern_core::door::Door;
+use postern_core::knock::{Port, Protocol};
 
 use super::delivery::Delivery;
 use super::engines::{self, PortChain};
+use super::groups::Groups;
 use super::model::{
-    Chain, Content, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
+    Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
-    CUT, DECOY, FRAGMENT, GUARD, INPUT, INTERFACES, KNOCK, anyone, cutoffs, door_chain_name,
-    grants, grants_identity, identity, interface_names, locked, map_name, numbers,
+    DECOY, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PREROUTING, anyone,
+    cutoffs, door_map, grants, grants_identity, identity, interface_names, knock_map, locked,
 };
-use super::ports::{port_map, sort};
-use super::rules::{granted_to, ignoring_cutoffs, mark};
-use crate::knock_ports;
+use super::ports::port_map;
+use super::rules::ignoring_cutoffs;
 use crate::network::Family;
 
 impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
     pub(crate) fn new(config: &Config, listed: &[Port]) -> Self {
         let port_chains = engines::port_chains(config, listed);
+        let groups = Groups::new(config);
         let mut sets = sets(config);
-        for protocol in PROTOCOLS {
-            sets.extend(guarded_ports(config, protocol));
+        if config.global.guard == Guard::Gate {
+            sets.extend(groups.guarded().into_iter().map(|(_, set)| set));
         }
-        let mut mapped = Vec::new();
+        sets.extend(groups.maps());
+        let mut knocks = Vec::new();
         for protocol in PROTOCOLS {
-            if let Some(map) = port_map(config, listed, &port_chains, protocol) {
-                sets.push(map);
-                mapped.push(protocol);
-            }
+            knocks.extend(port_map(config, listed, &port_chains, protocol));
         }
-        sets.extend(cut_ports(config));
+        let cut = groups.cut();
+        let mut chains = chains(config, port_chains, &groups);
+        chains.push(guard_chain(cut.as_ref()));
+        chains.push(heard_chain(cut.as_ref(), &knocks));
+        sets.extend(knocks);
+        sets.extend(cut);
         Self {
             counters: config.doors.iter().flat_map(engines::counters).collect(),
             sets,
-            chains: chains(config, port_chains, &mapped),
+            chains,
         }
     }
 }
@@ -86,9 +88,11 @@ fn door_sets(door: &Door) -> Vec<Set> {
     sets
 }
 
-fn chains(config: &Config, port_chains: Vec<PortChain>, mapped: &[Protocol]) -> Vec<Chain> {
-    // It is never deleted, and the kernel lists what is made after it behind it.
-    let mut chains = vec![input_chain(config)];
+fn chains(config: &Config, port_chains: Vec<PortChain>, groups: &Groups<'_>) -> Vec<Chain> {
+    // They are never deleted, and the kernel lists what is made after them behind them.
+    let mut chains = [Hook::Input, Hook::Prerouting]
+        .map(|hook| hooked_chain(config, hook))
+        .to_vec();
     if engines::needs_agent(config) {
         chains.push(knock_chain(config));
         chains.extend(decoy_chain(config));
@@ -101,13 +105,12 @@ fn chains(config: &Config, port_chains: Vec<PortChain>, mapped: &[Protocol]) -> 
     for port_chain in port_chains {
         chains.extend(port_chain.chain);
     }
-    for door in &config.doors {
-        chains.push(door_chain(config, door));
-    }
+    chains.extend(groups.chains());
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
-    chains.push(guard_chain(config, mapped));
+    chains.push(local_chain(config, groups));
+    chains.push(judge_chain());
     chains
 }
 
@@ -132,46 +135,6 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
     Some(Chain::new(DECOY.to_owned(), rules))
 }
 
-fn door_chain(config: &Config, door: &Door) -> Chain {
-    let cuts = door.on_expiry == OnExpiry::Cut;
-    let is_gate = config.global.guard == Guard::Gate;
-    // Without its mark the packet is the ordinary firewall's to refuse.
-    let shut = match is_gate || cuts {
-        true => Verdict::Drop,
-        false => Verdict::Accept,
-    };
-    let is_locked = Statement::ArrivedOn(locked(&door.name));
-    let mut rules: Vec<Rule> = vec![vec![is_locked, Statement::Verdict(shut)]];
-    let anyone = Statement::ArrivedOn(anyone(&door.name));
-    rules.push(admit(config, anyone));
-    for family in Family::BOTH {
-        let by_hand = granted_to(door, family, grants(family, &door.name));
-        rules.push(admit(config, by_hand));
-    }
-    if door.engine.is_in_kernel() {
-        for family in Family::BOTH {
-            rules.push(admit(config, engines::knocked_by(door, family)));
-        }
-    }
-    let has_udp = (door.guards.iter()).any(|port| port.protocol == Protocol::Udp);
-    // UDP has no SYN: only connection tracking knows that a flow was let in before.
-    if is_gate && has_udp && !cuts {
-        let accept = Statement::Verdict(Verdict::Accept);
-        rules.push(vec![Statement::UdpFlow, accept]);
-    }
-    if is_gate || cuts {
-        rules.push(vec![Statement::Verdict(Verdict::Drop)]);
-    }
-    Chain::new(door_chain_name(door), rules)
-}
-
-fn admit(config: &Config, granted: Statement) -> Rule {
-    let mut rule = vec![granted];
-    rule.extend(mark(config));
-    rule.push(Statement::Verdict(Verdict::Accept));
-    rule
-}
-
 /// Whether fragments could carry a packet past the ports: a gate must look at them, whereas
 /// a packet without a mark is the ordinary firewall's to refuse.
 fn guards_fragments(config: &Config) -> bool {
@@ -191,39 +154,99 @@ fn fragment_chain() -> Chain {
     Chain::new(FRAGMENT.to_owned(), rules)
 }
 
+/// The chain that packets enter at a hook, and leave for another.
+///
 /// Compares with each name itself: whether a packet is guarded depends on rules alone, which
 /// change all at once.
-fn input_chain(config: &Config) -> Chain {
-    let guarded = |name: String| {
-        let goto = Statement::Verdict(Verdict::Goto(GUARD.to_owned()));
-        vec![Statement::Arrived(name), goto]
+fn hooked_chain(config: &Config, hook: Hook) -> Chain {
+    let guarded = |name| vec![Statement::Arrived(name), goto(beyond(hook))];
+    let name = match hook {
+        Hook::Prerouting => PREROUTING,
+        Hook::Input => INPUT,
     };
     Chain {
-        name: INPUT.to_owned(),
-        hooked: true,
+        name: name.to_owned(),
+        hook: Some(hook),
         rules: interface_names(config).into_iter().map(guarded).collect(),
     }
 }
 
-fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
+/// Where packets from guarded interfaces go from a hook.
+pub(crate) const fn beyond(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Prerouting => GUARD,
+        Hook::Input => HEARD,
+    }
+}
+
+pub(crate) fn goto(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Goto(chain.to_owned()))
+}
+
+/// The TCP ports of doors that cut, if there are any: what is to be looked at of which every segment is.
+fn is_cut(cut: Option<&Set>) -> Option<Statement> {
+    cut.map(|cut| Statement::PortIn(Protocol::Tcp, cut.name.clone()))
+}
+
+/// Lets bulk traffic go.
+fn guard_chain(cut: Option<&Set>) -> Chain {
     let mut rules: Vec<Rule> = Vec::new();
-    if cut_ports(config).is_some() {
-        let cut = Statement::PortVerdict(Protocol::Tcp, CUT.to_owned());
-        rules.push(vec![cut]);
-    }
-    let accept = Statement::Verdict(Verdict::Accept);
-    rules.push(vec![Statement::NotOpening, accept]);
-    for protocol in mapped {
-        let verdict = Statement::PortVerdict(*protocol, map_name(*protocol));
-        rules.push(vec![verdict]);
-    }
-    // Before the fragments: a first one that shows its ports is let through there.
-    rules.extend(closing_rules(config));
-    if guards_fragments(config) {
-        let fragment = Statement::Verdict(Verdict::Goto(FRAGMENT.to_owned()));
-        rules.push(vec![Statement::FirstFragment, fragment]);
-    }
+    rules.extend(is_cut(cut).map(|is_cut| vec![is_cut, goto(JUDGE)]));
+    rules.push(established());
+    rules.push(vec![goto(JUDGE)]);
     Chain::new(GUARD.to_owned(), rules)
+}
+
+fn established() -> Rule {
+    vec![Statement::NotOpening, Statement::Verdict(Verdict::Accept)]
+}
+
+/// Ahead of the routing decision: what the routing tables have for another machine passes.
+fn judge_chain() -> Chain {
+    let accept = Statement::Verdict(Verdict::Accept);
+    let rules = vec![vec![Statement::ForAnother(true), accept], vec![goto(LOCAL)]];
+    Chain::new(JUDGE.to_owned(), rules)
+}
+
+/// Knocks are heard at the end of their way, where what is redirected does not come.
+///
+/// So are doors by packets that came here although the routing tables had them for another machine
+/// (a VRF has tables of its own): only they have not been judged before.
+fn heard_chain(cut: Option<&Set>, knocks: &[Set]) -> Chain {
+    let unjudged = || [Statement::ForAnother(true), goto(LOCAL)];
+    let mut rules: Vec<Rule> = Vec::new();
+    rules.extend(is_cut(cut).map(|is_cut| {
+        let mut rule = vec![is_cut];
+        rule.extend(unjudged());
+        rule
+    }));
+    rules.push(established());
+    rules.extend(led_by(knocks, knock_map));
+    rules.push(unjudged().into());
+    Chain::new(HEARD.to_owned(), rules)
+}
+
+/// Looks ports up in those of these maps that have this name.
+fn led_by(maps: &[Set], name: fn(Protocol) -> String) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for protocol in PROTOCOLS {
+        let name = name(protocol);
+        if maps.iter().any(|map| map.name == name) {
+            rules.push(vec![Statement::PortVerdict(protocol, name)]);
+        }
+    }
+    rules
+}
+
+/// Shows packets for this machine to the doors.
+fn local_chain(config: &Config, groups: &Groups<'_>) -> Chain {
+    let mut rules = led_by(&groups.maps(), door_map);
+    // Before the fragments: a first one that shows its ports is let through there.
+    rules.extend(closing_rules(config, groups));
+    if guards_fragments(config) {
+        rules.push(vec![Statement::FirstFragment, goto(FRAGMENT)]);
+    }
+    Chain::new(LOCAL.to_owned(), rules)
 }
 
 /// What keeps the gate shut for the moment in which the table is replaced, when a map of
@@ -233,52 +256,13 @@ fn guard_chain(config: &Config, mapped: &[Protocol]) -> Chain {
 ///
 /// A set that is no map and has no ranges keeps its elements for the one, and has them for
 /// the other from the start.
-fn closing_rules(config: &Config) -> Vec<Rule> {
+fn closing_rules(config: &Config, groups: &Groups<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
-    for protocol in PROTOCOLS {
-        if let Some(ports) = guarded_ports(config, protocol) {
+    if config.global.guard == Guard::Gate {
+        for (protocol, ports) in groups.guarded() {
             let listed = Statement::PortIn(protocol, ports.name);
             rules.push(vec![listed, Statement::Verdict(Verdict::Drop)]);
         }
     }
     rules
-}
-
-/// The TCP ports of doors that cut: a grant that ends is then the end of every connection, whoever
-/// lives to see it. `None`: there are none.
-///
-/// Behind guard `mark` too: that a connection is forgotten is not enough, because the ordinary
-/// firewall knows it again as soon as the server sends something.
-fn cut_ports(config: &Config) -> Option<Set> {
-    let doors = (config.doors.iter()).filter(|door| door.on_expiry == OnExpiry::Cut);
-    let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    for door in doors {
-        for number in knock_ports::guarded(door, Protocol::Tcp) {
-            ports.push((number..=number, door_chain_name(door)));
-        }
-    }
-    sort(&mut ports);
-    let size = ports.len() as u32;
-    (size > 0).then(|| Set::new(CUT.to_owned(), Content::PortChains(ports), size))
-}
-
-/// The ports that a gate keeps shut, for [`closing_rules`]; `None`: there are none.
-fn guarded_ports(config: &Config, protocol: Protocol) -> Option<Set> {
-    match config.global.guard {
-        Guard::Gate => ports_of_doors(config, protocol),
-        Guard::Mark => None,
-    }
-}
-
-/// The ports that doors guard; `None`: there are none.
-pub(crate) fn ports_of_doors(config: &Config, protocol: Protocol) -> Option<Set> {
-    let mut guards = Vec::new();
-    for door in &config.doors {
-        guards.extend(door.guards.iter().filter_map(PortRange::single));
-    }
-    let ports = numbers(&guards, protocol);
-    // Of a known size it is a small hash table rather than a bitmap of all ports.
-    let size = ports.len() as u32;
-    let name = format!("{}_guarded", protocol.name());
-    (size > 0).then(|| Set::new(name, Content::Ports(ports), size))
 }

@@ -11,9 +11,6 @@ use crate::network::Family;
 pub(crate) const MAX_GRANTS: u32 = 1024;
 /// The most sources that are cut off at a time, for each address family.
 pub(crate) const MAX_CUTOFFS: u32 = 4096;
-/// Ahead of the ordinary firewall, which sits at 0, and which sees the mark.
-pub(crate) const PRIORITY: i32 = -10;
-
 /// Whose ports there are.
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
@@ -66,10 +63,30 @@ pub(crate) enum Content {
 pub(crate) struct Chain {
     /// Its name.
     pub name: String,
-    /// Whether packets for this host enter here, at [`PRIORITY`], with policy accept.
-    pub hooked: bool,
+    /// Where packets enter it, with policy accept; `None`: other chains lead to it.
+    pub hook: Option<Hook>,
     /// Its rules.
     pub rules: Vec<Rule>,
+}
+
+/// Where packets enter a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// All that arrive, ahead of destination NAT, which sits at -100: by the port that the
+    /// sender sees.
+    Prerouting,
+    /// Those for this host, ahead of the ordinary firewall, which sits at 0, and which sees the
+    /// mark.
+    Input,
+}
+
+impl Hook {
+    pub(crate) const fn priority(self) -> i32 {
+        match self {
+            Self::Prerouting => -110,
+            Self::Input => -10,
+        }
+    }
 }
 
 /// A rule: matches, then what to do.
@@ -112,6 +129,9 @@ pub(crate) enum Statement {
     PortVerdict(Protocol, String),
     /// A UDP packet of a flow that was let through before (`IPS_CONFIRMED`).
     UdpFlow,
+    /// The destination address is another machine's, as far as the routing tables tell, or is
+    /// not: then it is this machine's own, or one of many machines.
+    ForAnother(bool),
     /// The first fragment of an IPv6 packet that nobody reassembled.
     FirstFragment,
     /// The first four octets after the IP headers can be read. Where a protocol has ports
@@ -192,7 +212,7 @@ impl Chain {
     pub(crate) const fn new(name: String, rules: Vec<Rule>) -> Self {
         Self {
             name,
-            hooked: false,
+            hook: None,
             rules,
         }
     }

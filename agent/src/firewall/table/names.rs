@@ -2,7 +2,7 @@
 
 use postern_core::config::Config;
 use postern_core::door::Door;
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::Protocol;
 
 use super::model::PROTOCOLS;
 use crate::knock_ports;
@@ -13,13 +13,21 @@ use crate::network::Family;
 pub(crate) const TABLE: &str = "postern";
 /// The set of guarded interfaces.
 pub(crate) const INTERFACES: &str = "interfaces";
-/// The chain that packets enter.
+/// The chains that packets enter.
 pub(crate) const INPUT: &str = "input";
+pub(crate) const PREROUTING: &str = "prerouting";
+/// The chain that shows packets from guarded interfaces to doors.
 pub(crate) const GUARD: &str = "guard";
+/// The chain of those that a door may be concerned with.
+pub(crate) const JUDGE: &str = "judge";
+/// The chain of those of them that are for this machine.
+pub(crate) const LOCAL: &str = "local";
+/// The chain that hears knocks.
+pub(crate) const HEARD: &str = "heard";
 pub(crate) const KNOCK: &str = "knock";
 pub(crate) const DECOY: &str = "decoy";
 pub(crate) const FRAGMENT: &str = "fragment";
-/// The map of the ports of which the guard looks at every segment.
+/// The set of the ports of which the guard looks at every segment.
 pub(crate) const CUT: &str = "tcp_cut";
 
 /// What a set of grants holds.
@@ -75,8 +83,20 @@ pub(crate) fn grants(family: Family, door: &str) -> String {
 
 /// Whether a set of this name stays as it was made: elements of the others come and go.
 pub(crate) fn is_fixed(set: &str) -> bool {
-    let ports = ["tcp_ports", "udp_ports", "tcp_guarded", "udp_guarded", CUT];
-    set == INTERFACES || ports.contains(&set)
+    const OF_PORTS: [&str; 6] = [
+        "tcp_doors",
+        "udp_doors",
+        "tcp_knocks",
+        "udp_knocks",
+        "tcp_guarded",
+        "udp_guarded",
+    ];
+    [INTERFACES, CUT].contains(&set) || OF_PORTS.contains(&set)
+}
+
+/// Whether packets enter a chain of this name: it is never deleted.
+pub(crate) fn is_hooked(chain: &str) -> bool {
+    [INPUT, PREROUTING].contains(&chain)
 }
 
 pub(crate) fn anyone(door: &str) -> String {
@@ -135,14 +155,6 @@ pub(crate) fn identity(door: &Door) -> String {
     parts.join(" ")
 }
 
-/// The ports of a protocol, in ascending order, none of them twice.
-pub(crate) fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
-    let mut numbers = knock_ports::numbers(ports, protocol);
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
-}
-
 /// The names of the guarded interfaces, in nft's order.
 pub(crate) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
@@ -168,8 +180,24 @@ pub(crate) fn interface_key(name: &str) -> [u8; 16] {
     key
 }
 
-pub(crate) fn map_name(protocol: Protocol) -> String {
-    format!("{}_ports", protocol.name())
+/// The map that leads from ports to knocks and decoys.
+pub(crate) fn knock_map(protocol: Protocol) -> String {
+    [protocol.name(), "_knocks"].concat()
+}
+
+/// The map that leads from guarded ports to their doors.
+pub(crate) fn door_map(protocol: Protocol) -> String {
+    [protocol.name(), "_doors"].concat()
+}
+
+/// The set of guarded ports.
+pub(crate) fn guarded_ports(protocol: Protocol) -> String {
+    [protocol.name(), "_guarded"].concat()
+}
+
+/// The chain of several doors that guard ports together.
+pub(crate) fn group_chain_name(place: usize) -> String {
+    format!("doors_{}", place + 1)
 }
 
 pub(crate) fn door_chain_name(door: &Door) -> String {

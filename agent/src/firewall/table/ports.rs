@@ -1,4 +1,4 @@
-//! Which chain decides about each port.
+//! Which chain hears the knocks at each port.
 
 use core::ops::RangeInclusive;
 
@@ -8,13 +8,13 @@ use postern_core::knock::{Port, Protocol};
 use super::delivery::Delivery;
 use super::engines::PortChain;
 use super::model::{Content, Set};
-use super::names::{DECOY, KNOCK, door_chain_name, map_name};
+use super::names::{DECOY, KNOCK, knock_map};
 use crate::knock_ports::{self, between};
 
-/// Where a packet to each port goes; `None` where no door has a port of this protocol.
+/// Where a knock at each port goes; `None` where no door has one of this protocol.
 ///
-/// A guarded port beats a knock, and an earlier door a later one: whatever a configuration
-/// says, no port that it guards is left open.
+/// A guarded port beats a knock: whatever a configuration says, no port that it guards is left
+/// open.
 pub(crate) fn port_map(
     config: &Config,
     listed: &[Port],
@@ -22,20 +22,15 @@ pub(crate) fn port_map(
     protocol: Protocol,
 ) -> Option<Set> {
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    for door in &config.doors {
-        for number in knock_ports::guarded(door, protocol) {
-            ports.push((number..=number, door_chain_name(door)));
-        }
-    }
+    let is_guarded = |port: Port| config.doors.iter().any(|door| door.guards_alone(port));
     for port_chain in port_chains
         .iter()
-        .filter(|port_chain| port_chain.port.protocol == protocol)
+        .filter(|port_chain| port_chain.port.protocol == protocol && !is_guarded(port_chain.port))
     {
         let number = port_chain.port.number;
         ports.push((number..=number, port_chain.name.clone()));
     }
     sort(&mut ports);
-    ports.dedup_by_key(|(ports, _)| *ports.start());
     let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
@@ -57,7 +52,7 @@ pub(crate) fn port_map(
         ports = joined(ports);
     }
     (!ports.is_empty()).then(|| Set {
-        name: map_name(protocol),
+        name: knock_map(protocol),
         content: Content::PortChains(ports),
         size: None,
         comment: None,
@@ -65,7 +60,7 @@ pub(crate) fn port_map(
 }
 
 /// Sorts by the first ports; what is for the same one keeps its order.
-pub(crate) fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
+fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
     ports.sort_by_key(|(ports, _)| *ports.start());
 }
 
@@ -96,8 +91,8 @@ mod tests {
 
     /// The chain of a port, found in the simplest way.
     fn expected(config: &Config, listed: &[Port], port: Port) -> Option<String> {
-        if let Some(door) = config.doors.iter().find(|door| door.guards_alone(port)) {
-            return Some(door_chain_name(door));
+        if config.doors.iter().any(|door| door.guards_alone(port)) {
+            return None;
         }
         let mut knocked = config
             .doors

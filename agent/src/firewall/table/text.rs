@@ -9,7 +9,7 @@ use core::ops::RangeInclusive;
 
 use postern_core::time::Duration;
 
-use super::model::{Chain, Content, PRIORITY, Rule, Set, SetKey, Statement, Table, Verdict};
+use super::model::{Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict};
 use super::names::TABLE;
 use crate::network::{Family, Network};
 
@@ -121,20 +121,22 @@ fn write_elements(
 impl Display for Chain {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tchain {} {{", self.name)?;
-        if self.hooked {
-            let (sign, distance) = (
-                if PRIORITY < 0 { '-' } else { '+' },
-                PRIORITY.unsigned_abs(),
-            );
-            writeln!(
-                f,
-                "\t\ttype filter hook input priority filter {sign} {distance}; policy accept;"
-            )?;
+        if let Some(hook) = self.hook {
+            writeln!(f, "\t\ttype filter hook {hook}; policy accept;")?;
         }
         for rule in &self.rules {
             writeln!(f, "\t\t{}", rule_text(rule))?;
         }
         writeln!(f, "\t}}")
+    }
+}
+
+impl Display for Hook {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prerouting => "prerouting priority dstnat - 10",
+            Self::Input => "input priority filter - 10",
+        })
     }
 }
 
@@ -172,6 +174,8 @@ impl Display for Statement {
             Self::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
             Self::PortVerdict(protocol, map) => write!(f, "{} dport vmap @{map}", protocol.name()),
             Self::UdpFlow => f.write_str("meta l4proto udp ct status confirmed"),
+            Self::ForAnother(true) => f.write_str("fib daddr type unicast"),
+            Self::ForAnother(false) => f.write_str("fib daddr type != unicast"),
             Self::FirstFragment => f.write_str("frag frag-off 0"),
             Self::PortsReadable => f.write_str("@th,0,32 != 0x0"),
             Self::Limit { per_second, burst } => {
@@ -308,18 +312,28 @@ mod tests {
 		elements = { 22 }
 	}
 
-	map tcp_ports {
+	map tcp_doors {
 		type inet_service : verdict
-		elements = { 22 : goto door_ssh, 7000 : goto knock, 7004 : goto knock, 9002 : goto knock, 9003 : goto knock }
+		elements = { 22 : goto door_ssh }
 	}
 
-	map udp_ports {
+	map tcp_knocks {
+		type inet_service : verdict
+		elements = { 7000 : goto knock, 7004 : goto knock, 9002 : goto knock, 9003 : goto knock }
+	}
+
+	map udp_knocks {
 		type inet_service : verdict
 		elements = { 8001 : goto knock }
 	}
 
 	chain input {
 		type filter hook input priority filter - 10; policy accept;
+		iifname \"wan\" goto heard
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority dstnat - 10; policy accept;
 		iifname \"wan\" goto guard
 	}
 
@@ -342,12 +356,27 @@ mod tests {
 		drop
 	}
 
-	chain guard {
-		tcp flags != syn / syn,ack accept
-		tcp dport vmap @tcp_ports
-		udp dport vmap @udp_ports
+	chain local {
+		tcp dport vmap @tcp_doors
 		tcp dport @tcp_guarded drop
 		frag frag-off 0 goto fragment
+	}
+
+	chain judge {
+		fib daddr type unicast accept
+		goto local
+	}
+
+	chain guard {
+		tcp flags != syn / syn,ack accept
+		goto judge
+	}
+
+	chain heard {
+		tcp flags != syn / syn,ack accept
+		tcp dport vmap @tcp_knocks
+		udp dport vmap @udp_knocks
+		fib daddr type unicast goto local
 	}
 }
 ";
@@ -375,6 +404,6 @@ mod tests {
             text.contains("\t\tmeta l4proto udp ct status confirmed accept\n\t\tdrop\n"),
             "{text}"
         );
-        assert!(!text.contains("tcp_ports"), "{text}");
+        assert!(!text.contains("tcp_doors"), "{text}");
     }
 }

@@ -273,6 +273,37 @@ pub(crate) fn together(guard: Guard) -> Config {
     config
 }
 
+/// Doors of all engines that guard ports together: two of them everything, the third with others
+/// of its own beside.
+pub(crate) fn shared(guard: Guard) -> Config {
+    let steps = [tcp(7_000), udp(8_001), tcp(6_002)];
+    let guards: [&[Port]; 3] = [
+        &[tcp(22), udp(53)],
+        &[udp(53), tcp(22)],
+        &[tcp(22), tcp(80), udp(51_820)],
+    ];
+    let engines = [EngineName::Daemon, EngineName::Chain, EngineName::Track];
+    let doors: std::vec::Vec<Door> = (engines.into_iter().zip(guards))
+        .map(|(engine, guards)| Door {
+            engine,
+            ..door(engine.name(), guards, &steps, &[])
+        })
+        .collect();
+    config(guard, &["wan"], &doors)
+}
+
+/// As many doors as there can be, all of which guard one port; the last another one too.
+pub(crate) fn crowded(guard: Guard) -> Config {
+    let mut doors: std::vec::Vec<Door> = (0..64_u16)
+        .map(|number| {
+            let knocks = [tcp(7_000 + number), tcp(8_000 + number)];
+            door(&format!("guest{number:02}"), &[tcp(22)], &knocks, &[])
+        })
+        .collect();
+    doors[63].guards.push(udp(51_820).into()).unwrap();
+    config(guard, &["wan"], &doors)
+}
+
 type Make = fn() -> Config;
 
 /// A configuration, and the ports that it names by a file only.
@@ -341,7 +372,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 51] = [
+    let with_doors: [(&'static str, Make); 56] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -386,6 +417,21 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         ("sockets-mark", || heard_by(Mark, Source::Sockets)),
         ("log-gate", || heard_by(Gate, Source::Log)),
         ("log-mark", || heard_by(Mark, Source::Log)),
+        ("shared-gate", || shared(Gate)),
+        ("shared-mark", || shared(Mark)),
+        ("shared-cutting-gate", || {
+            let mut config = shared(Gate);
+            for door in &mut config.doors {
+                door.on_expiry = OnExpiry::Cut;
+            }
+            config
+        }),
+        ("shared-cutting-mark", || {
+            let mut config = shared(Mark);
+            config.doors[2].on_expiry = OnExpiry::Cut;
+            config
+        }),
+        ("crowded", || crowded(Gate)),
         ("cutting-gate", || cutting(Gate)),
         ("cutting-mark", || cutting(Mark)),
         ("networks-gate", || networks(Gate, 24, 64)),

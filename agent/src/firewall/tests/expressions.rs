@@ -32,7 +32,7 @@ pub(crate) const TEXT: &str = "table inet postern {
 pub(crate) fn news() -> Vec<New<'static>> {
     let chain = Box::leak(Box::new(Chain {
         name: "stages".to_owned(),
-        hooked: false,
+        hook: None,
         rules: Vec::new(),
     }));
     let rules = [

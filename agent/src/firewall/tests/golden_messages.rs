@@ -15,7 +15,7 @@ use super::kernel::{in_namespace, nft};
 use crate::firewall::nft::encoder::Encoder;
 use crate::firewall::nft::lowering;
 use crate::firewall::nft::message::{Counted, Element, Entry, Lasting, New, NewSet, Renderer};
-use crate::firewall::table::model::{Chain, Content, DynamicChange, Set, Statement, Verdict};
+use crate::firewall::table::model::{Chain, Content, DynamicChange, Hook, Set, Statement, Verdict};
 use crate::netlink::codec::Attributes;
 use crate::network::Family;
 
@@ -63,13 +63,19 @@ fn goldens() -> Vec<Golden> {
         golden(
             "chain-with-hook",
             "add chain inet postern input { type filter hook input priority -10; policy accept; }",
-            New::Chain(chain("input", true)),
+            New::Chain(chain("input", Some(Hook::Input))),
+            &[],
+        ),
+        golden(
+            "chain-ahead-of-destination-nat",
+            "add chain inet postern prerouting { type filter hook prerouting priority -110; policy accept; }",
+            New::Chain(chain("prerouting", Some(Hook::Prerouting))),
             &[],
         ),
         golden(
             "chain",
             "add chain inet postern knock",
-            New::Chain(chain("knock", false)),
+            New::Chain(chain("knock", None)),
             &[],
         ),
         golden(
@@ -170,6 +176,12 @@ fn goldens() -> Vec<Golden> {
             &[],
         ),
         golden(
+            "rule-for-others-packets",
+            "add rule inet postern input fib daddr type unicast accept",
+            rule("input", &[Statement::ForAnother(true), accept()]),
+            &[],
+        ),
+        golden(
             "rule-for-first-fragments",
             "add rule inet postern input frag frag-off 0 goto knock",
             rule(
@@ -209,10 +221,10 @@ fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-fn chain(name: &str, hooked: bool) -> &'static Chain {
+fn chain(name: &str, hook: Option<Hook>) -> &'static Chain {
     leak(Chain {
         name: name.to_owned(),
-        hooked,
+        hook,
         rules: Vec::new(),
     })
 }

@@ -82,7 +82,7 @@ fn whatever_others_did_to_the_table_is_gone_after_a_replacement() {
         "add chain inet postern aside; add rule inet postern aside tcp dport { 1, 2 } drop",
         "add chain inet postern input { policy drop; }",
         "add set inet postern more { type inet_service; elements = { 1 } }",
-        "add element inet postern tcp_ports { 99 : accept }",
+        "add element inet postern tcp_knocks { 99 : accept }",
         "add table inet postern { flags dormant; }",
         "insert rule inet postern input accept",
         "delete table inet postern; table inet postern { comment \"mine\"; set s { type mark; }; }",

@@ -411,11 +411,11 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
         };
         let lacking = "rule 2 of chain door_ssh: No such file or directory";
         let said = refusal(&mut firewall, &|table| {
-            table.chains[2].rules[1][0] = Statement::SourceIn(Family::V4, "nowhere".to_owned());
+            table.chains[3].rules[1][0] = Statement::SourceIn(Family::V4, "nowhere".to_owned());
         });
         assert!(said.starts_with(lacking), "{said}");
         let said = refusal(&mut firewall, &|table| {
-            table.chains[2].rules[3][0] = Statement::Verdict(Verdict::Goto("nowhere".to_owned()));
+            table.chains[3].rules[3][0] = Statement::Verdict(Verdict::Goto("nowhere".to_owned()));
         });
         assert!(
             said.starts_with("rule 4 of chain door_ssh: No such file"),
@@ -426,19 +426,19 @@ fn the_object_that_the_kernel_refuses_is_named_and_the_old_table_stays() {
                 Content::Interfaces((0..17).map(|n| format!("eth{n}")).collect());
         });
         assert_eq!(said, "set interfaces is full");
-        let said = refusal(&mut firewall, &|table| table.chains[1].name.clear());
+        let said = refusal(&mut firewall, &|table| table.chains[2].name.clear());
         assert!(
-            said.starts_with("elements of set tcp_ports: No such file"),
+            said.starts_with("elements of set tcp_knocks: No such file"),
             "{said}"
         );
         let said = refusal(&mut firewall, &|table| {
-            table.chains[1].name = "x".repeat(256)
+            table.chains[2].name = "x".repeat(256)
         });
         assert!(said.contains("cannot be written"), "{said}");
         // A chain that goes to itself is found where packets would enter it.
         let said = refusal(&mut firewall, &|table| {
-            let here = Verdict::Goto(table.chains[1].name.clone());
-            table.chains[1].rules[0][1] = Statement::Verdict(here);
+            let here = Verdict::Goto(table.chains[2].name.clone());
+            table.chains[2].rules[0][1] = Statement::Verdict(here);
         });
         assert_eq!(said, "rule 1 of chain input: Too many links (os error 31)");
         firewall.install(&config, &[]).unwrap();

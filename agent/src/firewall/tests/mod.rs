@@ -9,4 +9,5 @@ mod install;
 pub(crate) mod kernel;
 mod knocks;
 mod packets;
+mod places;
 mod renderers;

@@ -18,8 +18,8 @@ use std::sync::mpsc::channel;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, recv, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, recv,
+    sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 use nix::unistd::gettid;
@@ -36,10 +36,10 @@ use crate::source::nflog::Nflog;
 
 const GUARDED: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const SENDER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Runs `ip` in the namespace of the thread.
-fn ip(arguments: &str) {
+pub(super) fn ip(arguments: &str) {
     let status = Command::new("ip")
         .args(arguments.split(' '))
         .status()
@@ -53,7 +53,7 @@ fn nodad(address: &str) -> &'static str {
 }
 
 /// Lets a neighbour of this namespace make its sockets, once there is a link between the two.
-fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = channel();
     let (connect, connected) = channel::<()>();
     let thread = std::thread::spawn(move || {
@@ -180,7 +180,11 @@ fn opening(source_port: u16, port: u16, flags: u8) -> Vec<u8> {
 
 /// RFC 8200, section 8.1.
 fn checksum(segment: &[u8]) -> u16 {
-    let mut octets = [SENDER.octets(), GUARDED.octets()].concat();
+    sum_for(&SENDER.octets(), &GUARDED.octets(), segment)
+}
+
+fn sum_for(from: &[u8], to: &[u8], segment: &[u8]) -> u16 {
+    let mut octets = [from, to].concat();
     octets.extend([0, 0, 0, segment.len() as u8, 0, 0, 0, 6]);
     octets.extend(segment);
     let sum: u32 = octets
@@ -235,6 +239,102 @@ fn no_way_of_sending_a_syn_over_ipv6_passes_a_shut_gate() {
     });
 }
 
+/// Sends TCP segments in fragments of IPv4 packets, and hears the answers.
+struct Raw4 {
+    out: OwnedFd,
+    heard: OwnedFd,
+}
+
+impl Raw4 {
+    fn open() -> Self {
+        let raw = |protocol| {
+            socket(
+                AddressFamily::Inet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                protocol,
+            )
+            .unwrap()
+        };
+        let (out, heard) = (raw(SockProtocol::Raw), raw(SockProtocol::Tcp));
+        setsockopt(&heard, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).unwrap();
+        Self { out, heard }
+    }
+
+    /// Sends a SYN in fragments that end at these octets; the kernel fills in the header's sum.
+    fn send(&self, source_port: u16, port: u16, ends: &[usize]) {
+        let mut segment = opening(source_port, port, SYN);
+        segment[16..18].fill(0);
+        let sum = sum_for(&[10, 0, 0, 2], &[10, 0, 0, 1], &segment);
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        let mut start = 0;
+        for end in ends.iter().copied().chain([segment.len()]) {
+            let more = if end < segment.len() { 0x20 } else { 0 };
+            let id = source_port.to_be_bytes();
+            let mut packet = vec![0x45, 0, 0, 0, id[0], id[1], more, start as u8 / 8];
+            packet.extend([64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1]);
+            packet.extend(&segment[start..end]);
+            let to = SockaddrIn::new(10, 0, 0, 1, 0);
+            let sent = sendto(self.out.as_raw_fd(), &packet, &to, MsgFlags::empty());
+            assert_eq!(sent, Ok(packet.len()));
+            start = end;
+        }
+    }
+
+    /// Which of the sender's ports were answered with SYN and ACK until `last` was.
+    fn answered(&self, last: u16) -> Vec<u16> {
+        let mut ports = Vec::new();
+        let mut packet = [0; 1500];
+        while !ports.contains(&last) {
+            let length =
+                recv(self.heard.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("an answer");
+            if length >= 40 && packet[20 + 13] & 0x12 == 0x12 {
+                ports.push(u16::from_be_bytes([packet[22], packet[23]]));
+            }
+        }
+        ports
+    }
+}
+
+/// Ahead of the routing decision nobody has put fragments together. The first shows the ports at
+/// least: it is of eight octets or more, or of none.
+#[test]
+fn no_fragment_of_a_syn_over_ipv4_passes_a_shut_gate() {
+    in_namespace(|| {
+        let raw = neighbour(Raw4::open);
+        let _guarded = TcpListener::bind("0.0.0.0:22").unwrap();
+        let _open = TcpListener::bind("0.0.0.0:80").unwrap();
+        let every_way = |base: u16| {
+            for (number, port) in (0..).zip([22, 80]) {
+                for (way, ends) in (0..).zip([&[][..], &[8], &[16], &[24], &[8, 16, 24]]) {
+                    raw.send(base + number * 10 + way, port, ends);
+                }
+            }
+            raw.send(base + 20, 80, &[]);
+            let mut answered = raw.answered(base + 20);
+            for port in &mut answered {
+                *port -= base;
+            }
+            answered
+        };
+        let to_the_open_port = [10, 11, 12, 13, 14, 20];
+        let to_both = [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20];
+        assert_eq!(every_way(1000), to_both);
+        let mut firewall = Firewall::open().unwrap();
+        // With a door for UDP, which has connection tracking put fragments together, and without.
+        for config in [examples::ssh, examples::three] {
+            let mut config = config(Guard::Gate);
+            config.doors.truncate(2);
+            firewall.install(&config, &[]).unwrap();
+            assert_eq!(every_way(2000), to_the_open_port);
+            let source = [10, 0, 0, 2].into();
+            firewall.grant(whole("ssh"), source, MINUTE).unwrap();
+            assert_eq!(every_way(3000), to_both);
+            firewall.withdraw(whole("ssh"), source).unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_connection_outlives_its_grant() {
     in_namespace(|| {
@@ -277,7 +377,7 @@ fn arrives(from: &UdpSocket, guarded: &UdpSocket, open: &UdpSocket) -> bool {
     }
 }
 
-fn bind(at: &str) -> UdpSocket {
+pub(super) fn bind(at: &str) -> UdpSocket {
     UdpSocket::bind(at).unwrap()
 }
 
