@@ -49,7 +49,7 @@ pub struct Door {
     pub behind: Vec<Network, MAX_NETWORKS>,
     /// The addresses of this machine at which it guards; empty: all. Where it guards others, none.
     pub to: Vec<Network, MAX_ADDRESSES>,
-    /// The interfaces on which it guards; none: all that are guarded.
+    /// The interfaces on which it guards, as indices in [`crate::config::Global::named`]; none: all that are guarded.
     pub interfaces: InterfaceSet,
     /// Whose knocks it hears; empty: everybody's.
     pub from: Vec<Network, MAX_NETWORKS>,
@@ -334,7 +334,7 @@ pub struct Cutoff {
     pub within: Duration,
 }
 
-/// A set of interfaces, by their index in [`crate::config::Global::interfaces`].
+/// A set of interfaces, by their index in a list of [`crate::config::Global`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceSet(u16);
 
@@ -344,11 +344,25 @@ impl InterfaceSet {
     /// No interface.
     pub const EMPTY: Self = Self(0);
 
+    /// This interface.
+    #[must_use]
+    pub const fn only(interface: usize) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(interface);
+        set
+    }
+
     /// Adds an interface; an index that no configuration can have is ignored.
     pub const fn insert(&mut self, interface: usize) {
         if interface < MAX_INTERFACES {
             self.0 |= 1 << interface;
         }
+    }
+
+    /// The interfaces that are in either set.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether the interface is in the set.

@@ -114,6 +114,7 @@ impl Agent<'_> {
     fn move_guard(&mut self, resolved: Resolved) -> Result<(), String> {
         let Resolved {
             devices,
+            named,
             meanings,
             mistakes,
         } = resolved;
@@ -128,7 +129,8 @@ impl Agent<'_> {
         }
         self.networks.now_mean(meanings);
         let guarded = &self.global.interfaces;
-        let same = devices.len() == guarded.len() && devices.iter().all(|it| guarded.contains(it));
+        // The devices may be the same in another order, and some names stand for others of them.
+        let same = *guarded == devices && self.global.named == named;
         if same || !self.repairs.is_wanted() {
             return Ok(());
         }
@@ -138,7 +140,8 @@ impl Agent<'_> {
             return Err(failed("it is about to be put back".into()));
         }
         let mut config = self.config();
-        config.global.interfaces = devices.clone();
+        config.global.interfaces = devices;
+        config.global.named = named;
         // Whoever is shut out of what was unguarded still has the knocks.
         if let Err(why) = doctor::forbid_reload(&config) {
             output::say(&format!(

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use postern_core::config::{Config, Interface, MAX_INTERFACES};
+use postern_core::door::InterfaceSet;
 
 use super::ubus::{self, Field, Listener, Ubus};
 use crate::netlink::links::{self, Link};
@@ -54,6 +55,8 @@ pub(crate) struct Meaning {
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) devices: Names,
+    /// Of each name, which of the devices it stands for.
+    pub(crate) named: heapless::Vec<InterfaceSet, MAX_INTERFACES>,
     pub(crate) meanings: Vec<Meaning>,
     /// Names that nothing will ever have, and what to write in their place.
     pub(crate) mistakes: Vec<String>,
@@ -79,6 +82,7 @@ impl Networks {
             return Err(resolved.mistakes.join("; "));
         }
         config.global.interfaces = resolved.devices;
+        config.global.named = resolved.named;
         self.meanings = resolved.meanings;
         Ok(())
     }
@@ -213,14 +217,17 @@ impl Networks {
             );
             devices.extend(wholes.into_iter().map(str::to_owned));
         }
+        let mut stands_for = InterfaceSet::EMPTY;
         for device in &devices {
             let Ok(device) = Interface::try_from(device.as_str()) else {
                 return Err(format!(
                     "{subject} {name} has a device whose name is too long"
                 ));
             };
-            add(&mut resolved.devices, device)?;
+            stands_for.insert(add(&mut resolved.devices, device)?);
         }
+        // There are no more names than that.
+        _ = resolved.named.push(stands_for);
         if !text.is_empty() {
             resolved.meanings.push(Meaning {
                 name: name.to_string(),
@@ -324,14 +331,14 @@ pub(crate) fn devices(name: &str) -> Result<Vec<String>, Failure> {
     Ok(resolved.devices.iter().map(ToString::to_string).collect())
 }
 
-/// Networks may share a device, as wan and wan6 do.
-fn add(devices: &mut Names, device: Interface) -> Result<(), String> {
-    match devices.contains(&device) {
-        true => Ok(()),
-        false => devices
-            .push(device)
-            .map_err(|_| format!("the interfaces are more than {MAX_INTERFACES} devices")),
+/// Networks may share a device, as wan and wan6 do. Where it is.
+fn add(devices: &mut Names, device: Interface) -> Result<usize, String> {
+    if let Some(index) = devices.iter().position(|known| *known == device) {
+        return Ok(index);
     }
+    (devices.push(device))
+        .map(|()| devices.len() - 1)
+        .map_err(|_| format!("the interfaces are more than {MAX_INTERFACES} devices"))
 }
 
 /// A connection to ubus; `NotFound` where there is none.
@@ -430,6 +437,23 @@ mod tests {
             assert_eq!(devices(&known, names), expected, "{names:?}");
         }
         assert_eq!(devices(&networks(&[]), &["wan", "x"]), Ok("wan x".into()));
+    }
+
+    #[test]
+    fn a_door_on_one_network_is_on_its_devices() {
+        let known = networks(&[("wan", &["eth1", "pppoe-wan"]), ("wan6", &["pppoe-wan"])]);
+        let names = ["wan6", "lan", "wan"].map(|name| name.try_into().unwrap());
+        let resolved = known.devices(&names, &[]).unwrap();
+        assert_eq!(resolved.devices.join(" "), "pppoe-wan lan eth1");
+        let devices = |name: usize| -> Vec<usize> {
+            (0..3)
+                .filter(|device| resolved.named[name].contains(*device))
+                .collect()
+        };
+        assert_eq!(
+            [devices(0), devices(1), devices(2)],
+            [vec![0], vec![1], vec![0, 2]]
+        );
     }
 
     #[test]

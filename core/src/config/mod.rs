@@ -16,7 +16,7 @@ mod write;
 
 use heapless::{String, Vec};
 
-use crate::door::{Door, MAX_DOORS};
+use crate::door::{Door, InterfaceSet, MAX_DOORS};
 use crate::network::Network;
 use draft::Draft;
 
@@ -164,6 +164,9 @@ pub struct Global {
     pub guard: Guard,
     /// The interfaces that are guarded, and on which knocks are heard; at least one.
     pub interfaces: Vec<Interface, MAX_INTERFACES>,
+    /// Of each interface that the file names, which of `interfaces` it stands for: itself, unless somebody looked up
+    /// what the names mean.
+    pub named: Vec<InterfaceSet, MAX_INTERFACES>,
     /// Whether source `packet` hears packets for other machines too.
     pub promiscuous: bool,
     /// The sources that nothing is guarded from.
@@ -207,12 +210,25 @@ impl Guard {
 }
 
 impl Global {
+    /// Which of the guarded interfaces the door guards on.
+    #[must_use]
+    pub fn interfaces_of(&self, door: &Door) -> InterfaceSet {
+        let mut interfaces = InterfaceSet::EMPTY;
+        for (index, stands_for) in self.named.iter().enumerate() {
+            if door.interfaces.is_empty() || door.interfaces.contains(index) {
+                interfaces = interfaces.or(*stands_for);
+            }
+        }
+        interfaces
+    }
+
     /// What the defaults of [`OPTIONS`] are read into.
     const EMPTY: Self = Self {
         enabled: true,
         source: Source::Nflog,
         guard: Guard::Gate,
         interfaces: Vec::new(),
+        named: Vec::new(),
         promiscuous: false,
         exempt: Vec::new(),
         mark: 0,

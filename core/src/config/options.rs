@@ -241,7 +241,10 @@ pub const OPTIONS: &[OptionSpec] = &[
         secret: false,
         kind: Kind::Many {
             add: interface,
-            clear: |draft| draft.global.interfaces.clear(),
+            clear: |draft| {
+                draft.global.interfaces.clear();
+                draft.global.named.clear();
+            },
             limit: MAX_INTERFACES,
         },
     },
@@ -1127,7 +1130,9 @@ fn interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {
     if draft.global.interfaces.contains(&name) {
         return Err(Problem::InterfaceTwice.into());
     }
-    push(&mut draft.global.interfaces, name)
+    let itself = InterfaceSet::only(draft.global.interfaces.len());
+    push(&mut draft.global.interfaces, name)?;
+    push(&mut draft.global.named, itself)
 }
 
 fn door_interface(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

@@ -77,6 +77,7 @@ fn the_example_of_the_design() {
             source: Source::Nflog,
             guard: Guard::Mark,
             interfaces: ["wan".try_into().unwrap()].into_iter().collect(),
+            named: [InterfaceSet::only(0)].into_iter().collect(),
             promiscuous: false,
             exempt: Default::default(),
             mark: 0x1000_0000,
@@ -388,6 +389,12 @@ fn options_that_do_not_go_together() {
     ));
     let interfaces = read.doors[0].interfaces;
     assert!(!interfaces.contains(0) && interfaces.contains(1));
+    assert_eq!(read.global.interfaces_of(&read.doors[0]), interfaces);
+    let everywhere = valid(format!(
+        "{HEAD}{TAIL}config postern global\nlist interface lan\n"
+    ));
+    let interfaces = everywhere.global.interfaces_of(&everywhere.doors[0]);
+    assert!(interfaces.contains(0) && interfaces.contains(1) && !interfaces.contains(2));
 }
 
 #[test]

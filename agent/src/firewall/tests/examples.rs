@@ -6,7 +6,7 @@ use postern_core::config::{
     Config, Fallback, Global, Guard, LogFrom, MAX_KERNEL_KNOCKS, OnCrash, Source,
 };
 use postern_core::door::{
-    AtEnd, Cutoff, Door, EngineName, MAX_DECOYS, Method, OnExpiry, Order, Sequence,
+    AtEnd, Cutoff, Door, EngineName, InterfaceSet, MAX_DECOYS, Method, OnExpiry, Order, Sequence,
 };
 pub(crate) use postern_core::knock::{Port, Protocol, tcp, udp};
 use postern_core::payload::{MAX_BYTES, Payload};
@@ -35,6 +35,7 @@ pub(crate) fn config(guard: Guard, interfaces: &[&str], doors: &[Door]) -> Confi
                 .iter()
                 .map(|name| String::try_from(*name).unwrap())
                 .collect(),
+            named: (0..interfaces.len()).map(InterfaceSet::only).collect(),
             promiscuous: false,
             exempt: Vec::new(),
             mark: 0x1000_0000,
