@@ -204,8 +204,8 @@ impl EngineName {
 
 /// How the ports to knock are chosen.
 ///
-/// Where there is a `close` sequence, an empty one means that only time closes the door. No
-/// sequence has a port twice.
+/// Where there is a `close` sequence, an empty one means that only time closes the door. A port
+/// may stand in a sequence several times: see [`crate::method`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `single-same`, and `sequence-same` with more knocks than one: the knocks open what is

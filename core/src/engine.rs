@@ -1,16 +1,20 @@
 //! The engine: what is known of every source, and what a knock changes about it.
 
+use core::cell::Cell;
 use core::net::{IpAddr, Ipv6Addr};
 
 use heapless::Vec;
 
+use crate::accepted::{Accepted, fingerprint};
 use crate::bloom::BloomFilter;
 use crate::cutoff::{Cutoffs, Fail};
 use crate::decoy::{self, Hits};
 use crate::door::{Door, DoorSet, MAX_DOORS, Method};
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
-use crate::method::{self, Armed, Attempt, Effect, PATTERNS, Pattern, Progress, Reach, stamp};
+use crate::method::{
+    self, Armed, Attempt, Circumstances, Effect, PATTERNS, Pattern, Progress, Reach, stamp,
+};
 use crate::ports::{PortMap, TooManyPorts};
 use crate::table::{Displaced, Entry, HashedSource, Stored, Table, Worth};
 use crate::time::{Duration, Instant};
@@ -80,6 +84,7 @@ pub struct Engine<const SOURCES: usize> {
     /// The first knocks that the table had no room for.
     displaced: BloomFilter,
     decoy_hits: Hits,
+    accepted: Accepted,
     cutoffs: Cutoffs,
     counters: Counters,
     /// The longest window of all doors.
@@ -232,6 +237,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             attempts: Table::new(),
             displaced: BloomFilter::new(),
             decoy_hits: Hits::new(),
+            accepted: Accepted::new(),
             cutoffs: Cutoffs::new(),
             counters: Counters::ZERO,
             longest_window: Duration::from_millis(0),
@@ -373,6 +379,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         if faults.hit_decoy {
             self.decoy_hits.insert(source.hash, now);
+        }
+        for packet in &faults.accepted {
+            self.accepted.insert(*packet, now);
         }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome != Outcome::Wrong {
@@ -550,6 +559,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             hash: source.hash,
             displaced: &self.displaced,
             decoy_hits: &self.decoy_hits,
+            accepted: &self.accepted,
             told_by_order: self.told_by_order.map(|doors| doors.contains(index)),
         };
         let mut newcomer = None;
@@ -607,6 +617,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             if let Some(port) = pattern.only_knock(attempt) {
                 let knock = first_knock(hash, index, port);
                 self.displaced.insert(knock, now, self.longest_window);
+                if pattern.repeats(port) {
+                    let packet = fingerprint(hash, port, attempt.source_port);
+                    self.displaced.insert(packet, now, self.longest_window);
+                }
             }
         }
     }
@@ -697,7 +711,7 @@ fn cut_off_time(doors: &[Door], door: usize) -> Option<Duration> {
     Some(doors.get(door)?.cutoff?.within)
 }
 
-/// The doors, for each of their patterns, whose sequence has no port that another sequence has not too. One that
+/// The doors, for each of their patterns, whose sequence has no port that another sequence has not as often. One that
 /// goes on where it ends is no such other: its knocks are those of both in any case.
 fn told_by_order(doors: &[Door]) -> [DoorSet; PATTERNS] {
     let patterns = |door| -> [&[Port]; PATTERNS] { [Method::open(door), Method::close(door)] };
@@ -705,8 +719,10 @@ fn told_by_order(doors: &[Door]) -> [DoorSet; PATTERNS] {
     for (index, door) in doors.iter().enumerate() {
         for (set, steps) in told_by_order.iter_mut().zip(patterns(&door.method)) {
             let mut others = doors.iter().flat_map(|door| patterns(&door.method));
+            let count = |ports: &[Port], port| ports.iter().filter(|other| *other == port).count();
             let is_within = |other: &[Port]| {
-                !other.starts_with(steps) && steps.iter().all(|step| other.contains(step))
+                let has = |step| count(steps, step) <= count(other, step);
+                !other.starts_with(steps) && steps.iter().all(has)
             };
             if !steps.is_empty() && others.any(is_within) {
                 set.insert(index);
@@ -739,6 +755,7 @@ struct DoorContext<'e> {
     hash: u32,
     displaced: &'e BloomFilter,
     decoy_hits: &'e Hits,
+    accepted: &'e Accepted,
     /// Of each of its patterns, whether its order alone tells it from another.
     told_by_order: [bool; PATTERNS],
 }
@@ -752,6 +769,9 @@ struct Faults {
     lapsed: DoorSet,
     /// It was at a decoy.
     hit_decoy: bool,
+    /// Packets that were accepted, and must not count as others when they are sent again. Where more doors than that
+    /// accept one at a time, it is the same one.
+    accepted: Vec<u32, 4>,
 }
 
 impl DoorContext<'_> {
@@ -778,8 +798,14 @@ impl DoorContext<'_> {
             faults.hit_decoy = true;
             return Outcome::Decoy;
         }
-        if self.displaced.is_in_use(now) && attempts.is_vacant() {
-            self.recall(&patterns, knock.port, now, attempts);
+        let is_crowded = self.displaced.is_in_use(now);
+        let was_accepted = || {
+            let fingerprint = fingerprint(self.hash, knock.port, knock.source_port);
+            self.accepted.contains(fingerprint, now, self.door.window)
+                || is_crowded && self.displaced.contains(fingerprint, now)
+        };
+        if is_crowded && attempts.is_vacant() {
+            self.recall(&patterns, knock.port, now, &was_accepted, attempts);
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
         let by_order = self.told_by_order.iter();
@@ -795,7 +821,17 @@ impl DoorContext<'_> {
                 true => Reach::Neighbour,
                 false => Reach::Any,
             };
-            best = best.max(match pattern.advance(attempt, knock, now, &reach) {
+            let circumstances = Circumstances {
+                reach: &reach,
+                was_accepted: &was_accepted,
+                is_kept: Cell::new(false),
+            };
+            let progress = pattern.advance(attempt, knock, now, &circumstances);
+            let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
+            if is_accepted || circumstances.is_kept.get() {
+                self.note_accepted(pattern, attempt, knock, faults);
+            }
+            best = best.max(match progress {
                 Progress::Wrong => Outcome::Wrong,
                 Progress::Late => {
                     is_late = true;
@@ -847,12 +883,29 @@ impl DoorContext<'_> {
         }
     }
 
+    /// Notes which packets must not count again.
+    fn note_accepted(
+        &self,
+        pattern: &Pattern<'_>,
+        attempt: &Attempt,
+        knock: &Knock<'_>,
+        faults: &mut Faults,
+    ) {
+        for (port, source_port) in pattern.remembered(attempt, knock).into_iter().flatten() {
+            let packet = fingerprint(self.hash, port, source_port);
+            if !faults.accepted.contains(&packet) {
+                _ = faults.accepted.push(packet);
+            }
+        }
+    }
+
     /// Credits a source with the first knock that the table had no room for.
     fn recall(
         &self,
         patterns: &[(Effect, Pattern<'_>); PATTERNS],
         knock: Port,
         now: Instant,
+        was_accepted: &dyn Fn() -> bool,
         attempts: &mut Attempts,
     ) {
         let was_made = |port| {
@@ -860,7 +913,7 @@ impl DoorContext<'_> {
             self.displaced.contains(knock, now)
         };
         for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
-            if let Some(begun) = pattern.resume(knock, now, was_made) {
+            if let Some(begun) = pattern.resume(knock, now, &was_made, was_accepted) {
                 *attempt = begun;
             }
         }

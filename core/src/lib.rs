@@ -18,6 +18,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod accepted;
 mod bloom;
 pub mod code;
 pub mod config;

@@ -44,7 +44,7 @@ const fn option(family: Family) -> &'static str {
 }
 
 /// Static doors: name, port, and what makes them.
-const DOORS: [(&str, u16, &str); 6] = [
+const DOORS: [(&str, u16, &str); 7] = [
     (
         "single_same",
         2201,
@@ -81,6 +81,12 @@ const DOORS: [(&str, u16, &str); 6] = [
         "\toption method 'sequence-separate'\n\tlist open 'tcp:7404'\n\tlist open 'udp:7401'\n\
          \tlist open 'tcp:7403'\n\tlist close 'udp:7402'\n\tlist close 'tcp:7400'\n\
          \toption payload 'dns'\n\toption jitter '20ms'\n\toption window '3s'\n",
+    ),
+    (
+        "sequence_twice",
+        2207,
+        "\toption method 'sequence-separate'\n\tlist open 'tcp:7504'\n\tlist open 'udp:7501'\n\
+         \tlist open 'tcp:7504'\n\tlist close 'udp:7502'\n\tlist close 'udp:7502'\n",
     ),
 ];
 

@@ -17,6 +17,7 @@ mod logging;
 mod methods;
 mod mistakes;
 mod opening;
+mod other_knocks;
 mod payloads;
 mod phone;
 mod recovery;
@@ -31,7 +32,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 28] {
+pub(crate) fn suites() -> [Suite; 29] {
     [
         harness::suite(),
         opening::suite(),
@@ -41,6 +42,7 @@ pub(crate) fn suites() -> [Suite; 28] {
         sources::suite(),
         log_source::suite(),
         kernel_engines::suite(),
+        other_knocks::suite(),
         payloads::suite(),
         client::suite(),
         phone::suite(),

@@ -1,11 +1,11 @@
 //! Sending knocks with ordinary sockets, as any user may.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::net::UdpSocket;
 use std::{io, thread};
 
-use postern_core::knock::Protocol;
+use postern_core::knock::{Port, Protocol};
 use postern_core::time;
 
 use super::packet::Packet;
@@ -25,39 +25,47 @@ pub(super) enum TcpKnock {
 /// a second (RFC 6298, section 2.1).
 const CONNECT_TIMEOUT: time::Duration = time::Duration::from_millis(900);
 
-/// Sends the packets in order, `delay` apart, each from a port of its own. Returns the addresses
-/// that they came from.
+/// How often a source port is chosen again that was used already: the kernel has thousands.
+const MAX_CHOICES: u32 = 8;
+
+/// Sends the packets in order, `delay` apart, each from a port of its own: where a port is knocked on several times,
+/// that tells the knocks from one that is sent again. Returns the addresses that they came from.
 pub(super) fn all(
     route: &Route,
     packets: &[Packet],
     delay: Duration,
     tcp: TcpKnock,
 ) -> io::Result<Vec<IpAddr>> {
-    let mut sources = Vec::with_capacity(packets.len());
+    let mut sent: Vec<(Port, SocketAddr)> = Vec::with_capacity(packets.len());
     for (index, packet) in packets.iter().enumerate() {
         if index > 0 {
             thread::sleep(delay);
         }
-        sources.push(one(route, packet, tcp)?);
+        let mut from = one(route, packet, tcp)?;
+        // The kernel chooses, and may choose the same again.
+        for _ in 0..MAX_CHOICES {
+            if !sent.contains(&(packet.port, from)) {
+                break;
+            }
+            from = one(route, packet, tcp)?;
+        }
+        sent.push((packet.port, from));
     }
-    Ok(sources)
+    Ok(sent.iter().map(|(_, from)| from.ip()).collect())
 }
 
-fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<IpAddr> {
+fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<SocketAddr> {
     let to = route.port(packet.port.number);
     match packet.port.protocol {
-        Protocol::Tcp => {
-            let source = match tcp {
-                TcpKnock::Syn => tcp::send_syn(to),
-                TcpKnock::Connection => tcp::connect_briefly(to, CONNECT_TIMEOUT),
-            };
-            source.map(|source| source.ip())
-        }
+        Protocol::Tcp => match tcp {
+            TcpKnock::Syn => tcp::send_syn(to),
+            TcpKnock::Connection => tcp::connect_briefly(to, CONNECT_TIMEOUT),
+        },
         Protocol::Udp => {
             let socket = UdpSocket::bind(route.family().any_address())?;
             socket.connect(to)?;
             socket.send(&packet.payload)?;
-            Ok(socket.local_addr()?.ip())
+            socket.local_addr()
         }
         Protocol::Icmp => Err(io::ErrorKind::Unsupported.into()),
     }

@@ -2,8 +2,8 @@
 //!
 //! `tcp:7000 udp:8001 tcp:9002`, or as knockd writes it, `7000:tcp,8001:udp,9002`. Without a
 //! protocol it is TCP. What follows a `#` is a comment, and empty lines count for nothing. At
-//! most [`MAX_FILE`] bytes, [`MAX_STEPS`] knocks in a sequence and none of them twice, and
-//! [`MAX_KNOCK_PORTS`] different ports in all.
+//! most [`MAX_FILE`] bytes, [`MAX_STEPS`] knocks in a sequence and [`MAX_KNOCK_PORTS`] different
+//! ports in all.
 
 use core::fmt;
 use std::path::{Path, PathBuf};
@@ -166,9 +166,6 @@ impl Reader<'_> {
         })?;
         let sequence = self.list.knocks.get(start..).unwrap_or_default();
         let name = format!("{}:{}", port.protocol.name(), port.number);
-        if sequence.contains(&port) {
-            return Err(format!("{name} is in this sequence already"));
-        }
         if sequence.len() >= MAX_STEPS {
             return Err(format!("the sequence has more than {MAX_STEPS} knocks"));
         }
@@ -266,13 +263,12 @@ mod tests {
             .map(|m| m.split(": ").next().unwrap())
             .collect();
         let expected = [
-            "/l:1:10", "/l:2:5", "/l:4:2", "/l:5:1", "/l:5:11", "/l:5:14", "/l:5:20", "/l:5:25",
-            "/l:5:27", "/l:6:1",
+            "/l:1:10", "/l:4:2", "/l:5:1", "/l:5:11", "/l:5:14", "/l:5:20", "/l:5:25", "/l:5:27",
+            "/l:6:1",
         ];
         assert_eq!(places, expected);
-        assert!(mistakes[1].ends_with("tcp:1 is in this sequence already"));
-        assert!(mistakes[2].contains("guarded by a door"));
-        assert!(mistakes[9].contains("'\\u{1b}' is no port"));
+        assert!(mistakes[1].contains("guarded by a door"));
+        assert!(mistakes[8].contains("'\\u{1b}' is no port"));
         assert!(parse(b"\xff\xfe").err().unwrap()[0].contains("/l:1:1: "));
     }
 

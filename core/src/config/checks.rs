@@ -44,6 +44,7 @@ pub(super) const ERRORS: &[Check] = &[
 pub(super) const WARNINGS: &[Check] = &[
     single_knock,
     ascending,
+    one_port,
     same_sequence,
     no_cutoff,
     scannable,
@@ -187,14 +188,22 @@ fn single_knock(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
     (single && !protected).then(|| at("open", Problem::SingleKnock))
 }
 
-/// A scan of one protocol's ports in their order would open the door.
+/// A scan of one protocol's ports in their order would open the door; one that tries each port several times, where
+/// ports stand several times one right after the other.
 fn ascending(draft: &Draft<'_>, _: &Door) -> Option<Finding> {
     let open = &draft.door.open;
     let ascending = open.windows(2).all(|pair| match pair {
-        [first, second] => first.protocol == second.protocol && first.number < second.number,
+        [first, second] => first.protocol == second.protocol && first.number <= second.number,
         _ => false,
     });
-    (open.len() > 1 && ascending).then(|| at("open", Problem::Ascending))
+    let several = open.first() != open.last();
+    (several && ascending).then(|| at("open", Problem::Ascending))
+}
+
+fn one_port(draft: &Draft<'_>, _: &Door) -> Option<Finding> {
+    let (first, later) = draft.door.open.split_first()?;
+    let one = !later.is_empty() && later.iter().all(|port| port == first);
+    one.then(|| at("open", Problem::OnePort))
 }
 
 /// What opens one door opens another too, or has done when half of it is knocked.

@@ -108,8 +108,6 @@ pub enum Problem {
     GuardIsKnock,
     /// A port to knock on that some door guards.
     KnockIsGuard,
-    /// A port that its sequence knocks on already.
-    KnockTwice,
     /// An option that the door's method does not have.
     NotOfMethod,
     /// An option in place of that which says where the method's knocks come from.
@@ -182,6 +180,8 @@ pub enum Problem {
     SingleKnock,
     /// The opening sequence is in the order of a port scan.
     Ascending,
+    /// The opening sequence has one port only.
+    OnePort,
     /// The grant is too short to connect.
     ShortGrant,
     /// The grant is for many addresses.
@@ -216,6 +216,7 @@ impl Problem {
             | Self::SameSequence
             | Self::SingleKnock
             | Self::Ascending
+            | Self::OnePort
             | Self::ShortGrant
             | Self::WidePrefix
             | Self::NoCutoff
@@ -286,10 +287,6 @@ impl Problem {
             }
             Self::KnockIsGuard => {
                 "{option} {value} is guarded by door {other}, expected a port that no door guards"
-            }
-            Self::KnockTwice => {
-                "{option} {value} is there twice, expected each port once: \
-                 a packet sent again would look like the second knock"
             }
             Self::NotOfMethod => {
                 "{option} belongs to method {methods}, expected none with method {value}"
@@ -396,6 +393,10 @@ impl Problem {
             Self::Ascending => {
                 "the ports to open ascend, expected another order, such as the last one first: \
                  a port scan would open the door"
+            }
+            Self::OnePort => {
+                "all knocks to open are at one port, expected another one between them: \
+                 whoever tries to connect there a few times opens the door"
             }
             Self::ShortGrant => "{option} is hardly long enough to connect, expected 1s or more",
             Self::WidePrefix => {

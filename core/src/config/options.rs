@@ -1225,11 +1225,7 @@ fn knock(
 ) -> Result<(), Fault> {
     let port = port(text)?;
     draft.check_knock(port)?;
-    let sequence = sequence(draft);
-    if sequence.contains(&port) {
-        return Err(Problem::KnockTwice.into());
-    }
-    push(sequence, port)
+    push(sequence(draft), port)
 }
 
 fn list_file(draft: &mut Draft<'_>, text: &str) -> Result<(), Fault> {

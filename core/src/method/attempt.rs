@@ -12,6 +12,9 @@ pub(super) enum Stage {
     /// More knocks are needed, but what came ahead of its turn may be a duplicate, or belong to an attempt that failed:
     /// that the knocks before it do not follow is no failure.
     Leftover,
+    /// More knocks are needed, and all that came ahead of its turn was at ports that were knocked on before: it may as
+    /// well be the beginning of another try, or one client's two connections. That is no failure either.
+    Doubled,
     /// Everything was accepted; the attempt is kept for the rest of its window to know repeats by.
     Finished,
     /// What was overtaken did not follow in time, and that was counted; kept to know its late knocks by.
@@ -29,7 +32,7 @@ pub(crate) struct Attempt {
     /// What was accepted: one bit for each step, or, for codes, the port.
     pub(super) accepted: u32,
     /// From which port the first knock came, that of the sequence if it did: a retransmission comes from there too.
-    pub(super) source_port: u16,
+    pub(crate) source_port: u16,
     pub(super) stage: Stage,
     /// How many knocks were accepted. Counted as they come: a MIPS 24Kc has no instruction that counts bits.
     count: u8,
@@ -87,12 +90,17 @@ impl Attempt {
 
     /// Whether more knocks are needed.
     pub(crate) const fn is_under_way(&self) -> bool {
-        self.accepted > 0 && matches!(self.stage, Stage::UnderWay | Stage::Leftover)
+        self.accepted > 0 && !matches!(self.stage, Stage::Finished | Stage::Failed)
     }
 
     /// Low 32 bits of the milliseconds at which the first knock came.
     pub(crate) const fn started(&self) -> u32 {
         self.started
+    }
+
+    /// Whether the first step, and no other, was accepted.
+    pub(super) const fn is_at_first(&self) -> bool {
+        self.accepted == 1 && self.is_under_way()
     }
 
     /// The lowest step that was accepted.
@@ -119,7 +127,7 @@ impl Attempt {
 
     /// Waits no longer for what was overtaken; whether that is a failure.
     pub(super) const fn lapse(&mut self) -> bool {
-        if matches!(self.stage, Stage::Leftover) {
+        if matches!(self.stage, Stage::Leftover | Stage::Doubled) {
             let in_turn = self.accepted & !self.accepted.wrapping_add(1);
             *self = match in_turn {
                 0 => Self::NONE,
@@ -127,6 +135,10 @@ impl Attempt {
                     accepted,
                     count: accepted.count_ones() as u8,
                     ahead: 0,
+                    stage: match self.stage {
+                        Stage::Doubled => Stage::UnderWay,
+                        stage => stage,
+                    },
                     ..*self
                 },
             };

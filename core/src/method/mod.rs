@@ -2,7 +2,11 @@
 //!
 //! Every door has two patterns of knocks: one opens (or toggles), one closes. An `Attempt`
 //! is how far a source has come in a pattern.
+//!
+//! A port may stand in a sequence several times. Its knocks are told from retransmissions by their
+//! source ports: each that counts comes from another.
 
+use core::cell::Cell;
 use core::ops::RangeInclusive;
 
 use heapless::Vec;
@@ -93,7 +97,19 @@ pub(crate) enum Reach {
     Next,
 }
 
+/// What a knock has to be judged by, beside the attempt.
+pub(crate) struct Circumstances<'c> {
+    /// How far ahead of its turn it may come.
+    pub(crate) reach: &'c dyn Fn() -> Reach,
+    /// Whether a knock from its source port was accepted at its port within the window, as far as is remembered.
+    pub(crate) was_accepted: &'c dyn Fn() -> bool,
+    /// Set where it is kept for an attempt to come.
+    pub(crate) is_kept: Cell<bool>,
+}
+
 /// The knocks that are expected.
+///
+/// Of several knocks at one port nobody can tell which of them a packet is: it is the first that was not made.
 #[derive(Clone, Copy)]
 pub(crate) enum Pattern<'d> {
     /// These, in this order, but for what comes ahead of its turn within the jitter.
@@ -156,6 +172,15 @@ pub(crate) fn patterns<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Patter
         (Effect::Open, opening),
         (Effect::Close, sequence(door.method.close())),
     ]
+}
+
+/// The steps at this port: one bit for each.
+fn steps_at(steps: &[Port], port: Port) -> u32 {
+    // There are no more than 32 of them.
+    let bits = steps.iter().zip(0..u32::BITS);
+    bits.fold(0, |at_port, (step, bit)| {
+        at_port | u32::from(*step == port) << bit
+    })
 }
 
 /// The ports that the door's knocks can hit, as far as its configuration tells: the ports of
@@ -245,15 +270,19 @@ impl Pattern<'_> {
         attempt: &mut Attempt,
         knock: &Knock<'_>,
         now: Instant,
-        reach: &dyn Fn() -> Reach,
+        circumstances: &Circumstances<'_>,
     ) -> Progress {
+        let is_known = || (circumstances.was_accepted)() || self.is_first_again(attempt, knock);
+        if self.repeats(knock.port) && is_known() {
+            return Progress::Repeated;
+        }
         let progress = match *self {
             Pattern::Sequence {
                 steps,
                 jitter,
                 toggles,
-            } => sequence::advance(attempt, steps, jitter, toggles, reach, knock, now),
-            Pattern::Set { steps } => set::advance(attempt, steps, knock.port, now),
+            } => sequence::advance(attempt, steps, jitter, toggles, circumstances, knock, now),
+            Pattern::Set { steps } => set::advance(attempt, steps, knock, now),
             Pattern::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
         };
         match progress {
@@ -262,6 +291,42 @@ impl Pattern<'_> {
             Progress::Advanced | Progress::Repeated | Progress::Late => {}
         }
         progress
+    }
+
+    /// Whether more than one of its knocks is at this port.
+    pub(crate) fn repeats(&self, port: Port) -> bool {
+        let at_port = steps_at(self.steps(), port);
+        at_port & at_port.wrapping_sub(1) != 0
+    }
+
+    /// The packets that must not count as others from now on, by their ports, once this knock was accepted. That with
+    /// which an attempt at a sequence began is known by the attempt as long as it lasts.
+    pub(crate) fn remembered(
+        &self,
+        attempt: &Attempt,
+        knock: &Knock<'_>,
+    ) -> [Option<(Port, u16)>; 2] {
+        let first = match *self {
+            Pattern::Sequence { steps, .. } => steps.first().copied(),
+            Pattern::Set { .. } | Pattern::Codes { .. } => None,
+        };
+        let began = first.filter(|_| attempt.is_finished());
+        let last = match first.is_some() && attempt.is_at_first() {
+            true => None,
+            false => Some(knock.port),
+        };
+        [(began, attempt.source_port), (last, knock.source_port)].map(|(port, source_port)| {
+            Some((port.filter(|port| self.repeats(*port))?, source_port))
+        })
+    }
+
+    /// Whether this is the first knock of a sequence, sent again.
+    fn is_first_again(&self, attempt: &Attempt, knock: &Knock<'_>) -> bool {
+        let was_made = attempt.accepted & 1 != 0 || attempt.is_finished();
+        matches!(self, Pattern::Sequence { .. })
+            && was_made
+            && attempt.source_port == knock.source_port
+            && self.steps().first() == Some(&knock.port)
     }
 
     /// Ends an attempt if a knock that was overtaken did not follow within the jitter; whether that is a failure.
@@ -293,20 +358,29 @@ impl Pattern<'_> {
     }
 
     /// The attempt that `knock` would go on with, had another knock that `was_made` knows
-    /// come first.
+    /// come first. Where that was at the same port, it must not be the same packet: see
+    /// [`Circumstances::was_accepted`].
     pub(crate) fn resume(
         &self,
         knock: Port,
         now: Instant,
-        was_made: impl Fn(Port) -> bool,
+        was_made: &dyn Fn(Port) -> bool,
+        was_accepted: &dyn Fn() -> bool,
     ) -> Option<Attempt> {
         match *self {
             Pattern::Sequence { steps, .. } => {
                 let (first, later) = steps.split_first()?;
-                (later.contains(&knock) && was_made(*first)).then(|| Attempt::begun(now, 1))
+                let may_follow = match knock == *first {
+                    // What is not the second begins an attempt of its own.
+                    true => later.first() == Some(first) && !was_accepted(),
+                    false => later.contains(&knock),
+                };
+                (may_follow && was_made(*first)).then(|| Attempt::begun(now, 1))
             }
             Pattern::Set { steps, .. } if steps.contains(&knock) => {
-                let made = |step: &Port| *step != knock && was_made(*step);
+                let is_another =
+                    |step: &Port| *step != knock || self.repeats(knock) && !was_accepted();
+                let made = |step: &Port| is_another(step) && was_made(*step);
                 let step = steps.iter().position(made)?;
                 Some(Attempt::begun(now, 1 << step))
             }

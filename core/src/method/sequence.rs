@@ -8,10 +8,15 @@
 //! - Of a sequence whose ports are all in another one of the configuration, only neighbours may be swapped:
 //!   knocks made one right after the other must not open what another order opens. See [`Reach`].
 //! - Whoever hit a decoy within the window knocks in order: a scan hits the ports in any.
+//!
+//! A knock at a port that the sequence has several times may be ahead of its turn, or begin another try: see
+//! [`Stage::Doubled`].
+
+use core::cell::Cell;
 
 use crate::knock::{Knock, Port};
 use crate::method::attempt::{Attempt, Stage, since, stamp};
-use crate::method::{Progress, Reach};
+use crate::method::{Circumstances, Progress, Reach, steps_at};
 use crate::time::{Duration, Instant};
 
 pub(super) fn advance(
@@ -19,26 +24,42 @@ pub(super) fn advance(
     steps: &[Port],
     jitter: Duration,
     toggles: bool,
-    reach: &dyn Fn() -> Reach,
+    circumstances: &Circumstances<'_>,
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
-    let Some(step) = steps.iter().position(|step| *step == knock.port) else {
+    let at_port = steps_at(steps, knock.port);
+    if at_port == 0 {
         return Progress::Wrong;
+    }
+    let left = match attempt.stage {
+        Stage::Failed => at_port,
+        _ => at_port & !attempt.accepted,
     };
+    let step = match left {
+        0 => at_port.trailing_zeros(),
+        left => left.trailing_zeros(),
+    } as usize;
     let bit = 1 << step;
     let may_come = |attempt: &Attempt| {
         let next = attempt.accepted.trailing_ones() as usize;
         step == next
             || jitter > Duration::default()
-                && match reach() {
+                && match (circumstances.reach)() {
                     Reach::Any => true,
                     Reach::Neighbour => step == next + 1 && attempt.ahead == 0,
                     Reach::Next => false,
                 }
     };
     if attempt.stage == Stage::Failed
-        && let Some(progress) = after_a_failure(attempt, step, knock, now, &may_come)
+        && let Some(progress) = after_a_failure(
+            attempt,
+            (step, at_port),
+            knock,
+            now,
+            &may_come,
+            &circumstances.is_kept,
+        )
     {
         return progress;
     }
@@ -52,6 +73,7 @@ pub(super) fn advance(
             // a duplicate, unless it is the second, with which no knock is missing then.
             if (step == 1 || step > 1 && attempt.age(now) > jitter) && may_come(attempt) {
                 attempt.accepted |= bit;
+                circumstances.is_kept.set(true);
                 note_order(attempt, now);
             }
             return Progress::Repeated;
@@ -67,8 +89,19 @@ pub(super) fn advance(
     if attempt.accepted & bit != 0 {
         return Progress::Repeated;
     }
+    let is_double = attempt.accepted & at_port != 0;
     if !may_come(attempt) {
-        return Progress::Wrong;
+        return match is_double {
+            true => Progress::Repeated,
+            false => Progress::Wrong,
+        };
+    }
+    if step > attempt.accepted.trailing_ones() as usize {
+        attempt.stage = match attempt.stage {
+            Stage::UnderWay if is_double && attempt.ahead == 0 => Stage::Doubled,
+            Stage::Doubled if !is_double => Stage::UnderWay,
+            stage => stage,
+        };
     }
     if attempt.accepted == 0 {
         let stage = attempt.stage;
@@ -96,7 +129,12 @@ fn note_order(attempt: &mut Attempt, now: Instant) {
         return;
     }
     attempt.ahead = 0;
-    if attempt.accepted > 1 && attempt.stage == Stage::Leftover {
+    let is_in_order = match attempt.stage {
+        Stage::Leftover => attempt.accepted > 1,
+        Stage::Doubled => true,
+        _ => false,
+    };
+    if is_in_order {
         attempt.stage = Stage::UnderWay;
     }
 }
@@ -127,14 +165,15 @@ fn is_repeat(
 /// any other.
 fn after_a_failure(
     attempt: &mut Attempt,
-    step: usize,
+    (step, at_port): (usize, u32),
     knock: &Knock<'_>,
     now: Instant,
     may_come: &dyn Fn(&Attempt) -> bool,
+    is_kept: &Cell<bool>,
 ) -> Option<Progress> {
     let failed = core::mem::replace(attempt, Attempt::NONE);
     let bit = 1 << step;
-    let was_accepted = failed.accepted & bit != 0;
+    let was_accepted = failed.accepted & at_port != 0;
     let is_retransmission = was_accepted && knock.source_port == failed.source_port;
     match step {
         0 if is_retransmission => attempt.stage = Stage::Leftover,
@@ -150,6 +189,7 @@ fn after_a_failure(
             if may_come(attempt) {
                 *attempt = Attempt::begun_by(knock, now, bit);
                 attempt.stage = Stage::Leftover;
+                is_kept.set(true);
                 note_order(attempt, now);
             }
             return Some(match was_accepted {
@@ -197,6 +237,7 @@ mod tests {
             toggles: false,
         };
         let mut attempt = Attempt::NONE;
+        let mut accepted = Vec::new();
         let origin = u64::from(u32::MAX) - 5_000;
         let spelled = knocks.iter().map(|&(millis, source_port, number)| {
             let now = Instant::from_millis(origin + millis);
@@ -208,7 +249,18 @@ mod tests {
             };
             let failed = pattern.lapse(&mut attempt, now);
             attempt.expire(now, WINDOW);
-            let spelled = match pattern.advance(&mut attempt, &knock, now, &|| reach) {
+            let key = (source_port, number);
+            let known = accepted.clone();
+            let circumstances = Circumstances {
+                reach: &|| reach,
+                was_accepted: &|| known.contains(&key),
+                is_kept: Cell::new(false),
+            };
+            let progress = pattern.advance(&mut attempt, &knock, now, &circumstances);
+            if matches!(progress, Progress::Advanced | Progress::Completed(_)) {
+                accepted.push(key);
+            }
+            let spelled = match progress {
                 Progress::Advanced => 'a',
                 Progress::Repeated => 'r',
                 Progress::Wrong => 'w',

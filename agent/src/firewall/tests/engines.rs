@@ -502,6 +502,136 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
     });
 }
 
+const A: Port = tcp(7_000);
+const B: Port = tcp(8_000);
+const C: Port = udp(7_000);
+
+/// Ports several times, as the first and later, one right after the other and not.
+const REPEATED: [&[Port]; 6] = [
+    &[A, B, A],
+    &[A, A],
+    &[A, A, A, B],
+    &[B, C, A, C],
+    &[A, B, A, B],
+    &[A, C, B, C, C, A, B],
+];
+
+#[test]
+fn a_port_several_times_takes_as_many_knocks_and_none_sent_again() {
+    for (engine, steps) in ENGINES
+        .into_iter()
+        .flat_map(|one| REPEATED.map(|steps| (one, steps)))
+    {
+        in_namespace(move || {
+            println!("{engine:?} {steps:?}");
+            let mut lab = Lab::new(&[door(engine, separate(steps, &[]))]);
+            for family in Family::BOTH {
+                let client = somebody(family, 2);
+                for round in 1..3 {
+                    let opened = lab.counts().opened;
+                    for made in 1..=steps.len() {
+                        assert_eq!(lab.counts().opened, opened, "{family:?} {round} {made}");
+                        let first = 20_000 + 1_000 * round;
+                        let to = &steps[..made];
+                        knock_from(client, first + made as u16 - 1, &to[made - 1..]);
+                        // Each so far, and in the wrong order too.
+                        for (port, source_port) in to.iter().zip(first..first + 99).rev() {
+                            knock_from(client, source_port, &[*port]);
+                        }
+                        knock_from(client, first, to);
+                    }
+                    assert_eq!(lab.counts().opened, opened + 1, "{family:?} {round}");
+                }
+                assert!(lab.is_open_for(client));
+            }
+            assert_eq!(lab.counts().no_room, 0);
+        });
+    }
+}
+
+/// What follows after what, as anyone would write it down.
+struct Model {
+    steps: &'static [Port],
+    made: usize,
+    accepted: Vec<(Port, u16)>,
+}
+
+impl Model {
+    /// Whether a packet opens the door.
+    fn opens(&mut self, packet: (Port, u16)) -> bool {
+        let (port, _) = packet;
+        let several = self.steps.iter().filter(|step| **step == port).count() > 1;
+        if several && self.accepted.contains(&packet) {
+            return false;
+        }
+        if self.steps[self.made] != port {
+            if !self.steps[..self.made].contains(&port) {
+                self.made = 0;
+            }
+            return false;
+        }
+        self.accepted.push(packet);
+        self.made = (self.made + 1) % self.steps.len();
+        self.made == 0
+    }
+}
+
+#[test]
+fn a_port_several_times_is_counted_as_a_model_counts() {
+    for (engine, steps) in ENGINES
+        .into_iter()
+        .flat_map(|one| REPEATED.map(|steps| (one, steps)))
+    {
+        in_namespace(move || {
+            println!("{engine:?} {steps:?}");
+            // All knocks so far are known by their source ports.
+            let patient = Door {
+                window: HOUR,
+                ..door(engine, separate(steps, &[tcp(1), B, A, C]))
+            };
+            let mut lab = Lab::new(&[patient]);
+            let (accepted, made) = (Vec::new(), 0);
+            let mut model = Model {
+                steps,
+                made,
+                accepted,
+            };
+            let client = somebody(Family::V4, 2);
+            let (mut sent, mut opened) = (Vec::new(), 0);
+            let mut random = 0x5eed_u32;
+            for number in 0..300 {
+                random ^= random << 13;
+                random ^= random >> 17;
+                random ^= random << 5;
+                let chosen = (random >> 8) as usize;
+                let packet = match random % 8 {
+                    0 if !sent.is_empty() => sent[chosen % sent.len()],
+                    1 => ([A, B, C][chosen % 3], 10_000 + number),
+                    _ => (steps[model.made], 10_000 + number),
+                };
+                sent.push(packet);
+                knock_from(client, packet.1, &[packet.0]);
+                opened += u64::from(model.opens(packet));
+                assert_eq!(lab.counts().opened, opened, "{number} {packet:?}");
+            }
+            assert!(opened > 8);
+        });
+    }
+}
+
+#[test]
+fn a_full_set_of_source_ports_keeps_nobody_out() {
+    for engine in ENGINES {
+        in_namespace(move || {
+            let lab = Lab::new(&[door(engine, separate(&[A, B, A], &[]))]);
+            fill("openat1v4_ssh", &[1, 2]);
+            let client = somebody(Family::V4, 2);
+            knock(client, &[A, B, A]);
+            assert!(lab.is_open_for(client));
+        });
+    }
+}
+
 #[test]
 fn what_is_not_a_knock_is_none() {
     with_each(ssh, |lab, client, _| {

@@ -253,6 +253,16 @@ fn longest_in_kernel(engine: EngineName) -> Config {
     })
 }
 
+/// Two ports several times, one of them as the first.
+const REPEATED: &[Port] = &[
+    tcp(4_000),
+    udp(4_000),
+    tcp(4_000),
+    udp(4_000),
+    tcp(4_001),
+    udp(4_000),
+];
+
 /// Doors of all engines that share ports, sources that can be cut off, networks.
 pub(crate) fn together(guard: Guard) -> Config {
     let steps = [tcp(7_000), udp(8_001), tcp(6_002)];
@@ -373,7 +383,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 56] = [
+    let with_doors: [(&'static str, Make); 58] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -476,6 +486,8 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
             same_in_kernel(Track, &[udp(4_000), tcp(4_000), tcp(1), udp(65_535)])
         }),
         ("track-longest", || longest_in_kernel(Track)),
+        ("chain-repeated-ports", || same_in_kernel(Chain, REPEATED)),
+        ("track-repeated-ports", || same_in_kernel(Track, REPEATED)),
         ("engines-together", || together(Gate)),
         ("engines-together-mark", || together(Mark)),
         ("engines-beside-packets", || {

@@ -2,7 +2,7 @@
 //! wiki has it and users of xt_recent know it. Beside them, who has an attempt under way at all.
 //!
 //! A set is for ports of one protocol: nft does not read constants for protocols in keys of
-//! several fields.
+//! several fields. Where a port is expected several times, each time has a set of its own.
 
 use postern_core::knock::{Port, Protocol};
 
@@ -20,15 +20,21 @@ impl Marks for Track {
             Set::new(under_way(pattern, family), content, MAX_ATTEMPTS)
         });
         for protocol in PROTOCOLS {
-            let ports = later(pattern)
-                .filter(|port| port.protocol == protocol)
-                .count();
-            // Whoever knocks on may have all of them there.
-            let size = MAX_ATTEMPTS.saturating_mul(ports as u32);
-            if size > 0 {
+            for time in 0..pattern.steps.len() {
+                let ports = (1..pattern.steps.len())
+                    .filter_map(|step| Some((pattern.steps.get(step)?, step)))
+                    .filter(|(port, step)| {
+                        port.protocol == protocol && self::time(pattern, *step) == time
+                    })
+                    .count();
+                if ports == 0 {
+                    break;
+                }
+                // Whoever knocks on may have all of them there.
+                let size = MAX_ATTEMPTS.saturating_mul(ports as u32);
                 sets.extend(on_both(&|family| {
                     let content = Content::DynamicPairs(family);
-                    Set::new(next(pattern, protocol, family), content, size)
+                    Set::new(next(pattern, protocol, time, family), content, size)
                 }));
             }
         }
@@ -40,9 +46,10 @@ impl Marks for Track {
     }
 
     fn forget(&self, pattern: &Pattern<'_>, family: Family) -> Vec<Statement> {
-        let taken = later(pattern).skip(1).map(|port| {
-            let set = next(pattern, port.protocol, family);
-            take(set, SetKey::NextPort(family, port.number))
+        let later = 2..pattern.steps.len();
+        let taken = later.filter_map(|step| {
+            let (set, port) = expecting(pattern, step, family)?;
+            Some(take(set, SetKey::NextPort(family, port.number)))
         });
         taken.collect()
     }
@@ -62,10 +69,9 @@ impl Marks for Track {
 
     fn expected(&self, pattern: &Pattern<'_>, step: usize, family: Family) -> Vec<Statement> {
         let mut expected = vec![Statement::SourceIn(family, under_way(pattern, family))];
-        if let Some(port) = pattern.steps.get(step) {
+        if let Some((set, port)) = expecting(pattern, step, family) {
             let key = SetKey::Port(family, port.protocol);
-            let next = next(pattern, port.protocol, family);
-            expected.push(Statement::KeyIn(key, next));
+            expected.push(Statement::KeyIn(key, set));
         }
         expected
     }
@@ -76,17 +82,11 @@ impl Marks for Track {
 
     fn mark(&self, pattern: &Pattern<'_>, made: usize, family: Family) -> (String, Option<u16>) {
         // Whoever made so many is expected at the port behind them.
-        let (protocol, port) = match pattern.steps.get(made) {
-            Some(port) => (port.protocol, Some(port.number)),
-            None => (Protocol::Tcp, None),
-        };
-        (next(pattern, protocol, family), port)
+        match expecting(pattern, made, family) {
+            Some((set, port)) => (set, Some(port.number)),
+            None => (next(pattern, Protocol::Tcp, 0, family), None),
+        }
     }
-}
-
-/// The knocks behind the first.
-fn later<'d>(pattern: &Pattern<'d>) -> impl Iterator<Item = &'d Port> {
-    pattern.steps.iter().skip(1)
 }
 
 /// The set of those who have an attempt under way.
@@ -94,9 +94,27 @@ pub(super) fn under_way(pattern: &Pattern<'_>, family: Family) -> String {
     pattern.name(&format!("from{}", family.digit()))
 }
 
-/// The set of those of whom a port of this protocol is expected.
-pub(super) fn next(pattern: &Pattern<'_>, protocol: Protocol, family: Family) -> String {
-    pattern.name(&format!("{}{}", protocol.name(), family.digit()))
+/// How often a step's port was expected before it, which is not the first.
+fn time(pattern: &Pattern<'_>, step: usize) -> usize {
+    let port = pattern.steps.get(step);
+    let before = pattern.steps.iter().take(step).skip(1);
+    before.filter(|before| Some(*before) == port).count()
+}
+
+/// The set of those of whom a port of this protocol is expected next, for the first time (0) or a later one.
+fn next(pattern: &Pattern<'_>, protocol: Protocol, time: usize, family: Family) -> String {
+    let again = match time {
+        0 => String::new(),
+        time => format!("n{}", time + 1),
+    };
+    pattern.name(&format!("{}{}{again}", protocol.name(), family.digit()))
+}
+
+/// The set of those of whom a step is expected, which is not the first, and its port.
+fn expecting(pattern: &Pattern<'_>, step: usize, family: Family) -> Option<(String, Port)> {
+    let port = *pattern.steps.get(step)?;
+    let set = next(pattern, port.protocol, time(pattern, step), family);
+    Some((set, port))
 }
 
 /// Expects a knock, which is not the first.
@@ -106,8 +124,7 @@ fn expect(
     step: usize,
     family: Family,
 ) -> Option<Statement> {
-    let port = pattern.steps.get(step)?;
-    let set = next(pattern, port.protocol, family);
+    let (set, port) = expecting(pattern, step, family)?;
     let key = SetKey::NextPort(family, port.number);
     Some(put(change, set, key, pattern.door.window))
 }
