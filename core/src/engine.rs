@@ -9,7 +9,7 @@ use crate::accepted::{Accepted, fingerprint};
 use crate::bloom::BloomFilter;
 use crate::cutoff::{Cutoffs, Fail};
 use crate::decoy::{self, Hits};
-use crate::door::{Door, DoorSet, MAX_DOORS, Method};
+use crate::door::{Door, DoorSet, MAX_DOORS, Method, Sequence};
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
 use crate::method::{
@@ -77,9 +77,13 @@ pub struct Engine<const SOURCES: usize> {
     doors: Vec<Door, MAX_DOORS>,
     /// What opens each of them, if its method is a one-time method.
     armed: [Armed; MAX_DOORS],
+    /// The sequence of a list that opened each of them last: its knocks may be sent again.
+    used: [Sequence; MAX_DOORS],
     ports: PortMap,
     /// The doors, for each of their patterns, whose sequence is told from another by its order only.
     told_by_order: [DoorSet; PATTERNS],
+    /// The doors that were knocked at by a port at which another listens too.
+    meeting: DoorSet,
     attempts: Table<Attempts, SOURCES>,
     /// The first knocks that the table had no room for.
     displaced: BloomFilter,
@@ -232,8 +236,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             key: hash::Key::new([0; 8]),
             doors: Vec::new(),
             armed: [const { Armed::Shut }; MAX_DOORS],
+            used: [const { Sequence::new() }; MAX_DOORS],
             ports: PortMap::new(),
             told_by_order: [DoorSet::EMPTY; PATTERNS],
+            meeting: DoorSet::EMPTY,
             attempts: Table::new(),
             displaced: BloomFilter::new(),
             decoy_hits: Hits::new(),
@@ -271,6 +277,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.cutoffs.clear();
         }
         self.told_by_order = told_by_order(doors);
+        self.meeting = DoorSet::EMPTY;
+        self.used.iter_mut().for_each(Sequence::clear);
         self.doors.clear();
         _ = self.doors.extend_from_slice(doors);
         self.longest_window = (self.doors.iter().map(|door| door.window))
@@ -377,6 +385,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for door in doors {
             self.handle_at(door, sources, now, knock, &mut decision, &mut faults);
         }
+        let mut others = doors;
+        if others.next().is_some() && !others.is_empty() {
+            self.meeting = self.meeting.or(doors);
+        }
+        self.excuse(source, &faults);
         if faults.hit_decoy {
             self.decoy_hits.insert(source.hash, now);
         }
@@ -545,9 +558,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         decision: &mut Decision,
         faults: &mut Faults,
     ) {
-        let (Some(door), Some(armed), Ok(number)) = (
+        let (Some(door), Some(armed), Some(used), Ok(number)) = (
             self.doors.get(index),
             self.armed.get(index),
+            self.used.get(index),
             u8::try_from(index),
         ) else {
             return;
@@ -555,6 +569,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         let context = DoorContext {
             door,
             armed,
+            used,
             index,
             hash: source.hash,
             displaced: &self.displaced,
@@ -576,14 +591,34 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         let window = door.window;
         if let Some(Spent { door, counter }) = decision.spent
-            && let Some(armed) = self.armed.get_mut(door)
+            && let Some((armed, used)) = self.armed.get_mut(door).zip(self.used.get_mut(door))
         {
+            if let Armed::Sequence(_, steps) = armed {
+                used.clone_from(steps);
+            }
             armed.spend(counter);
         }
         if let Some(attempts) = &newcomer
             && !attempts.is_vacant()
         {
             self.remember(source, number, attempts, now, window);
+        }
+    }
+
+    /// What was in its turn at one door, or has turned out to be right there, is no failure at another that waits
+    /// for what it overtook.
+    fn excuse(&mut self, source: &HashedSource, faults: &Faults) {
+        let doors = match (faults.is_put_in_order, faults.is_in_turn) {
+            (true, _) => self.meeting,
+            (false, true) => faults.ahead,
+            (false, false) => return,
+        };
+        for door in doors {
+            let known = u8::try_from(door).ok();
+            let known = known.and_then(|door| self.attempts.find_mut(source, door));
+            for attempt in known.into_iter().flat_map(|attempts| &mut attempts.0) {
+                attempt.excuse();
+            }
         }
     }
 
@@ -749,6 +784,8 @@ fn network(address: Ipv6Addr) -> Ipv6Addr {
 struct DoorContext<'e> {
     door: &'e Door,
     armed: &'e Armed,
+    /// The sequence of its list that was used last.
+    used: &'e [Port],
     /// The door's.
     index: usize,
     /// The source's.
@@ -767,6 +804,12 @@ struct Faults {
     wrong: DoorSet,
     /// The doors at which an attempt had failed before it.
     lapsed: DoorSet,
+    /// The doors at which knocks are ahead of their turn.
+    ahead: DoorSet,
+    /// It was in its turn at some door, or had been.
+    is_in_turn: bool,
+    /// It was what knocks at some door had overtaken.
+    is_put_in_order: bool,
     /// It was at a decoy.
     hit_decoy: bool,
     /// Packets that were accepted, and must not count as others when they are sent again. Where more doors than that
@@ -826,10 +869,26 @@ impl DoorContext<'_> {
                 was_accepted: &was_accepted,
                 is_kept: Cell::new(false),
             };
-            let progress = pattern.advance(attempt, knock, now, &circumstances);
+            let before = *attempt;
+            let mut progress = pattern.advance(attempt, knock, now, &circumstances);
             let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
             if is_accepted || circumstances.is_kept.get() {
                 self.note_accepted(pattern, attempt, knock, faults);
+            }
+            if progress == Progress::Wrong
+                && before.is_finished()
+                && self.used.contains(&knock.port)
+            {
+                *attempt = before;
+                progress = Progress::Repeated;
+            }
+            match (attempt.is_disordered(), progress) {
+                (_, Progress::Wrong | Progress::Late) => {}
+                (true, _) => faults.ahead.insert(self.index),
+                (false, _) => {
+                    faults.is_in_turn = true;
+                    faults.is_put_in_order |= before.is_disordered();
+                }
             }
             best = best.max(match progress {
                 Progress::Wrong => Outcome::Wrong,

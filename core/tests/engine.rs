@@ -7,9 +7,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use postern_core::door::{Cutoff, Door, EngineName, Method, Sequence};
+use postern_core::code::{Algorithm, Code, Digits};
+use postern_core::door::{AtEnd, Cutoff, Door, EngineName, Method, Order, Sequence};
 use postern_core::engine::{Decision, Engine, Outcome, Underway};
-use postern_core::knock::{Knock, Port, tcp, udp};
+use postern_core::knock::{Knock, Port, Protocol, tcp, udp};
+use postern_core::method::{Armed, Candidate};
 use postern_core::time::{Duration, Instant};
 
 const OPEN: [Port; 3] = [tcp(7000), udp(8001), tcp(9002)];
@@ -737,4 +739,209 @@ fn a_pardon_ends_a_cut_off_and_forgets_what_led_to_it() {
     assert_eq!(lab.knock(host(2), OPEN[0]).outcome, Outcome::Silenced);
     lab.engine.pardon_all();
     assert!(lab.opens(host(2), &OPEN));
+}
+
+/// Two failures within ten minutes.
+const STRICT: Option<Cutoff> = Some(Cutoff {
+    failures: 2,
+    within: Duration::from_secs(600),
+});
+
+/// A door of codes from port 10000 on, which cuts off.
+fn coded(name: &str) -> Door {
+    let code = Code {
+        secret_file: "/etc/postern/a.secret".try_into().unwrap(),
+        algorithm: Algorithm::Sha1,
+        digits: Digits::Six,
+        base: 10_000,
+        protocols: [Protocol::Tcp; 2],
+        order: Order::Strict,
+    };
+    let method = Method::Seed {
+        code,
+        look_ahead: 10,
+        close: Sequence::new(),
+    };
+    Door {
+        cutoff: STRICT,
+        ..Door::new(name, &[tcp(22)], method).unwrap()
+    }
+}
+
+fn codes(codes: &[[u16; 2]]) -> Armed {
+    let numbered = codes.iter().zip(7..);
+    let candidate = |(code, counter): (&[u16; 2], u64)| Candidate {
+        counter,
+        knocks: code.map(|group| tcp(10_000 + group)),
+    };
+    Armed::Codes(numbered.map(candidate).collect())
+}
+
+/// Two people, or one whose secret is changed, at one port.
+#[test]
+fn a_right_code_at_one_door_is_no_failure_at_another_of_the_same_ports() {
+    let [alice, bob] = [[482, 913], [111, 482]];
+    for (name, own, others) in [("first", 0, 1), ("last", 1, 0)] {
+        let mut lab = Lab::new(&[coded("alice"), coded("bob")]);
+        for _ in 0..20 {
+            lab.engine.arm(own, codes(&[alice]));
+            lab.engine.arm(others, codes(&[bob]));
+            for group in alice {
+                let decision = lab.knock(host(1), tcp(10_000 + group));
+                assert!(decision.failed.is_empty(), "{name}: {decision:?}");
+                assert!(!decision.open.contains(others));
+            }
+            // The code is spent, and its last knock is sent again.
+            let again = lab.knock(host(1), tcp(10_913));
+            assert_eq!(again.outcome, Outcome::Repeated, "{name}");
+            assert!(again.failed.is_empty() && lab.engine.armed(own).opens_nothing());
+            assert!(!lab.engine.armed(others).opens_nothing());
+            lab.wait(11_000);
+        }
+        assert_eq!(lab.engine.counters().opened, 20);
+        assert_eq!(lab.engine.counters().failed, 0);
+    }
+}
+
+#[test]
+fn a_knock_that_is_wrong_at_every_door_counts_at_each_of_them_once() {
+    let patient = Door {
+        cutoff: None,
+        ..coded("alice")
+    };
+    let mut lab = Lab::new(&[patient, coded("bob"), ssh()]);
+    lab.engine.arm(0, codes(&[[482, 913]]));
+    lab.engine.arm(1, codes(&[[111, 482]]));
+    let first = lab.knock_from(1, host(1), tcp(10_005));
+    assert!(first.failed.eq([0, 1]) && first.cut_off.is_none());
+    assert!(lab.knock_from(1, host(1), tcp(10_005)).failed.is_empty());
+    let second = lab.knock_from(2, host(1), tcp(10_006));
+    assert!(second.failed.eq([0, 1]) && second.cut_off == Some(Duration::from_secs(600)));
+    assert_eq!(lab.knock(host(1), tcp(10_111)).outcome, Outcome::Silenced);
+    // Success at one door buys no guesses at the other.
+    assert!(lab.knock_from(1, host(2), tcp(10_007)).failed.eq([0, 1]));
+    assert!(lab.opens(host(2), &[tcp(10_482), tcp(10_913)]));
+    assert!(lab.knock_from(2, host(2), tcp(10_008)).cut_off.is_some());
+}
+
+/// What comes in its turn at one door comes ahead of its turn at the other, and what that overtook never comes.
+#[test]
+fn doors_whose_sequences_begin_alike_have_no_failures_of_each_other() {
+    let [a, b, c, d] = [tcp(7000), tcp(8000), tcp(9000), tcp(8500)];
+    let strict = |name, open: &[Port]| Door {
+        cutoff: STRICT,
+        jitter: Duration::from_millis(50),
+        ..door(name, open, &[])
+    };
+    let sequences: [&[Port]; 4] = [&[a, b, c], &[a, c, d], &[c, b, a], &[d, b, c, a]];
+    for (own, other) in (0..4).flat_map(|own| (0..4).map(move |other| (own, other))) {
+        let doors = [("alice", own), ("bob", other)];
+        for doors in [doors, [doors[1], doors[0]]] {
+            let mut lab = Lab::new(&doors.map(|(name, which)| strict(name, sequences[which])));
+            let index = usize::from(doors[0].0 != "alice");
+            for round in 0..20 {
+                let mut knocks = sequences[own].to_vec();
+                // Neighbours overtake each other, or keep their distance.
+                let gap = match round % 3 {
+                    0 => 1_000,
+                    which => {
+                        knocks.swap(which - 1, which);
+                        5
+                    }
+                };
+                let mut has_opened = false;
+                for port in knocks {
+                    lab.wait(gap);
+                    let decision = lab.knock(host(1), port);
+                    assert!(decision.failed.is_empty(), "{own} {other} {round}");
+                    has_opened |= decision.open.contains(index);
+                }
+                assert!(has_opened || gap == 5, "{own} {other} {round}");
+                for _ in 0..30 {
+                    lab.wait(1_000);
+                    let now = lab.now;
+                    (lab.engine).poll_telling(now, &mut |door, _| {
+                        panic!("{} failed: {own} {other} {round}", door.name);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Three methods whose ports are the same few: whoever knocks what is right at one door fails at none.
+#[test]
+fn whoever_knocks_right_is_cut_off_by_no_door_at_the_same_ports() {
+    let mut state = 1_u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    for round in 0..600 {
+        let mut ports: Vec<u16> = (0..7).collect();
+        let mut draw = |ports: &mut Vec<u16>, many: usize| -> Vec<u16> {
+            for index in (1..ports.len()).rev() {
+                ports.swap(index, random(index as u32 + 1) as usize);
+            }
+            ports.iter().take(many).copied().collect()
+        };
+        let [fixed, listed] = [3, 4].map(|many| draw(&mut ports, many));
+        let [code, other]: [[u16; 2]; 2] = [0, 1].map(|_| draw(&mut ports, 2).try_into().unwrap());
+        let of = |groups: &[u16]| -> Sequence {
+            groups.iter().map(|group| tcp(10_000 + group)).collect()
+        };
+        let list = Method::List {
+            file: "/etc/postern/list".try_into().unwrap(),
+            at_end: AtEnd::Wrap,
+            order: Order::Any,
+            close: Sequence::new(),
+        };
+        let doors = [
+            Door {
+                cutoff: STRICT,
+                jitter: Duration::from_millis(50),
+                ..door("fixed", &of(&fixed), &[])
+            },
+            coded("codes"),
+            Door {
+                cutoff: STRICT,
+                ..Door::new("list", &[tcp(22)], list).unwrap()
+            },
+        ];
+        let order = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ];
+        let order = order[round % 6];
+        let mut lab = Lab::new(&order.map(|which| doors[which].clone()));
+        let index = |which: usize| order.iter().position(|other| *other == which).unwrap();
+        lab.engine.watch(index(2), &of(&listed)).unwrap();
+        let whose = round % 3;
+        let knocks = [&fixed[..], &code[..], &listed[..]][whose];
+        for _ in 0..4 {
+            lab.engine.arm(index(1), codes(&[code, other]));
+            lab.engine.arm(index(2), Armed::Sequence(0, of(&listed)));
+            let mut has_opened = false;
+            for port in of(knocks) {
+                for _ in 0..=random(2) {
+                    let decision = lab.knock(host(1), port);
+                    assert!(decision.failed.is_empty(), "{round}: {decision:?}");
+                    has_opened |= decision.open.contains(index(whose));
+                }
+                lab.wait(u64::from(random(400)));
+                let now = lab.now;
+                (lab.engine).poll_telling(now, &mut |door, _| panic!("{round}: {}", door.name));
+            }
+            assert!(has_opened, "{round}");
+            for _ in 0..15 {
+                lab.wait(1_000);
+                let now = lab.now;
+                (lab.engine).poll_telling(now, &mut |door, _| panic!("{round}: {}", door.name));
+            }
+        }
+    }
 }

@@ -345,14 +345,20 @@ fn a_sequence_of_a_list_opens_once() {
             counter: 4
         })
     );
+    let again = lab.last_of(&shuffled);
     assert_eq!(
-        lab.knock(udp(12)).outcome,
-        Outcome::Wrong,
-        "it is spent, and nothing is expected"
+        (again.outcome, again.spent),
+        (Outcome::Repeated, None),
+        "it is spent, and sent again"
     );
     lab.arm(Armed::Sequence(5, sequence(&[tcp(21), tcp(11)])));
     assert!(lab.last_of(&[tcp(21), tcp(11)]).open.contains(0));
-    assert_eq!(lab.knock(tcp(21)).outcome, Outcome::Wrong);
+    assert_eq!(lab.knock(tcp(21)).outcome, Outcome::Repeated);
+    assert_eq!(
+        lab.knock(tcp(13)).outcome,
+        Outcome::Wrong,
+        "of a former one"
+    );
 
     let mut lab = Lab::armed(
         door(list(Order::Strict)),
@@ -367,6 +373,8 @@ fn a_sequence_of_a_list_opens_once() {
             counter: 4
         })
     );
+    lab.arm(Armed::Sequence(5, sequence(&[tcp(21), tcp(11)])));
+    assert_eq!(lab.outcomes(&ports[1..]), [Outcome::Repeated; 2]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) struct Finding {
     pub(super) problem: Problem,
     pub(super) number: u32,
     pub(super) value: &'static str,
+    pub(super) ports: Option<PortRange>,
     pub(super) other: Name,
 }
 
@@ -38,6 +39,7 @@ pub(super) const ERRORS: &[Check] = &[
     echo_by_sockets,
     passive_by_sockets,
     passive_cutoff,
+    expiry_differs,
 ];
 
 /// What makes a door weak. A client cannot help it.
@@ -63,6 +65,7 @@ fn numbered(option: &'static str, problem: Problem, number: u32) -> Finding {
         problem,
         number,
         value: "",
+        ports: None,
         other: Name::new(),
     }
 }
@@ -171,6 +174,22 @@ fn passive_by_sockets(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
 /// Everybody who uses the service makes knocks that no other follows.
 fn passive_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {
     (door.passive && door.cutoff.is_some()).then(|| at("cutoff", Problem::PassiveCutoff))
+}
+
+/// Who is let in at a port by two doors keeps a connection until the last of them lets go, and neither can tell
+/// which of its connections are the other's.
+fn expiry_differs(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let mut others = draft.doors.iter();
+    let (other, ports) = others.find_map(|other| {
+        let mut guards = other.guards.iter();
+        let ports = guards.find(|guard| door.guards.iter().any(|own| own.overlaps(guard)))?;
+        (other.on_expiry != door.on_expiry).then_some((other, ports))
+    })?;
+    Some(Finding {
+        other: other.name.clone(),
+        ports: Some(*ports),
+        ..at("on_expiry", Problem::ExpiryDiffers)
+    })
 }
 
 fn knocks_by_udp(door: &Door) -> bool {

@@ -4,6 +4,7 @@ use ufmt::{Formatter, uDisplay, uWrite, uwrite};
 
 use super::methods::Methods;
 use super::options::{OPTIONS, OptionSpec, Section};
+use crate::knock::PortRange;
 use crate::uci;
 
 /// The most characters of a value that a diagnostic quotes.
@@ -50,6 +51,8 @@ pub(super) struct Details<'a> {
     pub(super) number: u32,
     /// A word of the grammar.
     pub(super) word: &'static str,
+    /// What is guarded.
+    pub(super) ports: Option<PortRange>,
 }
 
 /// What can be wrong with a configuration.
@@ -104,6 +107,8 @@ pub enum Problem {
     NetworkTwice,
     /// A port that was guarded before by this door.
     GuardTwice,
+    /// Another end of connections than a door has that guards one of the ports too.
+    ExpiryDiffers,
     /// A guarded port that some door knocks on.
     GuardIsKnock,
     /// A port to knock on that some door guards.
@@ -280,6 +285,10 @@ impl Problem {
             }
             Self::GuardTwice => {
                 "{option} {value} is guarded by this door already, expected each port once"
+            }
+            Self::ExpiryDiffers => {
+                "{option} is not what door {other} has, which guards {ports} too, expected the same: \
+                 a connection does not say whose grant let it in"
             }
             Self::GuardIsKnock => {
                 "{option} {value} is a port that door {other} knocks on, \
@@ -513,6 +522,7 @@ impl Details<'_> {
             "value" => quote(f, self.value),
             "other" => quote(f, self.other),
             "number" => uwrite!(f, "{}", self.number),
+            "ports" => self.ports.map_or(Ok(()), |ports| uwrite!(f, "{}", ports)),
             "word" => f.write_str(self.word),
             "swapped" => {
                 let tcp = self.value.strip_suffix(":tcp");

@@ -965,7 +965,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         expected: "keep or cut",
         meaning: Words::new(
             "what becomes of the connections of a source whose grant ends: keep lets them \
-                  live on, cut ends them",
+                  live on, cut ends them once no door lets the source in there any more; doors \
+                  that share a port must have the same here, as a connection does not say whose \
+                  grant let it in",
         ),
         secret: false,
         kind: Kind::One(|draft, text| {

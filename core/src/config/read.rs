@@ -595,6 +595,7 @@ impl Reader<'_, '_, '_> {
                 other: &finding.other,
                 number: finding.number,
                 value: finding.value,
+                ports: finding.ports,
                 word: door.engine.name(),
                 ..Details::default()
             };

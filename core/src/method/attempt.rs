@@ -27,7 +27,8 @@ pub(crate) struct Attempt {
     /// When the first knock came, or the last of a finished sequence: the low 32 bits of the clock's milliseconds, which
     /// repeat after 49 days. The longest window is an hour and stale attempts are swept.
     started: u32,
-    /// When the first of those knocks came that are ahead of their turn, in the same unit; 0: none is.
+    /// When the first of those knocks came that are ahead of their turn, in the same unit; 0: none is. Of a code
+    /// that was used, its two ports.
     pub(super) ahead: u32,
     /// What was accepted: one bit for each step, or, for codes, the port.
     pub(super) accepted: u32,
@@ -72,7 +73,7 @@ impl Attempt {
     }
 
     /// Whether everything was accepted.
-    pub(super) const fn is_finished(&self) -> bool {
+    pub(crate) const fn is_finished(&self) -> bool {
         matches!(self.stage, Stage::Finished)
     }
 
@@ -121,7 +122,7 @@ impl Attempt {
     }
 
     /// Whether a knock that was overtaken is waited for.
-    pub(super) const fn is_disordered(&self) -> bool {
+    pub(crate) const fn is_disordered(&self) -> bool {
         self.ahead != 0 && self.is_under_way()
     }
 
@@ -148,6 +149,13 @@ impl Attempt {
         self.stage = Stage::Failed;
         self.count = 0;
         true
+    }
+
+    /// Waits on, but what does not come is no failure: what was ahead of it was another sequence's.
+    pub(crate) const fn excuse(&mut self) {
+        if self.is_disordered() {
+            self.stage = Stage::Leftover;
+        }
     }
 
     /// Counts its age from now on.

@@ -18,15 +18,18 @@ pub(super) fn advance(
     let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
         return match () {
             () if may_begin(codes, order, port) => begin(attempt, knock, now),
-            // The last knock of the code that was just used, once more.
-            () if attempt.is_finished() => Progress::Repeated,
+            // A knock of the code that was just used, once more.
+            () if attempt.is_finished() && is_of(attempt.ahead, port) => Progress::Repeated,
             () => Progress::Wrong,
         };
     };
     // A code whose groups are equal takes two knocks too; a retransmission is not the second.
     let is_retransmission = earlier == port && knock.source_port == attempt.source_port;
     match find(codes, order, earlier, port) {
-        Some(counter) if !is_retransmission => Progress::Completed(counter),
+        Some(counter) if !is_retransmission => {
+            attempt.ahead = u32::from(earlier.number) << 16 | u32::from(port.number);
+            Progress::Completed(counter)
+        }
         _ if earlier == port => Progress::Repeated,
         // What was under way lost its second knock, or was a mistyped code's that happens to begin
         // another. Whoever types the next code must not pay for it.
@@ -58,6 +61,12 @@ const fn noted(attempt: &Attempt) -> Port {
         protocol,
         number: attempt.accepted as u16,
     }
+}
+
+/// Whether the port is one of the two of a code that was used.
+fn is_of(used: u32, port: Port) -> bool {
+    let number = u32::from(port.number);
+    used >> 16 == number || used & 0xffff == number
 }
 
 fn may_begin(codes: &[Candidate], order: Order, port: Port) -> bool {

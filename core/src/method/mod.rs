@@ -287,7 +287,13 @@ impl Pattern<'_> {
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
-            Progress::Completed(_) => attempt.finish(),
+            Progress::Completed(_) => {
+                let code = attempt.ahead;
+                attempt.finish();
+                if matches!(self, Pattern::Codes { .. }) {
+                    attempt.ahead = code;
+                }
+            }
             Progress::Advanced | Progress::Repeated | Progress::Late => {}
         }
         progress

@@ -13,12 +13,7 @@ pub(super) fn advance(
 ) -> Progress {
     let at_port = steps_at(steps, knock.port);
     if at_port == 0 {
-        // A finished attempt was made of the ports of a sequence that is no longer expected.
-        return if attempt.is_finished() {
-            Progress::Repeated
-        } else {
-            Progress::Wrong
-        };
+        return Progress::Wrong;
     }
     if attempt.accepted == 0 || attempt.is_finished() {
         *attempt = Attempt::begun_by(knock, now, 0);
