@@ -169,6 +169,8 @@ impl Cutoffs {
             failures = Failures::VACANT;
             let mut cut_off = Failures::begun(now, within);
             cut_off.count = u16::MAX;
+            // Which door did it.
+            cut_off.recent = [u16::from(door); RECENT_KNOCKS];
             self.store(source, EVERY_DOOR, cut_off, now);
         }
         self.store(source, door, failures, now);
@@ -178,7 +180,7 @@ impl Cutoffs {
         }
     }
 
-    /// Takes back failures at a door that turned out to be none; whether that ends a cut-off, which
+    /// Takes back failures at a door that turned out to be none; whether that ends a cut-off of this door's, which
     /// none but these can have led to if it did not begin before `since`, when the first of them came.
     pub(crate) fn retract(
         &mut self,
@@ -190,7 +192,8 @@ impl Cutoffs {
     ) -> bool {
         let began_since = |cut_off: &Failures| {
             let began = cut_off.began.wrapping_sub(stamp(since));
-            cutoff.is_some() && began <= stamp(now).wrapping_sub(stamp(since))
+            let is_its = cut_off.recent.first() == Some(&u16::from(door));
+            cutoff.is_some() && is_its && began <= stamp(now).wrapping_sub(stamp(since))
         };
         let cut_off = self.failures.find_mut(source, EVERY_DOOR);
         let cut_off = cut_off.filter(|cut_off| cut_off.hold(stamp(now)) && began_since(cut_off));
@@ -435,6 +438,19 @@ mod tests {
         assert!(!lab.silences(1, after(13)));
         assert!(!lab.fail_at(0, 1, five, after(14)));
         assert!(lab.fail_at(0, 1, five, after(14)));
+    }
+
+    #[test]
+    fn what_is_taken_back_at_one_door_ends_no_cut_off_of_another() {
+        let mut lab = Lab::new();
+        assert!(!lab.fail_at(1, 1, TWICE, after(10)) && lab.fail_at(1, 1, TWICE, after(11)));
+        let mut retract = |door| {
+            let failures = (1, after(10));
+            (lab.0).retract(&source(1), door, Some(TWICE), failures, after(11))
+        };
+        assert!(!retract(0) && retract(1));
+        assert!(!lab.fail_at(0, 1, TWICE, after(12)), "nothing is known");
+        assert!(lab.fail_at(1, 1, TWICE, after(12)), "one is left");
     }
 
     #[test]

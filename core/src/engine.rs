@@ -19,6 +19,9 @@ use crate::ports::{PortMap, TooManyPorts};
 use crate::table::{Displaced, Entry, HashedSource, Stored, Table, Worth};
 use crate::time::{Duration, Instant};
 
+/// For how long it is known what a one-time door was opened by: TCP sends a SYN that is not answered for the last
+/// time after 63 seconds (`tcp_syn_retries`), and a client may ask for more.
+const USED_FOR: Duration = Duration::from_secs(130);
 /// Stale attempts are looked for at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -102,6 +105,8 @@ pub struct Engine<const SOURCES: usize> {
 pub struct Decision {
     /// What the knock was.
     pub outcome: Outcome,
+    /// Doors at which it was that, unless it was none that is expected anywhere.
+    pub at: DoorSet,
     /// Doors to open for the source.
     pub open: DoorSet,
     /// Doors to close to the source.
@@ -362,6 +367,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     pub fn handle(&mut self, now: Instant, knock: &Knock<'_>) -> Decision {
         let mut decision = Decision {
             outcome: Outcome::Unwatched,
+            at: DoorSet::EMPTY,
             open: DoorSet::EMPTY,
             close: DoorSet::EMPTY,
             toggle: DoorSet::EMPTY,
@@ -448,13 +454,16 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 *attempts = Attempts::VACANT;
                 return index;
             };
-            let window = rules.window;
             let mut has_lapsed = false;
             for ((_, pattern), attempt) in
                 method::patterns(rules, armed).iter().zip(&mut attempts.0)
             {
                 has_lapsed |= pattern.lapse(attempt, now);
-                attempt.expire(now, window);
+                attempt.expire(now, lifetime(rules, attempt));
+                if !attempt.is_none() {
+                    let expires_at = now - attempt.age(now) + lifetime(rules, attempt);
+                    next = Some(next.map_or(expires_at, |next| next.min(expires_at)));
+                }
             }
             let source = Ipv6Addr::from(*source).to_canonical();
             let (_, failing) = keys_of(key, source);
@@ -466,10 +475,6 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 counters.failed += 1;
                 counters.cut_off += u64::from(cut_off.is_some());
                 tell(rules, Lapse { source, cut_off });
-            }
-            if !attempts.is_vacant() {
-                let expires_at = now - attempts.furthest().age(now) + window;
-                next = Some(next.map_or(expires_at, |next| next.min(expires_at)));
             }
             index
         });
@@ -585,7 +590,13 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 context.advance(knock, now, attempts, decision, faults)
             }
         };
-        decision.outcome = decision.outcome.max(outcome);
+        if outcome > decision.outcome {
+            decision.outcome = outcome;
+            decision.at = DoorSet::EMPTY;
+        }
+        if outcome == decision.outcome && outcome > Outcome::Wrong {
+            decision.at.insert(index);
+        }
         if outcome == Outcome::Completed {
             self.cutoffs.forgive(failing, number, now);
         }
@@ -726,6 +737,14 @@ fn keys_of(key: &hash::Key, address: IpAddr) -> (HashedSource, HashedSource) {
     }
 }
 
+/// For how long an attempt is of use, from its first knock on.
+fn lifetime(door: &Door, attempt: &Attempt) -> Duration {
+    match attempt.is_finished() && door.method.is_one_time() {
+        true => door.window.max(USED_FOR),
+        false => door.window,
+    }
+}
+
 /// Counts a failure of a source at a door, by this knock if it is one's.
 fn fail(
     cutoffs: &mut Cutoffs,
@@ -831,7 +850,7 @@ impl DoorContext<'_> {
         let mut has_lapsed = false;
         for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
             has_lapsed |= pattern.lapse(attempt, now);
-            attempt.expire(now, self.door.window);
+            attempt.expire(now, lifetime(self.door, attempt));
         }
         if has_lapsed {
             faults.lapsed.insert(self.index);

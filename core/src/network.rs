@@ -59,6 +59,15 @@ impl Network {
         }
     }
 
+    /// All addresses of a family.
+    pub const fn everything(family: Family) -> Self {
+        let address = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Self { address, prefix: 0 }
+    }
+
     /// Its family.
     pub const fn family(&self) -> Family {
         family(self.address)

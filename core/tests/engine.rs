@@ -786,17 +786,24 @@ fn a_right_code_at_one_door_is_no_failure_at_another_of_the_same_ports() {
         for _ in 0..20 {
             lab.engine.arm(own, codes(&[alice]));
             lab.engine.arm(others, codes(&[bob]));
-            for group in alice {
-                let decision = lab.knock(host(1), tcp(10_000 + group));
+            for (group, from) in alice.into_iter().zip(1..) {
+                let decision = lab.knock_from(from, host(1), tcp(10_000 + group));
                 assert!(decision.failed.is_empty(), "{name}: {decision:?}");
                 assert!(!decision.open.contains(others));
             }
-            // The code is spent, and its last knock is sent again.
-            let again = lab.knock(host(1), tcp(10_913));
-            assert_eq!(again.outcome, Outcome::Repeated, "{name}");
-            assert!(again.failed.is_empty() && lab.engine.armed(own).opens_nothing());
+            // The code is spent, and its knocks are sent again, for a minute.
+            for millis in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000] {
+                lab.wait(millis);
+                let now = lab.now;
+                lab.engine.poll(now);
+                for (group, from) in alice.into_iter().zip(1..) {
+                    let again = lab.knock_from(from, host(1), tcp(10_000 + group));
+                    assert_eq!(again.outcome, Outcome::Repeated, "{name} {millis}");
+                    assert!(again.failed.is_empty());
+                }
+            }
+            assert!(lab.engine.armed(own).opens_nothing());
             assert!(!lab.engine.armed(others).opens_nothing());
-            lab.wait(11_000);
         }
         assert_eq!(lab.engine.counters().opened, 20);
         assert_eq!(lab.engine.counters().failed, 0);

@@ -6,13 +6,14 @@
 use core::mem;
 
 use postern_core::door::{Door, DoorSet, OnExpiry};
+use postern_core::knock::PortRange;
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
 use super::ledger::{KERNEL_LAG, MAX_GRANTS};
 use crate::firewall::{Grant, Who};
-use crate::netlink::conntrack::{self, Doomed};
-use crate::network::Network;
+use crate::netlink::conntrack::{self, Connections};
+use crate::network::{Family, Network};
 use crate::sys::clock::boottime;
 
 /// How often, at most, the kernel is asked whom its own engines let in.
@@ -155,22 +156,27 @@ impl Agent<'_> {
             let Some(door) = doors.get(index) else {
                 continue;
             };
-            match let_in_for(grants, door, network) {
-                None => doomed.push(Doomed {
-                    network,
-                    ports: door.guards.to_vec(),
-                }),
-                Some(Some(remaining)) => {
-                    let at = now + remaining + KERNEL_LAG;
-                    self.cutting.postpone(index, network, at);
-                }
-                Some(None) => {}
+            let still = longest(grants.iter().filter(|grant| {
+                *grant.door == *door.name
+                    && (grant.who == Who::Network(network) || is_anyones(grant))
+            }));
+            // Where another door lets somebody in, its own end comes; none does that is everybody's.
+            let later = still.or_else(|| {
+                doomed.push(connections(door, network));
+                longest(grants.iter().filter(|grant| {
+                    let other = doors.iter().find(|other| *other.name == *grant.door);
+                    is_anyones(grant) && other.is_some_and(|other| share_port(door, other))
+                }))
+            });
+            if let Some(Some(remaining)) = later {
+                let at = now + remaining + KERNEL_LAG;
+                self.cutting.postpone(index, network, at);
             }
         }
         if doomed.is_empty() {
             return;
         }
-        match conntrack::cut(&doomed) {
+        match conntrack::cut(&doomed, &let_in(grants, doors)) {
             Ok(0) => {}
             Ok(ended) => self.journal.say(
                 boottime(),
@@ -184,16 +190,47 @@ impl Agent<'_> {
     }
 }
 
-/// For how long a door lets a network in; `None`: it does not, `Some(None)`: without an end.
-fn let_in_for(grants: &[Grant], door: &Door, network: Network) -> Option<Option<Duration>> {
-    let lets_in = |grant: &&Grant| match &grant.who {
-        Who::Network(other) => *other == network,
-        Who::Anyone { .. } => true,
-    };
-    let of_door = grants.iter().filter(|grant| *grant.door == *door.name);
-    let remaining = of_door.filter(lets_in).map(|grant| grant.remaining);
-    // What has no end outlasts the rest.
+/// For how long the longest of these grants lasts; `None`: there is none, `Some(None)`: without an end.
+fn longest<'g>(grants: impl Iterator<Item = &'g Grant>) -> Option<Option<Duration>> {
+    let remaining = grants.map(|grant| grant.remaining);
     remaining.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other)))
+}
+
+const fn is_anyones(grant: &Grant) -> bool {
+    matches!(grant.who, Who::Anyone { .. })
+}
+
+/// Whether both doors guard one port.
+pub(super) fn share_port(one: &Door, other: &Door) -> bool {
+    let meets = |guard: &PortRange| other.guards.iter().any(|other| other.overlaps(guard));
+    one.guards.iter().any(meets)
+}
+
+/// A network's connections to the ports of a door.
+pub(crate) fn connections(door: &Door, network: Network) -> Connections {
+    Connections {
+        network,
+        ports: door.guards.to_vec(),
+    }
+}
+
+/// The connections of all who are let in, by whichever door.
+pub(crate) fn let_in(grants: &[Grant], doors: &[Door]) -> Vec<Connections> {
+    let mut let_in = Vec::new();
+    for grant in grants {
+        let Some(door) = doors.iter().find(|door| *door.name == *grant.door) else {
+            continue;
+        };
+        match grant.who {
+            Who::Network(network) => let_in.push(connections(door, network)),
+            // Nobody can tell from a connection where it came in.
+            Who::Anyone { .. } => {
+                let everybody = Family::BOTH.map(Network::everything);
+                let_in.extend(everybody.map(|network| connections(door, network)));
+            }
+        }
+    }
+    let_in
 }
 
 fn index_of(doors: &[Door], name: &str) -> Option<usize> {

@@ -39,7 +39,8 @@ pub(super) fn act(
     let source = knock.source;
     let decision = engine.handle(gate.now, knock);
     let Decision {
-        outcome,
+        outcome: _,
+        at: _,
         open,
         close,
         toggle,
@@ -48,7 +49,7 @@ pub(super) fn act(
         spent,
     } = decision;
     one_time.note(engine.doors(), knock, &decision, gate.now);
-    gate.journal.watchers.tell_knock(gate.now, knock, outcome);
+    (gate.journal.watchers).tell_knock(gate.now, knock, &decision, engine.doors());
     for door in failed.filter_map(|index| engine.doors().get(index)) {
         (gate.journal.watchers).tell_failure(gate.now, source, &door.name);
     }

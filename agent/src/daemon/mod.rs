@@ -5,7 +5,7 @@ mod callers;
 pub(crate) mod control;
 #[cfg(test)]
 mod cost_tests;
-mod cut;
+pub(crate) mod cut;
 mod end;
 mod follow;
 mod gate;

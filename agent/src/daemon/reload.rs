@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use postern_core::config::{Config, OnCrash};
+use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::Port;
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
 
 use super::control::Answer;
+use super::cut::share_port;
 use super::ledger::Origin;
 use super::notify::State;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
@@ -240,6 +242,28 @@ impl Agent<'_> {
             .collect()
     }
 
+    /// Whom doors let in that cut and are no more, or have other ports, with the doors to be, by their indices, that
+    /// guard a port of theirs.
+    fn let_in_where_connections_end(&mut self, after: &[Door]) -> Vec<(usize, Network)> {
+        let before = self.engine.doors().iter();
+        let lost = before.filter(|door| {
+            let kept = |other: &Door| other.name == door.name && other.guards == door.guards;
+            door.on_expiry == OnExpiry::Cut && !after.iter().any(kept)
+        });
+        let lost: Vec<Door> = lost.cloned().collect();
+        let names: Vec<String> = lost.iter().map(|door| door.name.to_string()).collect();
+        let mut let_in = Vec::new();
+        for (name, network) in self.let_in_at(&names) {
+            let Some(door) = lost.iter().find(|door| *door.name == *name) else {
+                continue;
+            };
+            let others = after.iter().enumerate();
+            let others = others.filter(|(_, other)| share_port(door, other));
+            let_in.extend(others.map(|(index, _)| (index, network)));
+        }
+        let_in
+    }
+
     /// Takes back what a door granted, because its secret is another one.
     pub(super) fn shut_out(&mut self, door: &str) {
         for (door, network) in self.let_in_at(&[door.to_owned()]) {
@@ -294,6 +318,7 @@ impl Agent<'_> {
         let losses = self.firewall.losses(&config);
         let changed = trial::opened_otherwise(self.engine.doors(), &config.doors);
         let shut_out = self.let_in_at(&changed);
+        let ended = self.let_in_where_connections_end(&config.doors);
         // At a start, it is known already.
         if !self.engine.doors().is_empty() {
             self.firewall.forget(changed);
@@ -347,13 +372,16 @@ impl Agent<'_> {
         self.refused = None;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.cutting.begin(self.engine.doors(), boottime());
+        for (index, network) in ended {
+            self.cutting.withdraw(index, network);
+        }
         let withdrawn = gone.len() + self.remember(Origin::Before).went.len();
         if withdrawn > 0 {
             let line = format_args!("grants withdrawn, because their doors changed: {withdrawn}");
             self.journal.record(boottime(), line);
         }
         self.lock_again();
-        self.cutting.begin(self.engine.doors(), boottime());
         for (door, network) in shut_out {
             let mut doors = self.engine.doors().iter();
             if let Some(index) = doors.position(|other| *other.name == *door) {

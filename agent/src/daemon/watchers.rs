@@ -9,12 +9,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use postern_core::engine::Outcome;
+use postern_core::door::Door;
+use postern_core::engine::{Decision, Outcome};
 use postern_core::knock::Knock;
 use postern_core::packet::Refusal;
 use postern_core::time::{Duration, Instant};
 
-use crate::output::json::quoted;
+use crate::output::json::{list, quoted};
 
 /// The most who watch at a time.
 pub(crate) const MAX_WATCHERS: usize = 4;
@@ -69,19 +70,34 @@ impl Watchers {
         });
     }
 
-    /// Tells of a knock, and what it was.
-    pub(crate) fn tell_knock(&mut self, now: Instant, knock: &Knock<'_>, outcome: Outcome) {
+    /// Tells of a knock, what it was, and at which of the doors.
+    pub(crate) fn tell_knock(
+        &mut self,
+        now: Instant,
+        knock: &Knock<'_>,
+        decision: &Decision,
+        doors: &[Door],
+    ) {
         self.tell(now, &|line, json| {
             let Knock { source, port, .. } = knock;
             let (protocol, number) = (port.protocol.name(), port.number);
-            let outcome = word(outcome);
+            let outcome = word(decision.outcome);
+            let doors = decision.at.filter_map(|index| doors.get(index));
             _ = match json {
-                true => write!(
-                    line,
-                    "{{\"event\":\"knock\",\"source\":\"{source}\",\
-                     \"port\":\"{protocol}:{number}\",\"outcome\":\"{outcome}\"}}"
-                ),
-                false => write!(line, "{source} knocked on {protocol}:{number}: {outcome}"),
+                true => {
+                    let doors = list(doors.map(|door| quoted(&door.name)));
+                    write!(
+                        line,
+                        "{{\"event\":\"knock\",\"source\":\"{source}\",\"port\":\"{protocol}:{number}\",\
+                         \"outcome\":\"{outcome}\",\"doors\":{doors}}}"
+                    )
+                }
+                false => {
+                    let doors: Vec<&str> = doors.map(|door| door.name.as_str()).collect();
+                    let at = if doors.is_empty() { "" } else { " at " };
+                    let doors = doors.join(", ");
+                    write!(line, "{source} knocked on {protocol}:{number}: {outcome}{at}{doors}")
+                }
             };
         });
     }
@@ -199,9 +215,11 @@ const fn word(outcome: Outcome) -> &'static str {
 mod tests {
     use std::io::{BufRead, BufReader};
 
+    use postern_core::engine::Engine;
     use postern_core::knock::{Port, Protocol};
 
     use super::*;
+    use crate::onetime::examples::seed_door;
 
     fn now(millis: u64) -> Instant {
         Instant::from_millis(millis)
@@ -234,21 +252,38 @@ mod tests {
             port: Port { protocol, number },
             payload: &[],
         };
-        watchers.tell_knock(now(0), &knock, Outcome::Advanced);
+        let doors = ["alice", "ssh"].map(seed_door);
+        let mut engine = Box::new(Engine::<16>::new());
+        let mut decision = engine.handle(now(0), &knock);
+        watchers.tell_knock(now(0), &knock, &decision, &doors);
+        decision.outcome = Outcome::Advanced;
+        decision.at.insert(0);
+        decision.at.insert(1);
+        watchers.tell_knock(now(0), &knock, &decision, &doors);
         watchers.tell_refusal(now(0), Refusal::Fragment);
         watchers.tell_failure(now(0), knock.source, "ssh");
         watchers.tell_line(now(0), &"door \"ssh\"");
-        assert_eq!(line(&mut person), "192.0.2.2 knocked on udp:8001: advanced");
+        assert_eq!(
+            line(&mut person),
+            "192.0.2.2 knocked on udp:8001: unwatched"
+        );
+        assert_eq!(
+            line(&mut person),
+            "192.0.2.2 knocked on udp:8001: advanced at alice, ssh"
+        );
         assert_eq!(line(&mut person), "a packet was no knock: fragment");
         assert_eq!(
             line(&mut person),
             "192.0.2.2 failed at door ssh: wrong knocks"
         );
         assert_eq!(line(&mut person), "door \"ssh\"");
-        assert_eq!(
-            line(&mut program),
-            "{\"event\":\"knock\",\"source\":\"192.0.2.2\",\"port\":\"udp:8001\",\"outcome\":\"advanced\"}"
-        );
+        for what in [
+            "\"unwatched\",\"doors\":[]}",
+            "\"advanced\",\"doors\":[\"alice\",\"ssh\"]}",
+        ] {
+            let event = "{\"event\":\"knock\",\"source\":\"192.0.2.2\",\"port\":\"udp:8001\"";
+            assert_eq!(line(&mut program), format!("{event},\"outcome\":{what}"));
+        }
         assert_eq!(
             line(&mut program),
             "{\"event\":\"no_knock\",\"reason\":\"fragment\"}"

@@ -40,20 +40,26 @@ mod cta {
     pub(super) const SOURCE_PORT: u16 = 2;
 }
 
-/// Connections that are to end: of a network, to the ports of a door.
+/// Connections of a network, to the ports of a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Doomed {
+pub(crate) struct Connections {
     pub(crate) network: Network,
     pub(crate) ports: Vec<PortRange>,
 }
 
-/// Ends these connections, of both families; how many there were.
-pub(crate) fn cut(doomed: &[Doomed]) -> io::Result<usize> {
+impl Connections {
+    fn have(&self, source: IpAddr, port: Port) -> bool {
+        self.network.has(source) && self.ports.iter().any(|ports| ports.contains(port))
+    }
+}
+
+/// Ends connections, of both families, but for those that are spared; how many there were.
+pub(crate) fn cut(doomed: &[Connections], spared: &[Connections]) -> io::Result<usize> {
     let mut socket = NetlinkSocket::open()?;
     let mut buffer = vec![0; LONGEST_ANSWER];
     let mut ended = 0;
     for _ in 0..MAX_LISTINGS {
-        let found = list(&mut socket, &mut buffer, doomed)?;
+        let found = list(&mut socket, &mut buffer, (doomed, spared))?;
         for connection in &found {
             connection.end(&mut socket, &mut buffer)?;
         }
@@ -92,7 +98,7 @@ impl Connection {
 fn list(
     socket: &mut NetlinkSocket,
     buffer: &mut [u8],
-    doomed: &[Doomed],
+    which: (&[Connections], &[Connections]),
 ) -> io::Result<Vec<Connection>> {
     const SEQUENCE: u32 = 1;
     let mut octets = Vec::new();
@@ -108,23 +114,23 @@ fn list(
     let mut found = Vec::new();
     exchange(socket, &octets, SEQUENCE, buffer, &mut |answer| {
         if found.len() < MAX_DELETIONS_PER_LISTING {
-            found.extend(choose(answer, doomed));
+            found.extend(choose(answer, which));
         }
     })?;
     Ok(found)
 }
 
 /// The connection that a message is about, if it is to end.
-fn choose(answer: &Message<'_>, doomed: &[Doomed]) -> Option<Connection> {
+fn choose(
+    answer: &Message<'_>,
+    (doomed, spared): (&[Connections], &[Connections]),
+) -> Option<Connection> {
     let about = answer.attributes();
     let end = |tuple| About::read(about.inside(tuple)?);
     let (client, server) = (end(cta::TUPLE_ORIGINAL)?, end(cta::TUPLE_REPLY)?);
     // The port that answers is the guarded one, whatever port it was redirected from.
-    let is_doomed = |doomed: &Doomed| {
-        doomed.network.has(client.source)
-            && doomed.ports.iter().any(|ports| ports.contains(server.port))
-    };
-    if !doomed.iter().any(is_doomed) || !is_own(server.source) {
+    let is_of = |these: &Connections| these.have(client.source, server.port);
+    if !doomed.iter().any(is_of) || spared.iter().any(is_of) || !is_own(server.source) {
         return None;
     }
     let mut attributes = Vec::new();
@@ -220,15 +226,16 @@ mod tests {
     }
 
     fn is_chosen(octets: &[u8]) -> bool {
-        let port = Port {
-            protocol: Protocol::Tcp,
-            number: 22,
+        let of = |last: u8, prefix, number| Connections {
+            network: Network::of([192, 0, 2, last].into(), prefix),
+            ports: vec![PortRange {
+                protocol: Protocol::Tcp,
+                first: number,
+                last: number,
+            }],
         };
-        let doomed = [Doomed {
-            network: Network::of([192, 0, 2, 0].into(), 24),
-            ports: vec![port.into()],
-        }];
-        let chosen = Messages(octets).find_map(|answer| choose(&answer, &doomed));
+        let (doomed, spared) = ([of(0, 24, 22)], [of(9, 32, 22), of(7, 32, 80)]);
+        let chosen = Messages(octets).find_map(|answer| choose(&answer, (&doomed, &spared)));
         chosen.is_some()
     }
 
@@ -237,6 +244,7 @@ mod tests {
         let here = [127, 0, 0, 1];
         assert!(is_chosen(&connection([192, 0, 2, 7], here, 22)));
         assert!(!is_chosen(&connection([192, 0, 3, 7], here, 22)));
+        assert!(!is_chosen(&connection([192, 0, 2, 9], here, 22)), "spared");
         assert!(!is_chosen(&connection([192, 0, 2, 7], here, 23)));
         // It passes by.
         assert!(!is_chosen(&connection(

@@ -13,13 +13,16 @@
 //! it does not count as a failure, if it was used already, if one of the same lead was seen before, and
 //! otherwise as often as [`STRANGE_CODE_BURST`] and [`STRANGE_CODE_INTERVAL`] allow at a door. A code
 //! whose time is to come is not accepted when it comes: it was shown to whoever listens, and whoever
-//! guessed it could have learned from being forgiven that it is one.
+//! guessed it could have learned from being forgiven that it is one. At other doors that were shown it, as they
+//! listen to the same ports, it is forgiven no more often than a code that nothing speaks for: whoever saw codes
+//! of this door being used could try those there for ever.
 
+use core::iter;
 use core::net::IpAddr;
 use core::ops::Range;
 
 use heapless::Vec as Bounded;
-use postern_core::door::{Door, Method, Order};
+use postern_core::door::{Door, DoorSet, Method, Order};
 use postern_core::engine::{Decision, Engine, Outcome};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::method::watches;
@@ -86,8 +89,8 @@ struct Noted {
     port: Port,
     source_port: u16,
     at: Instant,
-    /// Whether it was counted as a failure.
-    counts: bool,
+    /// The doors at which it was counted as a failure.
+    failed: DoorSet,
     /// Whether it is known of what code it is.
     is_known: bool,
 }
@@ -98,6 +101,7 @@ pub(super) struct Mistimed {
     /// Counters of codes that were shown before their time.
     pub(super) shown: Vec<u64>,
     strange: TokenBucket,
+    elsewhere: TokenBucket,
     lines: TokenBucket,
     calls: TokenBucket,
     /// Who knocked while nothing opens the door.
@@ -127,8 +131,15 @@ struct Found {
     source: IpAddr,
     counter: u64,
     at: Instant,
-    /// How many of them counted as failures.
-    failures: u16,
+    /// The doors at which each of them counted as a failure.
+    failed: [DoorSet; 2],
+}
+
+impl Found {
+    fn failures_at(&self, door: usize) -> u16 {
+        let [one, other] = self.failed;
+        u16::from(one.contains(door)) + u16::from(other.contains(door))
+    }
 }
 
 /// A wrong clock, for people and programs.
@@ -164,8 +175,8 @@ impl OneTime {
                     *called = Some(knock.source);
                 }
             } else if door.method.code().is_some() {
-                let counts = decision.failed.contains(keeper.index);
-                self.suspects.note(door, keeper.index, knock, counts, now);
+                let failed = decision.failed;
+                (self.suspects).note(door, keeper.index, knock, failed, now);
             }
         }
     }
@@ -214,15 +225,19 @@ impl OneTime {
             self.keep_time_at = Some(now);
         }
         found.retain(|found| keeper.forgives(door, found, now, clock, &mut self.notices));
-        for Found {
-            source,
-            failures,
-            at,
-            ..
-        } in found
-        {
-            if engine.retract(source, index, (failures, at), now) {
-                lifted.push(source);
+        for found in found {
+            let mut elsewhere = match keeper.mistimed.elsewhere.take(now) {
+                true => found.failed.into_iter().fold(DoorSet::EMPTY, DoorSet::or),
+                false => DoorSet::EMPTY,
+            };
+            elsewhere.remove(index);
+            let mut is_lifted = false;
+            for door in iter::once(index).chain(elsewhere) {
+                let failures = (found.failures_at(door), found.at);
+                is_lifted |= engine.retract(found.source, door, failures, now);
+            }
+            if is_lifted {
+                lifted.push(found.source);
             }
         }
         lifted
@@ -230,7 +245,14 @@ impl OneTime {
 }
 
 impl Suspects {
-    fn note(&mut self, door: &Door, index: usize, knock: &Knock<'_>, counts: bool, now: Instant) {
+    fn note(
+        &mut self,
+        door: &Door,
+        index: usize,
+        knock: &Knock<'_>,
+        failed: DoorSet,
+        now: Instant,
+    ) {
         let known = (self.suspects.iter())
             .position(|known| known.source == knock.source && known.door == index);
         let Some(suspect) = known
@@ -257,7 +279,7 @@ impl Suspects {
             port: knock.port,
             source_port: knock.source_port,
             at: now,
-            counts,
+            failed,
             is_known: false,
         });
         suspect.left = match suspect.knocks.len() {
@@ -314,14 +336,18 @@ impl Default for Suspects {
 
 impl Default for Mistimed {
     fn default() -> Self {
-        Self {
-            hint: None,
-            shown: Vec::new(),
-            strange: TokenBucket::new(
+        let codes = || {
+            TokenBucket::new(
                 STRANGE_CODE_BURST,
                 STRANGE_CODE_INTERVAL,
                 Instant::default(),
-            ),
+            )
+        };
+        Self {
+            hint: None,
+            shown: Vec::new(),
+            strange: codes(),
+            elsewhere: codes(),
             lines: TokenBucket::new(LINE_BURST, LINE_INTERVAL, Instant::default()),
             calls: TokenBucket::new(1, LINE_INTERVAL, Instant::default()),
             called: None,
@@ -365,7 +391,7 @@ impl Suspect {
                     source,
                     counter,
                     at: one.at,
-                    failures: u16::from(one.counts) + u16::from(other.counts),
+                    failed: [one.failed, other.failed],
                 });
             }
             rest = others;

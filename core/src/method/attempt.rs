@@ -30,7 +30,8 @@ pub(crate) struct Attempt {
     /// When the first of those knocks came that are ahead of their turn, in the same unit; 0: none is. Of a code
     /// that was used, its two ports.
     pub(super) ahead: u32,
-    /// What was accepted: one bit for each step, or, for codes, the port.
+    /// What was accepted: one bit for each step, or, for codes, the port. Of a code that was used, the port that the
+    /// second knock came from.
     pub(super) accepted: u32,
     /// From which port the first knock came, that of the sequence if it did: a retransmission comes from there too.
     pub(crate) source_port: u16,

@@ -5,12 +5,12 @@ use crate::door::Order;
 use crate::knock::{Knock, Port, Protocol};
 use crate::method::attempt::Attempt;
 use crate::method::{Candidate, Progress};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 pub(super) fn advance(
     attempt: &mut Attempt,
     codes: &[Candidate],
-    order: Order,
+    (order, window): (Order, Duration),
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
@@ -19,7 +19,7 @@ pub(super) fn advance(
         return match () {
             () if may_begin(codes, order, port) => begin(attempt, knock, now),
             // A knock of the code that was just used, once more.
-            () if attempt.is_finished() && is_of(attempt.ahead, port) => Progress::Repeated,
+            () if is_sent_again(attempt, knock, now, window) => Progress::Repeated,
             () => Progress::Wrong,
         };
     };
@@ -63,10 +63,17 @@ const fn noted(attempt: &Attempt) -> Port {
     }
 }
 
-/// Whether the port is one of the two of a code that was used.
-fn is_of(used: u32, port: Port) -> bool {
-    let number = u32::from(port.number);
-    used >> 16 == number || used & 0xffff == number
+/// Whether it is one of the two knocks that a finished attempt was made of. Who types a code again has it within the
+/// window only: after that, it comes from where it came then, or is another knock.
+fn is_sent_again(attempt: &Attempt, knock: &Knock<'_>, now: Instant, window: Duration) -> bool {
+    let (port, from) = (u32::from(knock.port.number), u32::from(knock.source_port));
+    let knocks = [
+        (attempt.ahead >> 16, u32::from(attempt.source_port)),
+        (attempt.ahead & 0xffff, attempt.accepted),
+    ];
+    let is_recent = attempt.age(now) <= window;
+    let is_same = |&(number, source)| number == port && (is_recent || source == from);
+    attempt.is_finished() && knocks.iter().any(is_same)
 }
 
 fn may_begin(codes: &[Candidate], order: Order, port: Port) -> bool {

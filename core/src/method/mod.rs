@@ -125,6 +125,7 @@ pub(crate) enum Pattern<'d> {
     Codes {
         codes: &'d [Candidate],
         order: Order,
+        window: Duration,
     },
 }
 
@@ -164,6 +165,7 @@ pub(crate) fn patterns<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Patter
             Pattern::Codes {
                 codes,
                 order: code.order,
+                window: door.window,
             }
         }
         _ => sequence(&[]),
@@ -283,7 +285,11 @@ impl Pattern<'_> {
                 toggles,
             } => sequence::advance(attempt, steps, jitter, toggles, circumstances, knock, now),
             Pattern::Set { steps } => set::advance(attempt, steps, knock, now),
-            Pattern::Codes { codes, order } => code::advance(attempt, codes, order, knock, now),
+            Pattern::Codes {
+                codes,
+                order,
+                window,
+            } => code::advance(attempt, codes, (order, window), knock, now),
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
@@ -292,6 +298,7 @@ impl Pattern<'_> {
                 attempt.finish();
                 if matches!(self, Pattern::Codes { .. }) {
                     attempt.ahead = code;
+                    attempt.accepted = knock.source_port.into();
                 }
             }
             Progress::Advanced | Progress::Repeated | Progress::Late => {}

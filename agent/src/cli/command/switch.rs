@@ -8,10 +8,10 @@ use postern_core::time::Duration;
 use super::reach;
 use crate::cli::options::Options;
 use crate::daemon::control::{Answer, Request, Whom};
-use crate::daemon::switch;
+use crate::daemon::{cut, switch};
 use crate::files::config_file::Peeked;
 use crate::firewall::{Firewall, Who};
-use crate::netlink::conntrack::{self, Doomed};
+use crate::netlink::conntrack::{self, Connections};
 use crate::network::Network;
 use crate::openwrt::networks;
 use crate::output::{self, Failure};
@@ -70,11 +70,8 @@ fn close_one(file: &Peeked, door: &str, from: Option<IpAddr>) -> Result<(), Fail
         let before = let_in(&mut firewall, door);
         let answer = switch::close(&mut firewall, door, from);
         let after = let_in(&mut firewall, door);
-        cut(
-            file,
-            door,
-            before.into_iter().filter(|it| !after.contains(it)),
-        );
+        let mut ended = before.into_iter().filter(|it| !after.contains(it));
+        end_connections(&mut firewall, file, door, &mut ended);
         Ok(answer)
     })
 }
@@ -169,17 +166,27 @@ fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
 
 /// Ends the connections of those who were let in, if that is what the door does, as far as a
 /// configuration can be read.
-fn cut(file: &Peeked, door: &str, networks: impl Iterator<Item = Network>) {
+fn end_connections(
+    firewall: &mut Firewall,
+    file: &Peeked,
+    door: &str,
+    networks: &mut dyn Iterator<Item = Network>,
+) {
     let door = find(file, door);
-    let Some(door) = door.filter(|door| door.on_expiry == OnExpiry::Cut) else {
+    let Some((door, config)) = door
+        .filter(|door| door.on_expiry == OnExpiry::Cut)
+        .zip(file.config.as_deref())
+    else {
         return;
     };
-    let doomed = networks.map(|network| Doomed {
-        network,
-        ports: door.guards.to_vec(),
-    });
-    let doomed: Vec<Doomed> = doomed.collect();
-    if let Err(error) = conntrack::cut(&doomed) {
+    let doomed: Vec<Connections> = networks
+        .map(|network| cut::connections(door, network))
+        .collect();
+    if doomed.is_empty() {
+        return;
+    }
+    let grants = firewall.grants().unwrap_or_default();
+    if let Err(error) = conntrack::cut(&doomed, &cut::let_in(&grants, &config.doors)) {
         output::warn(&format!("connections cannot be told to end: {error}"));
     }
 }
