@@ -1,13 +1,12 @@
 //! What becomes of connections whose grants end.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup};
-use postern_tests::namespace::Namespace;
-use postern_tests::probe::{self, Answer, UdpFlow};
+use postern_tests::probe;
 use postern_tests::server::Service;
+use postern_tests::session::Session;
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, LAN, Topology};
 use postern_tests::wait::{SOON, poll_until, until_aged};
@@ -46,59 +45,16 @@ fn servers(net: &Topology) -> [Service; 2] {
     ]
 }
 
-/// A connection and a flow.
-struct Session {
-    tcp: TcpStream,
-    udp: UdpFlow,
-}
-
-impl Session {
-    fn begin(from: &Namespace, to: impl Fn(u16) -> SocketAddr) -> Self {
-        let tcp = probe::tcp_connect(from, None, to(TCP)).expect("a connection");
-        let patience = Some(Duration::from_millis(300));
-        tcp.set_read_timeout(patience).expect("a timeout");
-        let session = Self {
-            tcp,
-            udp: UdpFlow::new(from, to(UDP)),
-        };
-        assert!(session.tcp_lives() && session.udp_lives());
-        session
-    }
-
-    fn tcp_lives(&self) -> bool {
-        let mut tcp = &self.tcp;
-        if tcp.write_all(b"x").is_err() {
-            return false;
-        }
-        match tcp.read(&mut [0; 64]) {
-            Ok(length) => length > 0,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            // A read with a time limit does not begin again when the machine has stopped us for a while (signal(7)).
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.tcp_lives(),
-            Err(error) => panic!("neither alive nor silent: {error}"),
-        }
-    }
-
-    fn udp_lives(&self) -> bool {
-        self.udp.echo() == Answer::Open
-    }
-
-    #[track_caller]
-    fn wait_until_cut(&self, what: &str) {
-        poll_until(SOON, &format!("TCP is cut: {what}"), || !self.tcp_lives());
-        poll_until(SOON, &format!("UDP is cut: {what}"), || !self.udp_lives());
-        // A segment that was sent again would have come by now.
-        assert!(!self.tcp_lives() && !self.udp_lives(), "{what}");
-    }
-
-    #[track_caller]
-    fn expect_alive(&self, what: &str) {
-        assert!(self.tcp_lives() && self.udp_lives(), "{what}");
-    }
+/// Where both services are.
+fn ports(to: impl Fn(u16) -> SocketAddr) -> [SocketAddr; 2] {
+    [TCP, UDP].map(to)
 }
 
 fn session(net: &Topology, family: Family) -> Session {
-    Session::begin(&net.client.namespace, |port| net.router.port(family, port))
+    Session::begin(
+        &net.client.namespace,
+        ports(|port| net.router.port(family, port)),
+    )
 }
 
 fn knock_in(net: &Topology, family: Family) -> Session {
@@ -137,13 +93,15 @@ fn connections_end_with_their_grant_where_that_is_asked_for() {
         let stranger = net.stranger.address(family).to_string();
         let arguments = ["ssh", "--from", &stranger, "--for", "1h"];
         setup.verb(&net.router, "open", &arguments).ok();
-        let others = Session::begin(&net.stranger.namespace, |port| {
-            net.router.port(family, port)
-        });
-        let inside = Session::begin(&neighbour.namespace, |port| match family {
+        let others = Session::begin(
+            &net.stranger.namespace,
+            ports(|port| net.router.port(family, port)),
+        );
+        let lan = ports(|port| match family {
             Family::V4 => SocketAddr::new([198, 18, 0, 1].into(), port),
             Family::V6 => SocketAddr::new("2001:db8:1::1".parse().expect("an address"), port),
         });
+        let inside = Session::begin(&neighbour.namespace, lan);
         let session = knock_in(net, family);
         session.wait_until_cut("its grant ended");
         others.expect_alive("another source");

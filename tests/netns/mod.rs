@@ -6,6 +6,7 @@ mod crash;
 mod cut_offs;
 mod cutting;
 mod doctor;
+mod forwarding;
 mod fw4;
 mod harness;
 mod interfaces;
@@ -32,7 +33,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 29] {
+pub(crate) fn suites() -> [Suite; 30] {
     [
         harness::suite(),
         opening::suite(),
@@ -63,5 +64,6 @@ pub(crate) fn suites() -> [Suite; 29] {
         logging::suite(),
         watch::suite(),
         fw4::suite(),
+        forwarding::suite(),
     ]
 }

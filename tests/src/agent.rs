@@ -96,6 +96,11 @@ impl Setup {
         if guard == Guard::Mark {
             nft::apply(&router.namespace, FIREWALL);
         }
+        Self::beside_its_firewall(guard, doors)
+    }
+
+    /// Writes the configuration with these doors, on a router that has a firewall of its own.
+    pub fn beside_its_firewall(guard: Guard, doors: &str) -> Self {
         let setup = Self {
             scratch: Scratch::new(),
             guard,

@@ -95,10 +95,9 @@ impl UdpFlow {
         Self::bound(from, any, to)
     }
 
-    fn bound(from: &Namespace, own: SocketAddr, to: SocketAddr) -> Self {
-        let socket = from
-            .enter(|| UdpSocket::bind(own))
-            .expect("bind a fresh port");
+    /// A flow from this port, or from a fresh one where it is 0.
+    pub fn bound(from: &Namespace, own: SocketAddr, to: SocketAddr) -> Self {
+        let socket = from.enter(|| UdpSocket::bind(own)).expect("bind a port");
         socket
             .set_read_timeout(Some(PATIENCE))
             .expect("set a timeout");

@@ -36,7 +36,8 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(role: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+    /// A machine that is plugged in nowhere.
+    pub(crate) fn new(role: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
         let namespace = Namespace::new(role);
         Self { namespace, v4, v6 }
     }
@@ -69,7 +70,8 @@ impl Host {
         self.namespace.ip_batch(&line);
     }
 
-    fn attach(&self, interface: &str) {
+    /// Gives the interface its addresses, and switches it on.
+    pub(crate) fn attach(&self, interface: &str) {
         let (v4, v6) = (self.v4, self.v6);
         self.namespace.ip_batch(&format!(
             "address add {v4}/24 dev {interface}\n\
