@@ -2,10 +2,11 @@
 
 use postern_core::config::{Config, Fallback};
 use postern_core::door::Door;
-use postern_core::knock::{Port, PortRange, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol, tcp};
 
 use super::console::{self, Console};
 use super::finding::Finding;
+use super::foreign_tables::{Oracle, each_fate};
 use super::root::Root;
 use super::{interfaces, kinds, servers, sockets};
 use crate::netlink::links::Link;
@@ -18,12 +19,18 @@ pub(super) fn examine(
     links: &[Link],
     console: &Console,
     config: &Config,
+    oracle: &mut Oracle<'_>,
     findings: &mut Vec<Finding>,
 ) {
+    let doors: Vec<&Door> = config.doors.iter().collect();
     let way = console.way_in().or_else(|| {
-        let interface = interfaces::way_in(config, links).map(str::to_owned);
-        let interface = interface.or_else(|| coming_interface(root, config))?;
-        Some(format!("interface {interface} is not guarded"))
+        let interface = interfaces::way_in(config, &doors, links).map(str::to_owned);
+        let interface = interface.or_else(|| coming_interface(root, config));
+        interface.map(|interface| format!("interface {interface} is not guarded"))
+    });
+    let way = way.or_else(|| {
+        let exempt = interfaces::exempt(config, links)?;
+        Some(format!("{exempt} is exempt"))
     });
     if let Some(way) = way {
         findings.push(Finding::new(&kinds::FALLBACK_FOUND, &[("way", &way)]));
@@ -34,16 +41,28 @@ pub(super) fn examine(
         Fallback::None => &kinds::FALLBACK_NONE,
         Fallback::Other => return,
     };
-    let searched = [
-        console::SEARCHED,
-        "; ",
-        &interfaces::obstacles(config, links),
-    ]
-    .concat();
-    for (door, port, service) in managed(root, config) {
+    for Managed {
+        doors,
+        port,
+        service,
+    } in managed(root, links, config, oracle)
+    {
+        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
+        let names = names.join(", ");
+        if let Some(interface) = interfaces::way_in(config, &doors, links) {
+            let way = format!("door {names} does not guard interface {interface}");
+            findings.push(Finding::new(&kinds::FALLBACK_FOUND, &[("way", &way)]));
+            continue;
+        }
+        let searched = [
+            console::SEARCHED,
+            "; ",
+            &interfaces::obstacles(config, &doors, links),
+        ]
+        .concat();
         let port = format!("{}:{}", port.protocol.name(), port.number);
         let values = [
-            ("door", door.name.as_str()),
+            ("door", names.as_str()),
             ("port", port.as_str()),
             ("service", service),
             ("searched", searched.as_str()),
@@ -68,26 +87,89 @@ fn coming_interface(root: &Root, config: &Config) -> Option<String> {
     })
 }
 
-/// The guarded ports that the owner comes in by.
-fn managed<'c>(root: &Root, config: &'c Config) -> Vec<(&'c Door, Port, &'static str)> {
-    let configured = servers::configured(root);
-    let listeners = sockets::owned_listeners(root);
-    let service = |port: Port| {
-        let by_file = configured
-            .iter()
-            .find(|server| server.ports.contains(&port.number));
-        let mut listening = listeners.iter().filter(|listener| listener.port == port);
-        by_file
-            .map(|server| server.name)
-            .or_else(|| listening.find_map(|listener| servers::of_listener(root, listener)))
-            .or((port.number == SSH).then_some("SSH"))
-    };
-    let mut managed = Vec::new();
-    for door in &config.doors {
-        let guards = door.guards.iter().filter_map(PortRange::single);
-        for port in guards.filter(|port| port.protocol == Protocol::Tcp) {
-            managed.extend(service(port).map(|service| (door, port, service)));
+/// A guarded port that the owner comes in by.
+struct Managed<'c> {
+    doors: Vec<&'c Door>,
+    /// As whoever comes in names it.
+    port: Port,
+    service: &'static str,
+}
+
+/// The guarded ports that the owner comes in by, each with all of its doors.
+fn managed<'c>(
+    root: &Root,
+    links: &[Link],
+    config: &'c Config,
+    oracle: &mut Oracle<'_>,
+) -> Vec<Managed<'c>> {
+    let mut managed: Vec<Managed<'c>> = Vec::new();
+    let mut add =
+        |door: &'c Door, port, service| match managed.iter_mut().find(|known| known.port == port) {
+            Some(known) => known.doors.push(door),
+            None => managed.push(Managed {
+                doors: vec![door],
+                port,
+                service,
+            }),
+        };
+    let services = services(root);
+    for door in config.doors.iter().filter(|door| door.behind.is_empty()) {
+        for (number, service) in &services {
+            let port = tcp(*number);
+            if door.guards(port) && !is_sent_away(port, links, config, door, oracle) {
+                add(door, port, *service);
+            }
+        }
+        // Ports of other numbers that lead there.
+        for port in door.guards.iter().filter_map(PortRange::single) {
+            let is_service = |number| services.iter().find(|(each, _)| *each == number);
+            if port.protocol != Protocol::Tcp || is_service(port.number).is_some() {
+                continue;
+            }
+            let mut service = None;
+            each_fate(port, links, config, door, oracle, &mut |fate| {
+                let end = fate.redirected.filter(|end| !end.away);
+                service = service.or(end.and_then(|end| end.port).and_then(is_service));
+            });
+            if let Some((_, service)) = service {
+                add(door, port, *service);
+            }
         }
     }
     managed
+}
+
+/// TCP ports of services that owners come in by, and what these are called.
+fn services(root: &Root) -> Vec<(u16, &'static str)> {
+    let mut services = Vec::new();
+    for server in servers::configured(root) {
+        services.extend(server.ports.iter().map(|port| (*port, server.name)));
+    }
+    for listener in sockets::owned_listeners(root) {
+        if listener.port.protocol == Protocol::Tcp {
+            let service = servers::of_listener(root, &listener);
+            services.extend(service.map(|service| (listener.port.number, service)));
+        }
+    }
+    services.push((SSH, "SSH"));
+    // The first that is known of a port stays.
+    services.sort_by_key(|(number, _)| *number);
+    services.dedup_by_key(|(number, _)| *number);
+    services
+}
+
+/// Whether what comes to the port surely goes to another host, wherever it arrives: then it is none of this machine's.
+fn is_sent_away(
+    port: Port,
+    links: &[Link],
+    config: &Config,
+    door: &Door,
+    oracle: &mut Oracle<'_>,
+) -> bool {
+    let (mut some, mut all) = (false, true);
+    each_fate(port, links, config, door, oracle, &mut |fate| {
+        some = true;
+        all &= fate.redirected.is_some_and(|end| end.sure && end.away);
+    });
+    some && all
 }

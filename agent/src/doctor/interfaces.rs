@@ -1,8 +1,11 @@
 //! Interfaces: those that are guarded, and those that are not, which are ways in.
 
 use postern_core::config::Config;
+use postern_core::door::Door;
+use postern_core::network::Network;
 
 use super::finding::Finding;
+use super::foreign_tables::guards_on;
 use super::kinds;
 use crate::netlink::links::Link;
 
@@ -30,31 +33,46 @@ pub(super) fn examine(config: &Config, links: &[Link], findings: &mut Vec<Findin
     }
 }
 
-/// An interface that no door shuts and on which somebody outside can come in.
-pub(super) fn way_in<'l>(config: &Config, links: &'l [Link]) -> Option<&'l str> {
+/// An interface that none of these doors shuts and on which somebody outside can come in.
+pub(super) fn way_in<'l>(config: &Config, doors: &[&Door], links: &'l [Link]) -> Option<&'l str> {
     let mut links_in = links
         .iter()
-        .filter(|link| obstacle(config, links, link).is_none());
+        .filter(|link| obstacle(config, doors, links, link).is_none());
     links_in.next().map(|link| link.name.as_str())
 }
 
-/// Why each interface is no way in.
-pub(super) fn obstacles(config: &Config, links: &[Link]) -> String {
+/// Who comes in although the interface is guarded: neighbours of this machine that are exempt.
+pub(super) fn exempt<'c>(config: &'c Config, links: &[Link]) -> Option<&'c Network> {
+    config.global.exempt.iter().find(|exempt| {
+        let has_neighbours = |link: &&Link| link.up && !link.loopback && leads_outside(links, link);
+        let mut addresses = (links.iter().filter(has_neighbours)).flat_map(|link| &link.addresses);
+        addresses.any(|(address, bits)| {
+            let neighbours = Network::of(*address, *bits);
+            let is_itself = **exempt == Network::of(*address, u8::MAX);
+            !is_itself && (neighbours.includes(exempt) || exempt.includes(&neighbours))
+        })
+    })
+}
+
+/// Why each interface is no way in past these doors.
+pub(super) fn obstacles(config: &Config, doors: &[&Door], links: &[Link]) -> String {
     let outer = links.iter().filter(|link| !link.loopback);
     let reasons = outer.filter_map(|link| {
-        let reason = obstacle(config, links, link)?;
+        let reason = obstacle(config, doors, links, link)?;
         Some(format!("{} {reason}", link.name))
     });
     listed(reasons)
 }
 
-fn obstacle(config: &Config, links: &[Link], link: &Link) -> Option<&'static str> {
-    let mut guarded = config.global.interfaces.iter();
+fn obstacle(config: &Config, doors: &[&Door], links: &[Link], link: &Link) -> Option<&'static str> {
+    let guarded = config.global.interfaces.iter().enumerate();
+    let mut guarded = guarded.filter(|(_, name)| name.as_str() == link.name);
+    let is_guarded = |index| doors.iter().any(|door| guards_on(door, index));
     match link {
-        link if guarded.any(|name| name.as_str() == link.name) => Some("is guarded"),
+        _ if guarded.any(|(index, _)| is_guarded(index)) => Some("is guarded"),
         link if link.loopback => Some("is the loopback"),
         link if !link.up => Some("is down"),
-        link if !link.addressed => Some("has no address"),
+        link if link.addresses.is_empty() => Some("has no address"),
         link if !leads_outside(links, link) => Some("leads to this machine itself, or is a tunnel"),
         _ => None,
     }
@@ -73,7 +91,7 @@ fn leads_outside(links: &[Link], link: &Link) -> bool {
     }
 }
 
-fn listed(items: impl Iterator<Item = String>) -> String {
+pub(super) fn listed(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.take(MAX_LISTED_INTERFACES).collect();
     match items.is_empty() {
         true => "none".into(),

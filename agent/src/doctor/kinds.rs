@@ -183,9 +183,20 @@ kinds! {
         "door {door} knocks on {count} UDP ports that this machine also sends queries from ({range}): \
          answers to those queries, of DNS for one, are taken for knocks and lost";
         "choose UDP ports outside of that range, or add them to net.ipv4.ip_local_reserved_ports";
+    GUARD_EPHEMERAL Warning "guard-port-ephemeral":
+        "door {door} guards {count} UDP ports that queries are also sent from ({range}), of this machine and of hosts that it \
+         masquerades: option on_expiry 'cut' drops the answers to them";
+        "guard ports outside of that range, or use option on_expiry 'keep', which lets established flows live";
     GUARD_SILENT Note "guard-port-silent":
         "door {door} guards {port}, where nobody listens just now";
         "start the service, or correct the port";
+
+    ADDRESS_MISSING Warning "address-missing":
+        "door {door} guards {address} only, which is no address of this machine; there are: {others}";
+        "correct option to, unless the address comes later, or use list behind where it is another host's";
+    ADDRESS_OWN Note "address-own":
+        "door {door} guards hosts in {network}, but not this machine, which has {address} there";
+        "guard this machine by a door without list behind, if it is meant too";
 
     INTERFACE_MISSING Warning "interface-missing":
         "interface {interface} is not there, so nothing is guarded on it; there are: {others}";
@@ -209,8 +220,16 @@ kinds! {
     GUARD_BYPASSED Warning "guard-bypassed":
         "door {door} does not guard {port}{over}: {chain} {deed} it elsewhere before the guard sees it, and \
          strangers come in";
-        "take that port out of that rule, or let a container publish it on 127.0.0.1 only: a door guards what this \
-         machine itself receives";
+        "take that port out of that rule, or give its chain a priority behind the guard's, such as dstnat (-100)";
+    OTHER_PORT Warning "guard-other-port":
+        "{chain} {deed} what comes to {other}{over} on to {port}, and strangers come in there: door {door} guards {port} \
+         by that number only";
+        "have the door guard {other} too (list guard '{other}'), or take it out of that rule";
+    WIRE_REDIRECTED Warning "guard-other-address":
+        "{chain} {deed} on what comes to {port}{over} of whatever address: whoever is on the wire of a guarded interface \
+         sends it packets for other addresses than its own, which door {door} does not guard";
+        "have that rule ask for the machine's own addresses (fib daddr type local; on OpenWrt option src_dip), or use guard \
+         mark and have it ask for the mark (on OpenWrt option mark '{mark}/{mark}')";
     KNOCK_UNHEARD Warning "knock-port-redirected":
         "door {door} knocks on {port}{over}, but {chain} {deed} that away first, so that it is not heard";
         "take those ports out of that rule, or knock on others";
@@ -232,6 +251,10 @@ kinds! {
         "guard mark leaves it to the firewall to keep door {door} shut, and none of its rules drops or rejects \
          what strangers send to {port}{over}";
         "have the firewall drop new connections by default, or use guard gate";
+    MARK_UNASKED Warning "mark-unasked":
+        "{chain} {deed} what strangers send to {port}{over} on, marked or not, so that door {door} keeps nobody out";
+        "have that rule ask for the mark, such as: meta mark & {mark} == {mark}, on OpenWrt option mark '{mark}/{mark}' in its \
+         section redirect; or use guard gate";
     GATE_FLUSHED Note "gate-flushed":
         "guard gate on OpenWrt: where fw4 flushes all rules, doors stand open until Postern is back";
         "use guard mark: it fails closed";

@@ -1,10 +1,11 @@
 //! What could lock an owner out, or keep a knock from being heard, found before it does.
 //!
 //! One file looks at each subject and says nothing of the others: `kernel`, `console`,
-//! `interfaces`, `fallback`, `logins`, `secrets`, `ports`, `clock`, and `foreign_tables`, the rules that
+//! `interfaces`, `addresses`, `fallback`, `logins`, `secrets`, `ports`, `clock`, and `foreign_tables`, the rules that
 //! are not ours. `kinds` has every sentence; `root`, `sockets` and `servers` read what several of
 //! them look at. Nothing is changed, and no program is started.
 
+mod addresses;
 mod clock;
 mod console;
 mod fallback;
@@ -83,9 +84,13 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             let links = links();
             kernel::judge_group(&answers, config, &mut findings);
             interfaces::examine(config, &links, &mut findings);
-            fallback::examine(&root, &links, &console, config, &mut findings);
+            addresses::examine(config, &links, &mut findings);
+            let oracle = &mut foreign_tables::oracle(&links);
+            fallback::examine(&root, &links, &console, config, oracle, &mut findings);
             secrets::examine(path, config, &mut findings);
-            ports::examine(&root, config, lists, &listeners, &mut findings);
+            let leads_on =
+                &mut |door: &_, port| foreign_tables::leads_on(port, &links, config, door, oracle);
+            ports::examine(&root, config, lists, &listeners, leads_on, &mut findings);
             clock::examine(config, &WallClock::now(), &mut findings);
             clock::examine_hints(status, &mut findings);
             let mut kernel = Firewall::open().ok();
@@ -95,7 +100,7 @@ pub(crate) fn examine(path: &Path, config: Option<&Config>, status: &str) -> Vec
             if is_guarded && !kernel::agent_runs(config) {
                 deaf(config, &mut findings);
             }
-            foreign_tables::ask(&root, config, lists, &mut findings);
+            foreign_tables::ask(&root, config, &links, lists, &mut findings);
         }
     }
     findings
@@ -132,7 +137,8 @@ fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), Str
     let (root, links) = (Root::new("/"), links());
     interfaces::examine(config, &links, &mut findings);
     let console = Console::read(&root);
-    fallback::examine(&root, &links, &console, config, &mut findings);
+    let oracle = &mut foreign_tables::oracle(&links);
+    fallback::examine(&root, &links, &console, config, oracle, &mut findings);
     refusal(&findings).map_or(Ok(()), Err)
 }
 
@@ -140,7 +146,7 @@ fn forbid_lockout(config: &Config, mut findings: Vec<Finding>) -> Result<(), Str
 /// and when they change.
 pub(crate) fn warnings(config: &Config, lists: &Listed<'_>) -> Vec<String> {
     let mut findings = Vec::new();
-    foreign_tables::ask(&Root::new("/"), config, lists, &mut findings);
+    foreign_tables::ask(&Root::new("/"), config, &links(), lists, &mut findings);
     let findings = findings.iter();
     let warnings = findings.filter(|finding| finding.severity() < Severity::Note);
     warnings.map(Finding::line).collect()

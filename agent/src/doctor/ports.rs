@@ -3,32 +3,46 @@
 use core::ops::RangeInclusive;
 
 use postern_core::config::Config;
-use postern_core::door::Door;
+use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::method;
 
 use super::Listed;
 use super::finding::Finding;
-use super::kinds;
+use super::foreign_tables::in_words;
+use super::kinds::{self, Kind};
 use super::root::Root;
 use super::sockets::Listener;
 
 /// What the kernel does without the file that says so (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
+/// `leads_on` tells whether what comes to a door's port is sent on.
 pub(super) fn examine(
     root: &Root,
     config: &Config,
     lists: &Listed<'_>,
     listeners: &[Listener],
+    leads_on: &mut dyn FnMut(&Door, Port) -> bool,
     findings: &mut Vec<Finding>,
 ) {
     let ephemeral = ephemeral(root);
     for (index, door) in config.doors.iter().enumerate() {
         let knocks = knocks(door, lists(index));
-        taken(door, &knocks, listeners, findings);
+        if !door.passive {
+            taken(door, &knocks, listeners, findings);
+        }
         answered(door, &knocks, &ephemeral, findings);
-        silent(door, listeners, findings);
+        cut_off(door, &ephemeral, findings);
+        for guard in door.guards.iter().filter(|_| door.behind.is_empty()) {
+            if nobody_listens(guard, listeners)
+                && !guard.single().is_some_and(|port| leads_on(door, port))
+            {
+                let port = in_words(guard.protocol, &guard.numbers());
+                let values = [("door", door.name.as_str()), ("port", port.as_str())];
+                findings.push(Finding::new(&kinds::GUARD_SILENT, &values));
+            }
+        }
     }
 }
 
@@ -46,7 +60,8 @@ fn taken(door: &Door, knocks: &[Knocks], listeners: &[Listener], findings: &mut 
             continue;
         }
         told.push(listener.port);
-        let (port, service) = (in_words(listener.port), listener.who());
+        let Port { protocol, number } = listener.port;
+        let (port, service) = (in_words(protocol, &(number..=number)), listener.who());
         let values = [
             ("door", door.name.as_str()),
             ("port", port.as_str()),
@@ -59,35 +74,29 @@ fn taken(door: &Door, knocks: &[Knocks], listeners: &[Listener], findings: &mut 
 /// An answer to a query of this machine's own comes to the port that the query was sent from.
 /// It is no SYN where it is TCP's, which the guard lets pass; UDP's looks like a knock.
 fn answered(door: &Door, knocks: &[Knocks], ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
-    let mut hit: Vec<u16> = Vec::new();
-    for (protocol, ports) in knocks {
-        if *protocol == Protocol::Udp {
-            hit.extend(ports.clone().filter(|port| ephemeral.contains(*port)));
-        }
-    }
-    hit.sort_unstable();
-    hit.dedup();
-    if hit.is_empty() {
-        return;
-    }
-    let (count, range) = (hit.len().to_string(), ephemeral.in_words());
-    let values = [
-        ("door", door.name.as_str()),
-        ("count", count.as_str()),
-        ("range", range.as_str()),
-    ];
-    findings.push(Finding::new(&kinds::KNOCK_EPHEMERAL, &values));
+    let udp = knocks
+        .iter()
+        .filter(|(protocol, _)| *protocol == Protocol::Udp);
+    let ports = udp.flat_map(|(_, ports)| ports.clone());
+    ephemeral.tell(&kinds::KNOCK_EPHEMERAL, door, ports, findings);
 }
 
-fn silent(door: &Door, listeners: &[Listener], findings: &mut Vec<Finding>) {
-    for port in door.guards.iter().filter_map(PortRange::single) {
-        let reachable = |listener: &Listener| listener.port == port && !listener.loopback;
-        if !listeners.iter().any(reachable) {
-            let port = in_words(port);
-            let values = [("door", door.name.as_str()), ("port", port.as_str())];
-            findings.push(Finding::new(&kinds::GUARD_SILENT, &values));
-        }
+/// Whether a flow was let in before is not asked where every packet needs a grant.
+fn cut_off(door: &Door, ephemeral: &Ephemeral, findings: &mut Vec<Finding>) {
+    if door.on_expiry == OnExpiry::Cut && door.behind.is_empty() {
+        let udp = door
+            .guards
+            .iter()
+            .filter(|guard| guard.protocol == Protocol::Udp);
+        let ports = udp.flat_map(PortRange::numbers);
+        ephemeral.tell(&kinds::GUARD_EPHEMERAL, door, ports, findings);
     }
+}
+
+/// At an echo request, the kernel does.
+fn nobody_listens(guard: &PortRange, listeners: &[Listener]) -> bool {
+    let reachable = |listener: &Listener| guard.contains(listener.port) && !listener.loopback;
+    guard.protocol != Protocol::Icmp && !listeners.iter().any(reachable)
 }
 
 /// Ports that are knocked on.
@@ -135,8 +144,28 @@ impl Ephemeral {
         self.range.contains(&port) && !reserved.any(|range| range.contains(&port))
     }
 
-    fn in_words(&self) -> String {
-        format!("{} to {}", self.range.start(), self.range.end())
+    /// Says how many of a door's ports are among them, if any is.
+    fn tell(
+        &self,
+        kind: &'static Kind,
+        door: &Door,
+        ports: impl Iterator<Item = u16>,
+        findings: &mut Vec<Finding>,
+    ) {
+        let mut hit: Vec<u16> = ports.filter(|port| self.contains(*port)).collect();
+        hit.sort_unstable();
+        hit.dedup();
+        if hit.is_empty() {
+            return;
+        }
+        let count = hit.len().to_string();
+        let range = format!("{} to {}", self.range.start(), self.range.end());
+        let values = [
+            ("door", door.name.as_str()),
+            ("count", count.as_str()),
+            ("range", range.as_str()),
+        ];
+        findings.push(Finding::new(kind, &values));
     }
 }
 
@@ -161,8 +190,4 @@ fn ephemeral(root: &Root) -> Ephemeral {
 fn reserved_range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     Some(first.parse().ok()?..=last.parse().ok()?)
-}
-
-fn in_words(port: Port) -> String {
-    format!("{}:{}", port.protocol.name(), port.number)
 }

@@ -6,6 +6,7 @@ mod knocks;
 mod terminals;
 mod ways;
 
+use core::ops::RangeInclusive;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -20,10 +21,10 @@ use super::kernel::{self, Answers};
 use super::kinds::{ALL, Severity};
 use super::root::Root;
 use super::{
-    clock, fallback, foreign_tables, interfaces, logins, ports, refusal, render, secrets, servers,
-    sockets,
+    addresses, clock, fallback, foreign_tables, interfaces, logins, ports, refusal, render,
+    secrets, servers, sockets,
 };
-use crate::firewall::{End, Fate, Packet, Part, Refusal};
+use crate::firewall::{End, Fate, Packet, Part, Refusal, Seer};
 use crate::netlink::links::Link;
 use crate::network::Family;
 use crate::onetime::wall_clock::WallClock;
@@ -69,15 +70,29 @@ impl Machine {
     }
 
     fn fallback(&self, links: &[Link], config: &Config) -> Vec<Finding> {
+        self.fallback_beside(&|_| Fate::default(), links, config)
+    }
+
+    /// Where other rules do this with packets.
+    fn fallback_beside(
+        &self,
+        oracle: &dyn Fn(&Packet<'_>) -> Fate,
+        links: &[Link],
+        config: &Config,
+    ) -> Vec<Finding> {
         let (root, mut findings) = (self.root(), Vec::new());
-        fallback::examine(&root, links, &Console::read(&root), config, &mut findings);
+        let (console, oracle) = (Console::read(&root), &mut |packet: &Packet<'_>| {
+            oracle(packet)
+        });
+        fallback::examine(&root, links, &console, config, oracle, &mut findings);
         findings
     }
 
     fn ports(&self, config: &Config) -> Vec<Finding> {
         let (root, mut findings) = (self.root(), Vec::new());
         let listeners = sockets::owned_listeners(&root);
-        ports::examine(&root, config, &|_| &[], &listeners, &mut findings);
+        let leads_on = &mut |_: &_, port: Port| port.number == 8080;
+        ports::examine(&root, config, &|_| &[], &listeners, leads_on, &mut findings);
         findings
     }
 
@@ -291,14 +306,14 @@ fn a_clock_that_codes_say_is_wrong() {
 #[test]
 fn what_other_rules_make_of_a_guard() {
     let judged =
-        |machine: &Machine, guard: &str, guards: &str, seer: &dyn Fn(&Packet<'_>) -> Fate| {
+        |machine: &Machine, guard: &str, guards: &str, oracle: &dyn Fn(&Packet<'_>) -> Fate| {
             let config = config(&format!("option guard {guard}"), &door(guards));
             let mut findings = Vec::new();
             foreign_tables::examine(
                 &machine.root(),
                 &config,
                 &|_| &[],
-                &mut |packet| seer(packet),
+                &mut |packet| oracle(packet),
                 &mut findings,
             );
             findings
@@ -309,6 +324,8 @@ fn what_other_rules_make_of_a_guard() {
             place: "chain x of table ip fw".into(),
             sure,
             early,
+            away: true,
+            port: None,
         })
     };
     let open = |_: &Packet<'_>| Fate::default();
@@ -319,9 +336,10 @@ fn what_other_rules_make_of_a_guard() {
         }
     };
     let guarded = |packet: &Packet<'_>| packet.ports.contains(&22);
-    let sends = |sure| {
+    // What is sent to this machine.
+    let sends = |sure, early| {
         move |packet: &Packet<'_>| Fate {
-            redirected: end(sure, true).filter(|_| packet.family == Family::V4),
+            redirected: end(sure, early).filter(|_| packet.family == Family::V4 && !packet.behind),
             ..Fate::default()
         }
     };
@@ -357,7 +375,7 @@ fn what_other_rules_make_of_a_guard() {
     );
     assert!(found[1].text().ends_with("tcp:22 over IPv4"));
     for sure in [true, false] {
-        let found = judged(&plain, "gate", "tcp:22", &sends(sure));
+        let found = judged(&plain, "gate", "tcp:22", &sends(sure, true));
         let expected = [&["knock-port-redirected"; 3][..], &["guard-bypassed"]].concat();
         assert_eq!(ids(&found), expected);
         for finding in &found {
@@ -365,6 +383,21 @@ fn what_other_rules_make_of_a_guard() {
             assert!(finding.text().contains("over IPv4"), "{finding:?}");
             assert_eq!(finding.severity(), Severity::Warning);
         }
+        // Behind the guard it is what doors are for, unless nobody is asked for the mark.
+        let found = judged(&plain, "gate", "tcp:22", &sends(sure, false));
+        assert_eq!(ids(&found), ["knock-port-redirected"; 3]);
+        let unasked = sends(sure, false);
+        let found = judged(&plain, "mark", "tcp:22", &unasked);
+        assert!(ids(&found).contains(&"mark-unasked"), "{found:?}");
+        let asked = |packet: &Packet<'_>| match packet.mark {
+            Some(0) => Fate {
+                dropped: end(true, false),
+                ..Fate::default()
+            },
+            _ => unasked(packet),
+        };
+        let found = judged(&plain, "mark", "tcp:22", &asked);
+        assert_eq!(ids(&found), ["knock-port-redirected"; 3]);
     }
     let untracked = |_: &Packet<'_>| Fate {
         untracked: true,
@@ -386,16 +419,92 @@ fn what_other_rules_make_of_a_guard() {
     assert!(found[0].text().contains("(filter, nat)"));
 }
 
+/// What other rules do with what comes to ports is looked at with these rules in the kernel's place.
+#[test]
+fn ways_around_a_guard() {
+    // From one port to another, of whatever address where that is so.
+    let judged = |global: &str, doors: &str, rule: (RangeInclusive<u16>, u16, bool)| {
+        let (from, to, any_address) = rule;
+        let oracle = &mut |packet: &Packet<'_>| {
+            let (first, last) = (*packet.ports.start(), *packet.ports.end());
+            let is_all = from.contains(&first) && from.contains(&last);
+            let is_some = first <= *from.end() && *from.start() <= last;
+            let end = End {
+                place: "chain x of table ip nat".into(),
+                sure: is_all,
+                early: false,
+                away: false,
+                port: Some(to),
+            };
+            let meets = is_some
+                && packet.protocol == Protocol::Tcp
+                && packet.seen_by == Seer::Guard
+                && (any_address || !packet.behind);
+            Fate {
+                redirected: meets.then_some(end).filter(|_| packet.family == Family::V4),
+                dropped: None,
+                some_dropped: true,
+                untracked: false,
+            }
+        };
+        let (config, mut findings) = (config(global, doors), Vec::new());
+        let root = Machine::new(&[]).root();
+        foreign_tables::examine(&root, &config, &|_| &[], oracle, &mut findings);
+        findings.retain(|found| found.severity() == Severity::Warning);
+        findings
+            .iter()
+            .map(|found| (found.kind.id(), found.text()))
+            .collect::<Vec<_>>()
+    };
+    for from in [2222..=2222, 2000..=3000, 1..=21, 23..=u16::MAX] {
+        let found = judged("", &door("tcp:22"), (from.clone(), 22, false));
+        let [(id, text)] = &found[..] else {
+            panic!("{from:?}: {found:?}")
+        };
+        assert_eq!(*id, "guard-other-port");
+        assert!(
+            text.contains("over IPv4 on to tcp:22") && from.contains(&port_in(text)),
+            "{text}"
+        );
+    }
+    for doors in [
+        // Guarded both, or at the other.
+        &door("tcp:22 tcp:2222"),
+        &door("tcp:22-3000"),
+        &door("tcp:2222"),
+        &door("udp:22"),
+        // Another machine's.
+        &(door("tcp:22") + "list behind 198.51.100.7\n"),
+    ] {
+        assert_eq!(judged("", doors, (2222..=2222, 22, false)), [], "{doors}");
+    }
+    let found = judged("", &door("tcp:8080"), (8080..=8080, 80, true));
+    let [(id, text)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(*id, "guard-other-address");
+    assert!(text.contains("tcp:8080 over IPv4"), "{text}");
+}
+
+/// The port that a sentence says comes in.
+fn port_in(text: &str) -> u16 {
+    let (_, rest) = text.split_once("what comes to tcp:").unwrap();
+    let end = rest.find(|each: char| !each.is_ascii_digit()).unwrap();
+    rest[..end].parse().unwrap()
+}
+
 #[test]
 fn which_knocks_a_source_hears() {
     let judged = |global: &str, early: bool| {
         let config = config(global, &door("tcp:22"));
         let mut findings = Vec::new();
-        let seer = &mut |packet: &Packet<'_>| Fate {
+        let oracle = &mut |packet: &Packet<'_>| Fate {
             dropped: (*packet.ports.start() == 8001).then(|| End {
                 place: String::new(),
                 sure: true,
                 early,
+                away: true,
+                port: None,
             }),
             ..Fate::default()
         };
@@ -403,7 +512,7 @@ fn which_knocks_a_source_hears() {
             &Machine::new(&[]).root(),
             &config,
             &|_| &[],
-            seer,
+            oracle,
             &mut findings,
         );
         ids(&findings)

@@ -1,5 +1,6 @@
 //! The network interfaces of this process's own namespace, asked of the kernel (rtnetlink(7)).
 
+use core::net::IpAddr;
 use std::io;
 
 use super::codec::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
@@ -7,6 +8,8 @@ use crate::sys::netlink::NetlinkSocket;
 
 /// The most interfaces that are read.
 const MAX_READ: usize = 8192;
+/// The most addresses that are read of each.
+const MAX_ADDRESSES: usize = 1024;
 /// The most alternative names that are read of each.
 const MAX_NAMES: usize = 32;
 
@@ -25,8 +28,8 @@ pub(crate) struct Link {
     pub(crate) lower: Option<u32>,
     /// What it is, such as `bridge` or `wireguard`; empty: hardware, or what claims to be.
     pub(crate) kind: String,
-    /// Whether it has an address that is good for more than its own wire.
-    pub(crate) addressed: bool,
+    /// Its addresses that are good for more than its own wire, and how many bits its neighbours share.
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
 }
 
 /// All interfaces, in the kernel's order.
@@ -34,9 +37,12 @@ pub(crate) fn read() -> io::Result<Vec<Link>> {
     let mut socket = NetlinkSocket::open_to_interfaces()?;
     let mut links = read_names(&mut socket)?;
     dump(&mut socket, libc::RTM_GETADDR, &mut |message| {
-        let holder = holder_of_address(message);
-        if let Some(link) = links.iter_mut().find(|link| Some(link.index) == holder) {
-            link.addressed = true;
+        let Some((holder, address)) = address(message) else {
+            return;
+        };
+        let mut holders = links.iter_mut().filter(|link| link.index == holder);
+        if let Some(link) = holders.find(|link| link.addresses.len() < MAX_ADDRESSES) {
+            link.addresses.push(address);
         }
     })?;
     Ok(links)
@@ -88,7 +94,7 @@ const IFLA_ALT_IFNAME: u16 = 53;
 const HEADER_LEN: usize = 16;
 /// The length of `struct ifinfomsg`: family, type, index at 4, flags at 8.
 const IFINFOMSG_LEN: usize = 16;
-/// The length of `struct ifaddrmsg`: scope at 3, index at 4.
+/// The length of `struct ifaddrmsg`: length of the prefix at 1, scope at 3, index at 4.
 const IFADDRMSG_LEN: usize = 8;
 
 fn link(message: &Message<'_>) -> Option<Link> {
@@ -116,15 +122,26 @@ fn link(message: &Message<'_>) -> Option<Link> {
         master: number(libc::IFLA_MASTER),
         lower: number(libc::IFLA_LINK).filter(|_| is_near),
         kind: kind.unwrap_or_default().into(),
-        addressed: false,
+        addresses: Vec::new(),
     })
 }
 
-/// The interface of an address, unless it is good on its own wire only.
-fn holder_of_address(message: &Message<'_>) -> Option<u32> {
+/// An address and its interface, unless it is good on its own wire only.
+fn address(message: &Message<'_>) -> Option<(u32, (IpAddr, u8))> {
     let is_address = message.kind == libc::RTM_NEWADDR && message.body.len() >= IFADDRMSG_LEN;
-    let scope = *message.body.get(3)?;
-    (is_address && scope < libc::RT_SCOPE_LINK).then(|| number_at(message.body, 4))?
+    let [_, bits, _, scope] = *message.body.first_chunk()?;
+    if !is_address || scope >= libc::RT_SCOPE_LINK {
+        return None;
+    }
+    let attributes = Attributes(message.body.get(IFADDRMSG_LEN..)?);
+    // Of a tunnel, the other end's is IFA_ADDRESS.
+    let octets = attributes.find(libc::IFA_LOCAL);
+    let octets = octets.or_else(|| attributes.find(libc::IFA_ADDRESS))?;
+    let address = match octets.len() {
+        4 => IpAddr::from(*octets.first_chunk::<4>()?),
+        _ => IpAddr::from(*octets.first_chunk::<16>()?),
+    };
+    Some((number_at(message.body, 4)?, (address, bits)))
 }
 
 fn number_at(octets: &[u8], at: usize) -> Option<u32> {
@@ -166,15 +183,17 @@ mod tests {
             let named = |name: &str| links.iter().find(|link| link.name == name).unwrap();
             let (lo, br0) = (named("lo"), named("br0"));
             assert!(lo.up && lo.loopback);
-            assert!(br0.up && !br0.loopback && br0.addressed);
+            assert!(br0.up && !br0.loopback);
+            let address = IpAddr::from([192, 0, 2, 1]);
+            assert_eq!(br0.addresses, [(address, 24)]);
             assert_eq!((br0.kind.as_str(), br0.master), ("bridge", None));
             let (left, right) = (named("left"), named("right"));
             assert_eq!((left.kind.as_str(), left.master), ("veth", Some(br0.index)));
-            assert!(!left.up && !left.addressed);
+            assert!(!left.up && left.addresses.is_empty());
             assert_eq!(left.other_names, ["enp1s0", "an-alternative-name-is-long"]);
             assert!(br0.other_names.is_empty());
             assert_eq!(named("over").lower, Some(right.index));
-            assert!(right.up && !right.addressed);
+            assert!(right.up && right.addresses.is_empty());
         });
     }
 
@@ -191,7 +210,7 @@ mod tests {
                     *first = length;
                 }
                 for message in Messages(&octets) {
-                    _ = (link(&message), holder_of_address(&message));
+                    _ = (link(&message), address(&message));
                 }
             }
         }

@@ -2,11 +2,13 @@
 
 use postern_tests::agent::{Agent, FIREWALL, Guard, SSH_DOOR, Setup};
 use postern_tests::namespace::Namespace;
+use postern_tests::probe::Answer;
 use postern_tests::process::Said;
 use postern_tests::server::Service;
 use postern_tests::suite::{in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
+use postern_tests::world::{DOOR, World};
 use postern_tests::{client, nft, probe};
 
 use super::{doctor, edit, expect, expect_no, guarded, texts};
@@ -53,8 +55,9 @@ pub(super) fn other_rules_of_the_firewall() {
     expect_only(&gate, &["conntrack-bypassed"]);
 }
 
-/// As a redirection to another service of this machine, in every way that nft has of saying so.
-pub(super) fn ports_that_other_tables_take_away() {
+/// As a redirection to another service of this machine, in every way that nft has of saying so: the
+/// guard decides before.
+pub(super) fn ports_that_other_tables_redirect() {
     for rule in [
         "tcp dport 22 redirect to :2022",
         "tcp dport 20-30 redirect to :2022",
@@ -64,41 +67,99 @@ pub(super) fn ports_that_other_tables_take_away() {
         "iifname \"wan\" meta l4proto tcp redirect to :2022",
         "fib daddr type local jump engine",
     ] {
-        in_case_of(rule, || {
-            let (net, setup) = guarded();
-            let _services = [22, 2022].map(|port| Service::tcp(&net.router.namespace, port));
-            expect_no(&doctor(&setup, &net.router), "guard-bypassed");
-            nft::apply(
-                &net.router.namespace,
-                &format!(
+        // Whatever priority it says, such a chain is entered where destination NAT is.
+        for priority in ["dstnat", "-150"] {
+            in_case_of((rule, priority), || {
+                let (net, setup) = guarded();
+                let _services = [22, 2022].map(|port| Service::tcp(&net.router.namespace, port));
+                let script = format!(
                     "table inet tarpit {{
                         map targets {{ type inet_service : inet_service; elements = {{ 22 : 2022 }}; }}
                         map ways {{ type inet_service : verdict; elements = {{ 22 : goto engine }}; }}
                         chain engine {{ meta l4proto tcp redirect to :2022; }}
-                        chain pre {{ type nat hook prerouting priority dstnat; {rule}; }}
+                        chain pre {{ type nat hook prerouting priority {priority}; {rule}; }}
                      }}\n"
-                ),
-            );
-            let findings = doctor(&setup, &net.router);
-            let text = "door ssh does not guard tcp:22: chain ";
-            expect(&findings, "guard-bypassed", text);
-            expect(
-                &findings,
-                "guard-bypassed",
-                " of table inet tarpit sends it elsewhere",
-            );
-            let agent = setup.start(&net.router);
-            let warning = "postern: warning (guard-bypassed): door ssh does not guard tcp:22: ";
-            assert!(agent.log().contains(warning), "{}", agent.log());
-            // The guard decides before.
-            on_both_families(|family| {
-                let ssh = net.router.port(family, 22);
-                let answer = probe::tcp(&net.stranger.namespace, ssh);
-                assert_eq!(answer, probe::Answer::Silent);
+                );
+                nft::apply(&net.router.namespace, &script);
+                let findings = doctor(&setup, &net.router);
+                expect_no(&findings, "guard-bypassed");
+                expect_no(&findings, "guard-other-port");
+                let _agent = setup.start(&net.router);
+                on_both_families(|family| {
+                    let ssh = net.router.port(family, 22);
+                    assert_eq!(probe::tcp(&net.stranger.namespace, ssh), Answer::Silent);
+                });
             });
-            let said = setup.verb(&net.router, "apply", &[]);
-            assert_eq!(said.status, 0, "{said:?}");
-            assert!(said.stderr.contains(warning), "{said:?}");
+        }
+    }
+}
+
+/// Without connection tracking, which is the only way to be ahead of the guard.
+pub(super) fn ports_that_other_tables_take_away() {
+    let (net, setup) = guarded();
+    let _service = Service::tcp(&net.router.namespace, 2022);
+    expect_no(&doctor(&setup, &net.router), "guard-bypassed");
+    nft::apply(
+        &net.router.namespace,
+        "table inet tarpit {
+            chain pre { type filter hook prerouting priority mangle; tcp dport 22 tcp dport set 2022; }
+            chain out { type filter hook output priority mangle; tcp sport 2022 tcp sport set 22; }
+         }\n",
+    );
+    let findings = doctor(&setup, &net.router);
+    let text = "door ssh does not guard tcp:22: chain pre of table inet tarpit sends it elsewhere";
+    expect(&findings, "guard-bypassed", text);
+    let agent = setup.start(&net.router);
+    let warning = format!("postern: warning (guard-bypassed): {text}");
+    assert!(agent.log().contains(&warning), "{}", agent.log());
+    // It is true: a stranger who knows nothing comes in.
+    on_both_families(|family| {
+        let ssh = net.router.port(family, 22);
+        assert!(probe::tcp_opens(&net.stranger.namespace, ssh, SOON));
+    });
+    let said = setup.verb(&net.router, "apply", &[]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stderr.contains(&warning), "{said:?}");
+}
+
+/// A port that nobody guards leads to one that is guarded.
+pub(super) fn ways_around_a_guarded_port() {
+    for (rule, other) in [
+        ("tcp dport 2022 redirect to :22", "tcp:2022 on to tcp:22"),
+        (
+            "tcp dport 2000-2999 redirect to :22",
+            "tcp:2000 on to tcp:22",
+        ),
+        (
+            "ip daddr 192.0.2.1 tcp dport 2022 dnat ip to 192.0.2.1:22",
+            "tcp:2022 over IPv4 on to tcp:22",
+        ),
+    ] {
+        in_case_of(rule, || {
+            let (net, setup) = guarded();
+            let _ssh = Service::tcp(&net.router.namespace, 22);
+            expect_no(&doctor(&setup, &net.router), "guard-other-port");
+            let script = format!(
+                "table inet other {{ chain pre {{ type nat hook prerouting priority dstnat; {rule}; }}; }}\n"
+            );
+            nft::apply(&net.router.namespace, &script);
+            expect(&doctor(&setup, &net.router), "guard-other-port", other);
+            let agent = setup.start(&net.router);
+            assert!(agent.log().contains("guard-other-port"), "{}", agent.log());
+            let around = net.router.port(Family::V4, 2022);
+            assert!(probe::tcp_opens(&net.stranger.namespace, around, SOON));
+            // What it advises helps.
+            if rule.contains('-') {
+                return;
+            }
+            edit(
+                &setup,
+                "\tlist guard 'tcp:22'\n",
+                "\tlist guard 'tcp:22'\n\tlist guard 'tcp:2022'\n",
+            );
+            expect_no(&doctor(&setup, &net.router), "guard-other-port");
+            agent.reload_now();
+            assert_eq!(probe::tcp(&net.stranger.namespace, around), Answer::Silent);
         });
     }
 }
@@ -109,52 +170,76 @@ fn iptables(router: &Namespace, program: &str, rule: &str) -> Said {
     router.run(program, &words)
 }
 
-/// With the rules that container engines have iptables make, and a container that is none: only
-/// its addresses matter.
+/// With the rules that container engines make there is nothing to be said of it.
 pub(super) fn a_published_port_of_a_container() {
-    let net = Topology::new();
-    let router = &net.router.namespace;
-    let setup = Setup::new(
-        &net.router,
-        Guard::Gate,
-        &SSH_DOOR.replace("tcp:22", "tcp:8080"),
-    );
-    let neighbour = net.add_neighbour();
-    let _web = Service::tcp(&neighbour.namespace, 80);
-    neighbour
-        .namespace
-        .ip_batch("route replace default via 198.18.0.1\n");
-    router.set_sysctl("net/ipv4/ip_forward", "1");
-    let rules = [
-        "-t nat -N DOCKER",
-        "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
-        "-t nat -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER",
-        "-t nat -A DOCKER -i lan -j RETURN",
-        "-t nat -A DOCKER ! -i lan -p tcp -m tcp --dport 8080 -j DNAT --to-destination 198.18.0.2:80",
-        "-P FORWARD DROP",
-        "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        "-A FORWARD -i lan -j ACCEPT",
-        "-A FORWARD -o lan -p tcp --dport 80 -j ACCEPT",
+    let world = World::docker();
+    let setup = world.setup(Guard::Gate, DOOR);
+    let findings = doctor(&setup, &world.net.router);
+    let ids = [
+        "guard-bypassed",
+        "guard-other-port",
+        "guard-other-address",
+        "firewall-drops",
+        "guard-port-silent",
     ];
-    for rule in rules {
-        iptables(router, "iptables-nft", rule).ok();
+    for id in ids {
+        expect_no(&findings, id);
     }
-    let findings = doctor(&setup, &net.router);
-    let text = "door ssh does not guard tcp:8080 over IPv4: chain DOCKER of table ip nat sends it elsewhere";
-    expect(&findings, "guard-bypassed", text);
     expect_no(&findings, "knock-port-redirected");
-    let agent = setup.start(&net.router);
-    assert!(agent.log().contains(text), "{}", agent.log());
-    let web = net.router.port(Family::V4, 8080);
-    let answer = probe::tcp(&net.stranger.namespace, web);
-    assert_eq!(answer, probe::Answer::Silent);
+}
+
+/// firewall4's redirect is for packets of whatever address, and for whatever mark, unless it says so.
+pub(super) fn a_port_that_firewall4_forwards() {
+    for (redirect, guard, expected) in [
+        (Guard::Gate, Guard::Gate, Some("guard-other-address")),
+        (Guard::Gate, Guard::Mark, Some("mark-unasked")),
+        (Guard::Mark, Guard::Mark, None),
+    ] {
+        in_case_of((redirect, guard), || {
+            let world = World::fw4(redirect);
+            let setup = world.setup(guard, DOOR);
+            let router = &world.net.router;
+            let findings = doctor(&setup, router);
+            let ids = [
+                "guard-bypassed",
+                "guard-other-port",
+                "guard-other-address",
+                "guard-port-silent",
+                "mark-unasked",
+                "mark-unguarded",
+                "mark-unread",
+            ];
+            for id in ids.iter().filter(|id| Some(**id) != expected) {
+                expect_no(&findings, id);
+            }
+            let Some(id) = expected else { return };
+            let texts = texts(&findings, id);
+            assert_eq!(texts.len(), 2, "{texts:#?}");
+            for (text, port) in texts
+                .iter()
+                .zip(["tcp:8080 over IPv4", "udp:60001 over IPv4"])
+            {
+                assert!(text.contains(port), "{text}");
+            }
+            // It is true.
+            let _agent = setup.start(router);
+            let [mut web, _] = world.services_at(Family::V4);
+            if guard == Guard::Gate {
+                let stranger = &world.net.stranger.namespace;
+                assert_eq!(probe::tcp(stranger, web), Answer::Silent);
+                stranger.ip_batch("route add 203.0.113.9 via 192.0.2.1\n");
+                web.set_ip([203, 0, 113, 9].into());
+            }
+            assert!(probe::tcp_opens(&world.net.stranger.namespace, web, SOON));
+        });
+    }
 }
 
 pub(super) fn tables_that_change_while_the_agent_runs() {
     let (net, setup) = guarded();
     let mut agent = setup.start(&net.router);
     assert!(!agent.log().contains("warning ("), "{}", agent.log());
-    let redirect = "table ip tarpit { chain pre { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :9; }; }\n";
+    let redirect = "table ip tarpit { chain pre { type filter hook prerouting priority mangle; tcp dport 22 tcp dport set 9; }; }\n";
     nft::apply(&net.router.namespace, redirect);
     agent.wait_for_line(
         "postern: warning (guard-bypassed): door ssh does not guard tcp:22 over IPv4",
@@ -178,8 +263,6 @@ pub(super) fn what_looks_like_taking_away_and_is_none() {
     for rules in [
         // To itself, as some write what they want to be sure of.
         "chain pre { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :22; }",
-        // Another port, to the guarded one.
-        "chain pre { type nat hook prerouting priority dstnat; tcp dport 2022 redirect to :22; }",
         // From elsewhere.
         "chain pre { type nat hook prerouting priority dstnat; iifname \"lan\" tcp dport 22 redirect to :9; }",
         "chain pre { type nat hook prerouting priority dstnat; tcp dport 22 accept; meta l4proto tcp redirect to :9; }",
@@ -210,7 +293,7 @@ pub(super) fn what_looks_like_taking_away_and_is_none() {
                 let port = net.router.port(Family::V4, number);
                 let answer = probe::tcp(&net.stranger.namespace, port);
                 let is_open = number == 2022 && !rules.contains("l4proto tcp");
-                assert_eq!(answer == probe::Answer::Open, is_open, "{number}");
+                assert_eq!(answer == Answer::Open, is_open, "{number}");
             }
         });
     }

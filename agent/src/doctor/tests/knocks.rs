@@ -119,6 +119,60 @@ fn a_guarded_port_where_nobody_listens() {
     assert!(machine.ports(&ssh()).is_empty());
 }
 
+/// Not one that is sent on, nor one of hosts behind this machine.
+#[test]
+fn nobody_need_listen_at_a_port_that_leads_on() {
+    let machine = Machine::new(&[("proc/net/tcp", &socket(ANY, 300, "0A", 1))]);
+    for (guards, more, silent) in [
+        ("tcp:80", "", true),
+        ("tcp:8080", "", false),
+        ("tcp:80", "option behind '192.0.2.0/24'", false),
+        ("icmp:echo", "", false),
+        ("tcp:100-400", "", false),
+        ("tcp:100-200", "", true),
+    ] {
+        let findings = machine.ports(&config("", &(door(guards) + more)));
+        assert_eq!(ids(&findings) == ["guard-port-silent"], silent, "{guards}");
+    }
+}
+
+#[test]
+fn answers_to_queries_must_not_need_a_grant() {
+    let machine = Machine::new(&[]);
+    for (guards, more, expected) in [
+        (
+            "udp:60000-61000",
+            "option on_expiry cut",
+            Some("guards 1000 UDP ports"),
+        ),
+        ("udp:60000-61000", "", None),
+        (
+            "udp:51820 tcp:100-65535",
+            "option on_expiry cut",
+            Some("guards 1 UDP ports"),
+        ),
+        ("udp:500", "option on_expiry cut", None),
+    ] {
+        let findings = machine.ports(&config("", &(door(guards) + more)));
+        let is_it = |found: &&Finding| found.kind.id() == "guard-port-ephemeral";
+        let text = findings.iter().find(is_it).map(Finding::text);
+        match expected {
+            None => assert_eq!(text, None, "{guards}"),
+            Some(words) => assert!(text.unwrap().contains(words), "{guards}"),
+        }
+    }
+}
+
+#[test]
+fn a_service_sees_knocks_that_pass_on() {
+    let machine = Machine::new(&[("proc/net/tcp", &socket(ANY, 7000, "0A", 1))]);
+    let found = |more: &str| {
+        let findings = machine.ports(&config("", &(door("tcp:22") + more)));
+        ids(&findings).contains(&"knock-port-taken")
+    };
+    assert!(found("") && !found("option passive 1"));
+}
+
 #[test]
 fn sockets_are_read_as_the_kernel_writes_them() {
     let machine = Machine::new(&[(

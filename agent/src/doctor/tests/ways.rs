@@ -7,7 +7,7 @@ fn link(name: &str, kind: &str) -> Link {
         index: u32::from(name.as_bytes()[0]),
         name: name.into(),
         up: true,
-        addressed: true,
+        addresses: vec![([192, 0, 2, 1].into(), 24)],
         kind: kind.into(),
         ..Link::default()
     }
@@ -74,7 +74,7 @@ fn a_console_or_an_unguarded_interface_is_a_way_in() {
     };
     let member = |name, kind, of: &Link| Link {
         master: Some(of.index),
-        addressed: false,
+        addresses: Vec::new(),
         ..link(name, kind)
     };
     let (lan, docker, tap) = (
@@ -99,7 +99,7 @@ fn a_console_or_an_unguarded_interface_is_a_way_in() {
         ),
         (
             &[Link {
-                addressed: false,
+                addresses: Vec::new(),
                 ..link("eth1", "")
             }],
             "eth1 has no address",
@@ -242,4 +242,172 @@ fn interfaces_that_guard_nothing() {
     let found = findings(&links);
     assert_eq!(ids(&found), ["interface-loopback"]);
     assert!(refusal(&found).is_some());
+}
+
+/// What becomes of packets to one port.
+fn sent(
+    from: u16,
+    away: bool,
+    port: Option<u16>,
+    family: Option<Family>,
+) -> impl Fn(&Packet<'_>) -> Fate {
+    move |packet| {
+        let is_it =
+            packet.ports == (from..=from) && family.is_none_or(|family| family == packet.family);
+        let end = End {
+            place: "chain dstnat_wan of table inet fw4".into(),
+            sure: true,
+            early: false,
+            away,
+            port,
+        };
+        Fate {
+            redirected: is_it.then_some(end),
+            ..Fate::default()
+        }
+    }
+}
+
+#[test]
+fn whichever_way_a_port_is_reached_it_is_the_owners() {
+    let machine = Machine::new(&[]);
+    let untouched = || -> Box<dyn Fn(&Packet<'_>) -> Fate> { Box::new(|_| Fate::default()) };
+    for (guards, more, oracle, expected) in [
+        ("tcp:1-65535", "", untouched(), &["tcp:22"][..]),
+        ("tcp:20-25", "", untouched(), &["tcp:22"]),
+        ("tcp:2222", "", untouched(), &[]),
+        (
+            "tcp:2222",
+            "",
+            Box::new(sent(2222, false, Some(22), None)),
+            &["tcp:2222"],
+        ),
+        (
+            "tcp:2222",
+            "",
+            Box::new(sent(2222, false, Some(80), None)),
+            &[],
+        ),
+        (
+            "tcp:2222",
+            "",
+            Box::new(sent(2222, true, Some(22), None)),
+            &[],
+        ),
+        // A host behind this machine has it, over all that this machine has addresses of.
+        ("tcp:22", "", Box::new(sent(22, true, Some(22), None)), &[]),
+        (
+            "tcp:22",
+            "",
+            Box::new(sent(22, true, Some(22), Some(Family::V4))),
+            &[],
+        ),
+        (
+            "tcp:22",
+            "",
+            Box::new(sent(22, true, Some(22), Some(Family::V6))),
+            &["tcp:22"],
+        ),
+        (
+            "tcp:22",
+            "",
+            Box::new(sent(22, false, None, None)),
+            &["tcp:22"],
+        ),
+        ("tcp:22", "list behind 192.0.2.0/24", untouched(), &[]),
+    ] {
+        let config = config("", &(door(guards) + more));
+        let findings = machine.fallback_beside(&*oracle, &alone(), &config);
+        assert_eq!(
+            findings.len(),
+            expected.len(),
+            "{guards} {more} {findings:?}"
+        );
+        for (finding, port) in findings.iter().zip(expected) {
+            assert_eq!(finding.kind.id(), "fallback-missing");
+            assert!(
+                finding.text().contains(&format!("guards {port} (SSH)")),
+                "{finding:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn several_doors_of_one_port_are_named_together() {
+    let second = door("tcp:22")
+        .replace("a_door", "b_door")
+        .replace("tcp:7000", "tcp:7100");
+    let config = config("", &(door("tcp:22") + &second));
+    let findings = Machine::new(&[]).fallback(&alone(), &config);
+    assert_eq!(ids(&findings), ["fallback-missing"]);
+    assert!(
+        findings[0]
+            .text()
+            .starts_with("door a_door, b_door guards tcp:22")
+    );
+}
+
+#[test]
+fn exempt_neighbours_come_in() {
+    let machine = Machine::new(&[]);
+    for (exempt, expected) in [
+        ("192.0.2.0/24", "fallback-found"),
+        ("192.0.2.7", "fallback-found"),
+        ("192.0.0.0/16", "fallback-found"),
+        ("192.0.2.1", "fallback-missing"),
+        ("198.51.100.0/24", "fallback-missing"),
+        ("2001:db8::/32", "fallback-missing"),
+    ] {
+        let config = config(&format!("list exempt {exempt}"), &door("tcp:22"));
+        let findings = machine.fallback(&alone(), &config);
+        assert_eq!(ids(&findings), [expected], "{exempt}");
+    }
+}
+
+#[test]
+fn an_interface_that_a_door_leaves_out_is_a_way_in() {
+    let links = [alone(), vec![link("lan", "")]].concat();
+    for (interface, expected) in [
+        ("wan", "fallback-found"),
+        ("lan", "fallback-found"),
+        ("wan lan", "fallback-missing"),
+    ] {
+        let doors = door("tcp:22") + &format!("option interface '{interface}'\n");
+        let config = config("list interface lan", &doors);
+        let findings = Machine::new(&[]).fallback(&links, &config);
+        assert_eq!(ids(&findings), [expected], "{interface}");
+    }
+}
+
+#[test]
+fn addresses_of_doors() {
+    let found = |more: &str| {
+        let config = config("", &(door("tcp:22") + more));
+        let mut findings = Vec::new();
+        addresses::examine(&config, &alone(), &mut findings);
+        findings
+            .iter()
+            .map(|found| (found.kind.id(), found.text()))
+            .collect::<Vec<_>>()
+    };
+    assert!(found("").is_empty());
+    assert!(found("list to 192.0.2.1").is_empty());
+    let [(id, text)] = &found("list to 192.0.2.7")[..] else {
+        panic!("one")
+    };
+    assert_eq!(*id, "address-missing");
+    assert!(
+        text.contains("192.0.2.7 only") && text.contains("there are: 192.0.2.1"),
+        "{text}"
+    );
+    assert!(found("list behind 192.0.2.8").is_empty());
+    let [(id, text)] = &found("list behind 192.0.2.0/24")[..] else {
+        panic!("one")
+    };
+    assert_eq!(*id, "address-own");
+    assert!(
+        text.contains("hosts in 192.0.2.0/24") && text.contains("has 192.0.2.1"),
+        "{text}"
+    );
 }

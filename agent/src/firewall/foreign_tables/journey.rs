@@ -10,15 +10,16 @@ mod registers;
 #[cfg(test)]
 mod tests;
 
+use core::net::IpAddr;
 use core::num::NonZeroU32;
 use core::ops::RangeInclusive;
 
-use postern_core::knock::{Port, Protocol};
+use postern_core::knock::Protocol;
 
 use super::{Chain, ForeignTables, Sets, verdict};
 use crate::firewall::Firewall;
 use crate::firewall::nft::{nfta, request};
-use crate::firewall::table::model;
+use crate::firewall::table::model::Hook;
 use crate::netlink::codec::{Attributes, as_text, as_u32};
 use crate::network::Family;
 use crate::sys::link::interface_number;
@@ -29,7 +30,7 @@ const MAX_STEPS: usize = 1 << 15;
 /// How deep chains may jump into each other (NFT_JUMP_STACK_SIZE).
 const MAX_DEPTH: usize = 16;
 
-/// A new connection, or a knock, on its way to this host.
+/// A new connection, or a knock, on its way to this host or a host behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet<'p> {
     pub(crate) family: Family,
@@ -40,14 +41,35 @@ pub(crate) struct Packet<'p> {
     pub(crate) interface: &'p str,
     /// Its mark; `None`: any.
     pub(crate) mark: Option<u32>,
-    /// To be sent to another of these ports does no harm.
-    pub(crate) guarded: &'p [Port],
+    /// Who is to see it.
+    pub(crate) seen_by: Seer,
+    /// To a host behind this one, which has an address of its own.
+    pub(crate) behind: bool,
+}
+
+/// What of ours a packet comes to, if no other rule takes it away before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seer {
+    /// The guard, which judges by the port that the sender sees.
+    Guard,
+    /// What hears knocks.
+    Knocks,
+}
+
+impl Seer {
+    /// Its hook and priority.
+    const fn place(self) -> (u32, i32) {
+        match self {
+            Self::Guard => (PREROUTING, Hook::Prerouting.priority()),
+            Self::Knocks => (INPUT, Hook::Input.priority()),
+        }
+    }
 }
 
 /// What becomes of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
-    /// It is sent elsewhere before the guard sees it.
+    /// It is sent elsewhere.
     pub(crate) redirected: Option<End>,
     /// It is dropped, whoever sent it, unless something that is not known lets it in.
     pub(crate) dropped: Option<End>,
@@ -64,8 +86,12 @@ pub(crate) struct End {
     pub(crate) place: String,
     /// Whether nothing unknown was in between.
     pub(crate) sure: bool,
-    /// Whether it is before the guard.
+    /// Whether it is before who is to see the packet.
     pub(crate) early: bool,
+    /// Whether it surely goes to another host.
+    pub(crate) away: bool,
+    /// The port that it is sent to; `None`: it is not known.
+    pub(crate) port: Option<u16>,
 }
 
 impl ForeignTables {
@@ -78,6 +104,7 @@ impl ForeignTables {
         let mut journey = Journey {
             chains: &self.chains,
             sets: &mut self.sets,
+            own: &self.own,
             firewall,
             packet,
             family,
@@ -98,6 +125,7 @@ impl ForeignTables {
 struct Journey<'j> {
     chains: &'j [Chain],
     sets: &'j mut Sets,
+    own: &'j [IpAddr],
     firewall: &'j mut Firewall,
     packet: &'j Packet<'j>,
     /// The packet's, as nf_tables numbers them.
@@ -106,7 +134,7 @@ struct Journey<'j> {
     number: u32,
     registers: Registers,
     fate: Fate,
-    /// The guard is still to come.
+    /// Who is to see the packet is still to come.
     early: bool,
     /// It went elsewhere, for sure.
     is_gone: bool,
@@ -135,7 +163,11 @@ enum Left {
 enum Deed {
     Accept,
     Drop,
-    Redirect,
+    /// To a port, perhaps of this host.
+    Redirect {
+        away: bool,
+        port: Option<u16>,
+    },
     Return,
     Jump(String),
     Goto(String),
@@ -146,24 +178,24 @@ type Verdicts = Vec<(Matched, Option<Deed>)>;
 
 impl Journey<'_> {
     fn go(&mut self) {
-        const HOOKS: [u32; 2] = [
-            libc::NF_INET_PRE_ROUTING as u32,
-            libc::NF_INET_LOCAL_IN as u32,
-        ];
+        let hooks = match self.packet.behind {
+            false => [PREROUTING, INPUT],
+            true => [PREROUTING, FORWARD],
+        };
         let chains = self.chains;
         let concerns = |chain: &&Chain| [self.family, request::INET].contains(&chain.family);
         let base = chains.iter().filter(concerns);
         let mut base: Vec<(u32, &Chain)> = base
             .filter_map(|chain| Some((chain.hook?, chain)))
-            .filter(|(hook, _)| HOOKS.contains(hook))
+            .filter(|(hook, _)| hooks.contains(hook))
             .collect();
-        base.sort_by_key(|(hook, chain)| (*hook, chain.priority));
+        base.sort_by_key(|(hook, chain)| (*hook, place(chain), chain.priority));
         let sure = Way {
             sure: true,
             some: false,
         };
         for (hook, chain) in base {
-            self.early = hook != HOOKS[1] || chain.priority < model::Hook::Input.priority();
+            self.early = (hook, place(chain)) < self.packet.seen_by.place();
             let left = self.walk(chain, sure, 0);
             if let (Left::AtEnd { leaks }, true) = (left, chain.drops) {
                 let way = Way {
@@ -197,7 +229,7 @@ impl Journey<'_> {
                 };
                 match &deed {
                     Deed::Accept => leaks = true,
-                    Deed::Drop | Deed::Redirect => self.end(&deed, chain, here),
+                    Deed::Drop | Deed::Redirect { .. } => self.end(&deed, chain, here),
                     Deed::Return => {}
                     Deed::Jump(name) | Deed::Goto(name) => {
                         let is_it = |to: &&Chain| {
@@ -237,8 +269,12 @@ impl Journey<'_> {
     /// Notes where the journey ends, for sure or perhaps.
     fn end(&mut self, deed: &Deed, chain: &Chain, way: Way) {
         self.is_gone |= way.sure;
+        let (away, port) = match deed {
+            Deed::Redirect { away, port } => (*away, *port),
+            _ => (false, None),
+        };
         let end = match deed {
-            Deed::Redirect => &mut self.fate.redirected,
+            Deed::Redirect { .. } => &mut self.fate.redirected,
             _ if way.some => {
                 self.fate.some_dropped = true;
                 return;
@@ -258,6 +294,8 @@ impl Journey<'_> {
             place: format!("chain {name} of table {family} {table}"),
             sure: way.sure,
             early: self.early,
+            away,
+            port,
         });
     }
 
@@ -273,6 +311,7 @@ impl Journey<'_> {
             let data = data.unwrap_or(Attributes(&[]));
             let number = |kind| data.find(kind).and_then(as_u32);
             let deed = match name.unwrap_or_default() {
+                "payload" if number(nfta::PAYLOAD_SOURCE).is_some() => self.rewrite(data),
                 "meta" | "payload" | "ct" | "fib" => {
                     self.load(name.unwrap_or_default(), data);
                     None
@@ -302,10 +341,17 @@ impl Journey<'_> {
                     verdict(value).and_then(|(code, chain)| deed_of(code, chain))
                 }
                 "nat" if number(nfta::NAT_TYPE) == Some(libc::NFT_NAT_DNAT as u32) => {
-                    let is_here = data.find(nfta::NAT_ADDRESS).is_none();
-                    Some(self.redirect(number(nfta::NAT_PORT).filter(|_| is_here)))
+                    let to = number(nfta::NAT_ADDRESS);
+                    let here = to.map_or(Matched::Yes, |register| self.own_address(register));
+                    let port = number(nfta::NAT_PORT);
+                    let port = port.map(|register| self.registers.port(register));
+                    Some(redirect(self.packet, here, port))
                 }
-                "redir" => Some(self.redirect(number(nfta::REDIR_PORT))),
+                "redir" => {
+                    let port = number(nfta::REDIR_PORT);
+                    let port = port.map(|register| self.registers.port(register));
+                    Some(redirect(self.packet, Matched::Yes, port))
+                }
                 "reject" => Some(Deed::Drop),
                 "notrack" => {
                     self.fate.untracked |= matched != Matched::No;
@@ -319,7 +365,7 @@ impl Journey<'_> {
                 "target" => {
                     let not_tracked = extensions::untracks(data) && matched != Matched::No;
                     self.fate.untracked |= not_tracked;
-                    extensions::deed(data)
+                    extensions::deed(self.packet, self.own, data)
                 }
                 "queue" => {
                     matched = matched.min(Matched::Maybe);
@@ -373,7 +419,7 @@ impl Journey<'_> {
             ("ct", libc::NFT_CT_STATUS | libc::NFT_CT_DIRECTION) => host(0),
             // In place of what is loaded it has a flag of its own.
             ("fib", ADDRESS_TYPE) if number(nfta::FIB_FLAGS).unwrap_or(0) & OF_SENDER == 0 => {
-                host(LOCAL)
+                host(if self.packet.behind { UNICAST } else { LOCAL })
             }
             _ => None,
         };
@@ -465,31 +511,69 @@ impl Journey<'_> {
         }
     }
 
-    /// To another guarded port of this host, or to the same, the guard sees it.
-    fn redirect(&self, register: Option<u32>) -> Deed {
-        let port = register.and_then(|register| self.registers.port(register));
-        let Packet {
-            protocol, ports, ..
-        } = self.packet;
-        let is_harmless = port.is_some_and(|number| {
-            let port = Port {
-                protocol: *protocol,
-                number,
-            };
-            self.packet.guarded.contains(&port) || *ports == (number..=number)
-        });
-        match is_harmless {
-            true => Deed::Accept,
-            false => Deed::Redirect,
+    /// What is written over a port or an address: translation without connection tracking.
+    fn rewrite(&self, data: Attributes<'_>) -> Option<Deed> {
+        let number = |kind| data.find(kind).and_then(as_u32);
+        let source = number(nfta::PAYLOAD_SOURCE)?;
+        let place = (number(nfta::PAYLOAD_OFFSET)?, number(nfta::PAYLOAD_LENGTH)?);
+        match (number(nfta::PAYLOAD_BASE)? as i32, place) {
+            (libc::NFT_PAYLOAD_TRANSPORT_HEADER, (2, 2)) => {
+                let port = self.registers.port(source);
+                Some(redirect(self.packet, Matched::Yes, Some(port)))
+            }
+            (libc::NFT_PAYLOAD_NETWORK_HEADER, (16, 4) | (24, 16)) => {
+                let here = self.own_address(source);
+                Some(redirect(self.packet, here, None))
+            }
+            _ => None,
         }
+    }
+
+    /// Whether a register has an address of this host.
+    fn own_address(&self, register: u32) -> Matched {
+        let is_it = |octets: &[u8]| self.registers.between(register, octets, octets);
+        let own = self.own.iter().map(|own| match (own, self.packet.family) {
+            (IpAddr::V4(own), Family::V4) => is_it(&own.octets()),
+            (IpAddr::V6(own), Family::V6) => is_it(&own.octets()),
+            _ => Matched::No,
+        });
+        own.max().unwrap_or(Matched::No)
+    }
+}
+
+/// Where a chain comes at its hook.
+const fn place(chain: &Chain) -> i32 {
+    match chain.translates {
+        true => libc::NF_IP_PRI_NAT_DST,
+        false => chain.priority,
+    }
+}
+
+const PREROUTING: u32 = libc::NF_INET_PRE_ROUTING as u32;
+const INPUT: u32 = libc::NF_INET_LOCAL_IN as u32;
+const FORWARD: u32 = libc::NF_INET_FORWARD as u32;
+
+/// To where it was sent to anyway, nothing becomes of it. `port` is `None` where it stays the same, and
+/// `Some(None)` where it is not known.
+fn redirect(packet: &Packet<'_>, here: Matched, port: Option<Option<u16>>) -> Deed {
+    let ports = &packet.ports;
+    let one = (ports.start() == ports.end()).then_some(*ports.start());
+    let port = port.unwrap_or(one);
+    match (here, one) {
+        (Matched::Yes, Some(_)) if port == one => Deed::Accept,
+        _ => Deed::Redirect {
+            away: here == Matched::No,
+            port,
+        },
     }
 }
 
 /// The bit of a new connection (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const NEW: u32 = 8;
-/// NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_SADDR and RTN_LOCAL, which libc lacks.
+/// NFT_FIB_RESULT_ADDRTYPE, NFTA_FIB_F_SADDR, RTN_UNICAST and RTN_LOCAL, which libc lacks.
 const ADDRESS_TYPE: i32 = 3;
 const OF_SENDER: u32 = 1;
+const UNICAST: u32 = 1;
 const LOCAL: u32 = 2;
 
 fn deed_of(code: i32, chain: String) -> Option<Deed> {

@@ -1,10 +1,11 @@
-//! Other tables than ours, as far as packets for this host meet them.
+//! Other tables than ours, as far as packets for this host, or for hosts behind it, meet them.
 //!
 //! Only nf_tables is asked: rules of the older iptables are somewhere else.
 
 pub(crate) mod journey;
 
 use core::cell::Cell;
+use core::net::IpAddr;
 
 use crate::firewall::nft::object::Object;
 use crate::firewall::nft::refusal::refused_object;
@@ -35,6 +36,8 @@ const FAMILIES: [u8; 3] = [
 pub(crate) struct ForeignTables {
     pub(crate) chains: Vec<Chain>,
     pub(crate) sets: Sets,
+    /// The addresses of this host, as far as they are known.
+    pub(crate) own: Vec<IpAddr>,
     /// There was more than is looked at.
     pub(crate) incomplete: bool,
 }
@@ -47,6 +50,8 @@ pub(crate) struct Chain {
     /// Where packets enter it, if they do.
     pub(crate) hook: Option<u32>,
     pub(crate) priority: i32,
+    /// Whether it translates addresses: such chains are entered together, in the order of their priorities.
+    pub(crate) translates: bool,
     /// Whether it drops what comes to its end.
     pub(crate) drops: bool,
     /// Their expressions, as the kernel writes them.
@@ -157,6 +162,7 @@ fn chain(family: u8, chain: Attributes<'_>) -> Option<Chain> {
         table,
         name: text(nfta::CHAIN_NAME)?,
         hook: number(nfta::HOOK_NUMBER),
+        translates: text(nfta::CHAIN_TYPE).is_some_and(|kind| kind == "nat"),
         priority: number(nfta::HOOK_PRIORITY).unwrap_or_default() as i32,
         drops: policy == Some(libc::NF_DROP as u32),
         rules: Vec::new(),

@@ -1,12 +1,15 @@
 //! The matches and targets of iptables, as iptables-nft has nf_tables call them: structures of the
 //! host (include/uapi/linux/netfilter/xt_*.h). Most matches are not understood: they may match.
 
+use core::net::IpAddr;
+
 use postern_core::knock::Protocol;
 
 use super::registers::{Matched, overlap};
-use super::{Deed, LOCAL, NEW, Packet};
+use super::{Deed, LOCAL, NEW, Packet, UNICAST, redirect};
 use crate::firewall::nft::nfta;
 use crate::netlink::codec::{Attributes, as_text};
+use crate::network::Family;
 
 /// Whether a match matches.
 pub(super) fn matched(packet: &Packet<'_>, data: Attributes<'_>) -> Matched {
@@ -39,16 +42,20 @@ pub(super) fn matched(packet: &Packet<'_>, data: Attributes<'_>) -> Matched {
         // struct xt_addrtype_info_v1, where nothing is asked of the sender.
         ("addrtype", _) if info.half(0) == 0 => {
             let is_inverted = info.word(4) & 2 != 0;
-            Matched::from((info.half(2) & 1 << LOCAL != 0) != is_inverted)
+            let kind = if packet.behind { UNICAST } else { LOCAL };
+            Matched::from((info.half(2) & 1 << kind != 0) != is_inverted)
         }
         _ => Matched::Maybe,
     }
 }
 
-/// What a target does, if that ends the journey.
-pub(super) fn deed(data: Attributes<'_>) -> Option<Deed> {
+/// What a target does, if that ends the journey. `own` are the addresses of this host.
+pub(super) fn deed(packet: &Packet<'_>, own: &[IpAddr], data: Attributes<'_>) -> Option<Deed> {
     match name(data) {
-        "DNAT" | "REDIRECT" => Some(Deed::Redirect),
+        "DNAT" | "REDIRECT" => {
+            let info = Info(data.find(nfta::EXTENSION_INFO).unwrap_or_default());
+            Some(info.redirect(packet, own))
+        }
         "REJECT" | "DROP" | "TARPIT" => Some(Deed::Drop),
         _ => None,
     }
@@ -90,6 +97,29 @@ impl Info<'_> {
     fn word(&self, at: usize) -> u32 {
         let octets = [0, 1, 2, 3].map(|next| self.octet(at + next));
         u32::from_ne_bytes(octets)
+    }
+
+    /// struct nf_nat_range and nf_nat_range2 have flags, two addresses of IPv6's size and two ports;
+    /// the older nf_nat_ipv4_multi_range_compat has a count before them, and addresses of IPv4's.
+    fn redirect(&self, packet: &Packet<'_>, own: &[IpAddr]) -> Deed {
+        const ADDRESSES: u32 = 1;
+        const PORTS: u32 = 2;
+        let (flags, port) = match self.0.len() {
+            ..40 => (4, 16),
+            _ => (0, 36),
+        };
+        let has = |flag| self.word(flags) & flag != 0;
+        let is_it = |own: &IpAddr| match own {
+            IpAddr::V4(own) => self.begins(flags + 4, &own.octets()) && packet.family == Family::V4,
+            IpAddr::V6(own) => self.begins(flags + 4, &own.octets()),
+        };
+        let here = Matched::from(!has(ADDRESSES) || own.iter().any(is_it));
+        let port = u16::from_be_bytes([self.octet(port), self.octet(port + 1)]);
+        redirect(packet, here, has(PORTS).then_some(Some(port)))
+    }
+
+    fn begins(&self, at: usize, with: &[u8]) -> bool {
+        (self.0.get(at..)).is_some_and(|rest| rest.starts_with(with))
     }
 
     /// struct xt_tcp and struct xt_udp begin alike.

@@ -15,7 +15,8 @@ fn packet(family: Family, port: u16) -> Packet<'static> {
         ports: port..=port,
         interface: "wan",
         mark: None,
-        guarded: &[],
+        seen_by: Seer::Guard,
+        behind: false,
     }
 }
 
@@ -55,7 +56,7 @@ fn what_becomes_of_a_packet_to_port_8080() {
         ("meta l4proto tcp th dport 8080 redirect to :9", "sent"),
         ("meta l4proto tcp redirect to :9", "sent"),
         ("meta l4proto { tcp, udp } redirect to :9", "sent"),
-        ("meta l4proto tcp redirect", "sent"),
+        ("meta l4proto tcp redirect", "through"),
         ("tcp dport 8080 redirect to :8080", "through"),
         ("tcp dport != 8080 redirect to :9", "through"),
         ("tcp dport 8000-8100 redirect to :9", "sent"),
@@ -158,7 +159,7 @@ fn what_becomes_of_a_packet_to_port_8080() {
             assert_eq!(in_words(&fate), expected, "{rules}");
             if let Some(end) = fate.redirected {
                 assert!(
-                    end.early && end.place.ends_with(" of table inet engine"),
+                    !end.early && end.place.ends_with(" of table inet engine"),
                     "{end:?}"
                 );
             }
@@ -213,22 +214,198 @@ fn a_range_of_ports_is_sent_elsewhere_in_part() {
 }
 
 #[test]
-fn to_another_guarded_port_is_no_harm() {
-    in_namespace(|| {
-        let script = "table ip nat {
-            chain pre { type nat hook prerouting priority -100; tcp dport 22 redirect to :2222; }
-        }\n";
-        nft(&["-f", "-"], script).unwrap();
-        let guarded = [Port {
-            protocol: Protocol::Tcp,
-            number: 2222,
-        }];
-        let packet = Packet {
-            guarded: &guarded,
-            ..packet(Family::V4, 22)
-        };
-        assert_eq!(in_words(&fate(&packet)), "through");
-    });
+fn where_a_packet_is_sent() {
+    let own: IpAddr = [192, 0, 2, 1].into();
+    for (rule, away, port) in [
+        ("tcp dport 2222 redirect to :22", false, Some(22)),
+        ("tcp dport 2222 dnat ip to 192.0.2.1:22", false, Some(22)),
+        ("tcp dport 2222 dnat ip to 192.0.2.7:22", true, Some(22)),
+        ("tcp dport 2222 dnat ip to 192.0.2.7", true, Some(2222)),
+        (
+            "tcp dport 2222 dnat ip to tcp dport map @targets",
+            false,
+            Some(2222),
+        ),
+        (
+            "tcp dport 2222 redirect to :tcp dport map @ports",
+            false,
+            None,
+        ),
+    ] {
+        in_namespace(move || {
+            let script = format!(
+                "table inet nat {{
+                    map targets {{ type inet_service : ipv4_addr; elements = {{ 2222 : 192.0.2.7 }}; }}
+                    map ports {{ type inet_service : inet_service; elements = {{ 2222 : 22 }}; }}
+                    chain pre {{ type nat hook prerouting priority dstnat; {rule}; }}
+                }}\n"
+            );
+            nft(&["-f", "-"], &script).unwrap_or_else(|| panic!("nft takes {rule}"));
+            assert_eq!(sent(own, Family::V4), (away, port), "{rule}");
+        });
+    }
+}
+
+/// Where a packet to TCP port 2222 surely goes from a host that has this address.
+fn sent(own: IpAddr, family: Family) -> (bool, Option<u16>) {
+    let mut firewall = Firewall::open().unwrap();
+    let mut others = firewall.foreign_tables().unwrap();
+    others.own = vec![own];
+    let fate = others.fate(&mut firewall, &packet(family, 2222));
+    let end = fate.redirected.expect("it is sent");
+    assert!(end.sure);
+    (end.away, end.port)
+}
+
+#[test]
+fn where_iptables_sends_a_packet() {
+    for (program, family, own, rule, away, port) in [
+        (
+            "iptables-nft",
+            Family::V4,
+            "192.0.2.1",
+            "-j REDIRECT --to-ports 22",
+            false,
+            Some(22),
+        ),
+        (
+            "ip6tables-nft",
+            Family::V6,
+            "2001:db8::1",
+            "-j REDIRECT --to-ports 22",
+            false,
+            Some(22),
+        ),
+        (
+            "iptables-nft",
+            Family::V4,
+            "192.0.2.1",
+            "-j DNAT --to-destination 192.0.2.1:22",
+            false,
+            Some(22),
+        ),
+        (
+            "iptables-nft",
+            Family::V4,
+            "192.0.2.1",
+            "-j DNAT --to-destination 192.0.2.7:22",
+            true,
+            Some(22),
+        ),
+        (
+            "ip6tables-nft",
+            Family::V6,
+            "2001:db8::1",
+            "-j DNAT --to-destination [2001:db8::1]:22",
+            false,
+            Some(22),
+        ),
+        (
+            "ip6tables-nft",
+            Family::V6,
+            "2001:db8::1",
+            "-j DNAT --to-destination 2001:db8::7",
+            true,
+            Some(2222),
+        ),
+    ] {
+        in_namespace(move || {
+            let words = "-t nat -A PREROUTING -p tcp --dport 2222".split(' ');
+            let status = Command::new(program)
+                .args(words.chain(rule.split(' ')))
+                .status();
+            match status {
+                Err(_) => skip("iptables-nft is missing"),
+                Ok(status) if !status.success() => {
+                    skip_for_the_kernel(format_args!("it does not take {rule}"));
+                }
+                Ok(_) => assert_eq!(sent(own.parse().unwrap(), family), (away, port), "{rule}"),
+            }
+        });
+    }
+}
+
+#[test]
+fn what_comes_before_the_guard() {
+    for (kind, rule, before_guard) in [
+        (
+            "filter hook prerouting priority -150",
+            "tcp dport set 9",
+            true,
+        ),
+        (
+            "filter hook prerouting priority -300",
+            "ip daddr set 10.0.0.2",
+            true,
+        ),
+        (
+            "filter hook prerouting priority -111",
+            "tcp dport set 9",
+            true,
+        ),
+        (
+            "filter hook prerouting priority -109",
+            "tcp dport set 9",
+            false,
+        ),
+        // The kernel has all chains of this type entered from one place.
+        ("nat hook prerouting priority -150", "redirect to :9", false),
+        ("nat hook prerouting priority -100", "redirect to :9", false),
+        ("nat hook prerouting priority 0", "redirect to :9", false),
+    ] {
+        in_namespace(move || {
+            let script =
+                format!("table ip x {{ chain pre {{ type {kind}; tcp dport 22 {rule}; }}; }}\n");
+            nft(&["-f", "-"], &script).unwrap();
+            for (seen_by, before) in [(Seer::Guard, before_guard), (Seer::Knocks, true)] {
+                let packet = Packet {
+                    seen_by,
+                    ..packet(Family::V4, 22)
+                };
+                let end = fate(&packet).redirected.unwrap();
+                assert_eq!(end.early, before, "{seen_by:?} {kind}");
+            }
+        });
+    }
+}
+
+#[test]
+fn what_goes_to_hosts_behind() {
+    for (rules, expected) in [
+        (
+            "chain in { type filter hook input priority 0; policy drop; }",
+            "through",
+        ),
+        (
+            "chain on { type filter hook forward priority 0; policy drop; }",
+            "shut",
+        ),
+        (
+            "chain on { type filter hook forward priority 0; policy drop; ip6 daddr 2001:db8::7 tcp dport 22 accept; }",
+            "shut?",
+        ),
+        (
+            "chain on { type filter hook forward priority 0; policy drop; tcp dport 22 accept; }",
+            "through",
+        ),
+        (
+            "chain pre { type nat hook prerouting priority dstnat; fib daddr type local meta l4proto tcp redirect to :9; }",
+            "through",
+        ),
+        (
+            "chain pre { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :9; }",
+            "sent",
+        ),
+    ] {
+        in_namespace(move || {
+            nft(&["-f", "-"], &format!("table inet fw {{\n{rules}\n}}\n")).unwrap();
+            let packet = Packet {
+                behind: true,
+                ..packet(Family::V6, 22)
+            };
+            assert_eq!(in_words(&fate(&packet)), expected, "{rules}");
+        });
+    }
 }
 
 #[test]
