@@ -1,10 +1,12 @@
 //! Postern beside others, on the same machine in the same run.
 //!
 //! `bench latency` times the way from the last knock to the open port; `bench flood` counts the
-//! honest knocks that open under a flood of spoofed first knocks.
+//! honest knocks that open under a flood of spoofed first knocks; `bench forward` fills a connection
+//! that the router sends on, beside the guard and without.
 
 mod contender;
 mod flood;
+mod forward;
 mod latency;
 
 use std::process::ExitCode;
@@ -20,8 +22,9 @@ fn main() -> ExitCode {
     match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["latency"] => latency::measure(&Contender::all_with_engines()),
         ["flood"] => flood::measure(&Contender::all()),
+        ["forward"] => forward::measure(),
         _ => {
-            eprintln!("usage: bench latency|flood");
+            eprintln!("usage: bench latency|flood|forward");
             return ExitCode::from(2);
         }
     }
