@@ -17,14 +17,7 @@ pub(crate) fn knocks(
     listed: &[Port],
     protocol: Protocol,
 ) -> Vec<RangeInclusive<u16>> {
-    let mut knocks = Vec::new();
-    for door in served(config) {
-        for (of, ports) in method::watched(door) {
-            if of == protocol {
-                knocks.push(ports);
-            }
-        }
-    }
+    let mut knocks = watched(served(config), protocol);
     for number in numbers(listed, protocol) {
         knocks.push(number..=number);
     }
@@ -38,6 +31,30 @@ pub(crate) fn knocks(
         left.extend(between(knocks, &guards));
     }
     left
+}
+
+/// Those at which knocks pass on.
+pub(crate) fn passing(config: &Config, protocol: Protocol) -> Vec<RangeInclusive<u16>> {
+    disjoint(watched(
+        served(config).filter(|door| door.passive),
+        protocol,
+    ))
+}
+
+/// The ports of a protocol that the configuration has these doors knock on.
+fn watched<'d>(
+    doors: impl Iterator<Item = &'d Door>,
+    protocol: Protocol,
+) -> Vec<RangeInclusive<u16>> {
+    let mut watched = Vec::new();
+    for door in doors {
+        for (of, ports) in method::watched(door) {
+            if of == protocol {
+                watched.push(ports);
+            }
+        }
+    }
+    watched
 }
 
 /// The ports of a protocol that a door guards by name, and not only in a range.
@@ -70,7 +87,7 @@ pub(crate) fn decoys(
 }
 
 /// The doors that the agent serves.
-fn served(config: &Config) -> impl Iterator<Item = &Door> {
+pub(crate) fn served(config: &Config) -> impl Iterator<Item = &Door> {
     let doors = config.doors.iter();
     doors.filter(|door| !door.engine.is_in_kernel())
 }
@@ -88,6 +105,35 @@ fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
         }
     }
     disjoint
+}
+
+/// What of a range is among these ranges, which are in ascending order, and what is not.
+pub(crate) fn split(
+    range: &RangeInclusive<u16>,
+    among: &[RangeInclusive<u16>],
+) -> Vec<(RangeInclusive<u16>, bool)> {
+    let (mut parts, mut start) = (Vec::new(), Some(*range.start()));
+    let overlaps =
+        |one: &&RangeInclusive<u16>| one.start() <= range.end() && range.start() <= one.end();
+    for other in among.iter().filter(overlaps) {
+        let (first, last) = (
+            *other.start().max(range.start()),
+            *other.end().min(range.end()),
+        );
+        if let Some(start) = start
+            && start < first
+        {
+            parts.push((start..=first - 1, false));
+        }
+        parts.push((first..=last, true));
+        start = last.checked_add(1);
+    }
+    if let Some(start) = start
+        && start <= *range.end()
+    {
+        parts.push((start..=*range.end(), false));
+    }
+    parts
 }
 
 /// What is left of a range when single ports, in ascending order, are taken out of it.
@@ -112,6 +158,20 @@ pub(crate) fn between(range: RangeInclusive<u16>, taken: &[u16]) -> Vec<RangeInc
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_is_split_where_others_begin_and_end() {
+        assert_eq!(split(&(5..=9), &[]), [(5..=9, false)]);
+        assert_eq!(split(&(5..=9), &[1..=4, 10..=11]), [(5..=9, false)]);
+        assert_eq!(split(&(5..=9), &[1..=20]), [(5..=9, true)]);
+        let parts = [(5..=5, false), (6..=6, true), (7..=7, false), (8..=9, true)];
+        assert_eq!(split(&(5..=9), &[6..=6, 8..=12]), parts);
+        let whole = split(&(0..=u16::MAX), &[0..=0, u16::MAX..=u16::MAX]);
+        assert_eq!(
+            whole,
+            [(0..=0, true), (1..=65_534, false), (65_535..=65_535, true)]
+        );
+    }
 
     #[test]
     fn what_is_taken_out_of_a_range_leaves_its_pieces() {

@@ -375,7 +375,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             failed: DoorSet::EMPTY,
             cut_off: None,
         };
-        let doors = self.ports.doors_at(knock.port);
+        let doors = self.heard_by(knock);
         if doors.is_empty() {
             return decision;
         }
@@ -419,6 +419,18 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         self.count(&decision);
         decision
+    }
+
+    /// The doors at the knock's port that hear its source.
+    fn heard_by(&self, knock: &Knock<'_>) -> DoorSet {
+        let mut doors = self.ports.doors_at(knock.port);
+        for index in doors {
+            let door = self.doors.get(index);
+            if door.is_none_or(|door| !door.hears(knock.source)) {
+                doors.remove(index);
+            }
+        }
+        doors
     }
 
     /// When [`Engine::poll`] has something to do, if nothing else happens.
@@ -467,7 +479,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
             let source = Ipv6Addr::from(*source).to_canonical();
             let (_, failing) = keys_of(key, source);
-            if has_lapsed && !cutoffs.silences(&failing, now) {
+            if has_lapsed && !rules.passive && !cutoffs.silences(&failing, now) {
                 let failed = fail(cutoffs, doors, door, &failing, now, None);
                 let cut_off = (failed == Fail::CutOff)
                     .then(|| cut_off_time(doors, door))
@@ -852,7 +864,7 @@ impl DoorContext<'_> {
             has_lapsed |= pattern.lapse(attempt, now);
             attempt.expire(now, lifetime(self.door, attempt));
         }
-        if has_lapsed {
+        if has_lapsed && !self.door.passive {
             faults.lapsed.insert(self.index);
         }
         let is_under_way = attempts.0.iter().any(Attempt::is_under_way);
@@ -926,6 +938,8 @@ impl DoorContext<'_> {
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
             Outcome::Wrong if self.is_decoy(&patterns, knock.port) => faults.hit_decoy = true,
+            // Whoever uses the service there guesses nothing.
+            Outcome::Wrong if self.door.passive => {}
             // Where nothing opens the door, there is nothing to guess: its owner has the right code, and may
             // not know yet.
             Outcome::Wrong if self.door.method.is_one_time() && self.armed.opens_nothing() => {}

@@ -12,6 +12,7 @@ use postern_core::door::{AtEnd, Cutoff, Door, EngineName, Method, Order, Sequenc
 use postern_core::engine::{Decision, Engine, Outcome, Underway};
 use postern_core::knock::{Knock, Port, Protocol, tcp, udp};
 use postern_core::method::{Armed, Candidate};
+use postern_core::network::Network;
 use postern_core::time::{Duration, Instant};
 
 const OPEN: [Port; 3] = [tcp(7000), udp(8001), tcp(9002)];
@@ -951,4 +952,59 @@ fn whoever_knocks_right_is_cut_off_by_no_door_at_the_same_ports() {
             }
         }
     }
+}
+
+#[test]
+fn whom_a_door_does_not_hear_is_nobody_to_it() {
+    let near = ["198.51.100.0/24", "2001:db8:1::/48", "198.51.100.7"];
+    let mut ssh = Door {
+        cutoff: Some(Cutoff {
+            failures: 1,
+            within: Duration::from_secs(60),
+        }),
+        ..ssh()
+    };
+    ssh.from = near
+        .map(|text| Network::parse(text).unwrap())
+        .into_iter()
+        .collect();
+    let mut lab = Lab::new(&[ssh, door("web", &[OPEN[1], OPEN[0]], &[])]);
+    for address in ["198.51.100.7", "2001:db8:1:2::3"] {
+        assert!(lab.opens(address.parse().unwrap(), &OPEN), "{address}");
+    }
+    let seen = lab.engine.counters().seen;
+    for address in ["198.51.101.7", "2001:db8:2::3", "::1"] {
+        let stranger = address.parse().unwrap();
+        // Neither a right knock nor a wrong one counts.
+        for port in [OPEN[2], CLOSE[1], CLOSE[0], OPEN[2]] {
+            assert_eq!(lab.knock(stranger, port).outcome, Outcome::Unwatched);
+        }
+        // The other door at these ports hears everybody.
+        assert!(!lab.opens(stranger, &OPEN), "{address}");
+        assert!(
+            lab.knock_all(stranger, &[OPEN[1], OPEN[0]])
+                .contains(&Outcome::Completed)
+        );
+    }
+    assert_eq!(lab.engine.counters().seen, seen + 3 * 4);
+    assert!(lab.underway().iter().all(|attempt| attempt.door == 1));
+    assert_eq!(lab.engine.counters().cut_off, 0);
+}
+
+#[test]
+fn whoever_uses_the_service_at_a_passive_knock_fails_at_nothing() {
+    let mut lab = Lab::new(&[Door {
+        passive: true,
+        jitter: Duration::from_millis(50),
+        ..ssh()
+    }]);
+    for _ in 0..20 {
+        lab.wait(3_000);
+        lab.engine.poll(lab.now);
+        _ = lab.knock_all(host(1), &[OPEN[1], OPEN[1], OPEN[2]]);
+    }
+    lab.wait(20_000);
+    lab.engine.poll(lab.now);
+    assert_eq!(lab.engine.counters().failed, 0);
+    assert!(lab.opens(host(1), &OPEN));
 }

@@ -166,7 +166,7 @@ impl OneTime {
             let Some(door) = doors.get(keeper.index) else {
                 continue;
             };
-            if !keeper.hears(door, knock) {
+            if !door.hears(knock.source) || !keeper.hears(door, knock) {
                 continue;
             }
             if keeper.opens_nothing {

@@ -40,6 +40,8 @@ pub(super) const ERRORS: &[Check] = &[
     passive_by_sockets,
     passive_cutoff,
     expiry_differs,
+    passive_list,
+    passive_differs,
 ];
 
 /// What makes a door weak. A client cannot help it.
@@ -47,6 +49,7 @@ pub(super) const WARNINGS: &[Check] = &[
     single_knock,
     ascending,
     one_port,
+    passive_costs,
     same_sequence,
     no_cutoff,
     scannable,
@@ -190,6 +193,35 @@ fn expiry_differs(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
         ports: Some(*ports),
         ..at("on_expiry", Problem::ExpiryDiffers)
     })
+}
+
+/// Which ports they are is in a file, which may change under the table.
+fn passive_list(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let listed = matches!(door.method, Method::List { .. });
+    (listed && door.passive).then(|| at("passive", Problem::PassiveList))
+}
+
+/// A packet passes on or does not.
+fn passive_differs(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let own = method::watched(door);
+    let shares = |other: &&Door| {
+        let mut others = method::watched(other).into_iter();
+        other.passive != door.passive
+            && others.any(|(protocol, other)| {
+                own.iter().any(|(own, ports)| {
+                    *own == protocol && ports.start() <= other.end() && other.start() <= ports.end()
+                })
+            })
+    };
+    let other = draft.doors.iter().find(shares)?;
+    Some(Finding {
+        other: other.name.clone(),
+        ..at("passive", Problem::PassiveDiffers)
+    })
+}
+
+fn passive_costs(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    (door.passive).then(|| at("passive", Problem::PassiveCosts))
 }
 
 fn knocks_by_udp(door: &Door) -> bool {

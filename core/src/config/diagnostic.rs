@@ -141,6 +141,12 @@ pub enum Problem {
     NoSockets,
     /// A cut-off of those who use a service.
     PassiveCutoff,
+    /// Passive knocks at ports that a file names.
+    PassiveList,
+    /// A port at which knocks of one door pass on and those of another do not.
+    PassiveDiffers,
+    /// Everybody who uses a service knocks.
+    PassiveCosts,
     /// Exempt sources where nothing is dropped.
     ExemptFromMark,
     /// A payload for knocks that carry none.
@@ -222,6 +228,7 @@ impl Problem {
             | Self::SingleKnock
             | Self::Ascending
             | Self::OnePort
+            | Self::PassiveCosts
             | Self::ShortGrant
             | Self::WidePrefix
             | Self::NoCutoff
@@ -292,10 +299,11 @@ impl Problem {
             }
             Self::GuardIsKnock => {
                 "{option} {value} is a port that door {other} knocks on, \
-                 expected a port that no door knocks on"
+                 expected a port that no door knocks on: who knocks there would need what the knock is to open"
             }
             Self::KnockIsGuard => {
-                "{option} {value} is guarded by door {other}, expected a port that no door guards"
+                "{option} {value} is guarded by door {other}, expected a port that no door guards: \
+                 who knocks there would need what the knock is to open"
             }
             Self::NotOfMethod => {
                 "{option} belongs to method {methods}, expected none with method {value}"
@@ -342,6 +350,17 @@ impl Problem {
             }
             Self::PassiveCutoff => {
                 "{option} would silence those who use the service that knocks pass on to, expected none with passive"
+            }
+            Self::PassiveList => {
+                "{option} is not for the ports of a list, expected another method: a file can change which ports those are"
+            }
+            Self::PassiveDiffers => {
+                "{option} is not the same at door {other}, which knocks at the same port, expected the same for both: \
+                 a packet passes on or is taken from the service"
+            }
+            Self::PassiveCosts => {
+                "{option} takes every connection to the service, and every UDP packet, for a knock, expected ports that \
+                 few use: each is looked at, and nobody who guesses knocks is cut off"
             }
             Self::ExemptFromMark => {
                 "{option} is for guard gate: behind guard mark the firewall decides, expected a rule of its own that \

@@ -15,11 +15,13 @@ use super::model::{
     Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
-    DECOY, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PREROUTING, anyone,
-    cutoffs, door_map, grants, grants_identity, identity, interface_names, knock_map, locked,
+    DECOY, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PASSING, PREROUTING,
+    anyone, cutoffs, door_map, grants, grants_identity, identity, interface_names, knock_map,
+    locked,
 };
 use super::ports::port_map;
 use super::rules::ignoring_cutoffs;
+use crate::knock_ports;
 use crate::network::Family;
 
 impl Table {
@@ -95,6 +97,7 @@ fn chains(config: &Config, port_chains: Vec<PortChain>, groups: &Groups<'_>) -> 
         .to_vec();
     if engines::needs_agent(config) {
         chains.push(knock_chain(config));
+        chains.extend(passing_chain(config));
         chains.extend(decoy_chain(config));
         chains.extend(Delivery::of(&config.global).chain());
     }
@@ -118,6 +121,17 @@ fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
     rules.extend(Delivery::of(&config.global).knock(config));
     Chain::new(KNOCK.to_owned(), rules)
+}
+
+/// Listens, and leaves the packet to whoever it is for, also where its sender is not heard.
+fn passing_chain(config: &Config) -> Option<Chain> {
+    let mut doors = knock_ports::served(config);
+    let tell = Delivery::of(&config.global).passing(config)?;
+    doors.any(|door| door.passive).then(|| {
+        let mut rules = ignoring_cutoffs(&Verdict::Accept);
+        rules.extend(tell);
+        Chain::new(PASSING.to_owned(), rules)
+    })
 }
 
 /// Listens, and leaves the packet to whoever it is for.

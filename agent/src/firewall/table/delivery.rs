@@ -47,6 +47,16 @@ impl Delivery {
         }
     }
 
+    /// What becomes of a knock that passes on, where the source does not see it by itself.
+    pub(crate) fn passing(self, config: &Config) -> Option<Vec<Rule>> {
+        let accept = Statement::Verdict(Verdict::Accept);
+        match self {
+            Self::Group(group) => Some(vec![vec![log(config, group), accept]]),
+            Self::Line => Some(vec![vec![log_line()], vec![accept]]),
+            Self::Before | Self::Through => None,
+        }
+    }
+
     /// What tells the source of a hit at a decoy, where the table must.
     pub(crate) fn decoy(self, config: &Config) -> Option<Rule> {
         let limit = Statement::Limit {

@@ -25,6 +25,8 @@ pub(crate) const LOCAL: &str = "local";
 /// The chain that hears knocks.
 pub(crate) const HEARD: &str = "heard";
 pub(crate) const KNOCK: &str = "knock";
+/// The chain of knocks that pass on to whoever they are for.
+pub(crate) const PASSING: &str = "passing";
 pub(crate) const DECOY: &str = "decoy";
 pub(crate) const FRAGMENT: &str = "fragment";
 /// The set of the ports of which the guard looks at every segment.

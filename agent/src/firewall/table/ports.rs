@@ -8,8 +8,8 @@ use postern_core::knock::{Port, Protocol};
 use super::delivery::Delivery;
 use super::engines::PortChain;
 use super::model::{Content, Set};
-use super::names::{DECOY, KNOCK, knock_map};
-use crate::knock_ports::{self, between};
+use super::names::{DECOY, KNOCK, PASSING, knock_map};
+use crate::knock_ports::{self, between, split};
 
 /// Where a knock at each port goes; `None` where no door has one of this protocol.
 ///
@@ -41,9 +41,20 @@ pub(crate) fn port_map(
             }
         }
     }
-    for knocks in knocks {
-        let free = between(knocks, &taken).into_iter();
-        ports.extend(free.map(|ports| (ports, KNOCK.to_owned())));
+    let passing = knock_ports::passing(config, protocol);
+    let tells = Delivery::of(&config.global).passing(config).is_some();
+    for free in knocks
+        .into_iter()
+        .flat_map(|knocks| between(knocks, &taken))
+    {
+        for (part, passes) in split(&free, &passing) {
+            match passes {
+                true if tells => ports.push((part, PASSING.to_owned())),
+                // They pass without a rule.
+                true => {}
+                false => ports.push((part, KNOCK.to_owned())),
+            }
+        }
     }
     sort(&mut ports);
     // Single ports stay single, because a hash table is quicker than a tree; where there

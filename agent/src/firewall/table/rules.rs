@@ -13,9 +13,9 @@ pub(crate) fn ignoring_cutoffs(verdict: &Verdict) -> Vec<Rule> {
 }
 
 /// Has doors of the kernel ignore those whom the agent cut off, where it can have done so.
-pub(crate) fn silencing(config: &Config) -> Vec<Rule> {
+pub(crate) fn silencing(config: &Config, verdict: &Verdict) -> Vec<Rule> {
     match config.doors.iter().any(|door| door.cutoff.is_some()) {
-        true => ignoring_cutoffs(&Verdict::Drop),
+        true => ignoring_cutoffs(verdict),
         false => Vec::new(),
     }
 }

@@ -263,6 +263,18 @@ const REPEATED: &[Port] = &[
     udp(4_000),
 ];
 
+/// Three doors, of which the knocks of the first pass on; the second has a cut-off.
+fn passive(engine: EngineName) -> Config {
+    let mut config = three(Guard::Gate);
+    config.doors[0].passive = true;
+    config.doors[0].engine = engine;
+    config.doors[1].cutoff = Some(Cutoff {
+        failures: 5,
+        within: Duration::from_secs(600),
+    });
+    config
+}
+
 /// Doors of all engines that share ports, sources that can be cut off, networks.
 pub(crate) fn together(guard: Guard) -> Config {
     let steps = [tcp(7_000), udp(8_001), tcp(6_002)];
@@ -383,7 +395,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 58] = [
+    let with_doors: [(&'static str, Make); 61] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -488,6 +500,13 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         ("track-longest", || longest_in_kernel(Track)),
         ("chain-repeated-ports", || same_in_kernel(Chain, REPEATED)),
         ("track-repeated-ports", || same_in_kernel(Track, REPEATED)),
+        ("passive-gate", || passive(EngineName::Daemon)),
+        ("passive-chain", || passive(Chain)),
+        ("passive-packet", || {
+            let mut config = passive(EngineName::Daemon);
+            config.global.source = Source::Packet;
+            config
+        }),
         ("engines-together", || together(Gate)),
         ("engines-together-mark", || together(Mark)),
         ("engines-beside-packets", || {

@@ -8,7 +8,7 @@ use postern_core::{decoy, method};
 use super::{Count, Pattern, patterns};
 use crate::firewall::table::delivery::Delivery;
 use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
-use crate::firewall::table::names::{DECOY, KNOCK};
+use crate::firewall::table::names::{DECOY, KNOCK, PASSING};
 use crate::firewall::table::rules::silencing;
 
 /// A port that concerns a door of the kernel.
@@ -144,7 +144,7 @@ impl<'c> Map<'c> {
         if !has(&self.knocks, port) {
             return Vec::new();
         }
-        let mut rules = silencing(self.config);
+        let mut rules = silencing(self.config, &self.left(port));
         let doors = self.config.doors.iter();
         let ours = doors.filter(|door| door.engine.is_in_kernel());
         for door in ours.filter(|door| method::watches(door, port)) {
@@ -159,6 +159,20 @@ impl<'c> Map<'c> {
         rules
     }
 
+    /// Whether knocks at the port pass on.
+    fn passes(&self, port: Port) -> bool {
+        let mut doors = self.config.doors.iter();
+        doors.any(|door| door.passive && method::watches(door, port))
+    }
+
+    /// What becomes of a knock that the agent need not hear.
+    fn left(&self, port: Port) -> Verdict {
+        match self.passes(port) {
+            true => Verdict::Accept,
+            false => Verdict::Drop,
+        }
+    }
+
     /// What becomes of the packet: knocks get no answer, the agent hears what is for it.
     fn ending(&self, port: Port) -> Option<Verdict> {
         let mut others = self
@@ -166,10 +180,17 @@ impl<'c> Map<'c> {
             .doors
             .iter()
             .filter(|door| !door.engine.is_in_kernel());
-        if others.any(|door| method::watches(door, port)) || has(&self.listed, port) {
+        let is_others = others.any(|door| method::watches(door, port)) || has(&self.listed, port);
+        if is_others && !self.passes(port) {
             Some(Verdict::Goto(KNOCK.to_owned()))
+        } else if is_others
+            && Delivery::of(&self.config.global)
+                .passing(self.config)
+                .is_some()
+        {
+            Some(Verdict::Goto(PASSING.to_owned()))
         } else if has(&self.knocks, port) {
-            Some(Verdict::Drop)
+            Some(self.left(port))
         } else if has(&self.others, port) {
             Some(Verdict::Goto(DECOY.to_owned()))
         } else {
