@@ -141,7 +141,7 @@ impl Judge<'_> {
         Family::BOTH.map(|family| {
             let mut worst: Option<Fate> = None;
             for (index, interface) in config.global.interfaces.iter().enumerate() {
-                if door.is_some_and(|door| !guards_on(door, index)) {
+                if door.is_some_and(|door| !config.global.interfaces_of(door).contains(index)) {
                     continue;
                 }
                 let fate = (self.oracle)(&Packet {
@@ -424,7 +424,7 @@ pub(super) fn each_fate(
         for family in Family::BOTH {
             let is_of_it = |(address, _): &(IpAddr, u8)| network::family(*address) == family;
             let has_none = !addresses.is_empty() && !addresses.iter().any(is_of_it);
-            if guards_on(door, index) && !has_none {
+            if config.global.interfaces_of(door).contains(index) && !has_none {
                 each(oracle(&Packet {
                     family,
                     interface,
@@ -448,11 +448,6 @@ pub(super) fn leads_on(
         leads_on |= fate.redirected.is_some();
     });
     leads_on
-}
-
-/// Whether a door guards on the interface of this place in the configuration.
-pub(super) fn guards_on(door: &Door, interface: usize) -> bool {
-    door.interfaces.is_empty() || door.interfaces.contains(interface)
 }
 
 const OVER: [&str; 2] = [" over IPv4", " over IPv6"];

@@ -5,7 +5,6 @@ use postern_core::door::Door;
 use postern_core::network::Network;
 
 use super::finding::Finding;
-use super::foreign_tables::guards_on;
 use super::kinds;
 use crate::netlink::links::Link;
 
@@ -67,7 +66,10 @@ pub(super) fn obstacles(config: &Config, doors: &[&Door], links: &[Link]) -> Str
 fn obstacle(config: &Config, doors: &[&Door], links: &[Link], link: &Link) -> Option<&'static str> {
     let guarded = config.global.interfaces.iter().enumerate();
     let mut guarded = guarded.filter(|(_, name)| name.as_str() == link.name);
-    let is_guarded = |index| doors.iter().any(|door| guards_on(door, index));
+    let is_guarded = |index| {
+        let on = |door: &&Door| config.global.interfaces_of(door).contains(index);
+        doors.iter().any(on)
+    };
     match link {
         _ if guarded.any(|(index, _)| is_guarded(index)) => Some("is guarded"),
         link if link.loopback => Some("is the loopback"),
