@@ -17,6 +17,7 @@ pub(crate) fn suite() -> Suite {
     suite![
         a_port_opens_for_whoever_knocked_and_shuts_again needs "knock" "iptables-nft-restore",
         without_a_guard_the_mark_fails_closed needs "knock",
+        the_mark_fails_closed_for_other_addresses_too,
         lan_is_never_disturbed needs "knock",
         containers_are_never_disturbed needs "knock" "iptables-nft-restore",
         what_is_sent_on_is_cut_where_that_is_asked_for needs "knock" "iptables-nft-restore",
@@ -165,6 +166,27 @@ fn without_a_guard_the_mark_fails_closed() {
     site.expect_open(site.client(), Family::V4);
     site.verb("remove", &[]);
     site.expect_shut(site.client(), Family::V4);
+}
+
+/// firewall4's redirects take what neighbours on the wire send to other addresses, too.
+fn the_mark_fails_closed_for_other_addresses_too() {
+    let site = Site::new(Place::Router(Guard::Mark), DOOR);
+    let net = &site.world.net;
+    let _agent = site.setup.start(&net.router);
+    let stranger = &net.stranger.namespace;
+    stranger
+        .ip_batch("route add 203.0.113.9 via 192.0.2.1\nroute add 198.18.0.0/24 via 192.0.2.1\n");
+    for address in [
+        [203, 0, 113, 9],
+        [198, 18, 0, 1],
+        [198, 18, 0, 2],
+        [198, 18, 0, 9],
+    ] {
+        let ports = site.world.services_at(Family::V4);
+        let [web, voice] = ports.map(|port| SocketAddr::new(address.into(), port.port()));
+        assert!(probe::tcp_connect(stranger, None, web).is_err(), "{web}");
+        assert!(!UdpFlow::new(stranger, voice).is_answered(), "{voice}");
+    }
 }
 
 /// Somebody reaches an echo service in the world by UDP, from a port that is guarded here.

@@ -107,12 +107,18 @@ impl UdpFlow {
 
     /// Sends a datagram and looks whether it comes back.
     pub fn echo(&self) -> Answer {
+        answer(self.exchange())
+    }
+
+    /// As [`UdpFlow::echo`], where there may be no way at all.
+    pub fn is_answered(&self) -> bool {
+        self.exchange().is_ok()
+    }
+
+    fn exchange(&self) -> io::Result<usize> {
         let mut reply = [0; 16];
-        answer(
-            self.0
-                .send(b"ping")
-                .and_then(|_| uninterrupted(|| self.0.recv(&mut reply))),
-        )
+        self.0.send(b"ping")?;
+        uninterrupted(|| self.0.recv(&mut reply))
     }
 }
 

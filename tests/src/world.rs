@@ -184,7 +184,8 @@ fn plug(router: &Host, host: &Host, bridge: &str, gateways: [&str; 2]) {
 }
 
 /// What `fw4 print` prints where two sections `redirect` send the ports on, with `option mark` where
-/// the guard is `mark`. Reflection, firewall4's hairpin, is on by default and leaves the mark out.
+/// the guard is `mark`. Then firewall4's reflection, its hairpin, asks for the mark too, and sections
+/// `redirect` and `nat` for LAN take its place.
 pub fn fw4(guard: Guard) -> String {
     let mark = match guard {
         Guard::Mark => "meta mark and 0x10000000 == 0x10000000 ",
@@ -194,31 +195,30 @@ pub fn fw4(guard: Guard) -> String {
         ("tcp", WEB, INNER_WEB, "web"),
         ("udp", VOICE, INNER_VOICE, "voice"),
     ];
-    let each = |line: &dyn Fn(&str, u16, u16, &str) -> String| {
-        let lines = ports.map(|(protocol, outer, inner, name)| line(protocol, outer, inner, name));
-        lines.concat()
-    };
-    let redirected = each(&|protocol, outer, inner, name| {
-        format!(
-            "\t\tmeta nfproto ipv4 {protocol} dport {outer} {mark}counter dnat 198.18.0.2:{inner} \
-             comment \"!fw4: {name}\"\n"
-        )
-    });
-    let reflected = each(&|protocol, outer, inner, name| {
-        format!(
-            "\t\tip saddr 198.18.0.0/24 ip daddr 192.0.2.1 {protocol} dport {outer} \
-             dnat 198.18.0.2:{inner} comment \"!fw4: {name} (reflection)\"\n"
-        )
-    });
-    let answered = each(&|protocol, _, inner, name| {
-        format!(
-            "\t\tip saddr 198.18.0.0/24 ip daddr 198.18.0.2 {protocol} dport {inner} \
-             snat 198.18.0.1 comment \"!fw4: {name} (reflection)\"\n"
-        )
-    });
+    let (mut from_wan, mut from_lan, mut to_lan) = (String::new(), String::new(), String::new());
+    for (protocol, outer, inner, name) in ports {
+        let to = format!("198.18.0.2:{inner}");
+        from_wan += &format!(
+            "\t\tmeta nfproto ipv4 {protocol} dport {outer} {mark}counter dnat {to} comment \"!fw4: {name}\"\n"
+        );
+        let reflected = format!("comment \"!fw4: {name} (reflection)\"\n");
+        let (here, there) = (
+            format!("ip saddr 198.18.0.0/24 ip daddr 192.0.2.1 {protocol} dport {outer}"),
+            format!("ip saddr 198.18.0.0/24 ip daddr 198.18.0.2 {protocol} dport {inner}"),
+        );
+        from_lan += &format!("\t\t{here} {mark}dnat {to} {reflected}");
+        to_lan += &format!("\t\t{there} {mark}snat 198.18.0.1 {reflected}");
+        if guard == Guard::Mark {
+            let name = format!("comment \"!fw4: {name} from LAN\"\n");
+            from_lan += &format!(
+                "\t\tip daddr 192.0.2.1 {protocol} dport {outer} counter dnat {to} {name}"
+            );
+            to_lan += &format!("\t\t{there} counter masquerade {name}");
+        }
+    }
     let chains = format!(
-        "\tchain dstnat_lan {{\n{reflected}\t}}\n\tchain dstnat_wan {{\n{redirected}\t}}\n\
-         \tchain srcnat_lan {{\n{answered}\t}}\n\n"
+        "\tchain dstnat_lan {{\n{from_lan}\t}}\n\tchain dstnat_wan {{\n{from_wan}\t}}\n\
+         \tchain srcnat_lan {{\n{to_lan}\t}}\n\n"
     );
     let redirections = "ct status dnat accept comment \"!fw4: Accept port redirections\"\n\t\t";
     let forwards = "ct status dnat accept comment \"!fw4: Accept port forwards\"\n\t\t";
