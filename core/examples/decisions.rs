@@ -35,7 +35,7 @@ type Packet = (u64, &'static str, Vec<u8>);
 fn packets() -> [Packet; 11] {
     [
         (1_000, "the first knock", tcp(1, 7000, SYN)),
-        (1_100, "a ping", ipv4(1, 1, &[8, 0, 0, 0])),
+        (1_100, "an answer to a ping", ipv4(1, 1, &[0; 8])),
         (1_150, "a packet cut short", cut(30, tcp(1, 7000, SYN))),
         (1_200, "the second knock", udp(1, 9001)),
         (1_250, "the second knock again", udp(1, 9001)),
@@ -156,7 +156,7 @@ mod tests {
     const EXPECTED: &str = "
   1000 ms  the first knock: Advanced
            192.0.2.1: 1 of 3, 10000 ms left
-  1100 ms  a ping: no knock, neither TCP nor UDP
+  1100 ms  an answer to a ping: no knock, neither TCP nor UDP nor an echo request
   1150 ms  a packet cut short: no knock, too little of the packet was captured
   1200 ms  the second knock: Advanced
            192.0.2.1: 2 of 3, 9800 ms left

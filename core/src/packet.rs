@@ -67,7 +67,7 @@ pub enum Refusal {
     SourceRouted,
     /// The source address can belong to no client.
     ImpossibleSource,
-    /// A protocol without ports, or one that hides them.
+    /// A protocol without ports, or one that hides them; of ICMP, what is no echo request.
     NoPorts,
     /// A TCP segment that does not ask for a connection.
     NotASyn,
@@ -116,7 +116,7 @@ impl Refusal {
             Self::TooManyExtensions => "too many IPv6 extension headers",
             Self::SourceRouted => "a routing header with stops left",
             Self::ImpossibleSource => "a source address that no client can have",
-            Self::NoPorts => "neither TCP nor UDP",
+            Self::NoPorts => "neither TCP nor UDP nor an echo request",
             Self::NotASyn => "a TCP segment that is not a plain SYN",
             Self::Forged => "a line of the log that may not be the kernel's",
         }
@@ -230,7 +230,7 @@ fn ipv4(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
         return Err(Refusal::Fragment);
     }
     let source = ipv4_source([s0, s1, s2, s3])?;
-    Ok(transport(protocol, segment)?.from(source))
+    Ok(transport(protocol, segment, ECHO_V4)?.from(source))
 }
 
 /// RFC 1122 section 3.2.1.3 lists the addresses that must not be a source.
@@ -258,7 +258,7 @@ fn ipv6(bytes: &[u8]) -> Result<Knock<'_>, Refusal> {
     let source = packet.after(8)?.header()?;
     let (protocol, segment) = skip_extensions(next, content)?;
     let source = ipv6_source(*source)?;
-    Ok(transport(protocol, segment)?.from(source))
+    Ok(transport(protocol, segment, ECHO_V6)?.from(source))
 }
 
 /// RFC 4291 sections 2.5.2, 2.5.3 and 2.7 list the addresses that must not be a source.
@@ -327,12 +327,18 @@ impl<'p> Segment<'p> {
     }
 }
 
-fn transport(protocol: u8, segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
+/// How the families have echo requests: the protocol's number, and the type of the message (RFC 792 and RFC 4443,
+/// section 4.1).
+pub(crate) const ECHO_V4: (u8, u8) = (1, 8);
+pub(crate) const ECHO_V6: (u8, u8) = (58, 128);
+
+fn transport(protocol: u8, segment: Rest<'_>, echo: (u8, u8)) -> Result<Segment<'_>, Refusal> {
     const TCP: u8 = Protocol::Tcp.number();
     const UDP: u8 = Protocol::Udp.number();
     match protocol {
         TCP => tcp(segment),
         UDP => udp(segment),
+        _ if protocol == echo.0 => echo_request(segment, echo.1),
         _ => Err(Refusal::NoPorts),
     }
 }
@@ -385,6 +391,24 @@ fn udp(segment: Rest<'_>) -> Result<Segment<'_>, Refusal> {
     })
 }
 
+/// RFC 792: it is known by how much it carries, and by its identifier in place of a port.
+fn echo_request(segment: Rest<'_>, request: u8) -> Result<Segment<'_>, Refusal> {
+    let header: &[u8; 8] = segment.header()?;
+    let &[kind, code, _, _, i0, i1, _, _] = header;
+    if (kind, code) != (request, 0) {
+        return Err(Refusal::NoPorts);
+    }
+    let length = segment.after(header.len())?.length;
+    Ok(Segment {
+        source_port: u16::from_be_bytes([i0, i1]),
+        port: Port {
+            protocol: Protocol::Icmp,
+            number: u16::try_from(length).map_err(|_| Refusal::Malformed)?,
+        },
+        payload: &[],
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::format;
@@ -411,13 +435,20 @@ mod tests {
                                      3c04 0000 00000001 00000001 0102030405060708 00000000 \
                                      0600 010400000000 \
                                      d431 1b58 00000001 00000000 5002 ffff 0000 0000";
-    const VALID: [&str; 6] = [
+    const V4_ECHO: &str = "4500 0021 0001 4000 4001 0000 c0000201 c6336401 \
+                           0800 ffff d431 0001 6162636465";
+    const V6_ECHO: &str = "60000000 0015 3c 40 20010db8000000000000000000000001 \
+                           20010db8000000000000000000000002 3a00 010400000000 \
+                           8000 ffff d431 0001 6162636465";
+    const VALID: [&str; 8] = [
         V4_UDP,
         V4_UDP_OPTIONS,
         V4_TCP,
         V4_TCP_FAST_OPEN,
         V6_UDP,
         V6_TCP_EXTENSIONS,
+        V4_ECHO,
+        V6_ECHO,
     ];
 
     fn bytes(hex: &str) -> Vec<u8> {
@@ -444,6 +475,46 @@ mod tests {
         packet.extend_from_slice(extensions);
         packet.extend(datagram);
         packet
+    }
+
+    #[test]
+    fn echo_requests_are_known_by_their_length() {
+        for (hex, echo) in [(V4_ECHO, 20), (V6_ECHO, 48)] {
+            let packet = bytes(hex);
+            let knock = parse(&packet).unwrap();
+            assert_eq!(
+                knock.port,
+                Port {
+                    protocol: Protocol::Icmp,
+                    number: 5
+                }
+            );
+            assert_eq!((knock.source_port, knock.payload), (54_321, &[][..]));
+            // Whatever is captured of what they carry, or follows it.
+            for captured in echo + 8..packet.len() {
+                assert_eq!(parse(&packet[..captured]), Ok(knock), "{captured}");
+            }
+            assert_eq!(parse(&[&packet[..], &[0; 9]].concat()), Ok(knock));
+            // Other messages, and other codes.
+            for kind in (0..=u8::MAX).filter(|kind| *kind != packet[echo]) {
+                let other = with(hex, echo, &format!("{kind:02x}"));
+                assert_eq!(parse(&other), Err(Refusal::NoPorts));
+            }
+            assert_eq!(parse(&with(hex, echo + 1, "01")), Err(Refusal::NoPorts));
+        }
+        // Nothing at all, less than a header, and the other family's.
+        let length = |packet: &[u8]| parse(packet).map(|knock| knock.port.number);
+        assert_eq!(length(&with(V4_ECHO, 2, "001c")), Ok(0));
+        assert_eq!(parse(&with(V4_ECHO, 2, "001b")), Err(Refusal::Malformed));
+        assert_eq!(parse(&with(V4_ECHO, 9, "3a")), Err(Refusal::NoPorts));
+        assert_eq!(parse(&with(V6_ECHO, 40, "01")), Err(Refusal::NoPorts));
+        // As long as can be, of which hardly anything was captured.
+        assert_eq!(length(&with(V4_ECHO, 2, "ffff")), Ok(65_535 - 28));
+        assert_eq!(length(&with(V6_ECHO, 4, "ffff")), Ok(65_535 - 16));
+        // Of a packet in parts, no part counts.
+        for part in ["2000", "0001", "2001"] {
+            assert_eq!(parse(&with(V4_ECHO, 6, part)), Err(Refusal::Fragment));
+        }
     }
 
     #[test]

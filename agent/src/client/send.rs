@@ -10,7 +10,7 @@ use postern_core::time;
 
 use super::packet::Packet;
 use super::route::Route;
-use crate::sys::tcp;
+use crate::sys::{ping, tcp};
 
 /// How a TCP knock is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,19 @@ fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<SocketAddr> 
             socket.send(&packet.payload)?;
             socket.local_addr()
         }
-        Protocol::Icmp => Err(io::ErrorKind::Unsupported.into()),
+        Protocol::Icmp => {
+            ping::send_echo_request(to, packet.port.number).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => forbidden(to.ip(), packet.port.number),
+                _ => error,
+            })
+        }
     }
+}
+
+/// That this user may send no echo requests, and who may.
+fn forbidden(to: IpAddr, length: u16) -> io::Error {
+    io::Error::other(format!(
+        "this user may send no echo requests: root may, and groups that sysctl net.ipv4.ping_group_range allows; \
+         or knock with ping -c 1 -s {length} {to}"
+    ))
 }

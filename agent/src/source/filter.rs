@@ -26,6 +26,8 @@ pub(super) struct Wanted<'w> {
     pub(super) tcp: &'w [RangeInclusive<u16>],
     /// UDP ports, likewise.
     pub(super) udp: &'w [RangeInclusive<u16>],
+    /// How much an echo request carries, likewise.
+    pub(super) echo: &'w [RangeInclusive<u16>],
     /// How many octets of each packet.
     pub(super) length: u16,
 }
@@ -34,12 +36,16 @@ pub(super) struct Wanted<'w> {
 /// ports for each protocol.
 pub(super) fn program(family: EtherType, wanted: &Wanted<'_>, ranges: usize) -> Vec<Step> {
     let mut program = Program::default();
-    let [tcp, udp, tcp_ports, udp_ports, reject] = program.labels();
+    let [tcp, udp, echo, tcp_ports, udp_ports, lengths, reject] = program.labels();
+    let echo_or_not = match wanted.echo {
+        [] => reject,
+        _ => echo,
+    };
     program.receiver(wanted.for_others, reject);
     program.arrival(wanted.interfaces, reject);
     match family {
-        EtherType::V4 => program.ipv4([tcp, udp, reject]),
-        EtherType::V6 => program.ipv6([tcp, udp, reject]),
+        EtherType::V4 => program.ipv4([tcp, udp, echo_or_not, reject]),
+        EtherType::V6 => program.ipv6([tcp, udp, echo_or_not, reject]),
     }
     program.place(tcp);
     program.only_syn(reject);
@@ -48,9 +54,20 @@ pub(super) fn program(family: EtherType, wanted: &Wanted<'_>, ranges: usize) -> 
     program.place(udp);
     program.load_port();
     program.go(udp_ports);
+    if !wanted.echo.is_empty() {
+        program.place(echo);
+        program.only_echo_requests(family, reject);
+        program.load_echo_length(family);
+        program.go(lengths);
+    }
     program.place(reject);
     program.end(0);
-    for (label, ports) in [(tcp_ports, wanted.tcp), (udp_ports, wanted.udp)] {
+    let searched = [
+        (tcp_ports, wanted.tcp),
+        (udp_ports, wanted.udp),
+        (lengths, wanted.echo),
+    ];
+    for (label, ports) in searched {
         program.place(label);
         let ranges = coarse(ports, ranges.clamp(1, MAX_RANGES));
         program.search(&edges(&ranges), false, wanted.length);
@@ -138,6 +155,9 @@ const ANCILLARY_OFFSET: i32 = -0x1000;
 /// (linux/if_packet.h).
 const FOR_US: u32 = 2;
 const FOR_OTHERS: u32 = 3;
+/// The numbers of ICMP, of which the families have one each (IANA, Protocol Numbers).
+const ICMP: u32 = 1;
+const ICMPV6: u32 = 58;
 /// A word of the kernel's scratch memory.
 const SCRATCH_WORD: u32 = 0;
 
@@ -228,7 +248,7 @@ impl Program {
     }
 
     /// RFC 791, section 3.1. Fragments are no knocks, as core has it.
-    fn ipv4(&mut self, [tcp, udp, reject]: [Label; 3]) {
+    fn ipv4(&mut self, [tcp, udp, echo, reject]: [Label; 4]) {
         self.plain(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 6);
         let (more_fragments, offset) = (0x2000, 0x1fff);
         self.branch(
@@ -241,16 +261,13 @@ impl Program {
         self.plain(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0);
         self.load_octet(9);
         self.is(Protocol::Tcp.number().into(), To::Label(tcp), To::Next);
-        self.is(
-            Protocol::Udp.number().into(),
-            To::Label(udp),
-            To::Label(reject),
-        );
+        self.is(Protocol::Udp.number().into(), To::Label(udp), To::Next);
+        self.is(ICMP, To::Label(echo), To::Label(reject));
     }
 
     /// RFC 8200, section 4, as core walks the extension headers: at each step, A is the number
     /// of the next header and X the place where it begins.
-    fn ipv6(&mut self, [tcp, udp, reject]: [Label; 3]) {
+    fn ipv6(&mut self, [tcp, udp, echo, reject]: [Label; 4]) {
         const EXTENSIONS: [u32; 3] = [0, 43, 60];
         const AUTHENTICATION: u32 = 51;
         self.plain(libc::BPF_LDX | libc::BPF_IMM, 40);
@@ -259,6 +276,7 @@ impl Program {
             let [extension, authentication, advance] = self.labels();
             self.is(Protocol::Tcp.number().into(), To::Label(tcp), To::Next);
             self.is(Protocol::Udp.number().into(), To::Label(udp), To::Next);
+            self.is(ICMPV6, To::Label(echo), To::Next);
             if walked == MAX_EXTENSIONS {
                 break;
             }
@@ -289,6 +307,30 @@ impl Program {
         self.load_octet_behind(13);
         self.calculate(libc::BPF_AND, 0x17);
         self.is(0x02, To::Next, To::Label(reject));
+    }
+
+    /// RFC 792, and RFC 4443, section 4.1: the type and the code.
+    fn only_echo_requests(&mut self, family: EtherType, reject: Label) {
+        let request = match family {
+            EtherType::V4 => 8,
+            EtherType::V6 => 128,
+        };
+        self.load_octet_behind(0);
+        self.is(request, To::Next, To::Label(reject));
+        self.load_octet_behind(1);
+        self.is(0, To::Next, To::Label(reject));
+    }
+
+    /// How long the packet is, less what is before X and the header there; more than any length if that is longer.
+    fn load_echo_length(&mut self, family: EtherType) {
+        let (at, headers) = match family {
+            EtherType::V4 => (2, 0),
+            EtherType::V6 => (4, 40),
+        };
+        self.plain(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, at);
+        self.calculate(libc::BPF_ADD, headers);
+        self.plain(libc::BPF_ALU | libc::BPF_SUB | libc::BPF_X, 0);
+        self.calculate(libc::BPF_SUB, 8);
     }
 
     /// Searches for A between sorted edges; `inside` says what it is before the first of them.

@@ -82,6 +82,7 @@ pub(crate) struct PacketSource {
 struct Ports {
     tcp: Vec<RangeInclusive<u16>>,
     udp: Vec<RangeInclusive<u16>>,
+    echo: Vec<RangeInclusive<u16>>,
 }
 
 impl Ports {
@@ -96,6 +97,7 @@ impl Ports {
         Self {
             tcp: ports(Protocol::Tcp),
             udp: ports(Protocol::Udp),
+            echo: ports(Protocol::Icmp),
         }
     }
 }
@@ -187,6 +189,7 @@ impl PacketSource {
             for_others: self.for_others,
             tcp: &self.ports.tcp,
             udp: &self.ports.udp,
+            echo: &self.ports.echo,
             length: LONGEST_SNAPLEN,
         };
         let [v4, v6] = &self.pair.0;

@@ -13,6 +13,7 @@ pub(crate) mod netlink;
 #[cfg(feature = "libnftnl")]
 pub(crate) mod nftnl;
 pub(crate) mod pidfd;
+pub(crate) mod ping;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -5,6 +5,8 @@
 //!   PROTO=TCP SPT=33430 DPT=7000 WINDOW=64240 RES=0x00 SYN URGP=0
 //! IN=wan OUT= MAC=12:7a:… SRC=2001:0db8:… DST=2001:0db8:… LEN=53 TC=0 HOPLIMIT=64 FLOWLBL=938118
 //!   PROTO=UDP SPT=40277 DPT=8001 LEN=13
+//! IN=wan OUT= MAC=12:7a:… SRC=192.0.2.2 DST=192.0.2.1 LEN=151 TOS=0x00 PREC=0x00 TTL=64 ID=31167 DF
+//!   PROTO=ICMP TYPE=8 CODE=0 ID=4711 SEQ=1
 //! ```
 //!
 //! Words that do not matter are skipped, so that options which another rule's flags ask for,
@@ -22,15 +24,47 @@ pub(super) fn knock(text: &[u8]) -> Result<Knock<'_>, Refusal> {
     words.value("OUT=").ok_or(Refusal::Malformed)?;
     let source = source(&mut words)?;
     words.value("DST=").ok_or(Refusal::Malformed)?;
+    // Before what an echo request says of itself stands how long it is.
+    let length = Words(words.0).number("LEN=");
     let protocol = protocol(&mut words)?;
+    if protocol == Protocol::Icmp {
+        return echo_request(&mut words, source, length?);
+    }
     let source_port = words.number("SPT=")?;
     let number = words.number("DPT=")?;
     match protocol {
         Protocol::Tcp => opens_connection(&mut words)?,
         // The last word that every UDP packet has: the line was not cut off before.
         Protocol::Udp => words.number("LEN=").map(drop)?,
-        Protocol::Icmp => return Err(Refusal::NoPorts),
+        Protocol::Icmp => {}
     }
+    Ok(Knock {
+        source,
+        source_port,
+        port: Port { protocol, number },
+        payload: &[],
+    })
+}
+
+/// What an echo request carries is the rest of the packet, which has no options and no extension headers: the line
+/// would not say how long they are.
+fn echo_request(
+    words: &mut Words<'_>,
+    source: IpAddr,
+    length: u16,
+) -> Result<Knock<'static>, Refusal> {
+    let (headers, (_, request)) = match source {
+        IpAddr::V4(_) => (20 + 8, packet::ECHO_V4),
+        IpAddr::V6(_) => (40 + 8, packet::ECHO_V6),
+    };
+    if words.number("TYPE=")? != u16::from(request) || words.number("CODE=")? != 0 {
+        return Err(Refusal::NoPorts);
+    }
+    let source_port = words.number("ID=")?;
+    // The last word: the line was not cut off before.
+    words.number("SEQ=")?;
+    let protocol = Protocol::Icmp;
+    let number = length.checked_sub(headers).ok_or(Refusal::Malformed)?;
     Ok(Knock {
         source,
         source_port,
@@ -75,6 +109,7 @@ fn protocol(words: &mut Words<'_>) -> Result<Protocol, Refusal> {
         match word {
             b"PROTO=TCP" => return Ok(Protocol::Tcp),
             b"PROTO=UDP" => return Ok(Protocol::Udp),
+            b"PROTO=ICMP" | b"PROTO=ICMPv6" => return Ok(Protocol::Icmp),
             b"MF" => return Err(Refusal::Fragment),
             _ if word.starts_with(b"FRAG:") => return Err(Refusal::Fragment),
             _ if word.starts_with(b"TRUNCATED") => return Err(Refusal::Truncated),

@@ -13,6 +13,13 @@ const UDP: &str = "postern: IN=wan OUT= MAC=12:7a:7e:43:d0:27:b6:6c:c8:cf:aa:6b:
     SRC=2001:0db8:0000:0000:0000:0000:0000:0002 DST=2001:0db8:0000:0000:0000:0000:0000:0001 \
     LEN=53 TC=0 HOPLIMIT=64 FLOWLBL=938118 PROTO=UDP SPT=40277 DPT=8001 LEN=13 ";
 
+const ECHO: &str = "postern: IN=wan OUT= MAC=12:7a:7e:43:d0:27:b6:6c:c8:cf:aa:6b:08:00 \
+    SRC=192.0.2.2 DST=192.0.2.1 LEN=151 TOS=0x00 PREC=0x00 TTL=64 ID=31167 DF PROTO=ICMP \
+    TYPE=8 CODE=0 ID=4711 SEQ=1 ";
+const ECHO_V6: &str = "postern: IN=wan OUT= MAC=12:7a:7e:43:d0:27:b6:6c:c8:cf:aa:6b:86:dd \
+    SRC=2001:0db8:0000:0000:0000:0000:0000:0002 DST=2001:0db8:0000:0000:0000:0000:0000:0001 \
+    LEN=171 TC=0 HOPLIMIT=64 FLOWLBL=938118 PROTO=ICMPv6 TYPE=128 CODE=0 ID=4711 SEQ=1 ";
+
 /// What logs and programs write before a line of the kernel's.
 const KERNELS: [&str; 19] = [
     "",
@@ -88,10 +95,55 @@ fn udp() -> Knock<'static> {
     }
 }
 
+fn echo(source: &str) -> Knock<'static> {
+    Knock {
+        source: source.parse().unwrap(),
+        source_port: 4711,
+        port: knock::Port {
+            protocol: knock::Protocol::Icmp,
+            number: 123,
+        },
+        payload: &[],
+    }
+}
+
+#[test]
+fn echo_requests_are_known_by_their_length() {
+    for (text, source) in [(ECHO, "192.0.2.2"), (ECHO_V6, "2001:db8::2")] {
+        let refused = |from: &str, to: &str| {
+            let text = text.replacen(from, to, 1);
+            match line(text.as_bytes()) {
+                Line::Packet(Err(refusal)) => refusal,
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        assert_eq!(line(text.as_bytes()), Line::Packet(Ok(echo(source))));
+        let (kind, other) = match source.contains(':') {
+            false => ("TYPE=8", "TYPE=128"),
+            true => ("TYPE=128", "TYPE=8"),
+        };
+        assert_eq!(refused(kind, other), Refusal::NoPorts);
+        assert_eq!(refused(kind, "TYPE=0"), Refusal::NoPorts);
+        assert_eq!(refused("CODE=0", "CODE=1"), Refusal::NoPorts);
+        assert_eq!(refused(" SEQ=1 ", ""), Refusal::Truncated);
+        assert_eq!(refused("ID=4711 SEQ=1", ""), Refusal::Truncated);
+        assert_eq!(refused("ID=4711", "ID=65536"), Refusal::Malformed);
+        for length in ["LEN=27 ", "LEN=65536 ", "LEN=-1 ", "LEN= ", ""] {
+            let from = if source.contains(':') {
+                "LEN=171 "
+            } else {
+                "LEN=151 "
+            };
+            assert_eq!(refused(from, length), Refusal::Malformed, "{length}");
+        }
+        assert_eq!(refused("PROTO", "MF FRAG:0 PROTO"), Refusal::Fragment);
+    }
+}
+
 #[test]
 fn the_kernels_lines_in_every_log() {
     for before in KERNELS {
-        for (text, knock) in [(TCP, tcp()), (UDP, udp())] {
+        for (text, knock) in [(TCP, tcp()), (UDP, udp()), (ECHO, echo("192.0.2.2"))] {
             let whole = format!("{before}{text}");
             assert_eq!(line(whole.as_bytes()), Line::Packet(Ok(knock)), "{whole}");
             let trimmed = whole.trim_end();

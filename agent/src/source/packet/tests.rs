@@ -65,6 +65,8 @@ fn run(program: &[Step], known: Known, packet: &[u8]) -> u32 {
             0x61 => x = scratch[k as usize],
             0x04 => a = a.wrapping_add(k),
             0x0c => a = a.wrapping_add(x),
+            0x14 => a = a.wrapping_sub(k),
+            0x1c => a = a.wrapping_sub(x),
             0x54 => a &= k,
             0x64 => a <<= k,
             0x05 => at += k as usize,
@@ -84,6 +86,7 @@ fn wanted<'w>(tcp: &'w [RangeInclusive<u16>], udp: &'w [RangeInclusive<u16>]) ->
         for_others: false,
         tcp,
         udp,
+        echo: &[],
         length: LENGTH,
     }
 }
@@ -190,6 +193,45 @@ fn syns_and_datagrams_to_knock_ports_pass_and_nothing_else() {
 }
 
 #[test]
+fn echo_requests_of_these_lengths_pass_and_nothing_else() {
+    let mut wanted = wanted(&[7000..=7000], &[]);
+    wanted.echo = &[0..=0, 32..=32, 123..=125, 1452..=1452];
+    let programs = FAMILIES.map(|family| program(family, &wanted, MAX_RANGES));
+    for length in [0, 1, 31, 32, 33, 122, 123, 124, 125, 126, 1451, 1452, 1453] {
+        for kind in [0, 3, 8, 9, 127, 128, 129] {
+            for code in [0, 1] {
+                let message = [&[kind, code, 0, 0, 9, 9, 0, 1][..], &vec![0; length]].concat();
+                let mut packets = Vec::new();
+                for protocol in [1, 58] {
+                    for options in [0, 1, 10] {
+                        packets.push((EtherType::V4, v4(protocol, options, 0x4000, &message)));
+                    }
+                    for chain in [&[][..], &[(60, 3)], &[(0, 1), (51, 4)]] {
+                        packets.push((EtherType::V6, v6(protocol, chain, &message)));
+                    }
+                }
+                for (family, packet) in packets {
+                    let program = &programs[usize::from(family == EtherType::V6)];
+                    let is_wanted =
+                        |port: Port| wanted.echo.iter().any(|range| range.contains(&port.number));
+                    let expected = parse(&packet).is_ok_and(|knock| is_wanted(knock.port));
+                    let passes = run(program, FOR_US, &packet) > 0;
+                    assert_eq!(passes, expected, "{length} {kind} {code} {packet:x?}");
+                }
+            }
+        }
+    }
+    let request = [&[8, 0, 0, 0, 9, 9, 0, 1][..], &[0; 123]].concat();
+    for fragment in [0x2000, 0x0001] {
+        assert_eq!(run(&programs[0], FOR_US, &v4(1, 0, fragment, &request)), 0);
+    }
+    // Shorter than its headers.
+    let mut short = v4(1, 0, 0, &request);
+    short[2..4].copy_from_slice(&[0, 27]);
+    assert_eq!(run(&programs[0], FOR_US, &short), 0);
+}
+
+#[test]
 fn only_packets_for_this_machine_from_the_named_interfaces_pass() {
     let mut wanted = wanted(&[7000..=7000], &[]);
     for (for_others, most) in [(false, 2), (true, 3)] {
@@ -239,7 +281,7 @@ fn fragments_and_other_protocols_do_not_pass() {
     assert_eq!(run(&for_v6, FOR_US, &v6(6, &[(44, 0)], &syn)), 0);
     assert_eq!(run(&for_v6, FOR_US, &v6(6, &[(60, 0), (44, 0)], &syn)), 0);
     assert_eq!(run(&for_v6, FOR_US, &v6(6, &[(60, 0); 9], &syn)), 0);
-    for number in (0..=u8::MAX).filter(|number| ![6, 17].contains(number)) {
+    for number in (0..=u8::MAX).filter(|number| ![1, 6, 17, 58].contains(number)) {
         assert_eq!(run(&for_v4, FOR_US, &v4(number, 0, 0, &syn)), 0, "{number}");
         // Zeros behind an extension header that is none are no TCP either.
         assert_eq!(
@@ -254,7 +296,8 @@ fn fragments_and_other_protocols_do_not_pass() {
 #[test]
 fn no_knock_is_held_back() {
     let all = [0..=u16::MAX];
-    let wanted = wanted(&all, &all);
+    let mut wanted = wanted(&all, &all);
+    wanted.echo = &all;
     let programs = FAMILIES.map(|family| program(family, &wanted, MAX_RANGES));
     let mut state = 1_u64;
     let mut random = move || {
