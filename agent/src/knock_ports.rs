@@ -57,6 +57,43 @@ fn watched<'d>(
     watched
 }
 
+/// The ports of a protocol that any door knocks on, in ascending order, none of them twice.
+pub(crate) fn all(
+    config: &Config,
+    listed: &[Port],
+    protocol: Protocol,
+) -> Vec<RangeInclusive<u16>> {
+    let mut knocks = watched(config.doors.iter(), protocol);
+    for number in numbers(listed, protocol) {
+        knocks.push(number..=number);
+    }
+    disjoint(knocks)
+}
+
+/// What is left of a range when others, in ascending order, are taken out of it.
+pub(crate) fn between_ranges(
+    range: RangeInclusive<u16>,
+    taken: &[RangeInclusive<u16>],
+) -> Vec<RangeInclusive<u16>> {
+    let (mut left, mut start) = (Vec::new(), u32::from(*range.start()));
+    let end = u32::from(*range.end());
+    let others = taken.iter().filter(|other| other.end() >= range.start());
+    let others = others.map(|other| (u32::from(*other.start()), u32::from(*other.end())));
+    for (stop, last) in others.chain([(end + 1, end + 1)]) {
+        let stop = stop.min(end + 1);
+        // Both are ports: what is left begins behind what was taken, and ends before the next.
+        if let (true, Ok(first), Ok(last)) = (
+            start < stop,
+            u16::try_from(start),
+            u16::try_from(stop.wrapping_sub(1)),
+        ) {
+            left.push(first..=last);
+        }
+        start = start.max(last + 1);
+    }
+    left
+}
+
 /// The ports of a protocol that a door guards by name, and not only in a range.
 pub(crate) fn guarded(door: &Door, protocol: Protocol) -> Vec<u16> {
     let ports: Vec<Port> = door.guards.iter().filter_map(PortRange::single).collect();
@@ -182,6 +219,17 @@ mod tests {
         assert_eq!(between(5..=6, &[5, 6]), []);
         assert_eq!(between(0..=0, &[0]), []);
         assert_eq!(between(0..=u16::MAX, &[0, u16::MAX]), [1..=u16::MAX - 1]);
+        assert_eq!(between_ranges(5..=9, &[]), [5..=9]);
+        assert_eq!(between_ranges(5..=9, &[1..=4, 10..=12]), [5..=9]);
+        assert_eq!(
+            between_ranges(5..=9, &[1..=5, 7..=7, 9..=12]),
+            [6..=6, 8..=8]
+        );
+        assert_eq!(between_ranges(5..=9, &[1..=20]), []);
+        assert_eq!(
+            between_ranges(0..=u16::MAX, &[0..=0, u16::MAX..=u16::MAX]),
+            [1..=u16::MAX - 1]
+        );
         assert_eq!(disjoint(vec![8..=9, 1..=7, 3..=4, 7..=7]), [1..=7, 8..=9]);
     }
 }

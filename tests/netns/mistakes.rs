@@ -106,7 +106,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "option window",
         &[(
-            "list interface 'lan'\n\toption window",
+            "option nflog_group '5'\n\toption window",
             "belongs to section postern",
         )],
     ),

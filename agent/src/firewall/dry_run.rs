@@ -104,7 +104,7 @@ impl Part {
             Statement::LogLine(_) => Some(Self::LogLine),
             Statement::Limit { .. } => Some(Self::Limit),
             Statement::ForAnother(_) => Some(Self::Fib),
-            Statement::UdpFlow => Some(Self::Conntrack),
+            Statement::UdpFlow | Statement::OwnFlow => Some(Self::Conntrack),
             Statement::Change { .. } => Some(Self::DynamicSets),
             Statement::Count(_) => Some(Self::Counters),
             _ => None,

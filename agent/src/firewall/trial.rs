@@ -14,16 +14,13 @@ use super::nft::connection::{ElementChange, Term};
 use super::nft::message::Lasting;
 use super::nft::refusal::refused;
 use super::nft::request::ElementKey;
-use super::table::groups::Groups;
-use super::table::model::{Chain, Content, Hook, Rule, Set, Statement, Table, timeout};
+use super::table::model::{Content, Hook, Rule, Set, Statement, Table, Verdict, timeout};
 use super::table::names::{self, interface_key};
 use super::table::{build, rules};
 use super::{Firewall, Refusal};
 
 /// The set of interfaces on which the guard is in force.
 pub(super) const TRIAL: &str = "trial";
-/// The chain of packets that came in when the trial was over.
-const LAPSED: &str = "lapsed";
 
 /// How a guard on trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +44,15 @@ impl Table {
         let mut table = Self::new(config, listed);
         table.sets.insert(0, trial_set());
         for chain in &mut table.chains {
-            if let Some(hook) = chain.hook {
-                chain.rules = hooked_rules(config, hook);
+            match chain.hook {
+                Some(hook) if config.global.guard == Guard::Gate => {
+                    chain.rules = vec![on_trial(hook)];
+                }
+                Some(Hook::Input) => chain.rules = input_rules(config),
+                Some(Hook::Prerouting) => {}
+                None if names::is_of_door(&chain.name) => chain.rules.insert(0, lapsed(config)),
+                None => {}
             }
-        }
-        if config.global.guard == Guard::Mark {
-            let mut rules = Vec::new();
-            for (protocol, ports) in Groups::new(config).guarded() {
-                let mut rule = vec![Statement::PortIn(protocol, ports.name.clone())];
-                rule.extend(rules::mark(config));
-                rules.push(rule);
-                table.sets.push(ports);
-            }
-            // Where the ordinary firewall asks for a mark, a door is open only to packets that
-            // bear it.
-            table.chains.push(Chain::new(LAPSED.to_owned(), rules));
         }
         table
     }
@@ -72,19 +63,27 @@ fn trial_set() -> Set {
     Set::new(TRIAL.to_owned(), content, MAX_INTERFACES as u32)
 }
 
-fn hooked_rules(config: &Config, hook: Hook) -> Vec<Rule> {
+fn on_trial(hook: Hook) -> Rule {
     let is_on_trial = Statement::ArrivedOn(TRIAL.to_owned());
-    let mut rules = vec![vec![is_on_trial, build::goto(build::beyond(hook))]];
-    if config.global.guard == Guard::Mark {
-        // Each packet at one of the hooks, as it is judged.
-        let for_another = hook == Hook::Input;
-        let rule = |name| {
-            let (arrived, whose) = (Statement::Arrived(name), Statement::ForAnother(for_another));
-            vec![arrived, whose, build::goto(LAPSED)]
-        };
-        let names = names::interface_names(config).into_iter();
-        rules.extend(names.map(rule));
-    }
+    vec![is_on_trial, build::goto(build::beyond(hook))]
+}
+
+/// Where the ordinary firewall asks for a mark, a door is open only to packets that bear it.
+fn lapsed(config: &Config) -> Rule {
+    let mut rule = vec![Statement::NotArrivedOn(TRIAL.to_owned())];
+    rule.extend(rules::mark(config));
+    rule.push(Statement::Verdict(Verdict::Accept));
+    rule
+}
+
+/// Knocks are heard during the trial. What is judged here gets its mark afterwards, too.
+fn input_rules(config: &Config) -> Vec<Rule> {
+    let mut rules = vec![on_trial(Hook::Input)];
+    let names = names::interface_names(config).into_iter();
+    rules.extend(names.map(|name| {
+        let (arrived, whose) = (Statement::Arrived(name), Statement::ForAnother(true));
+        vec![arrived, whose, build::goto(names::LOCAL)]
+    }));
     rules
 }
 

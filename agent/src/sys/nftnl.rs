@@ -107,16 +107,11 @@ impl<'v> Recipe<'v> {
         Self::new(c"immediate", attributes)
     }
 
-    /// Goes on if a register has, or has not, this value of at most 64 octets.
-    pub(crate) fn compare(register: u32, equal: bool, value: &'v [u8]) -> Self {
-        let how = if equal {
-            libc::NFT_CMP_EQ
-        } else {
-            libc::NFT_CMP_NEQ
-        };
+    /// Goes on if a register's value is as asked beside this one of at most 64 octets.
+    pub(crate) fn compare(register: u32, how: u32, value: &'v [u8]) -> Self {
         let attributes = vec![
             (c::NFTNL_EXPR_CMP_SREG, Value::U32(register)),
-            (c::NFTNL_EXPR_CMP_OP, Value::U32(how as u32)),
+            (c::NFTNL_EXPR_CMP_OP, Value::U32(how)),
             (c::NFTNL_EXPR_CMP_DATA, Value::Data(value)),
         ];
         Self::new(c"cmp", attributes)
@@ -135,17 +130,18 @@ impl<'v> Recipe<'v> {
     }
 
     /// Looks a register up in a set.
-    pub(crate) fn lookup(register: u32, set: CString) -> Self {
-        let attributes = vec![
+    pub(crate) fn lookup(register: u32, set: CString, flags: Option<u32>) -> Self {
+        let mut attributes = vec![
             (c::NFTNL_EXPR_LOOKUP_SREG, Value::U32(register)),
             (c::NFTNL_EXPR_LOOKUP_SET, Value::Text(set)),
         ];
+        attributes.extend(flags.map(|flags| (c::NFTNL_EXPR_LOOKUP_FLAGS, Value::U32(flags))));
         Self::new(c"lookup", attributes)
     }
 
     /// Looks a register up in a map, for a verdict.
     pub(crate) fn verdict_lookup(register: u32, map: CString) -> Self {
-        let mut recipe = Self::lookup(register, map);
+        let mut recipe = Self::lookup(register, map, None);
         let verdict = Value::U32(libc::NFT_REG_VERDICT as u32);
         recipe.attributes.push((c::NFTNL_EXPR_LOOKUP_DREG, verdict));
         recipe

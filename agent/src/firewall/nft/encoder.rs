@@ -5,8 +5,8 @@
 
 use super::expression::Expression;
 use super::message::{
-    COUNTER, Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, New, NewSet,
-    OPEN_RANGE, OWNED, Renderer,
+    COUNTER, Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, LOOKUP_INVERTED, New,
+    NewSet, OPEN_RANGE, OWNED, Renderer,
 };
 use super::nfta;
 use super::request::set_of_elements;
@@ -144,7 +144,7 @@ const fn name(expression: &Expression) -> &'static str {
         Expression::Payload { .. } => "payload",
         Expression::ExtensionHeader { .. } => "exthdr",
         Expression::DestinationType { .. } => "fib",
-        Expression::ConntrackStatus { .. } => "ct",
+        Expression::Conntrack { .. } => "ct",
         Expression::Immediate { .. } | Expression::Verdict(_) => "immediate",
         Expression::Compare { .. } => "cmp",
         Expression::Bitwise { .. } => "bitwise",
@@ -193,17 +193,17 @@ fn write_attributes(expression: &Expression, to: &mut Vec<u8>) {
             number(to, FIB_RESULT, FIB_ADDRESS_TYPE);
             number(to, FIB_DREG, loaded.0);
         }
-        Expression::ConntrackStatus { to: loaded } => {
-            number(to, CT_KEY, libc::NFT_CT_STATUS as u32);
+        Expression::Conntrack { key, to: loaded } => {
+            number(to, CT_KEY, key.number());
             number(to, CT_DREG, loaded.0);
         }
         Expression::Immediate { value, to: loaded } => {
             number(to, IMMEDIATE_DREG, loaded.0);
             data(to, IMMEDIATE_DATA, value);
         }
-        Expression::Compare { from, equal, value } => {
+        Expression::Compare { from, how, value } => {
             number(to, CMP_SREG, from.0);
-            number(to, CMP_OP, comparison(*equal));
+            number(to, CMP_OP, how.number());
             data(to, CMP_DATA, value);
         }
         Expression::Bitwise {
@@ -218,9 +218,12 @@ fn write_attributes(expression: &Expression, to: &mut Vec<u8>) {
             data(to, BITWISE_MASK, mask);
             data(to, BITWISE_XOR, flip);
         }
-        Expression::Lookup { from, set } => {
+        Expression::Lookup { from, set, is_in } => {
             number(to, LOOKUP_SREG, from.0);
             text(to, LOOKUP_SET, &[set]);
+            if !is_in {
+                number(to, LOOKUP_FLAGS, LOOKUP_INVERTED);
+            }
         }
         Expression::VerdictLookup { from, map } => {
             number(to, LOOKUP_SREG, from.0);
@@ -271,14 +274,6 @@ fn write_verdict(what: &Verdict, to: &mut Vec<u8>) {
         Verdict::Return => (libc::NFT_RETURN, None),
     };
     verdict(to, IMMEDIATE_DATA, code, chain);
-}
-
-const fn comparison(equal: bool) -> u32 {
-    (if equal {
-        libc::NFT_CMP_EQ
-    } else {
-        libc::NFT_CMP_NEQ
-    }) as u32
 }
 
 // The kernel's numbers of attributes that are written here only: without their NFTA_.
@@ -333,6 +328,7 @@ const BITWISE_XOR: u16 = 5;
 const LOOKUP_SET: u16 = 1;
 const LOOKUP_SREG: u16 = 2;
 const LOOKUP_DREG: u16 = 3;
+const LOOKUP_FLAGS: u16 = 5;
 const DYNSET_NAME: u16 = 1;
 const DYNSET_OP: u16 = 3;
 const DYNSET_SREG_KEY: u16 = 4;

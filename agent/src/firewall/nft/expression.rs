@@ -62,8 +62,9 @@ pub(crate) enum Expression {
     DestinationType {
         to: Register,
     },
-    /// Loads the flow's status bits (`IPS_*`), in host order.
-    ConntrackStatus {
+    /// Loads what connection tracking knows about the packet's flow.
+    Conntrack {
+        key: FlowKey,
         to: Register,
     },
     /// Loads a value.
@@ -71,10 +72,10 @@ pub(crate) enum Expression {
         value: Vec<u8>,
         to: Register,
     },
-    /// Ends the rule unless the register has this value, or has another.
+    /// Ends the rule unless the register's value, octet by octet, is as asked beside this one.
     Compare {
         from: Register,
-        equal: bool,
+        how: Comparison,
         value: Vec<u8>,
     },
     /// Keeps the bits of the mask, then turns those of `flip` over.
@@ -84,10 +85,11 @@ pub(crate) enum Expression {
         mask: Vec<u8>,
         flip: Vec<u8>,
     },
-    /// Ends the rule unless the register's value is in the set.
+    /// Ends the rule unless the register's value is in the set, or is not.
     Lookup {
         from: Register,
         set: String,
+        is_in: bool,
     },
     /// Does what the map says about the register's value.
     VerdictLookup {
@@ -142,6 +144,46 @@ impl MetaKey {
             Self::InputInterface => libc::NFT_META_IIFNAME,
             Self::Family => libc::NFT_META_NFPROTO,
             Self::Protocol => libc::NFT_META_L4PROTO,
+        }) as u32
+    }
+}
+
+/// What connection tracking knows about a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowKey {
+    /// `IPS_*`, in host order.
+    Status,
+    /// IP_CT_DIR_ORIGINAL or IP_CT_DIR_REPLY, one octet.
+    Direction,
+}
+
+impl FlowKey {
+    /// `NFT_CT_*`.
+    pub(crate) const fn number(self) -> u32 {
+        (match self {
+            Self::Status => libc::NFT_CT_STATUS,
+            Self::Direction => libc::NFT_CT_DIRECTION,
+        }) as u32
+    }
+}
+
+/// How a register's value is beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    Unequal,
+    AtLeast,
+    AtMost,
+}
+
+impl Comparison {
+    /// `NFT_CMP_*`.
+    pub(crate) const fn number(self) -> u32 {
+        (match self {
+            Self::Equal => libc::NFT_CMP_EQ,
+            Self::Unequal => libc::NFT_CMP_NEQ,
+            Self::AtLeast => libc::NFT_CMP_GTE,
+            Self::AtMost => libc::NFT_CMP_LTE,
         }) as u32
     }
 }

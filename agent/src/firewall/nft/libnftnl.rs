@@ -6,8 +6,8 @@ use nftnl::{ChainType, Hook, NlMsg, Policy, ProtoFamily};
 
 use super::expression::Expression;
 use super::message::{
-    Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, New, NewSet, OPEN_RANGE, OWNED,
-    Renderer,
+    Counted, Element, Entry, FIB_ADDRESS_TYPE, FIB_OF_DESTINATION, LOOKUP_INVERTED, New, NewSet,
+    OPEN_RANGE, OWNED, Renderer,
 };
 use crate::firewall::table::model::{self, Chain, Verdict};
 use crate::firewall::table::names::TABLE;
@@ -125,16 +125,19 @@ fn add(rule: &mut nftnl::Rule<'_>, expression: &Expression) {
         Expression::DestinationType { to } => {
             Recipe::fib(FIB_OF_DESTINATION, FIB_ADDRESS_TYPE, to.0)
         }
-        Expression::ConntrackStatus { to } => Recipe::conntrack(libc::NFT_CT_STATUS as u32, to.0),
+        Expression::Conntrack { key, to } => Recipe::conntrack(key.number(), to.0),
         Expression::Immediate { value, to } => Recipe::immediate(value, to.0),
-        Expression::Compare { from, equal, value } => Recipe::compare(from.0, *equal, value),
+        Expression::Compare { from, how, value } => Recipe::compare(from.0, how.number(), value),
         Expression::Bitwise {
             from,
             to,
             mask,
             flip,
         } => Recipe::bitwise(from.0, to.0, mask, flip),
-        Expression::Lookup { from, set } => Recipe::lookup(from.0, c_name(set)),
+        Expression::Lookup { from, set, is_in } => {
+            let flags = (!is_in).then_some(LOOKUP_INVERTED);
+            Recipe::lookup(from.0, c_name(set), flags)
+        }
         Expression::VerdictLookup { from, map } => Recipe::verdict_lookup(from.0, c_name(map)),
         Expression::Dynamic {
             change,

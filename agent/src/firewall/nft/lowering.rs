@@ -1,20 +1,24 @@
 //! From what the table says to what the kernel runs: the same expressions, sets and elements as
 //! nft makes of the same text.
 
+use core::net::IpAddr;
 use core::ops::RangeInclusive;
 
 use postern_core::knock::Protocol;
 use postern_core::time::Duration;
 
-use super::expression::{Base, Expression, MetaKey, Register};
+use super::expression::{Base, Comparison, Expression, FlowKey, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::request::{self, KeyOrder};
 use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement};
 use crate::firewall::table::names::interface_key;
 use crate::network::{Family, Network};
 
-/// `IPS_CONFIRMED` of nf_conntrack_common.h.
+/// `IPS_CONFIRMED` and `IPS_SRC_NAT` of nf_conntrack_common.h.
 const CONFIRMED: u32 = 1 << 3;
+const SOURCE_NAT: u32 = 1 << 4;
+/// `IP_CT_DIR_REPLY` of nf_conntrack_tuple_common.h.
+const REPLY: u8 = 1;
 
 /// The expressions of a rule.
 pub(crate) fn expressions(rule: &Rule) -> Vec<Expression> {
@@ -50,7 +54,9 @@ fn asked<'e>(question: &Expression, answer: &'e Expression) -> Option<(MetaKey, 
                 ..
             },
             Expression::Compare {
-                equal: true, value, ..
+                how: Comparison::Equal,
+                value,
+                ..
             },
         ) => Some((*key, value)),
         _ => None,
@@ -60,6 +66,13 @@ fn asked<'e>(question: &Expression, answer: &'e Expression) -> Option<(MetaKey, 
 fn of_statement(statement: &Statement) -> Vec<Expression> {
     match statement {
         Statement::ArrivedOn(set) => vec![load(MetaKey::InputInterface), lookup(set)],
+        Statement::NotArrivedOn(set) => {
+            let mut lookup = lookup(set);
+            if let Expression::Lookup { is_in, .. } = &mut lookup {
+                *is_in = false;
+            }
+            vec![load(MetaKey::InputInterface), lookup]
+        }
         Statement::Arrived(interface) => {
             vec![
                 load(MetaKey::InputInterface),
@@ -70,6 +83,18 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             let [protocol, is, port] = load_port(*protocol);
             vec![protocol, is, port, lookup(set)]
         }
+        Statement::PortBetween(protocol, ports) => {
+            let [protocol, is, port] = load_port(*protocol);
+            let bound = |how, port: &u16| compare(how, &port.to_be_bytes());
+            let (first, last) = (
+                bound(Comparison::AtLeast, ports.start()),
+                bound(Comparison::AtMost, ports.end()),
+            );
+            vec![protocol, is, port, first, last]
+        }
+        Statement::From(network) => address_in(*network, false),
+        Statement::To(network) => address_in(*network, true),
+        Statement::EchoRequest(family) => echo_request(*family),
         Statement::SourceIn(family, set) => key_in(SetKey::Network(*family, family.bits()), set),
         Statement::NetworkIn(family, prefix, set) => key_in(SetKey::Network(*family, *prefix), set),
         Statement::KeyIn(key, set) => key_in(*key, set),
@@ -98,10 +123,15 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
             vec![protocol, is, port, Expression::VerdictLookup { from, map }]
         }
         Statement::UdpFlow => udp_flow(),
+        Statement::OwnFlow => own_flow(),
         Statement::ForAnother(is) => {
             let to = Register::FIRST;
             let unicast = u32::from(libc::RTN_UNICAST).to_ne_bytes();
-            vec![Expression::DestinationType { to }, compare(*is, &unicast)]
+            let how = match is {
+                true => Comparison::Equal,
+                false => Comparison::Unequal,
+            };
+            vec![Expression::DestinationType { to }, compare(how, &unicast)]
         }
         Statement::FirstFragment => first_fragment(),
         Statement::PortsReadable => vec![load_transport(0, 4), unequal(&[0; 4])],
@@ -222,14 +252,77 @@ fn not_opening() -> Vec<Expression> {
 
 fn udp_flow() -> Vec<Expression> {
     let [protocol, is] = of_protocol(Protocol::Udp);
-    let to = Register::FIRST;
+    let [status, bits, is_set] = has_status(CONFIRMED);
+    vec![protocol, is, status, bits, is_set]
+}
+
+fn own_flow() -> Vec<Expression> {
+    let [status, bits, is_set] = has_status(SOURCE_NAT);
     vec![
-        protocol,
-        is,
-        Expression::ConntrackStatus { to },
-        masked(&CONFIRMED.to_ne_bytes()),
-        unequal(&[0; 4]),
+        load_flow(FlowKey::Direction),
+        equal(&[REPLY]),
+        status,
+        bits,
+        is_set,
     ]
+}
+
+fn has_status(bits: u32) -> [Expression; 3] {
+    let status = load_flow(FlowKey::Status);
+    [status, masked(&bits.to_ne_bytes()), unequal(&[0; 4])]
+}
+
+const fn load_flow(key: FlowKey) -> Expression {
+    let to = Register::FIRST;
+    Expression::Conntrack { key, to }
+}
+
+/// RFC 792 and RFC 4443, section 4.1: the type is the first octet.
+fn echo_request(family: Family) -> Vec<Expression> {
+    let (protocol, kind) = match family {
+        Family::V4 => (libc::IPPROTO_ICMP, 8),
+        Family::V6 => (libc::IPPROTO_ICMPV6, 128),
+    };
+    let mut expressions = of_family(family).to_vec();
+    expressions.extend([
+        load(MetaKey::Protocol),
+        equal(&[protocol as u8]),
+        load_transport(0, 1),
+        equal(&[kind]),
+    ]);
+    expressions
+}
+
+/// Whether the source or the destination address is of a network; only as many octets are loaded as
+/// matter, if those are whole.
+fn address_in(network: Network, is_destination: bool) -> Vec<Expression> {
+    let family = network.family();
+    let (offset, octets, mask) = match network.first() {
+        IpAddr::V4(address) => {
+            let mask = Network::mask4(network.prefix()).octets().to_vec();
+            (12, address.octets().to_vec(), mask)
+        }
+        IpAddr::V6(address) => {
+            let mask = Network::mask6(network.prefix()).octets().to_vec();
+            (8, address.octets().to_vec(), mask)
+        }
+    };
+    let whole = usize::from(network.prefix() / 8);
+    let is_whole = network.prefix() > 0 && network.prefix().is_multiple_of(8);
+    let length = if is_whole { whole } else { octets.len() };
+    let behind = if is_destination { octets.len() } else { 0 };
+    let mut expressions = of_family(family).to_vec();
+    expressions.push(Expression::Payload {
+        base: Base::Network,
+        offset: offset + behind as u32,
+        length: length as u32,
+        to: Register::FIRST,
+    });
+    if !is_whole {
+        expressions.push(masked(&mask));
+    }
+    expressions.push(equal(octets.get(..length).unwrap_or_default()));
+    expressions
 }
 
 /// RFC 8200, section 4.5: the offset is the upper 13 bits of the two octets at 2.
@@ -273,16 +366,16 @@ const fn load_transport(offset: u32, length: u32) -> Expression {
 }
 
 fn equal(value: &[u8]) -> Expression {
-    compare(true, value)
+    compare(Comparison::Equal, value)
 }
 
 fn unequal(value: &[u8]) -> Expression {
-    compare(false, value)
+    compare(Comparison::Unequal, value)
 }
 
-fn compare(equal: bool, value: &[u8]) -> Expression {
+fn compare(how: Comparison, value: &[u8]) -> Expression {
     let (from, value) = (Register::FIRST, value.to_vec());
-    Expression::Compare { from, equal, value }
+    Expression::Compare { from, how, value }
 }
 
 fn masked(mask: &[u8]) -> Expression {
@@ -296,7 +389,8 @@ fn masked(mask: &[u8]) -> Expression {
 
 fn lookup(set: &str) -> Expression {
     let (from, set) = (Register::FIRST, set.to_owned());
-    Expression::Lookup { from, set }
+    let is_in = true;
+    Expression::Lookup { from, set, is_in }
 }
 
 /// The set without its elements; `None`: its comment is too long.

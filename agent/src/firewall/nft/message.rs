@@ -66,6 +66,9 @@ pub(crate) const OWNED: u32 = 2;
 pub(crate) const FIB_OF_DESTINATION: u32 = 2;
 pub(crate) const FIB_ADDRESS_TYPE: u32 = 3;
 
+/// NFT_LOOKUP_F_INV of nf_tables.h.
+pub(crate) const LOOKUP_INVERTED: u32 = libc::NFT_LOOKUP_F_INV as u32;
+
 /// NFT_OBJECT_COUNTER of nf_tables.h, which libc lacks.
 pub(crate) const COUNTER: u32 = 1;
 

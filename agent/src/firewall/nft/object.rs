@@ -85,7 +85,7 @@ impl Feature {
             Expression::LogLine(_) => Some(Self::LogLine),
             Expression::Limit { .. } => Some(Self::Limit),
             Expression::DestinationType { .. } => Some(Self::Fib),
-            Expression::ConntrackStatus { .. } => Some(Self::Conntrack),
+            Expression::Conntrack { .. } => Some(Self::Conntrack),
             Expression::Count { .. } => Some(Self::Counter),
             _ => None,
         })

@@ -11,13 +11,14 @@ use postern_core::knock::{Port, Protocol};
 use super::delivery::Delivery;
 use super::engines::{self, PortChain};
 use super::groups::Groups;
+use super::guarded::{self, Guarded};
 use super::model::{
     Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
-    DECOY, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PASSING, PREROUTING,
-    anyone, cutoffs, door_map, grants, grants_identity, identity, interface_names, knock_map,
-    locked,
+    DECOY, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PASSING,
+    PREROUTING, Scope, anyone, cutoffs, door_map, grants, grants_identity, identity,
+    interface_names, knock_map, locked,
 };
 use super::ports::port_map;
 use super::rules::ignoring_cutoffs;
@@ -28,22 +29,28 @@ impl Table {
     /// The table for a configuration, and for the knock ports that it names by a file only.
     pub(crate) fn new(config: &Config, listed: &[Port]) -> Self {
         let port_chains = engines::port_chains(config, listed);
-        let groups = Groups::new(config);
-        let mut sets = sets(config);
-        if config.global.guard == Guard::Gate {
-            sets.extend(groups.guarded().into_iter().map(|(_, set)| set));
-        }
-        sets.extend(groups.maps());
+        let groups = Groups::new(config, listed, &port_chains);
+        let doors = groups.maps();
         let mut knocks = Vec::new();
         for protocol in PROTOCOLS {
-            knocks.extend(port_map(config, listed, &port_chains, protocol));
+            knocks.extend(port_map(config, listed, &port_chains, &groups, protocol));
         }
-        let cut = groups.cut();
+        let cut = guarded::cut(config);
         let mut chains = chains(config, port_chains, &groups);
-        chains.push(guard_chain(cut.as_ref()));
-        chains.push(heard_chain(cut.as_ref(), &knocks));
+        let mut sets = sets(config);
+        for scope in Scope::ALL {
+            if config.doors.iter().any(|door| scope.has(door)) || scope == Scope::Local {
+                let closing = guarded::closing(config, listed, scope);
+                sets.extend(closing.iter().filter_map(|(ports, _)| ports.set()));
+                chains.push(shown_to_doors(config, scope, &groups, &doors, &closing));
+            }
+        }
+        chains.push(judge_chain(config));
+        chains.push(guard_chain(&cut));
+        chains.push(heard_chain(&cut, &knocks));
+        sets.extend(doors);
         sets.extend(knocks);
-        sets.extend(cut);
+        sets.extend(cut.set());
         Self {
             counters: config.doors.iter().flat_map(engines::counters).collect(),
             sets,
@@ -112,8 +119,6 @@ fn chains(config: &Config, port_chains: Vec<PortChain>, groups: &Groups<'_>) -> 
     if guards_fragments(config) {
         chains.push(fragment_chain());
     }
-    chains.push(local_chain(config, groups));
-    chains.push(judge_chain());
     chains
 }
 
@@ -144,7 +149,7 @@ fn decoy_chain(config: &Config) -> Option<Chain> {
     if !doors.any(|door| engines::has_decoys(config, door)) {
         return None;
     }
-    let mut rules = ignoring_cutoffs(&Verdict::Accept);
+    let mut rules = ignoring_cutoffs(&Verdict::Return);
     rules.push(tell);
     Some(Chain::new(DECOY.to_owned(), rules))
 }
@@ -197,15 +202,9 @@ pub(crate) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(chain.to_owned()))
 }
 
-/// The TCP ports of doors that cut, if there are any: what is to be looked at of which every segment is.
-fn is_cut(cut: Option<&Set>) -> Option<Statement> {
-    cut.map(|cut| Statement::PortIn(Protocol::Tcp, cut.name.clone()))
-}
-
 /// Lets bulk traffic go.
-fn guard_chain(cut: Option<&Set>) -> Chain {
-    let mut rules: Vec<Rule> = Vec::new();
-    rules.extend(is_cut(cut).map(|is_cut| vec![is_cut, goto(JUDGE)]));
+fn guard_chain(cut: &Guarded) -> Chain {
+    let mut rules = cut.rules(&[goto(JUDGE)]);
     rules.push(established());
     rules.push(vec![goto(JUDGE)]);
     Chain::new(GUARD.to_owned(), rules)
@@ -215,10 +214,18 @@ fn established() -> Rule {
     vec![Statement::NotOpening, Statement::Verdict(Verdict::Accept)]
 }
 
-/// Ahead of the routing decision: what the routing tables have for another machine passes.
-fn judge_chain() -> Chain {
-    let accept = Statement::Verdict(Verdict::Accept);
-    let rules = vec![vec![Statement::ForAnother(true), accept], vec![goto(LOCAL)]];
+/// Ahead of the routing decision: what the routing tables have for another machine passes, unless a door
+/// guards what is behind this one.
+fn judge_chain(config: &Config) -> Chain {
+    let is_guarded = config.doors.iter().any(|door| Scope::Behind.has(door));
+    let forward = match is_guarded {
+        true => goto(FORWARDED),
+        false => Statement::Verdict(Verdict::Accept),
+    };
+    let rules = vec![
+        vec![Statement::ForAnother(true), forward],
+        vec![goto(LOCAL)],
+    ];
     Chain::new(JUDGE.to_owned(), rules)
 }
 
@@ -226,22 +233,17 @@ fn judge_chain() -> Chain {
 ///
 /// So are doors by packets that came here although the routing tables had them for another machine
 /// (a VRF has tables of its own): only they have not been judged before.
-fn heard_chain(cut: Option<&Set>, knocks: &[Set]) -> Chain {
-    let unjudged = || [Statement::ForAnother(true), goto(LOCAL)];
-    let mut rules: Vec<Rule> = Vec::new();
-    rules.extend(is_cut(cut).map(|is_cut| {
-        let mut rule = vec![is_cut];
-        rule.extend(unjudged());
-        rule
-    }));
+fn heard_chain(cut: &Guarded, knocks: &[Set]) -> Chain {
+    let unjudged = [Statement::ForAnother(true), goto(LOCAL)];
+    let mut rules = cut.rules(&unjudged);
     rules.push(established());
-    rules.extend(led_by(knocks, knock_map));
-    rules.push(unjudged().into());
+    rules.extend(led_by(knocks, &knock_map));
+    rules.push(unjudged.into());
     Chain::new(HEARD.to_owned(), rules)
 }
 
 /// Looks ports up in those of these maps that have this name.
-fn led_by(maps: &[Set], name: fn(Protocol) -> String) -> Vec<Rule> {
+fn led_by(maps: &[Set], name: &dyn Fn(Protocol) -> String) -> Vec<Rule> {
     let mut rules = Vec::new();
     for protocol in PROTOCOLS {
         let name = name(protocol);
@@ -252,30 +254,47 @@ fn led_by(maps: &[Set], name: fn(Protocol) -> String) -> Vec<Rule> {
     rules
 }
 
-/// Shows packets for this machine to the doors.
-fn local_chain(config: &Config, groups: &Groups<'_>) -> Chain {
-    let mut rules = led_by(&groups.maps(), door_map);
-    // Before the fragments: a first one that shows its ports is let through there.
-    rules.extend(closing_rules(config, groups));
-    if guards_fragments(config) {
-        rules.push(vec![Statement::FirstFragment, goto(FRAGMENT)]);
+/// Shows packets to the doors, those for this machine or those for others.
+fn shown_to_doors(
+    config: &Config,
+    scope: Scope,
+    groups: &Groups<'_>,
+    maps: &[Set],
+    closing: &[(Guarded, Verdict)],
+) -> Chain {
+    let mut rules: Vec<Rule> = Vec::new();
+    for network in &config.global.exempt {
+        let accept = Statement::Verdict(Verdict::Accept);
+        rules.push(vec![Statement::From(*network), accept]);
     }
-    Chain::new(LOCAL.to_owned(), rules)
+    rules.extend(led_by(maps, &|protocol| door_map(scope, protocol)));
+    rules.extend(groups.echo_rules(scope));
+    // Before the fragments: a first one that shows its ports is let through there.
+    for (ports, verdict) in closing {
+        rules.extend(ports.rules(&[Statement::Verdict(verdict.clone())]));
+    }
+    if guards_fragments(config) {
+        rules.extend(fragment_rules(config, scope));
+    }
+    let name = match scope {
+        Scope::Local => LOCAL,
+        Scope::Behind => FORWARDED,
+    };
+    Chain::new(name.to_owned(), rules)
 }
 
-/// What keeps the gate shut for the moment in which the table is replaced, when a map of
-/// ports can be empty: a packet that still follows the old rules finds a deleted map without
-/// its elements from the commit on (`nft_map_deactivate`), and one that follows the new rules
-/// a map of ranges until the end of the commit (`nft_rbtree_commit`).
-///
-/// A set that is no map and has no ranges keeps its elements for the one, and has them for
-/// the other from the start.
-fn closing_rules(config: &Config, groups: &Groups<'_>) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    if config.global.guard == Guard::Gate {
-        for (protocol, ports) in groups.guarded() {
-            let listed = Statement::PortIn(protocol, ports.name);
-            rules.push(vec![listed, Statement::Verdict(Verdict::Drop)]);
+/// Which fragments are looked at: all that are for this machine, or those for hosts that a door guards.
+fn fragment_rules(config: &Config, scope: Scope) -> Vec<Rule> {
+    let look = || vec![Statement::FirstFragment, goto(FRAGMENT)];
+    if scope == Scope::Local {
+        return vec![look()];
+    }
+    let mut rules: Vec<Rule> = Vec::new();
+    for network in config.doors.iter().flat_map(|door| &door.behind) {
+        let mut rule = vec![Statement::To(*network)];
+        rule.extend(look());
+        if network.family() == Family::V6 && !rules.contains(&rule) {
+            rules.push(rule);
         }
     }
     rules

@@ -7,15 +7,18 @@ use core::ops::RangeInclusive;
 
 use postern_core::config::{Config, Guard};
 use postern_core::door::{Door, OnExpiry};
-use postern_core::knock::Protocol;
+use postern_core::knock::{Port, Protocol};
 
-use super::engines;
+use super::delivery::Delivery;
+use super::engines::{self, PortChain};
 use super::model::{Chain, Content, PROTOCOLS, Rule, Set, Statement, Verdict};
 use super::names::{
-    CUT, anyone, door_chain_name, door_map, grants, group_chain_name, guarded_ports, locked,
+    DECOY, Scope, anyone, decoyed_chain_name, door_chain_name, door_map, grants, group_chain_name,
+    locked,
 };
+use super::ports::joined;
 use super::rules::{granted_to, mark};
-use crate::knock_ports;
+use crate::knock_ports::{self, between_ranges};
 use crate::network::Family;
 
 /// The doors of a configuration, by the ports that they guard.
@@ -23,33 +26,77 @@ pub(crate) struct Groups<'c> {
     config: &'c Config,
     /// Sets of doors, by their places in the configuration.
     groups: Vec<Vec<usize>>,
-    /// Ports of each protocol in ascending order, and the place of the group that guards them.
-    ports: [Vec<(RangeInclusive<u16>, usize)>; PROTOCOLS.len()],
+    /// Chains that have a packet heard as a hit at a decoy, each with the group that decides about it.
+    decoyed: Vec<(String, usize)>,
+    /// Where the maps of ports lead.
+    maps: Vec<(Scope, Protocol, Vec<Piece>)>,
+    /// The groups that guard echo requests.
+    echo: Vec<(Scope, usize)>,
+}
+
+/// Ports, as long as the same doors guard them.
+struct Piece {
+    ports: RangeInclusive<u16>,
+    group: usize,
+    /// The place of what hears them as decoys.
+    decoyed: Option<usize>,
 }
 
 impl<'c> Groups<'c> {
-    pub(crate) fn new(config: &'c Config) -> Self {
-        let mut groups = Vec::new();
-        let ports = PROTOCOLS.map(|protocol| grouped(config, protocol, &mut groups));
-        Self {
+    /// `listed` are the knock ports that the configuration names by a file only.
+    pub(crate) fn new(config: &'c Config, listed: &[Port], port_chains: &[PortChain]) -> Self {
+        let mut groups = Self {
             config,
-            groups,
-            ports,
+            groups: Vec::new(),
+            decoyed: Vec::new(),
+            maps: Vec::new(),
+            echo: Vec::new(),
+        };
+        for scope in Scope::ALL {
+            for protocol in PROTOCOLS {
+                // Knocks are heard at addresses of this machine.
+                let (knocks, decoys) = match scope {
+                    Scope::Local => (
+                        knock_ports::all(config, listed, protocol),
+                        decoys(config, listed, port_chains, protocol),
+                    ),
+                    Scope::Behind => (Vec::new(), Vec::new()),
+                };
+                let pieces = groups.pieces(scope, protocol, &knocks, &decoys);
+                groups.maps.push((scope, protocol, pieces));
+            }
+            let doors = config.doors.iter().enumerate();
+            let pinged = doors.filter(|(_, door)| {
+                let mut guards = door.guards.iter();
+                scope.has(door) && guards.any(|guard| guard.protocol == Protocol::Icmp)
+            });
+            let pinged: Vec<usize> = pinged.map(|(place, _)| place).collect();
+            if !pinged.is_empty() {
+                let group = groups.place_of(pinged);
+                groups.echo.push((scope, group));
+            }
         }
+        groups
     }
 
     /// The maps that lead from guarded ports to chains.
     pub(crate) fn maps(&self) -> Vec<Set> {
         let mut maps = Vec::new();
-        for (protocol, ports) in PROTOCOLS.iter().zip(&self.ports) {
-            let chains = ports.iter().map(|(ports, group)| {
-                let chain = self.chain_name(*group);
-                (ports.clone(), chain)
+        for (scope, protocol, pieces) in &self.maps {
+            let chains = pieces.iter().map(|piece| {
+                let chain = match piece.decoyed {
+                    Some(place) => decoyed_chain_name(place),
+                    None => self.chain_name(piece.group),
+                };
+                (piece.ports.clone(), chain)
             });
-            let chains: Vec<(RangeInclusive<u16>, String)> = chains.collect();
+            let mut chains: Vec<(RangeInclusive<u16>, String)> = chains.collect();
+            if (chains.iter()).any(|(ports, _)| ports.start() < ports.end()) {
+                chains = joined(chains);
+            }
             if !chains.is_empty() {
                 maps.push(Set {
-                    name: door_map(*protocol),
+                    name: door_map(*scope, *protocol),
                     content: Content::PortChains(chains),
                     size: None,
                     comment: None,
@@ -59,28 +106,29 @@ impl<'c> Groups<'c> {
         maps
     }
 
-    /// The guarded ports of each protocol that has any.
-    pub(crate) fn guarded(&self) -> Vec<(Protocol, Set)> {
-        let mut guarded = Vec::new();
-        for (protocol, ports) in PROTOCOLS.iter().zip(&self.ports) {
-            let set = ports_set(
-                guarded_ports(*protocol),
-                ports.iter().map(|(ports, _)| ports),
-            );
-            guarded.extend(set.map(|set| (*protocol, set)));
-        }
-        guarded
+    /// Whether a port of this machine leads to a door.
+    pub(crate) fn has(&self, port: Port) -> bool {
+        let mut maps = self.maps.iter();
+        maps.any(|(scope, protocol, pieces)| {
+            let mut pieces = pieces.iter();
+            (*scope, *protocol) == (Scope::Local, port.protocol)
+                && pieces.any(|piece| piece.ports.contains(&port.number))
+        })
     }
 
-    /// The TCP ports of doors that cut: a grant that ends is then the end of every connection,
-    /// whoever lives to see it. `None`: there are none.
-    ///
-    /// Behind guard `mark` too: that a connection is forgotten is not enough, because the ordinary
-    /// firewall knows it again as soon as the server sends something.
-    pub(crate) fn cut(&self) -> Option<Set> {
-        let [tcp, ..] = &self.ports;
-        let cut = tcp.iter().filter(|(_, group)| self.cuts(*group));
-        ports_set(CUT.to_owned(), cut.map(|(ports, _)| ports))
+    /// What leads echo requests to their doors.
+    pub(crate) fn echo_rules(&self, scope: Scope) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (_, group) in self.echo.iter().filter(|(of, _)| *of == scope) {
+            for family in Family::BOTH {
+                let chain = Verdict::Goto(self.chain_name(*group));
+                rules.push(vec![
+                    Statement::EchoRequest(family),
+                    Statement::Verdict(chain),
+                ]);
+            }
+        }
+        rules
     }
 
     /// The chains of doors, then those of groups of them.
@@ -92,7 +140,88 @@ impl<'c> Groups<'c> {
         for place in 0..self.groups.len() {
             chains.extend(self.group_chain(place));
         }
+        for (place, (hearing, group)) in self.decoyed.iter().enumerate() {
+            let decides = Verdict::Goto(self.chain_name(*group));
+            let rules = [Verdict::Jump(hearing.clone()), decides];
+            let rules = rules.map(|verdict| vec![Statement::Verdict(verdict)]);
+            chains.push(Chain::new(decoyed_chain_name(place), rules.to_vec()));
+        }
         chains
+    }
+
+    /// The guarded ports of a protocol, less these knocks where they lie in ranges of several. At decoys,
+    /// those ranges are divided.
+    fn pieces(
+        &mut self,
+        scope: Scope,
+        protocol: Protocol,
+        knocks: &[RangeInclusive<u16>],
+        decoys: &[(u16, String)],
+    ) -> Vec<Piece> {
+        let guards: Vec<Vec<RangeInclusive<u16>>> = (self.config.doors.iter())
+            .map(|door| match scope.has(door) {
+                true => guards_of(door, protocol, knocks),
+                false => Vec::new(),
+            })
+            .collect();
+        let mut starts: Vec<u32> = Vec::new();
+        for guard in guards.iter().flatten() {
+            starts.extend([u32::from(*guard.start()), u32::from(*guard.end()) + 1]);
+        }
+        for (decoy, _) in decoys {
+            starts.extend([u32::from(*decoy), u32::from(*decoy) + 1]);
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        let mut pieces = Vec::new();
+        for pair in starts.windows(2) {
+            let [start, next] = pair else { continue };
+            // Both are ports: nothing begins at what is behind the last.
+            let (Ok(first), Ok(last)) = (u16::try_from(*start), u16::try_from(next - 1)) else {
+                continue;
+            };
+            let is_its = |guards: &Vec<RangeInclusive<u16>>| {
+                guards.iter().any(|guard| guard.contains(&first))
+            };
+            let doors = guards.iter().enumerate();
+            let doors: Vec<usize> = (doors.filter(|(_, guards)| is_its(guards)))
+                .map(|(place, _)| place)
+                .collect();
+            if doors.is_empty() {
+                continue;
+            }
+            let group = self.place_of(doors);
+            let hears = decoys.iter().find(|(decoy, _)| *decoy == first);
+            let decoyed = hears.map(|(_, hearing)| self.place_of_decoyed(hearing, group));
+            pieces.push(Piece {
+                ports: first..=last,
+                group,
+                decoyed,
+            });
+        }
+        pieces
+    }
+
+    /// The place of a group, which is added unless it is there.
+    fn place_of(&mut self, doors: Vec<usize>) -> usize {
+        match self.groups.iter().position(|group| *group == doors) {
+            Some(place) => place,
+            None => {
+                self.groups.push(doors);
+                self.groups.len() - 1
+            }
+        }
+    }
+
+    fn place_of_decoyed(&mut self, hearing: &str, group: usize) -> usize {
+        let mut decoyed = self.decoyed.iter();
+        match decoyed.position(|(chain, of)| chain == hearing && *of == group) {
+            Some(place) => place,
+            None => {
+                self.decoyed.push((hearing.to_owned(), group));
+                self.decoyed.len() - 1
+            }
+        }
     }
 
     fn doors(&self, group: usize) -> impl Iterator<Item = &'c Door> {
@@ -101,53 +230,99 @@ impl<'c> Groups<'c> {
         places.filter_map(|place| doors.get(*place))
     }
 
-    fn cuts(&self, group: usize) -> bool {
-        self.doors(group).any(cuts)
+    /// Whether a door shares none of its ports and guards them everywhere, so that its chain decides.
+    fn is_alone(&self, place: usize) -> bool {
+        let mut its = self.groups.iter().filter(|group| group.contains(&place));
+        let door = self.config.doors.get(place);
+        door.is_some_and(|door| self.is_everywhere(door)) && its.all(|it| it.len() == 1)
     }
 
-    /// Whether a door shares none of its ports, so that its chain decides.
-    fn is_alone(&self, door: usize) -> bool {
-        let mut its = (self.groups.iter()).filter(|group| group.contains(&door));
-        its.all(|group| group.len() == 1)
+    /// The door whose chain decides about the ports of a group.
+    fn only_door(&self, group: usize) -> Option<&'c Door> {
+        match self.groups.get(group)?.as_slice() {
+            [place] if self.is_alone(*place) => self.config.doors.get(*place),
+            _ => None,
+        }
     }
 
     fn chain_name(&self, group: usize) -> String {
-        match self.groups.get(group).map(Vec::as_slice) {
-            Some([door]) if self.is_alone(*door) => {
-                self.doors(group).map(door_chain_name).collect()
-            }
-            _ => group_chain_name(group),
+        match self.only_door(group) {
+            Some(door) => door_chain_name(door),
+            None => group_chain_name(group),
         }
     }
 
-    /// What becomes of a packet that no door lets in.
-    fn refusal(&self, cuts: bool) -> Option<Verdict> {
-        // Without its mark the packet is the ordinary firewall's to refuse.
-        (self.config.global.guard == Guard::Gate || cuts).then_some(Verdict::Drop)
+    /// Where a door guards: any of these, of which one without a statement is everywhere.
+    fn conditions(&self, door: &Door) -> Vec<Rule> {
+        let global = &self.config.global;
+        let mut arrivals: Vec<Rule> = Vec::new();
+        if door.interfaces.is_empty() {
+            arrivals.push(Vec::new());
+        } else {
+            let its = global.interfaces_of(door);
+            let names = global.interfaces.iter().enumerate();
+            for (_, name) in names.filter(|(place, _)| its.contains(*place)) {
+                arrivals.push(vec![Statement::Arrived(name.as_str().to_owned())]);
+            }
+        }
+        let addresses = match door.behind.is_empty() {
+            true => door.to.as_slice(),
+            false => door.behind.as_slice(),
+        };
+        if addresses.is_empty() {
+            return arrivals;
+        }
+        let mut conditions = Vec::new();
+        for arrival in arrivals {
+            for address in addresses {
+                let mut condition: Rule = arrival.clone();
+                condition.push(Statement::To(*address));
+                conditions.push(condition);
+            }
+        }
+        conditions
     }
 
-    /// Shows a packet to several doors. `None`: to one only, whose own chain decides.
+    fn is_everywhere(&self, door: &Door) -> bool {
+        self.conditions(door).iter().any(Vec::is_empty)
+    }
+
+    /// Whether whom a door does not let in is refused here. Without its mark, behind guard mark, a packet is
+    /// the ordinary firewall's to refuse.
+    fn refuses(&self, door: &Door) -> bool {
+        self.config.global.guard == Guard::Gate || cuts(door)
+    }
+
+    /// Shows a packet to several doors, or to one that does not guard everywhere. `None`: the chain of one
+    /// decides.
     fn group_chain(&self, group: usize) -> Option<Chain> {
-        if let Some([door]) = self.groups.get(group).map(Vec::as_slice)
-            && self.is_alone(*door)
-        {
+        if self.only_door(group).is_some() {
             return None;
         }
-        let jump = |door| vec![Statement::Verdict(Verdict::Jump(door_chain_name(door)))];
-        let mut rules: Vec<Rule> = self.doors(group).map(jump).collect();
-        let refusal = self.refusal(self.cuts(group));
-        rules.extend(refusal.map(|verdict| vec![Statement::Verdict(verdict)]));
+        let mut rules = Vec::new();
+        for door in self.doors(group) {
+            let verdict = Verdict::Jump(door_chain_name(door));
+            rules.extend(where_it_guards(self.conditions(door), &verdict));
+        }
+        let refusing = || self.doors(group).filter(|door| self.refuses(door));
+        match refusing().any(|door| self.is_everywhere(door)) {
+            true => rules.push(vec![Statement::Verdict(Verdict::Drop)]),
+            false => {
+                for door in refusing() {
+                    rules.extend(where_it_guards(self.conditions(door), &Verdict::Drop));
+                }
+            }
+        }
         Some(Chain::new(group_chain_name(group), rules))
     }
 
     /// Lets in whom a door is open to. If it is alone, nobody else.
     fn door_chain(&self, door: &Door, is_alone: bool) -> Chain {
         let config = self.config;
-        let refusal = self.refusal(cuts(door));
-        let shut = match (is_alone, &refusal) {
+        let shut = match (is_alone, self.refuses(door)) {
             (false, _) => Verdict::Return,
-            (true, Some(refusal)) => refusal.clone(),
-            (true, None) => Verdict::Accept,
+            (true, true) => Verdict::Drop,
+            (true, false) => Verdict::Accept,
         };
         let is_locked = Statement::ArrivedOn(locked(&door.name));
         let mut rules: Vec<Rule> = vec![vec![is_locked, Statement::Verdict(shut)]];
@@ -162,21 +337,39 @@ impl<'c> Groups<'c> {
                 rules.push(admit(config, engines::knocked_by(door, family)));
             }
         }
+        let accept = Statement::Verdict(Verdict::Accept);
         let is_gate = config.global.guard == Guard::Gate;
+        let has_udp = (door.guards.iter()).any(|guard| guard.protocol == Protocol::Udp);
         // UDP has no SYN: only connection tracking knows that a flow was let in before.
-        if is_gate && !cuts(door) && !guards_of(door, Protocol::Udp).is_empty() {
-            let accept = Statement::Verdict(Verdict::Accept);
-            rules.push(vec![Statement::UdpFlow, accept]);
+        if is_gate && has_udp && !cuts(door) {
+            rules.push(vec![Statement::UdpFlow, accept.clone()]);
         }
-        if is_alone {
-            rules.extend(refusal.map(|verdict| vec![Statement::Verdict(verdict)]));
+        // Connections of hosts behind this machine may have got any port of a range.
+        if cuts(door) && door.behind.is_empty() && has_range(door) {
+            rules.push(vec![Statement::OwnFlow, accept]);
+        }
+        if is_alone && self.refuses(door) {
+            rules.push(vec![Statement::Verdict(Verdict::Drop)]);
         }
         Chain::new(door_chain_name(door), rules)
     }
 }
 
-fn cuts(door: &Door) -> bool {
+pub(crate) fn cuts(door: &Door) -> bool {
     door.on_expiry == OnExpiry::Cut
+}
+
+fn has_range(door: &Door) -> bool {
+    let mut ranges = door.guards.iter().filter(|guard| guard.first < guard.last);
+    ranges.any(|range| range.protocol != Protocol::Icmp)
+}
+
+fn where_it_guards(conditions: Vec<Rule>, verdict: &Verdict) -> Vec<Rule> {
+    let mut rules = conditions;
+    for rule in &mut rules {
+        rule.push(Statement::Verdict(verdict.clone()));
+    }
+    rules
 }
 
 fn admit(config: &Config, granted: Statement) -> Rule {
@@ -186,62 +379,49 @@ fn admit(config: &Config, granted: Statement) -> Rule {
     rule
 }
 
-/// A set of ports of a known size, which is a small hash table rather than a bitmap of all ports.
-fn ports_set<'r>(
-    name: String,
-    ports: impl Iterator<Item = &'r RangeInclusive<u16>>,
-) -> Option<Set> {
-    let ports: Vec<u16> = ports.map(|ports| *ports.start()).collect();
-    let size = ports.len() as u32;
-    (size > 0).then(|| Set::new(name, Content::Ports(ports), size))
-}
-
-/// What a door guards of a protocol.
-fn guards_of(door: &Door, protocol: Protocol) -> Vec<RangeInclusive<u16>> {
-    let numbers = knock_ports::guarded(door, protocol).into_iter();
-    numbers.map(|number| number..=number).collect()
-}
-
-/// The guarded ports of a protocol, as long as the same doors guard them in one range; new groups
-/// of doors are added to those that there are.
-fn grouped(
-    config: &Config,
+/// What a door guards of a protocol: what it names, and what these knocks leave of its ranges.
+fn guards_of(
+    door: &Door,
     protocol: Protocol,
-    groups: &mut Vec<Vec<usize>>,
-) -> Vec<(RangeInclusive<u16>, usize)> {
-    let guards: Vec<Vec<RangeInclusive<u16>>> = (config.doors.iter())
-        .map(|door| guards_of(door, protocol))
-        .collect();
-    let mut starts: Vec<u32> = Vec::new();
-    for guard in guards.iter().flatten() {
-        starts.extend([u32::from(*guard.start()), u32::from(*guard.end()) + 1]);
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    let mut grouped = Vec::new();
-    for pair in starts.windows(2) {
-        let [start, next] = pair else { continue };
-        // Both are ports: no guard begins at what is behind the last.
-        let (Ok(first), Ok(last)) = (u16::try_from(*start), u16::try_from(next - 1)) else {
-            continue;
-        };
-        let is_its =
-            |guards: &Vec<RangeInclusive<u16>>| guards.iter().any(|guard| guard.contains(&first));
-        let doors = guards.iter().enumerate();
-        let doors: Vec<usize> = (doors.filter(|(_, guards)| is_its(guards)))
-            .map(|(place, _)| place)
-            .collect();
-        if doors.is_empty() {
-            continue;
+    knocks: &[RangeInclusive<u16>],
+) -> Vec<RangeInclusive<u16>> {
+    let mut left = Vec::new();
+    for guard in door
+        .guards
+        .iter()
+        .filter(|guard| guard.protocol == protocol)
+    {
+        match guard.single() {
+            Some(_) => left.push(guard.numbers()),
+            None => left.extend(between_ranges(guard.numbers(), knocks)),
         }
-        let group = match groups.iter().position(|group| *group == doors) {
-            Some(group) => group,
-            None => {
-                groups.push(doors);
-                groups.len() - 1
-            }
-        };
-        grouped.push((first..=last, group));
     }
-    grouped
+    left
 }
+
+/// The decoys of a protocol of which the table tells, and the chains that hear them.
+fn decoys(
+    config: &Config,
+    listed: &[Port],
+    port_chains: &[PortChain],
+    protocol: Protocol,
+) -> Vec<(u16, String)> {
+    let mut decoys = Vec::new();
+    for PortChain { port, name, .. } in port_chains {
+        if port.protocol == protocol && !config.doors.iter().any(|door| door.guards_alone(*port)) {
+            decoys.push((port.number, name.clone()));
+        }
+    }
+    if Delivery::of(&config.global).decoy(config).is_some() {
+        let knocks = knock_ports::all(config, listed, protocol);
+        for number in knock_ports::decoys(config, protocol, &knocks) {
+            if !decoys.iter().any(|(decoy, _)| *decoy == number) {
+                decoys.push((number, DECOY.to_owned()));
+            }
+        }
+    }
+    decoys
+}
+
+#[cfg(test)]
+mod tests;

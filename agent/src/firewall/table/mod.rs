@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod delivery;
 pub(crate) mod engines;
 pub(crate) mod groups;
+pub(crate) mod guarded;
 pub(crate) mod model;
 pub(crate) mod names;
 mod ports;

@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 use postern_core::knock::Protocol;
 use postern_core::time::Duration;
 
-use crate::network::Family;
+use crate::network::{Family, Network};
 
 /// The most sources that one door grants at a time, for each address family.
 pub(crate) const MAX_GRANTS: u32 = 1024;
@@ -97,10 +97,20 @@ pub(crate) type Rule = Vec<Statement>;
 pub(crate) enum Statement {
     /// The packet came in on an interface of the set.
     ArrivedOn(String),
+    /// The packet came in on an interface that is not in the set.
+    NotArrivedOn(String),
     /// The packet came in on this interface.
     Arrived(String),
     /// The destination port is in the set.
     PortIn(Protocol, String),
+    /// The destination port is one of these.
+    PortBetween(Protocol, RangeInclusive<u16>),
+    /// The source address is of this network.
+    From(Network),
+    /// The destination address is of this network.
+    To(Network),
+    /// An echo request.
+    EchoRequest(Family),
     /// The source address is in the set.
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
@@ -129,6 +139,8 @@ pub(crate) enum Statement {
     PortVerdict(Protocol, String),
     /// A UDP packet of a flow that was let through before (`IPS_CONFIRMED`).
     UdpFlow,
+    /// What comes back of a flow that began behind this machine, under an address of it.
+    OwnFlow,
     /// The destination address is another machine's, as far as the routing tables tell, or is
     /// not: then it is this machine's own, or one of many machines.
     ForAnother(bool),

@@ -1,11 +1,13 @@
 //! The names of what is in the table, and what they tell.
 
+use core::fmt::Write as _;
+
 use postern_core::config::Config;
 use postern_core::door::Door;
 use postern_core::knock::Protocol;
+use sha2::{Digest as _, Sha256};
 
 use super::model::PROTOCOLS;
-use crate::knock_ports;
 
 use crate::network::Family;
 
@@ -29,8 +31,26 @@ pub(crate) const KNOCK: &str = "knock";
 pub(crate) const PASSING: &str = "passing";
 pub(crate) const DECOY: &str = "decoy";
 pub(crate) const FRAGMENT: &str = "fragment";
-/// The set of the ports of which the guard looks at every segment.
-pub(crate) const CUT: &str = "tcp_cut";
+/// The chain of packets for other machines.
+pub(crate) const FORWARDED: &str = "forwarded";
+
+/// Whose ports a door guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// This machine's.
+    Local,
+    /// Those of hosts behind it.
+    Behind,
+}
+
+impl Scope {
+    pub(crate) const ALL: [Self; 2] = [Self::Local, Self::Behind];
+
+    /// Whether a door is one for these.
+    pub(crate) fn has(self, door: &Door) -> bool {
+        door.behind.is_empty() == (self == Self::Local)
+    }
+}
 
 /// What a set of grants holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,15 +105,13 @@ pub(crate) fn grants(family: Family, door: &str) -> String {
 
 /// Whether a set of this name stays as it was made: elements of the others come and go.
 pub(crate) fn is_fixed(set: &str) -> bool {
-    const OF_PORTS: [&str; 6] = [
-        "tcp_doors",
-        "udp_doors",
-        "tcp_knocks",
-        "udp_knocks",
-        "tcp_guarded",
-        "udp_guarded",
-    ];
-    [INTERFACES, CUT].contains(&set) || OF_PORTS.contains(&set)
+    // No set of a door begins with the name of a protocol.
+    let mut protocols = PROTOCOLS.iter();
+    let of_ports = protocols.any(|protocol| {
+        let rest = set.strip_prefix(protocol.name());
+        rest.is_some_and(|rest| rest.starts_with('_'))
+    });
+    set == INTERFACES || of_ports
 }
 
 /// Whether packets enter a chain of this name: it is never deleted.
@@ -122,12 +140,11 @@ pub(crate) fn prefix(door: &Door, family: Family) -> u8 {
     .min(family.bits())
 }
 
-/// What a set of grants says of itself: the ports of its door, and how much of an address it
+/// What a set of grants says of itself: what its door guards, and how much of an address it
 /// holds unless that is all of it: `tcp:22 /24`.
 ///
 /// Grants outlive a reinstallation if this and the door's name are the same. It always
-/// fits a comment (128 octets, libnftnl's `NFTNL_UDATA_COMMENT_MAXLEN`): 16 ports take
-/// at most 104.
+/// fits a comment.
 pub(crate) fn grants_identity(door: &Door, family: Family) -> String {
     match prefix(door, family) {
         whole if whole == family.bits() => identity(door),
@@ -143,18 +160,56 @@ pub(crate) fn prefix_of_set(comment: Option<&str>, family: Family) -> u8 {
         .min(family.bits())
 }
 
-/// The ports of a door in a canonical order: `tcp:22,80 udp:51820`.
+/// The most octets of what a door guards, in words: a comment has 128 (libnftnl's
+/// `NFTNL_UDATA_COMMENT_MAXLEN`) with its end and the prefix of an address behind it.
+const LONGEST_IDENTITY: usize = 120;
+/// What stands in place of those words where they are too many.
+pub(crate) const DIGEST: &str = "digest:";
+
+/// What a door guards in a canonical order: `tcp:22,80 udp:60000-61000 behind:2001:db8::/64`.
 pub(crate) fn identity(door: &Door) -> String {
-    let mut parts = Vec::new();
+    let mut words = Vec::new();
     for protocol in PROTOCOLS {
-        let mut numbers = knock_ports::guarded(door, protocol);
-        numbers.sort_unstable();
-        if !numbers.is_empty() {
-            let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
-            parts.push(format!("{}:{}", protocol.name(), numbers.join(",")));
-        }
+        let guards = door.guards.iter();
+        let mut its: Vec<(u16, u16)> = guards
+            .filter(|guard| guard.protocol == protocol)
+            .map(|guard| (guard.first, guard.last))
+            .collect();
+        its.sort_unstable();
+        its.dedup();
+        let numbers = its.iter().map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => [first.to_string(), last.to_string()].join("-"),
+        });
+        add_word(&mut words, protocol.name(), numbers.collect());
     }
-    parts.join(" ")
+    if door
+        .guards
+        .iter()
+        .any(|guard| guard.protocol == Protocol::Icmp)
+    {
+        words.push(Protocol::Icmp.name().to_owned());
+    }
+    for (name, networks) in [("behind", door.behind.as_slice()), ("to", &door.to)] {
+        let mut networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        networks.sort_unstable();
+        add_word(&mut words, name, networks);
+    }
+    let identity = words.join(" ");
+    if identity.len() <= LONGEST_IDENTITY {
+        return identity;
+    }
+    let mut digest = DIGEST.to_owned();
+    for octet in Sha256::digest(identity).iter().take(8) {
+        _ = write!(digest, "{octet:02x}");
+    }
+    digest
+}
+
+fn add_word(words: &mut Vec<String>, name: &str, of: Vec<String>) {
+    if !of.is_empty() {
+        words.push([name, ":", &of.join(",")].concat());
+    }
 }
 
 /// The names of the guarded interfaces, in nft's order.
@@ -188,18 +243,46 @@ pub(crate) fn knock_map(protocol: Protocol) -> String {
 }
 
 /// The map that leads from guarded ports to their doors.
-pub(crate) fn door_map(protocol: Protocol) -> String {
-    [protocol.name(), "_doors"].concat()
+pub(crate) fn door_map(scope: Scope, protocol: Protocol) -> String {
+    let what = match scope {
+        Scope::Local => "_doors",
+        Scope::Behind => "_behind",
+    };
+    [protocol.name(), what].concat()
 }
 
 /// The set of guarded ports.
-pub(crate) fn guarded_ports(protocol: Protocol) -> String {
-    [protocol.name(), "_guarded"].concat()
+pub(crate) fn guarded_ports(scope: Scope, protocol: Protocol) -> String {
+    let what = match scope {
+        Scope::Local => "_guarded",
+        Scope::Behind => "_guarded_behind",
+    };
+    [protocol.name(), what].concat()
+}
+
+/// The set of knocks inside guarded ranges.
+pub(crate) fn spared_ports(protocol: Protocol) -> String {
+    [protocol.name(), "_spared"].concat()
+}
+
+/// The set of the ports of which the guard looks at every segment.
+pub(crate) fn cut_ports() -> String {
+    [Protocol::Tcp.name(), "_cut"].concat()
+}
+
+/// The chain of decoys inside guarded ranges.
+pub(crate) fn decoyed_chain_name(place: usize) -> String {
+    format!("decoyed_{}", place + 1)
 }
 
 /// The chain of several doors that guard ports together.
 pub(crate) fn group_chain_name(place: usize) -> String {
     format!("doors_{}", place + 1)
+}
+
+/// Whether a chain of this name is a door's.
+pub(crate) fn is_of_door(chain: &str) -> bool {
+    chain.starts_with("door_")
 }
 
 pub(crate) fn door_chain_name(door: &Door) -> String {
@@ -219,7 +302,45 @@ pub(crate) const fn knocked_prefix(family: Family) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use postern_core::config::Guard;
+
     use super::*;
+    use crate::firewall::tests::examples;
+    use crate::network::Network;
+
+    #[test]
+    fn what_a_door_guards_is_told_in_the_same_words() {
+        let config = examples::behind(Guard::Gate);
+        let expected = [
+            "tcp:22",
+            "tcp:22 behind:2001:db8:1::10",
+            "tcp:22,8000-8999 udp:53 icmp:echo behind:192.0.2.0/24,2001:db8:1::/56,2001:db8:2::/61",
+        ];
+        for (door, expected) in config.doors.iter().zip(expected) {
+            assert_eq!(identity(door), expected);
+        }
+        let narrow = examples::narrow(Guard::Gate);
+        let some = identity(&narrow.doors[0]);
+        assert_eq!(some, "tcp:22,80 to:192.0.2.1,2001:db8::1");
+        // The order does not matter, and what is too long is told apart all the same.
+        let mut long = config.doors[2].clone();
+        let mut digests = Vec::new();
+        for number in 0..4 {
+            let network = format!("2001:db8:ffff:ffff:{number}::/80");
+            long.behind.push(Network::parse(&network).unwrap()).unwrap();
+            digests.push(identity(&long));
+        }
+        long.behind.reverse();
+        assert_eq!(digests.last(), Some(&identity(&long)));
+        assert!(
+            digests
+                .iter()
+                .all(|digest| digest.len() <= LONGEST_IDENTITY)
+        );
+        digests.dedup();
+        assert_eq!(digests.len(), 4);
+        assert!(digests[3].starts_with(DIGEST), "{digests:?}");
+    }
 
     #[test]
     fn comments_of_any_kind_say_how_much_is_granted() {

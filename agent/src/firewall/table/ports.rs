@@ -7,6 +7,7 @@ use postern_core::knock::{Port, Protocol};
 
 use super::delivery::Delivery;
 use super::engines::PortChain;
+use super::groups::Groups;
 use super::model::{Content, Set};
 use super::names::{DECOY, KNOCK, PASSING, knock_map};
 use crate::knock_ports::{self, between, split};
@@ -14,18 +15,18 @@ use crate::knock_ports::{self, between, split};
 /// Where a knock at each port goes; `None` where no door has one of this protocol.
 ///
 /// A guarded port beats a knock: whatever a configuration says, no port that it guards is left
-/// open.
+/// open. Decoys inside guarded ranges were heard before.
 pub(crate) fn port_map(
     config: &Config,
     listed: &[Port],
     port_chains: &[PortChain],
+    groups: &Groups<'_>,
     protocol: Protocol,
 ) -> Option<Set> {
     let mut ports: Vec<(RangeInclusive<u16>, String)> = Vec::new();
-    let is_guarded = |port: Port| config.doors.iter().any(|door| door.guards_alone(port));
     for port_chain in port_chains
         .iter()
-        .filter(|port_chain| port_chain.port.protocol == protocol && !is_guarded(port_chain.port))
+        .filter(|port_chain| port_chain.port.protocol == protocol && !groups.has(port_chain.port))
     {
         let number = port_chain.port.number;
         ports.push((number..=number, port_chain.name.clone()));
@@ -36,7 +37,8 @@ pub(crate) fn port_map(
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
     if Delivery::of(&config.global).decoy(config).is_some() {
         for number in knock_ports::decoys(config, protocol, &knocks) {
-            if taken.binary_search(&number).is_err() {
+            let port = Port { protocol, number };
+            if taken.binary_search(&number).is_err() && !groups.has(port) {
                 ports.push((number..=number, DECOY.to_owned()));
             }
         }
@@ -76,7 +78,9 @@ fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
 }
 
 /// Ranges, those of which that touch and go to one chain made one.
-fn joined(ports: Vec<(RangeInclusive<u16>, String)>) -> Vec<(RangeInclusive<u16>, String)> {
+pub(crate) fn joined(
+    ports: Vec<(RangeInclusive<u16>, String)>,
+) -> Vec<(RangeInclusive<u16>, String)> {
     let mut joined: Vec<(RangeInclusive<u16>, String)> = Vec::new();
     for (ports, chain) in ports {
         match joined.last_mut() {
@@ -129,8 +133,9 @@ mod tests {
         for example in all.filter(|example| some.contains(&example.name)) {
             let (config, listed) = ((example.config)(), example.listed);
             let port_chains = port_chains(&config, listed);
+            let groups = Groups::new(&config, listed, &port_chains);
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let map = port_map(&config, listed, &port_chains, protocol);
+                let map = port_map(&config, listed, &port_chains, &groups, protocol);
                 let ports = match map.map(|map| map.content) {
                     Some(Content::PortChains(ports)) => ports,
                     _ => Vec::new(),

@@ -151,8 +151,24 @@ impl Display for Statement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::ArrivedOn(set) => write!(f, "iifname @{set}"),
+            Self::NotArrivedOn(set) => write!(f, "iifname != @{set}"),
             Self::Arrived(interface) => write!(f, "iifname \"{interface}\""),
             Self::PortIn(protocol, set) => write!(f, "{} dport @{set}", protocol.name()),
+            Self::PortBetween(protocol, ports) => {
+                write!(f, "{} dport {}", protocol.name(), port_text(ports))
+            }
+            Self::From(network) => {
+                write!(f, "{} {}", source(network.family()), network)
+            }
+            Self::To(network) => {
+                let family = match network.family() {
+                    Family::V4 => "ip",
+                    Family::V6 => "ip6",
+                };
+                write!(f, "{family} daddr {}", network)
+            }
+            Self::EchoRequest(Family::V4) => f.write_str("icmp type echo-request"),
+            Self::EchoRequest(Family::V6) => f.write_str("icmpv6 type echo-request"),
             Self::SourceIn(family, set) => write!(f, "{} @{set}", source(*family)),
             Self::NetworkIn(family, prefix, set) => {
                 write!(f, "{} == @{set}", masked_source(*family, *prefix))
@@ -174,6 +190,7 @@ impl Display for Statement {
             Self::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
             Self::PortVerdict(protocol, map) => write!(f, "{} dport vmap @{map}", protocol.name()),
             Self::UdpFlow => f.write_str("meta l4proto udp ct status confirmed"),
+            Self::OwnFlow => f.write_str("ct direction reply ct status snat"),
             Self::ForAnother(true) => f.write_str("fib daddr type unicast"),
             Self::ForAnother(false) => f.write_str("fib daddr type != unicast"),
             Self::FirstFragment => f.write_str("frag frag-off 0"),

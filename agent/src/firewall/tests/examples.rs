@@ -8,7 +8,8 @@ use postern_core::config::{
 use postern_core::door::{
     AtEnd, Cutoff, Door, EngineName, InterfaceSet, MAX_DECOYS, Method, OnExpiry, Order, Sequence,
 };
-pub(crate) use postern_core::knock::{Port, Protocol, tcp, udp};
+pub(crate) use postern_core::knock::{Port, PortRange, Protocol, tcp, udp};
+use postern_core::network::Network;
 use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
 
@@ -125,7 +126,13 @@ pub(crate) fn largest(guard: Guard) -> Config {
 }
 
 /// A door that a code opens, which begins at this port: two groups of three digits, or four.
-fn code_door(name: &str, guards: &[Port], base: u16, digits: Digits, of: [Protocol; 2]) -> Door {
+pub(crate) fn code_door(
+    name: &str,
+    guards: &[Port],
+    base: u16,
+    digits: Digits,
+    of: [Protocol; 2],
+) -> Door {
     let code = Code {
         secret_file: String::try_from("/etc/postern/secret").unwrap(),
         algorithm: Algorithm::Sha1,
@@ -327,6 +334,111 @@ pub(crate) fn crowded(guard: Guard) -> Config {
     config(guard, &["wan"], &doors)
 }
 
+/// Ports of a protocol in one range.
+pub(crate) const fn range(protocol: Protocol, first: u16, last: u16) -> PortRange {
+    PortRange {
+        protocol,
+        first,
+        last,
+    }
+}
+
+pub(crate) fn guarding(guards: &[PortRange], door: Door) -> Door {
+    let guards = Vec::from_slice(guards).unwrap();
+    Door { guards, ..door }
+}
+
+/// A range without a knock in it, beside a port of its own.
+pub(crate) fn mosh(guard: Guard) -> Config {
+    let guards = [range(Protocol::Udp, 60_000, 61_000), tcp(22).into()];
+    with_door(guard, |door| *door = guarding(&guards, door.clone()))
+}
+
+/// Everything is guarded, by two doors of two engines with decoys, but for the knocks of both and of a code;
+/// one of which guards a port of the code too.
+pub(crate) fn everything(guard: Guard) -> Config {
+    let all = [
+        range(Protocol::Tcp, 1, 65_535),
+        range(Protocol::Udp, 1, 65_535),
+        PortRange::ECHO,
+    ];
+    let mut config = ssh(guard);
+    config.doors[0] = guarding(&all, config.doors[0].clone());
+    config.doors[0].decoys = 4;
+    let chain = Door {
+        engine: EngineName::Chain,
+        decoys: 2,
+        ..door("chain", &[], &[tcp(7_000), udp(7_001)], &[])
+    };
+    let guards = [range(Protocol::Tcp, 1, 9_000), tcp(10_500).into()];
+    config.doors.push(guarding(&guards, chain)).unwrap();
+    let of = [Protocol::Tcp, Protocol::Udp];
+    let code = code_door("code", &[udp(65_535)], 10_000, Digits::Six, of);
+    config.doors.push(code).unwrap();
+    config
+}
+
+/// Hosts behind the machine, which are guarded beside its own ports.
+pub(crate) fn behind(guard: Guard) -> Config {
+    let network = |text| Network::parse(text).unwrap();
+    let mut config = ssh(guard);
+    let host = Door {
+        behind: Vec::from_slice(&[network("2001:db8:1::10")]).unwrap(),
+        ..door("host", &[tcp(22)], &[tcp(7_100)], &[])
+    };
+    let guards = [
+        tcp(22).into(),
+        range(Protocol::Tcp, 8_000, 8_999),
+        udp(53).into(),
+        PortRange::ECHO,
+    ];
+    let networks = ["2001:db8:1::/56", "2001:db8:2::/61", "192.0.2.0/24"].map(network);
+    let subnet = Door {
+        behind: Vec::from_slice(&networks).unwrap(),
+        ..door("subnet", &[], &[tcp(7_200)], &[])
+    };
+    config.doors.push(host).unwrap();
+    config.doors.push(guarding(&guards, subnet)).unwrap();
+    config
+}
+
+/// Doors that guard at some addresses, or on some interfaces, one port that a third one guards everywhere.
+pub(crate) fn narrow(guard: Guard) -> Config {
+    let mut config = three(guard);
+    config.doors.truncate(0);
+    let to = ["192.0.2.1", "2001:db8::1"].map(|text| Network::parse(text).unwrap());
+    let mut interfaces = InterfaceSet::only(1);
+    interfaces.insert(2);
+    for (name, guards) in [("some", tcp(22)), ("here", tcp(22)), ("all", tcp(80))] {
+        let mut door = door(name, &[guards], &[tcp(7_000)], &[]);
+        if name != "all" {
+            door.guards.push(tcp(80).into()).unwrap();
+            door.interfaces = interfaces;
+        }
+        if name == "some" {
+            door.to = Vec::from_slice(&to).unwrap();
+        }
+        config.doors.push(door).unwrap();
+    }
+    config
+}
+
+fn exempting() -> Config {
+    let mut config = behind(Guard::Gate);
+    for text in ["192.168.1.0/24", "10.0.0.0/9", "fd00::/8"] {
+        let network = Network::parse(text).unwrap();
+        config.global.exempt.push(network).unwrap();
+    }
+    config
+}
+
+fn cutting_all(mut config: Config) -> Config {
+    for door in &mut config.doors {
+        door.on_expiry = OnExpiry::Cut;
+    }
+    config
+}
+
 type Make = fn() -> Config;
 
 /// A configuration, and the ports that it names by a file only.
@@ -395,7 +507,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 61] = [
+    let with_doors: [(&'static str, Make); 75] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -442,19 +554,33 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         ("log-mark", || heard_by(Mark, Source::Log)),
         ("shared-gate", || shared(Gate)),
         ("shared-mark", || shared(Mark)),
-        ("shared-cutting-gate", || {
-            let mut config = shared(Gate);
-            for door in &mut config.doors {
-                door.on_expiry = OnExpiry::Cut;
-            }
-            config
-        }),
+        ("shared-cutting-gate", || cutting_all(shared(Gate))),
         ("shared-cutting-mark", || {
             let mut config = shared(Mark);
             config.doors[2].on_expiry = OnExpiry::Cut;
             config
         }),
         ("crowded", || crowded(Gate)),
+        ("range-gate", || mosh(Gate)),
+        ("range-mark", || mosh(Mark)),
+        ("range-cutting", || cutting_all(mosh(Gate))),
+        ("everything-gate", || everything(Gate)),
+        ("everything-mark", || everything(Mark)),
+        ("everything-cutting", || cutting_all(everything(Mark))),
+        ("behind-gate", || behind(Gate)),
+        ("behind-mark", || behind(Mark)),
+        ("behind-cutting", || cutting_all(behind(Mark))),
+        ("narrow-gate", || narrow(Gate)),
+        ("narrow-mark", || narrow(Mark)),
+        ("narrow-cutting", || cutting_all(narrow(Mark))),
+        ("exempt", exempting),
+        ("pinged", || {
+            let mut config = shared(Gate);
+            for door in config.doors.iter_mut().skip(1) {
+                door.guards.push(PortRange::ECHO).unwrap();
+            }
+            config
+        }),
         ("cutting-gate", || cutting(Gate)),
         ("cutting-mark", || cutting(Mark)),
         ("networks-gate", || networks(Gate, 24, 64)),

@@ -1,6 +1,6 @@
 //! Expressions that engines in the kernel are made of, and no table of today.
 
-use crate::firewall::nft::expression::{Base, Expression, MetaKey, Register};
+use crate::firewall::nft::expression::{Base, Comparison, Expression, MetaKey, Register};
 use crate::firewall::nft::message::{Counted, New, NewSet};
 use crate::firewall::nft::request::{self, KeyOrder};
 use crate::firewall::table::model::{Chain, DynamicChange, Verdict};
@@ -68,7 +68,8 @@ pub(crate) fn stage() -> NewSet<'static> {
 
 fn looking_up() -> Vec<Expression> {
     let (from, set) = (Register::FIRST, "stage".to_owned());
-    with_key(Expression::Lookup { from, set })
+    let is_in = true;
+    with_key(Expression::Lookup { from, set, is_in })
 }
 
 pub(crate) fn changing(change: DynamicChange, timeout: Option<u64>) -> Vec<Expression> {
@@ -105,7 +106,7 @@ fn going_unmarked() -> Vec<Expression> {
     let goto = Verdict::Goto("stages".to_owned());
     vec![
         load(MetaKey::Mark),
-        compare(false, 0x11_u32.to_ne_bytes().to_vec()),
+        compare(Comparison::Unequal, 0x11_u32.to_ne_bytes().to_vec()),
         Expression::Verdict(goto),
     ]
 }
@@ -120,9 +121,9 @@ fn with_key(last: Expression) -> Vec<Expression> {
     };
     vec![
         load(MetaKey::Family),
-        compare(true, vec![libc::NFPROTO_IPV4 as u8]),
+        compare(Comparison::Equal, vec![libc::NFPROTO_IPV4 as u8]),
         load(MetaKey::Protocol),
-        compare(true, vec![libc::IPPROTO_TCP as u8]),
+        compare(Comparison::Equal, vec![libc::IPPROTO_TCP as u8]),
         octets(Base::Network, 12, 4, Register::word(0)),
         octets(Base::Transport, 2, 2, Register::word(1)),
         last,
@@ -134,9 +135,9 @@ const fn load(key: MetaKey) -> Expression {
     Expression::Meta { key, to }
 }
 
-const fn compare(equal: bool, value: Vec<u8>) -> Expression {
+const fn compare(how: Comparison, value: Vec<u8>) -> Expression {
     let from = Register::FIRST;
-    Expression::Compare { from, equal, value }
+    Expression::Compare { from, how, value }
 }
 
 #[test]
@@ -148,9 +149,9 @@ fn the_words_of_a_concatenated_key_are_registers_as_the_kernel_counts_them() {
 #[test]
 fn what_is_too_long_is_not_written() {
     let fits = |expression: Expression| New::Rule("stages", vec![expression]).fits();
-    assert!(fits(compare(true, vec![0; 64])));
-    assert!(!fits(compare(true, vec![0; 65])));
-    assert!(!fits(compare(true, vec![])));
+    assert!(fits(compare(Comparison::Equal, vec![0; 64])));
+    assert!(!fits(compare(Comparison::Equal, vec![0; 65])));
+    assert!(!fits(compare(Comparison::Equal, vec![])));
     let goto = |chain: &str| Expression::Verdict(Verdict::Goto(chain.to_owned()));
     assert!(fits(goto(&"x".repeat(255))));
     assert!(!fits(goto(&"x".repeat(256))));

@@ -14,7 +14,7 @@ use postern_core::config::{Config, Guard};
 use postern_core::door::{Door, EngineName};
 use postern_core::time::Duration;
 
-use super::examples::{self, door, tcp, whole};
+use super::examples::{self, Protocol, door, tcp, whole};
 use super::kernel::{in_namespace, listing, nft, sources};
 use crate::firewall::nft::batch::{Heritage, Ownership, Parts};
 use crate::firewall::table::model::Table;
@@ -138,8 +138,14 @@ fn version(number: u16) -> Config {
     let ssh = door("ssh", &[tcp(22)], &[tcp(7_000 + number)], &[]);
     let web = door("web", &[tcp(8_080)], &[tcp(7_000)], &[]);
     let of = |doors: &[Door]| examples::config(Guard::Gate, &["lo"], doors);
-    match number % 4 {
+    match number % 6 {
         0 => of(&[ssh]),
+        // Another door guards the port too, or all ports but for the knocks.
+        4 => of(&[web, door("other", &[tcp(22)], &[tcp(7_001)], &[]), ssh]),
+        5 => {
+            let all = [examples::range(Protocol::Tcp, 1, u16::MAX)];
+            of(&[ssh, examples::guarding(&all, web)])
+        }
         2 => of(&[Door {
             engine: EngineName::Chain,
             ..ssh
