@@ -20,6 +20,7 @@ mod mistakes;
 mod opening;
 mod other_knocks;
 mod payloads;
+mod people;
 mod phone;
 mod recovery;
 mod reordering;
@@ -33,7 +34,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 30] {
+pub(crate) fn suites() -> [Suite; 31] {
     [
         harness::suite(),
         opening::suite(),
@@ -45,6 +46,7 @@ pub(crate) fn suites() -> [Suite; 30] {
         kernel_engines::suite(),
         other_knocks::suite(),
         payloads::suite(),
+        people::suite(),
         client::suite(),
         phone::suite(),
         crash::suite(),
