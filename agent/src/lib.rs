@@ -22,7 +22,6 @@ mod sys;
 mod testing;
 mod token_bucket;
 mod trial;
-mod validity;
 
 use std::process::ExitCode;
 

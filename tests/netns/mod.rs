@@ -1,6 +1,7 @@
 //! Postern itself, in network namespaces. The tests' own instruments are tried first.
 
 mod approaches;
+mod behind;
 mod client;
 mod crash;
 mod cut_offs;
@@ -20,7 +21,6 @@ mod mistakes;
 mod opening;
 mod other_knocks;
 mod payloads;
-mod people;
 mod phone;
 mod recovery;
 mod reordering;
@@ -46,7 +46,6 @@ pub(crate) fn suites() -> [Suite; 31] {
         kernel_engines::suite(),
         other_knocks::suite(),
         payloads::suite(),
-        people::suite(),
         client::suite(),
         phone::suite(),
         crash::suite(),
@@ -67,5 +66,6 @@ pub(crate) fn suites() -> [Suite; 31] {
         watch::suite(),
         fw4::suite(),
         forwarding::suite(),
+        behind::suite(),
     ]
 }

@@ -392,7 +392,6 @@ impl Agent<'_> {
             }
         }
         self.tell_notices();
-        self.begin_validity(boottime());
         self.look_around();
         Ok(())
     }
