@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
-use crate::knock::{PortRange, Protocol};
+use crate::knock::{Port, PortRange, Protocol};
 use crate::method;
 use crate::payload::Payload;
 use crate::time::Duration;
@@ -37,6 +37,7 @@ pub(super) const ERRORS: &[Check] = &[
     to_with_behind,
     never_open,
     echo_by_sockets,
+    echo_in_kernel,
     passive_by_sockets,
     passive_cutoff,
     expiry_differs,
@@ -50,6 +51,7 @@ pub(super) const WARNINGS: &[Check] = &[
     ascending,
     one_port,
     passive_costs,
+    usual_echo,
     same_sequence,
     no_cutoff,
     scannable,
@@ -167,6 +169,35 @@ fn echo_by_sockets(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
         .any(|(protocol, _)| *protocol == Protocol::Icmp);
     let deaf = draft.source == Source::Sockets && !door.engine.is_in_kernel();
     (deaf && echo).then(|| at("open", Problem::NoSockets))
+}
+
+/// What tells a packet from the same one sent again is its source port, which an echo request has not.
+fn echo_in_kernel(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let is_echo = |port: &&Port| port.protocol == Protocol::Icmp;
+    let twice = |steps: &[Port]| {
+        let mut echoes = steps.iter().filter(is_echo);
+        echoes.any(|port| steps.iter().filter(|other| *other == port).count() > 1)
+    };
+    let (open, close) = (door.method.open(), door.method.close());
+    let toggles = matches!(door.method, Method::Same { .. });
+    let option = match (
+        twice(open) || toggles && open.last().is_some_and(|port| is_echo(&port)),
+        twice(close),
+    ) {
+        (true, _) => "open",
+        (_, true) => "close",
+        _ => return None,
+    };
+    (door.engine.is_in_kernel()).then(|| at(option, Problem::EchoInKernel))
+}
+
+/// What `ping` carries where it is not told otherwise: on Windows; on Linux and macOS; with its header.
+fn usual_echo(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let usual = [32, 56, 64];
+    let mut knocks = door.method.open().iter().chain(door.method.close());
+    let found =
+        knocks.find(|port| port.protocol == Protocol::Icmp && usual.contains(&port.number))?;
+    Some(numbered("open", Problem::UsualEcho, found.number.into()))
 }
 
 fn passive_by_sockets(draft: &Draft<'_>, door: &Door) -> Option<Finding> {

@@ -145,6 +145,10 @@ pub enum Problem {
     PassiveList,
     /// A port at which knocks of one door pass on and those of another do not.
     PassiveDiffers,
+    /// Echo requests that rules of the kernel would have to tell from each other.
+    EchoInKernel,
+    /// A ping that everybody makes.
+    UsualEcho,
     /// Everybody who uses a service knocks.
     PassiveCosts,
     /// Exempt sources where nothing is dropped.
@@ -229,6 +233,7 @@ impl Problem {
             | Self::Ascending
             | Self::OnePort
             | Self::PassiveCosts
+            | Self::UsualEcho
             | Self::ShortGrant
             | Self::WidePrefix
             | Self::NoCutoff
@@ -357,6 +362,13 @@ impl Problem {
             Self::PassiveDiffers => {
                 "{option} is not the same at door {other}, which knocks at the same port, expected the same for both: \
                  a packet passes on or is taken from the service"
+            }
+            Self::EchoInKernel => {
+                "{option} has an echo request that rules of the kernel cannot tell from the same one sent again, \
+                 expected engine daemon, or another knock in its place"
+            }
+            Self::UsualEcho => {
+                "an echo request of {number} octets is what ping sends unless it is told otherwise, expected another length"
             }
             Self::PassiveCosts => {
                 "{option} takes every connection to the service, and every UDP packet, for a knock, expected ports that \

@@ -10,7 +10,7 @@ use postern_core::time::Duration;
 use super::expression::{Base, Comparison, Expression, FlowKey, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::request::{self, KeyOrder};
-use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement};
+use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement, echo_length};
 use crate::firewall::table::names::interface_key;
 use crate::network::{Family, Network};
 
@@ -95,6 +95,7 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
         Statement::From(network) => address_in(*network, false),
         Statement::To(network) => address_in(*network, true),
         Statement::EchoRequest(family) => echo_request(*family),
+        Statement::EchoLength(family, carried) => length(*family, echo_length(*family, *carried)),
         Statement::SourceIn(family, set) => key_in(SetKey::Network(*family, family.bits()), set),
         Statement::NetworkIn(family, prefix, set) => key_in(SetKey::Network(*family, *prefix), set),
         Statement::KeyIn(key, set) => key_in(*key, set),
@@ -291,6 +292,21 @@ fn echo_request(family: Family) -> Vec<Expression> {
         equal(&[kind]),
     ]);
     expressions
+}
+
+/// Whether the IP header says this length (RFC 791, section 3.1; RFC 8200, section 3).
+fn length(family: Family, length: u16) -> Vec<Expression> {
+    let [load_family, is_family] = of_family(family);
+    let field = Expression::Payload {
+        base: Base::Network,
+        offset: match family {
+            Family::V4 => 2,
+            Family::V6 => 4,
+        },
+        length: 2,
+        to: Register::FIRST,
+    };
+    vec![load_family, is_family, field, equal(&length.to_be_bytes())]
 }
 
 /// Whether the source or the destination address is of a network; only as many octets are loaded as

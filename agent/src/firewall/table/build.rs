@@ -16,8 +16,8 @@ use super::model::{
     Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
-    DECOY, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL, PASSING,
-    PREROUTING, Scope, anyone, cutoffs, door_map, grants, grants_identity, identity,
+    DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL,
+    PASSING, PREROUTING, Scope, anyone, cutoffs, door_map, grants, grants_identity, identity,
     interface_names, knock_map, locked,
 };
 use super::ports::port_map;
@@ -35,6 +35,8 @@ impl Table {
         for protocol in PROTOCOLS {
             knocks.extend(port_map(config, listed, &port_chains, &groups, protocol));
         }
+        let echoes = port_map(config, listed, &port_chains, &groups, Protocol::Icmp);
+        let echoes = echoes.map(echo_chain);
         let cut = guarded::cut(config);
         let mut chains = chains(config, port_chains, &groups);
         let mut sets = sets(config);
@@ -42,12 +44,15 @@ impl Table {
             if config.doors.iter().any(|door| scope.has(door)) || scope == Scope::Local {
                 let closing = guarded::closing(config, listed, scope);
                 sets.extend(closing.iter().filter_map(|(ports, _)| ports.set()));
-                chains.push(shown_to_doors(config, scope, &groups, &doors, &closing));
+                chains.push(shown_to_doors(
+                    config, listed, scope, &groups, &doors, &closing,
+                ));
             }
         }
         chains.push(judge_chain(config));
         chains.push(guard_chain(&cut));
-        chains.push(heard_chain(&cut, &knocks));
+        chains.push(heard_chain(&cut, &knocks, echoes.is_some()));
+        chains.extend(echoes);
         sets.extend(doors);
         sets.extend(knocks);
         sets.extend(cut.set());
@@ -233,13 +238,49 @@ fn judge_chain(config: &Config) -> Chain {
 ///
 /// So are doors by packets that came here although the routing tables had them for another machine
 /// (a VRF has tables of its own): only they have not been judged before.
-fn heard_chain(cut: &Guarded, knocks: &[Set]) -> Chain {
+fn heard_chain(cut: &Guarded, knocks: &[Set], echoes: bool) -> Chain {
     let unjudged = [Statement::ForAnother(true), goto(LOCAL)];
     let mut rules = cut.rules(&unjudged);
     rules.push(established());
     rules.extend(led_by(knocks, &knock_map));
+    for family in Family::BOTH.into_iter().filter(|_| echoes) {
+        let jump = Statement::Verdict(Verdict::Jump(ECHO.to_owned()));
+        rules.push(vec![Statement::EchoRequest(family), jump]);
+    }
     rules.push(unjudged.into());
     Chain::new(HEARD.to_owned(), rules)
+}
+
+/// Leads echo requests to the chains of their lengths; others come back.
+fn echo_chain(lengths: Set) -> Chain {
+    let mut rules: Vec<Rule> = Vec::new();
+    if let Content::PortChains(lengths) = lengths.content {
+        for (carried, chain) in &lengths {
+            for family in Family::BOTH {
+                let length = Statement::EchoLength(family, *carried.start());
+                rules.push(vec![length, goto(chain)]);
+            }
+        }
+    }
+    Chain::new(ECHO.to_owned(), rules)
+}
+
+/// Lets echo requests that are knocks by to where they are heard.
+fn sparing_echoes(config: &Config, listed: &[Port]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for knocks in knock_ports::all(config, listed, Protocol::Icmp) {
+        for (family, carried) in Family::BOTH.into_iter().flat_map(|family| {
+            let lengths = knocks.clone();
+            lengths.map(move |carried| (family, carried))
+        }) {
+            rules.push(vec![
+                Statement::EchoRequest(family),
+                Statement::EchoLength(family, carried),
+                Statement::Verdict(Verdict::Accept),
+            ]);
+        }
+    }
+    rules
 }
 
 /// Looks ports up in those of these maps that have this name.
@@ -257,6 +298,7 @@ fn led_by(maps: &[Set], name: &dyn Fn(Protocol) -> String) -> Vec<Rule> {
 /// Shows packets to the doors, those for this machine or those for others.
 fn shown_to_doors(
     config: &Config,
+    listed: &[Port],
     scope: Scope,
     groups: &Groups<'_>,
     maps: &[Set],
@@ -268,7 +310,11 @@ fn shown_to_doors(
         rules.push(vec![Statement::From(*network), accept]);
     }
     rules.extend(led_by(maps, &|protocol| door_map(scope, protocol)));
-    rules.extend(groups.echo_rules(scope));
+    let pinged = groups.echo_rules(scope);
+    if scope == Scope::Local && !pinged.is_empty() {
+        rules.extend(sparing_echoes(config, listed));
+    }
+    rules.extend(pinged);
     // Before the fragments: a first one that shows its ports is let through there.
     for (ports, verdict) in closing {
         rules.extend(ports.rules(&[Statement::Verdict(verdict.clone())]));

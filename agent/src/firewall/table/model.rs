@@ -111,6 +111,9 @@ pub(crate) enum Statement {
     To(Network),
     /// An echo request.
     EchoRequest(Family),
+    /// A packet without options or extension headers is this long, in octets, where it is an echo request that
+    /// carries so many.
+    EchoLength(Family, u16),
     /// The source address is in the set.
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
@@ -169,6 +172,15 @@ pub(crate) enum Statement {
     Mark(u32),
     /// Ends the rule.
     Verdict(Verdict),
+}
+
+/// What the IP header of an echo request says of its length: IPv4's counts itself.
+pub(crate) const fn echo_length(family: Family, carried: u16) -> u16 {
+    let headers = match family {
+        Family::V4 => 20 + 8,
+        Family::V6 => 8,
+    };
+    carried.saturating_add(headers)
 }
 
 /// What sets are asked for, and what rules put into them.

@@ -29,6 +29,8 @@ pub(crate) const HEARD: &str = "heard";
 pub(crate) const KNOCK: &str = "knock";
 /// The chain of knocks that pass on to whoever they are for.
 pub(crate) const PASSING: &str = "passing";
+/// The chain of echo requests, which are knocks by their length.
+pub(crate) const ECHO: &str = "echo";
 pub(crate) const DECOY: &str = "decoy";
 pub(crate) const FRAGMENT: &str = "fragment";
 /// The chain of packets for other machines.

@@ -9,7 +9,9 @@ use core::ops::RangeInclusive;
 
 use postern_core::time::Duration;
 
-use super::model::{Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict};
+use super::model::{
+    Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict, echo_length,
+};
 use super::names::TABLE;
 use crate::network::{Family, Network};
 
@@ -169,6 +171,13 @@ impl Display for Statement {
             }
             Self::EchoRequest(Family::V4) => f.write_str("icmp type echo-request"),
             Self::EchoRequest(Family::V6) => f.write_str("icmpv6 type echo-request"),
+            Self::EchoLength(family, carried) => {
+                let family_name = match family {
+                    Family::V4 => "ip",
+                    Family::V6 => "ip6",
+                };
+                write!(f, "{family_name} length {}", echo_length(*family, *carried))
+            }
             Self::SourceIn(family, set) => write!(f, "{} @{set}", source(*family)),
             Self::NetworkIn(family, prefix, set) => {
                 write!(f, "{} == @{set}", masked_source(*family, *prefix))

@@ -270,6 +270,30 @@ const REPEATED: &[Port] = &[
     udp(4_000),
 ];
 
+/// Echo requests are knocks, and what is guarded; those of one door pass on.
+fn echo(engine: EngineName) -> Config {
+    let mut config = three(Guard::Gate);
+    let echo = |number| Port {
+        protocol: Protocol::Icmp,
+        number,
+    };
+    let [ssh, wireguard, ..] = &mut *config.doors else {
+        return config;
+    };
+    ssh.engine = engine;
+    ssh.method = Method::Separate {
+        open: Sequence::from_slice(&[echo(123), tcp(7000), echo(1452)]).unwrap(),
+        close: Sequence::from_slice(&[tcp(9003), echo(0)]).unwrap(),
+    };
+    wireguard.passive = true;
+    wireguard.method = Method::Separate {
+        open: Sequence::from_slice(&[echo(99), udp(4000)]).unwrap(),
+        close: Sequence::new(),
+    };
+    wireguard.guards.push(PortRange::ECHO).unwrap();
+    config
+}
+
 /// Three doors, of which the knocks of the first pass on; the second has a cut-off.
 fn passive(engine: EngineName) -> Config {
     let mut config = three(Guard::Gate);
@@ -507,7 +531,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 75] = [
+    let with_doors: [(&'static str, Make); 79] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -626,6 +650,18 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         ("track-longest", || longest_in_kernel(Track)),
         ("chain-repeated-ports", || same_in_kernel(Chain, REPEATED)),
         ("track-repeated-ports", || same_in_kernel(Track, REPEATED)),
+        ("echo-gate", || echo(EngineName::Daemon)),
+        ("echo-chain", || echo(Chain)),
+        ("echo-track", || echo(Track)),
+        ("from-chain", || {
+            let mut config = in_kernel(Gate, Chain);
+            let networks = ["198.51.100.0/24", "2001:db8:1::/48", "198.51.100.7"];
+            config.doors[0].from = networks
+                .map(|text| Network::parse(text).unwrap())
+                .into_iter()
+                .collect();
+            config
+        }),
         ("passive-gate", || passive(EngineName::Daemon)),
         ("passive-chain", || passive(Chain)),
         ("passive-packet", || {

@@ -17,6 +17,7 @@ mod track;
 
 use postern_core::config::Config;
 use postern_core::door::{Door, EngineName, Method};
+use postern_core::knock::Protocol;
 use postern_core::method::Effect;
 use postern_core::time::Duration;
 
@@ -109,8 +110,12 @@ pub(crate) trait Marks {
 }
 
 pub(crate) fn marks(door: &Door) -> &'static dyn Marks {
+    let mut knocks = door.method.open().iter().chain(door.method.close());
+    // A packet without a port cannot be compared with the port that is expected.
+    let has_echo = knocks.any(|port| port.protocol == Protocol::Icmp);
     match door.engine {
-        EngineName::Track => &track::Track,
+        EngineName::Track if !has_echo => &track::Track,
+        EngineName::Track => &chain::Chain,
         EngineName::Chain | EngineName::Daemon => &chain::Chain,
     }
 }

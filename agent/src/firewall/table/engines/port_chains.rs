@@ -2,7 +2,7 @@
 
 use postern_core::config::Config;
 use postern_core::door::Door;
-use postern_core::knock::Port;
+use postern_core::knock::{Port, Protocol};
 use postern_core::{decoy, method};
 
 use super::{Count, Pattern, patterns};
@@ -10,6 +10,7 @@ use crate::firewall::table::delivery::Delivery;
 use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
 use crate::firewall::table::names::{DECOY, KNOCK, PASSING};
 use crate::firewall::table::rules::silencing;
+use crate::network::Network;
 
 /// A port that concerns a door of the kernel.
 pub(crate) struct PortChain {
@@ -131,7 +132,7 @@ impl<'c> Map<'c> {
         if let Some(verdict) = ending {
             rules.push(vec![Statement::Verdict(verdict)]);
         }
-        let name = format!("at_{}_{}", port.protocol.name(), port.number);
+        let name = place(port);
         PortChain {
             port,
             chain: Some(Chain::new(name.clone(), rules)),
@@ -150,11 +151,20 @@ impl<'c> Map<'c> {
         for door in ours.filter(|door| method::watches(door, port)) {
             let entrances = patterns(door).into_iter();
             let entrances = entrances.filter_map(|pattern| pattern.entrance(port));
-            let mut shown: Vec<Rule> = entrances.map(|chain| vec![jump(chain)]).collect();
-            if let Some(first) = shown.first_mut() {
-                first.insert(0, Count::Seen.statement(door));
+            let shown: Vec<Statement> = entrances.map(jump).collect();
+            if shown.is_empty() {
+                continue;
             }
-            rules.extend(shown);
+            for whose in whose_knocks(door) {
+                for (number, entrance) in shown.iter().enumerate() {
+                    let mut rule = Vec::from_iter(whose.map(Statement::From));
+                    if number == 0 {
+                        rule.push(Count::Seen.statement(door));
+                    }
+                    rule.push(entrance.clone());
+                    rules.push(rule);
+                }
+            }
         }
         rules
     }
@@ -197,6 +207,33 @@ impl<'c> Map<'c> {
             None
         }
     }
+}
+
+/// The networks whose knocks a door hears, none of which is in another: a knock is shown once. `None`: everybody's.
+fn whose_knocks(door: &Door) -> Vec<Option<Network>> {
+    let networks = &door.from;
+    if networks.is_empty() {
+        return vec![None];
+    }
+    let is_in_another = |(place, network): (usize, &Network)| {
+        let mut others = networks.iter().enumerate();
+        others.any(|(other, wide)| {
+            // Of two that are the same, the first stays.
+            other != place && wide.includes(network) && (wide != network || other < place)
+        })
+    };
+    let places = networks.iter().enumerate();
+    let outermost = places.filter(|place| !is_in_another(*place));
+    outermost.map(|(_, network)| Some(*network)).collect()
+}
+
+/// The name of the chain of knocks at a port.
+pub(crate) fn place(port: Port) -> String {
+    let kind = match port.protocol {
+        Protocol::Icmp => "echo",
+        protocol => protocol.name(),
+    };
+    format!("at_{kind}_{}", port.number)
 }
 
 fn jump(chain: String) -> Statement {
