@@ -130,7 +130,7 @@ pub(crate) fn served(config: &Config) -> impl Iterator<Item = &Door> {
 }
 
 /// Ranges of these ports in ascending order, none of which is in two of them.
-fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
+pub(crate) fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     ranges.sort_unstable_by_key(|range| *range.start());
     let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
     for range in ranges {

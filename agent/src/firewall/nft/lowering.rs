@@ -79,6 +79,7 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
                 equal(&interface_key(interface)),
             ]
         }
+        Statement::Of(protocol) => of_protocol(*protocol).to_vec(),
         Statement::PortIn(protocol, set) => {
             let [protocol, is, port] = load_port(*protocol);
             vec![protocol, is, port, lookup(set)]

@@ -50,7 +50,7 @@ impl Table {
             }
         }
         chains.push(judge_chain(config));
-        chains.push(guard_chain(&cut));
+        chains.push(guard_chain(config, &cut));
         chains.push(heard_chain(&cut, &knocks, echoes.is_some()));
         chains.extend(echoes);
         sets.extend(doors);
@@ -208,9 +208,14 @@ pub(crate) fn goto(chain: &str) -> Statement {
 }
 
 /// Lets bulk traffic go.
-fn guard_chain(cut: &Guarded) -> Chain {
+fn guard_chain(config: &Config, cut: &Guarded) -> Chain {
     let mut rules = cut.rules(&[goto(JUDGE)]);
     rules.push(established());
+    let mut guards = config.doors.iter().flat_map(|door| &door.guards);
+    if !guards.any(|guard| guard.protocol == Protocol::Udp) {
+        let accept = Statement::Verdict(Verdict::Accept);
+        rules.push(vec![Statement::Of(Protocol::Udp), accept]);
+    }
     rules.push(vec![goto(JUDGE)]);
     Chain::new(GUARD.to_owned(), rules)
 }

@@ -18,7 +18,7 @@ use super::names::{
 };
 use super::ports::joined;
 use super::rules::{granted_to, mark};
-use crate::knock_ports::{self, between_ranges};
+use crate::knock_ports::{self, between_ranges, disjoint};
 use crate::network::Family;
 
 /// The doors of a configuration, by the ports that they guard.
@@ -181,7 +181,10 @@ impl<'c> Groups<'c> {
                 continue;
             };
             let is_its = |guards: &Vec<RangeInclusive<u16>>| {
-                guards.iter().any(|guard| guard.contains(&first))
+                let place = guards.partition_point(|guard| *guard.end() < first);
+                guards
+                    .get(place)
+                    .is_some_and(|guard| guard.contains(&first))
             };
             let doors = guards.iter().enumerate();
             let doors: Vec<usize> = (doors.filter(|(_, guards)| is_its(guards)))
@@ -379,7 +382,8 @@ fn admit(config: &Config, granted: Statement) -> Rule {
     rule
 }
 
-/// What a door guards of a protocol: what it names, and what these knocks leave of its ranges.
+/// What a door guards of a protocol: what it names, and what these knocks leave of its ranges, in
+/// ascending order.
 fn guards_of(
     door: &Door,
     protocol: Protocol,
@@ -396,7 +400,7 @@ fn guards_of(
             None => left.extend(between_ranges(guard.numbers(), knocks)),
         }
     }
-    left
+    disjoint(left)
 }
 
 /// The decoys of a protocol of which the table tells, and the chains that hear them.

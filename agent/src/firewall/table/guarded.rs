@@ -9,14 +9,14 @@ use postern_core::knock::{Port, Protocol};
 use super::groups::cuts;
 use super::model::{Content, PROTOCOLS, Rule, Set, Statement, Verdict};
 use super::names::{Scope, cut_ports, guarded_ports, spared_ports};
-use crate::knock_ports;
+use crate::knock_ports::{self, disjoint};
 
 /// Ports of one protocol, and the set that holds those that stand alone.
 pub(crate) struct Guarded {
     protocol: Protocol,
     name: String,
     single: Vec<u16>,
-    /// None of them touches another.
+    /// No port is in two of them.
     ranges: Vec<RangeInclusive<u16>>,
 }
 
@@ -42,21 +42,11 @@ impl Guarded {
         }
         single.sort_unstable();
         single.dedup();
-        ranges.sort_unstable_by_key(|range| *range.start());
-        let mut merged: Vec<RangeInclusive<u16>> = Vec::new();
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if u32::from(*range.start()) <= u32::from(*last.end()) + 1 => {
-                    *last = *last.start()..=*last.end().max(range.end());
-                }
-                _ => merged.push(range),
-            }
-        }
         Self {
             protocol,
             name,
             single,
-            ranges: merged,
+            ranges: disjoint(ranges),
         }
     }
 

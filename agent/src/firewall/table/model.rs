@@ -101,6 +101,8 @@ pub(crate) enum Statement {
     NotArrivedOn(String),
     /// The packet came in on this interface.
     Arrived(String),
+    /// A packet of this protocol.
+    Of(Protocol),
     /// The destination port is in the set.
     PortIn(Protocol, String),
     /// The destination port is one of these.

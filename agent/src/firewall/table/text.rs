@@ -155,6 +155,7 @@ impl Display for Statement {
             Self::ArrivedOn(set) => write!(f, "iifname @{set}"),
             Self::NotArrivedOn(set) => write!(f, "iifname != @{set}"),
             Self::Arrived(interface) => write!(f, "iifname \"{interface}\""),
+            Self::Of(protocol) => write!(f, "meta l4proto {}", protocol.name()),
             Self::PortIn(protocol, set) => write!(f, "{} dport @{set}", protocol.name()),
             Self::PortBetween(protocol, ports) => {
                 write!(f, "{} dport {}", protocol.name(), port_text(ports))
@@ -395,6 +396,7 @@ mod tests {
 
 	chain guard {
 		tcp flags != syn / syn,ack accept
+		meta l4proto udp accept
 		goto judge
 	}
 

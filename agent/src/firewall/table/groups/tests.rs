@@ -133,7 +133,9 @@ fn assert_right(config: &Config, listed: &[Port], numbers: &[u16]) {
             let is_cut = protocol == Protocol::Tcp && config.doors.iter().any(cuts);
             let judged = Verdict::Goto("judge".to_owned());
             let rules = &ways.chains["guard"].rules;
-            let guard = Chain::new("guard".to_owned(), rules[..rules.len() - 2].to_vec());
+            let is_cutting = |rule: &&Rule| !rule.contains(&Statement::NotOpening);
+            let cutting = rules.iter().take_while(is_cutting).cloned().collect();
+            let guard = Chain::new("guard".to_owned(), cutting);
             let mut ways = Ways::new(&table);
             ways.chains.insert("guard", &guard);
             assert_eq!(
@@ -147,13 +149,7 @@ fn assert_right(config: &Config, listed: &[Port], numbers: &[u16]) {
 
 #[test]
 fn every_port_leads_to_its_doors() {
-    let some = [
-        "shared-gate",
-        "everything-gate",
-        "everything-mark",
-        "everything-cutting",
-        "behind-gate",
-    ];
+    let some = ["everything-gate", "behind-cutting"];
     let all: Vec<u16> = (0..=u16::MAX).collect();
     let examples = examples::all().into_iter();
     for example in examples.filter(|example| some.contains(&example.name)) {
@@ -253,7 +249,7 @@ impl Random {
 #[test]
 fn ports_lead_to_their_doors_whatever_is_configured() {
     let mut random = Random(0x1234_5678_9abc_def1);
-    for _ in 0..400 {
+    for _ in 0..200 {
         let config = random.config();
         let listed: Vec<Port> = (0..random.below(3))
             .map(|_| tcp(100 + random.below(5)))
