@@ -28,13 +28,14 @@ mod robustness;
 mod scans;
 mod services;
 mod sources;
+mod strangers;
 mod trial;
 mod verbs;
 mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 31] {
+pub(crate) fn suites() -> [Suite; 32] {
     [
         harness::suite(),
         opening::suite(),
@@ -67,5 +68,6 @@ pub(crate) fn suites() -> [Suite; 31] {
         fw4::suite(),
         forwarding::suite(),
         behind::suite(),
+        strangers::suite(),
     ]
 }

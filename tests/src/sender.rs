@@ -30,6 +30,7 @@ impl Sender {
                 .expect("bring our own header");
             v6.set_header_included_v6(true)
                 .expect("bring our own header");
+            v4.set_broadcast(true).expect("send to everybody");
             Self { v4, v6 }
         })
     }
