@@ -1,4 +1,5 @@
-//! Knocks that people use elsewhere: a port several times in a sequence, ports where a service answers.
+//! Knocks that people use elsewhere: a port several times in a sequence, ports where a service answers,
+//! pings of a chosen length; and those whom a door does not hear.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,6 +13,7 @@ use postern_tests::server::Service;
 use postern_tests::suite;
 use postern_tests::suite::{Suite, in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
+use postern_tests::visitor::{ROUTER, Visitor};
 use postern_tests::wait::SOON;
 
 pub(crate) fn suite() -> Suite {
@@ -21,6 +23,11 @@ pub(crate) fn suite() -> Suite {
         passive_knocks_pass_on_to_the_service needs "knock",
         passive_knocks_pass_on_where_lines_of_the_log_tell_of_them
             needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns" "knock",
+        pings_of_a_chosen_length_open_and_close needs "ping",
+        pings_open_where_lines_of_the_log_tell_of_them
+            needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns" "ping",
+        the_client_pings_as_far_as_it_may needs "setpriv" "unshare",
+        only_those_are_heard_whom_a_door_is_for needs "knock",
     ]
 }
 
@@ -192,4 +199,150 @@ fn knock_passively(engine: &str, source: &str) {
     // Where nobody answers, the machine says so: the knock was not taken.
     let port = SocketAddr::new(net.router.address(Family::V4), 7000);
     assert_eq!(probe::tcp(&net.stranger.namespace, port), Answer::Refused);
+}
+
+fn echo_door(engine: &str) -> String {
+    format!(
+        "config door 'ssh'\n\tlist guard 'tcp:22'\n\tlist guard 'icmp:echo'\n\toption engine '{engine}'\n\
+         \toption method 'sequence-separate'\n\tlist open 'icmp:echo:123'\n\tlist open 'tcp:7000'\n\
+         \tlist open 'icmp:echo:300'\n\tlist close 'icmp:echo:78'\n\tlist close 'icmp:echo:77'\n"
+    )
+}
+
+fn pings_of_a_chosen_length_open_and_close() {
+    for (engine, source) in [
+        ("daemon", "nflog"),
+        ("daemon", "packet"),
+        ("chain", "nflog"),
+        ("track", "nflog"),
+    ] {
+        in_case_of((engine, source), || {
+            knock_by_ping(engine, &format!("\toption source '{source}'\n"));
+        });
+    }
+}
+
+fn pings_open_where_lines_of_the_log_tell_of_them() {
+    let _log = KernelLog::new();
+    knock_by_ping("daemon", "\toption source 'log'\n");
+}
+
+/// Sends one ping that carries so much; whether it was answered.
+fn ping(from: &Namespace, to: IpAddr, length: u16) -> bool {
+    let (length, to) = (length.to_string(), to.to_string());
+    let arguments = ["-n", "-q", "-c", "1", "-W", "0.3", "-s", &length, &to];
+    from.run("ping", &arguments).status == 0
+}
+
+fn knock_by_ping(engine: &str, source: &str) {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, "");
+    setup.hear_by(source);
+    setup.rewrite(&echo_door(engine));
+    let _service = Service::tcp(&net.router.namespace, 22);
+    let _agent = setup.start(&net.router);
+    let sender = Sender::new(&net.client.namespace);
+    on_both_families(|family| {
+        let router = net.router.address(family);
+        let (from, stranger) = (&net.client.namespace, &net.stranger.namespace);
+        let guarded = SocketAddr::new(router, 22);
+        let knocker = Knocker::new(&sender, net.client.address(family), router);
+        let knock = |lengths: [u16; 2]| {
+            for (number, length) in lengths.into_iter().enumerate() {
+                assert!(!ping(from, router, length), "knocks are not answered");
+                if number == 0 {
+                    knocker.send(&[Knock::Tcp(7000)]);
+                }
+            }
+        };
+        for _ in 0..2 {
+            assert!(!ping(from, router, 56), "pings are guarded");
+            for wrong in [[123, 301], [122, 300], [300, 123]] {
+                knock(wrong);
+                assert_eq!(probe::tcp(from, guarded), Answer::Silent, "{wrong:?}");
+                // Nothing of it adds up with the next try.
+                assert!(!ping(from, router, 77));
+            }
+            knock([123, 300]);
+            assert!(probe::tcp_opens(from, guarded, SOON));
+            assert!(ping(from, router, 56));
+            assert!(!ping(stranger, router, 56));
+            for length in [78, 77] {
+                assert!(!ping(from, router, length));
+            }
+            assert!(probe::tcp_shuts(from, guarded, SOON));
+        }
+    });
+}
+
+fn the_client_pings_as_far_as_it_may() {
+    let net = Topology::new();
+    let door = echo_door("daemon");
+    let setup = Setup::new(&net.router, Guard::Gate, &door);
+    let _service = Service::tcp(&net.router.namespace, 22);
+    let _agent = setup.start(&net.router);
+    let visitor = Visitor::new(&net, &door.replace("\toption engine 'daemon'\n", ""));
+    let groups = |range: &str| {
+        let path = "/proc/sys/net/ipv4/ping_group_range";
+        let write = || std::fs::write(path, range);
+        net.client.namespace.enter(write).expect("write a sysctl");
+    };
+    on_both_families(|family| {
+        let option = if family == Family::V4 { "-4" } else { "-6" };
+        let guarded = SocketAddr::new(net.router.address(family), 22);
+        let from = &net.client.namespace;
+        let knock = |words: &[&str]| visitor.knock(&net.client, words);
+        groups("1 0");
+        let said = knock(&[option, ROUTER, "ssh"]);
+        assert!(said.status != 0, "{said:?}");
+        let ways = ["net.ipv4.ping_group_range", "ping -c 1 -s 123 "];
+        assert!(ways.iter().all(|way| said.stderr.contains(way)), "{said:?}");
+        assert_eq!(probe::tcp(from, guarded), Answer::Silent);
+        groups("0 2147483647");
+        knock(&[option, ROUTER, "ssh"]).ok();
+        assert!(probe::tcp_opens(from, guarded, SOON));
+        knock(&[option, ROUTER, "ssh", "--close"]).ok();
+        assert!(probe::tcp_shuts(from, guarded, SOON));
+    });
+}
+
+fn only_those_are_heard_whom_a_door_is_for() {
+    for engine in ENGINES {
+        in_case_of(engine, || {
+            let net = Topology::new();
+            let mut door = doors(engine);
+            for family in Family::BOTH {
+                let client = net.client.address(family);
+                let wide = match family {
+                    Family::V4 => "192.0.2.0/24",
+                    Family::V6 => "2001:db8::/64",
+                };
+                for (port, whose) in [(80, client.to_string()), (22, wide.to_owned())] {
+                    let guard = format!("list guard 'tcp:{port}'");
+                    door = door.replace(&guard, &format!("{guard}\n\tlist from '{whose}'"));
+                }
+            }
+            let setup = Setup::new(&net.router, Guard::Gate, &door);
+            let _services = [22, 80].map(|port| Service::tcp(&net.router.namespace, port));
+            let agent = (engine == "daemon").then(|| setup.start(&net.router));
+            if agent.is_none() {
+                setup.verb(&net.router, "apply", &[]).ok();
+            }
+            on_both_families(|family| {
+                let router = net.router.address(family);
+                let (from, stranger) = (&net.client.namespace, &net.stranger.namespace);
+                let [ssh, web] = [22, 80].map(|port| SocketAddr::new(router, port));
+                for host in [&net.stranger, &net.client] {
+                    stock_knock(host, router, &OPEN);
+                    stock_knock(host, router, &TOGGLE);
+                }
+                assert!(probe::tcp_opens(from, web, SOON));
+                assert!(probe::tcp_opens(from, ssh, SOON));
+                assert!(probe::tcp_opens(stranger, ssh, SOON));
+                assert_eq!(probe::tcp(stranger, web), Answer::Silent);
+                stock_knock(&net.client, router, &TOGGLE);
+                assert!(probe::tcp_shuts(from, web, SOON));
+            });
+        });
+    }
 }

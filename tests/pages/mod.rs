@@ -53,7 +53,7 @@ const TYPED: [(&str, &str, &str); 8] = [
 ];
 
 /// Commands of other sections, and why nobody types them.
-const NOT_TYPED: [(&str, &str); 13] = [
+const NOT_TYPED: [(&str, &str); 14] = [
     (
         "apt install ./target/debian/postern_*.deb",
         "it would change this machine: tests/packaging/deb.rs unpacks the package and runs its scripts",
@@ -77,6 +77,10 @@ const NOT_TYPED: [(&str, &str); 13] = [
     (
         "cargo test --release -p postern-core --test engine scans -- --nocapture",
         "make test-core runs these tests, and more",
+    ),
+    (
+        "ping -c 1 -s 123 router.example",
+        "tests/netns/other_knocks.rs types it: pings_of_a_chosen_length_open_and_close",
     ),
     ("opkg update", "it takes OpenWrt's package manager"),
     (

@@ -655,7 +655,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         ("echo-track", || echo(Track)),
         ("from-chain", || {
             let mut config = in_kernel(Gate, Chain);
-            let networks = ["198.51.100.0/24", "2001:db8:1::/48", "198.51.100.7"];
+            let networks = ["198.51.100.0/24", "2001:db8:1::/48", "192.0.2.7"];
             config.doors[0].from = networks
                 .map(|text| Network::parse(text).unwrap())
                 .into_iter()

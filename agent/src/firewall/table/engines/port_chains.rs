@@ -209,22 +209,13 @@ impl<'c> Map<'c> {
     }
 }
 
-/// The networks whose knocks a door hears, none of which is in another: a knock is shown once. `None`: everybody's.
+/// The networks whose knocks a door hears, none of which has an address of another: a knock is shown once. `None`:
+/// everybody's.
 fn whose_knocks(door: &Door) -> Vec<Option<Network>> {
-    let networks = &door.from;
-    if networks.is_empty() {
-        return vec![None];
+    match &*door.from {
+        [] => vec![None],
+        networks => networks.iter().copied().map(Some).collect(),
     }
-    let is_in_another = |(place, network): (usize, &Network)| {
-        let mut others = networks.iter().enumerate();
-        others.any(|(other, wide)| {
-            // Of two that are the same, the first stays.
-            other != place && wide.includes(network) && (wide != network || other < place)
-        })
-    };
-    let places = networks.iter().enumerate();
-    let outermost = places.filter(|place| !is_in_another(*place));
-    outermost.map(|(_, network)| Some(*network)).collect()
 }
 
 /// The name of the chain of knocks at a port.
