@@ -329,6 +329,10 @@ fn reloads_change_no_door() {
             nft::apply(&router.namespace, &firewall);
             expect("fw4 restart");
             nft::apply(&router.namespace, &format!("flush ruleset\n{firewall}"));
+            // Ours goes too, until the agent has put it back.
+            poll_until(SOON, "the guard is back", || {
+                agent.log().contains("it is back")
+            });
             expect("fw4 flush and fw4 start");
         });
     }
