@@ -183,6 +183,13 @@ impl Judge<'_> {
             &name,
             fates.each_ref().map(early),
         );
+        let late = |fate: &Fate| fate.redirected.clone().filter(|end| !end.early);
+        self.tell(
+            &kinds::GUARD_FORWARDED,
+            door,
+            &name,
+            fates.each_ref().map(late),
+        );
         if self.older {
             return;
         }
@@ -210,7 +217,6 @@ impl Judge<'_> {
             ..packet
         };
         let strangers = self.fates(&unmarked, Some(door));
-        let late = |fate: &Fate| fate.redirected.clone().filter(|end| !end.early);
         self.tell(
             &kinds::MARK_UNASKED,
             door,

@@ -221,6 +221,9 @@ kinds! {
         "door {door} does not guard {port}{over}: {chain} {deed} it elsewhere before the guard sees it, and \
          strangers come in";
         "take that port out of that rule, or give its chain a priority behind the guard's, such as dstnat (-100)";
+    GUARD_FORWARDED Note "guard-forwarded":
+        "door {door} guards {port}{over}, and {chain} {deed} on whom it lets in";
+        "nothing is to be done: the guard decides before";
     OTHER_PORT Warning "guard-other-port":
         "{chain} {deed} what comes to {other}{over} on to {port}, and strangers come in there: door {door} guards {port} \
          by that number only";

@@ -167,7 +167,7 @@ fn iptables(router: &Namespace, program: &str, rule: &str) -> Said {
     router.run(program, &words)
 }
 
-/// With the rules that container engines make there is nothing to be said of it.
+/// With the rules that container engines make there is nothing to be warned of.
 pub(super) fn a_published_port_of_a_container() {
     let world = World::docker();
     let setup = world.setup(Guard::Gate, DOOR);
@@ -183,6 +183,11 @@ pub(super) fn a_published_port_of_a_container() {
         expect_no(&findings, id);
     }
     expect_no(&findings, "knock-port-redirected");
+    let texts = texts(&findings, "guard-forwarded");
+    assert_eq!(texts.len(), 2, "{texts:#?}");
+    assert!(
+        texts[0].contains("guards tcp:8080 over IPv4, and chain DOCKER of table ip nat sends on")
+    );
 }
 
 /// firewall4's redirect is for packets of whatever address, and for whatever mark, unless it says so.
