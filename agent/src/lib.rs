@@ -22,6 +22,7 @@ mod sys;
 mod testing;
 mod token_bucket;
 mod trial;
+mod validity;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ use crate::openwrt::networks::Meaning;
 use crate::output::json::{list, quoted};
 use crate::output::span;
 use crate::source::Losses;
+use crate::validity::{Phase, in_words, is_limited, written};
 
 /// Attempts that are listed one by one for a door; a flood has more, and those are only counted.
 const MAX_LISTED_ATTEMPTS: usize = 20;
@@ -96,6 +97,29 @@ pub(crate) struct DoorReport {
     pub(crate) kernel: Option<KernelReport>,
     /// What only the agent knows, of one-time doors.
     pub(crate) progress: Option<Progress>,
+    /// Of a door that holds for a time only, as far as a configuration says.
+    pub(crate) validity: Option<DoorValidity>,
+}
+
+/// When a door holds.
+pub(crate) struct DoorValidity {
+    phase: Phase,
+    text: String,
+    /// In seconds since 1970.
+    moments: [Option<u64>; 2],
+}
+
+impl DoorValidity {
+    pub(crate) fn of(door: &Door) -> Option<Self> {
+        is_limited(door).then(|| {
+            let phase = Phase::now(door);
+            Self {
+                phase,
+                text: in_words(door, phase),
+                moments: [door.not_before, door.not_after],
+            }
+        })
+    }
 }
 
 /// What the kernel knows of a door that it serves.
@@ -130,6 +154,7 @@ impl Report {
             details: None,
             kernel: None,
             progress: None,
+            validity: None,
         };
         let mut report = Self {
             agent: None,
@@ -158,6 +183,8 @@ impl Report {
         self.locked = firewall.locks()?;
         let all = firewall.counts()?;
         for report in &mut self.doors {
+            let door = doors.iter().find(|door| *door.name == *report.name);
+            report.validity = door.and_then(DoorValidity::of);
             let Some((_, counts)) = all.iter().find(|(door, _)| *door == report.name) else {
                 continue;
             };
@@ -537,6 +564,13 @@ impl DoorReport {
             _ = write!(text, "{comma} engine {engine}");
         }
         text.push('\n');
+        if let Some(validity) = &self.validity {
+            let what = match validity.phase {
+                Phase::Valid(_) => "holds",
+                _ => "shut:",
+            };
+            _ = writeln!(text, "  {what} {}", validity.text);
+        }
         if let Some(kernel) = &self.kernel {
             kernel.counts_text(text);
         }
@@ -586,6 +620,20 @@ impl DoorReport {
             _ = write!(
                 json,
                 ",\"next\":{next},\"shut\":{shut},\"waits\":{waits},\"clock\":{clock}"
+            );
+        }
+        if let Some(DoorValidity {
+            phase,
+            text,
+            moments,
+        }) = &self.validity
+        {
+            let [start, end] = moments
+                .map(|moment| moment.map_or("null".into(), |moment| quoted(&written(moment))));
+            let (phase, text) = (phase.name(), quoted(text));
+            _ = write!(
+                json,
+                ",\"validity\":{{\"phase\":\"{phase}\",\"not_before\":{start},\"not_after\":{end},\"text\":{text}}}"
             );
         }
         json
@@ -657,6 +705,7 @@ mod tests {
                 waits: None,
                 clock: None,
             }),
+            validity: None,
         };
         let text = |door: &DoorReport| {
             let mut text = String::new();
@@ -678,6 +727,37 @@ mod tests {
     }
 
     #[test]
+    fn when_a_door_holds_is_shown() {
+        let report = |second: Option<u64>| {
+            let mut door = crate::onetime::examples::seed_door("guest");
+            door.not_after = second;
+            DoorReport {
+                name: "guest".into(),
+                details: None,
+                kernel: None,
+                progress: None,
+                validity: DoorValidity::of(&door),
+            }
+        };
+        let text = |door: &DoorReport| {
+            let mut text = String::new();
+            door.text(&mut text);
+            text
+        };
+        let over = report(Some(1));
+        let words = "over: until 1970-01-01 00:00:01 UTC (option not_after)";
+        assert_eq!(text(&over), format!("door guest\n  shut: {words}\n"));
+        let expected = format!(
+            ",\"engine\":\"daemon\",\"validity\":{{\"phase\":\"over\",\"not_before\":null,\
+             \"not_after\":\"1970-01-01T00:00:01Z\",\"text\":\"{words}\"}}"
+        );
+        assert_eq!(over.json(), expected);
+        assert_eq!(report(None).json(), ",\"engine\":\"daemon\"");
+        let valid = text(&report(Some(253_402_300_799)));
+        assert!(valid.ends_with("\n  holds until 9999-12-31 23:59:59 UTC\n"));
+    }
+
+    #[test]
     fn what_wrong_codes_tell_of_a_clock_is_shown_and_found_again() {
         let door = DoorReport {
             name: "ssh".into(),
@@ -692,6 +772,7 @@ mod tests {
                     text: "is it 4h behind?".into(),
                 }),
             }),
+            validity: None,
         };
         let mut text = String::from("door web: tcp:80, sequence\n");
         door.text(&mut text);

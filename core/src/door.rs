@@ -404,6 +404,12 @@ impl DoorSet {
         Self(self.0 | other.0)
     }
 
+    /// The doors that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the door is in the set.
     pub const fn contains(self, door: usize) -> bool {
         door < MAX_DOORS && self.0 >> door & 1 == 1

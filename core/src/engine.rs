@@ -87,6 +87,8 @@ pub struct Engine<const SOURCES: usize> {
     told_by_order: [DoorSet; PATTERNS],
     /// The doors that were knocked at by a port at which another listens too.
     meeting: DoorSet,
+    /// The doors that hear nothing for now.
+    deaf: DoorSet,
     attempts: Table<Attempts, SOURCES>,
     /// The first knocks that the table had no room for.
     displaced: BloomFilter,
@@ -245,6 +247,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             ports: PortMap::new(),
             told_by_order: [DoorSet::EMPTY; PATTERNS],
             meeting: DoorSet::EMPTY,
+            deaf: DoorSet::EMPTY,
             attempts: Table::new(),
             displaced: BloomFilter::new(),
             decoy_hits: Hits::new(),
@@ -283,6 +286,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         self.told_by_order = told_by_order(doors);
         self.meeting = DoorSet::EMPTY;
+        self.deaf = DoorSet::EMPTY;
         self.used.iter_mut().for_each(Sequence::clear);
         self.doors.clear();
         _ = self.doors.extend_from_slice(doors);
@@ -332,6 +336,20 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.ports
                 .insert(port.protocol, port.number..=port.number, index)
         })
+    }
+
+    /// Has a door hear knocks, as it does from [`Engine::configure`] on, or none: as if it listened nowhere.
+    pub fn listen(&mut self, index: usize, listens: bool) {
+        if listens {
+            return self.deaf.remove(index);
+        }
+        self.deaf.insert(index);
+        self.attempts.revise(|door, attempts| {
+            if usize::from(door) == index {
+                *attempts = Attempts::VACANT;
+            }
+            door
+        });
     }
 
     /// Says what opens a one-time door from now on. Attempts at a list's door begin anew
@@ -423,7 +441,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     /// The doors at the knock's port that hear its source.
     fn heard_by(&self, knock: &Knock<'_>) -> DoorSet {
-        let mut doors = self.ports.doors_at(knock.port);
+        let mut doors = self.ports.doors_at(knock.port).without(self.deaf);
         for index in doors {
             let door = self.doors.get(index);
             if door.is_none_or(|door| !door.hears(knock.source)) {

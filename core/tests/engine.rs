@@ -1008,3 +1008,36 @@ fn whoever_uses_the_service_at_a_passive_knock_fails_at_nothing() {
     assert_eq!(lab.engine.counters().failed, 0);
     assert!(lab.opens(host(1), &OPEN));
 }
+
+#[test]
+fn a_door_that_does_not_listen_hears_nothing_and_counts_nothing() {
+    let [a, b, c] = OPEN;
+    let strict = |name| Door {
+        cutoff: STRICT,
+        ..door(name, &OPEN, &[])
+    };
+    let mut lab = Lab::new(&[strict("alice"), strict("guest")]);
+    assert!(!lab.opens(host(1), &[a, b]));
+    lab.engine.listen(1, false);
+    let last = lab.knock(host(1), c);
+    assert!(last.open.eq([0]));
+    for from in 0..3 {
+        let decision = lab.knock_from(from, host(2), b);
+        assert!(decision.failed.eq([0]) || decision.outcome == Outcome::Silenced);
+    }
+    lab.engine.listen(0, false);
+    let seen = lab.engine.counters().seen;
+    assert_eq!(lab.knock(host(3), b).outcome, Outcome::Unwatched);
+    assert_eq!(lab.knock(host(2), a).outcome, Outcome::Unwatched);
+    assert_eq!(lab.engine.counters().seen, seen);
+    lab.engine.listen(1, true);
+    assert_eq!(
+        lab.knock(host(1), c).outcome,
+        Outcome::Wrong,
+        "what was is forgotten"
+    );
+    assert!(!lab.opens(host(4), &OPEN));
+    let doors = lab.engine.doors().iter().cloned().collect();
+    lab.engine.configure(&doors).unwrap();
+    assert!(lab.opens(host(5), &OPEN), "both listen anew");
+}

@@ -21,6 +21,7 @@ mod mistakes;
 mod opening;
 mod other_knocks;
 mod payloads;
+mod people;
 mod phone;
 mod recovery;
 mod reordering;
@@ -35,7 +36,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 32] {
+pub(crate) fn suites() -> [Suite; 33] {
     [
         harness::suite(),
         opening::suite(),
@@ -47,6 +48,7 @@ pub(crate) fn suites() -> [Suite; 32] {
         kernel_engines::suite(),
         other_knocks::suite(),
         payloads::suite(),
+        people::suite(),
         client::suite(),
         phone::suite(),
         crash::suite(),

@@ -11,7 +11,7 @@ use super::{Agent, in_words, switch};
 use crate::firewall::{CutOff, Refusal, failing};
 use crate::onetime::Progress;
 use crate::onetime::wall_clock::WallClock;
-use crate::report::{AgentReport, DoorDetails, DoorReport, Report, UnderwayReport};
+use crate::report::{AgentReport, DoorDetails, DoorReport, DoorValidity, Report, UnderwayReport};
 use crate::sys::clock::boottime;
 
 impl Agent<'_> {
@@ -41,7 +41,10 @@ impl Agent<'_> {
                 lasting,
             } => {
                 let lasting = lasting.unwrap_or_else(|| self.grant_of(door));
-                let answer = switch::open(&mut self.firewall, door, whom, lasting);
+                let known = self.engine.doors().iter();
+                let known = { known }.find(|known| *known.name == **door);
+                let answer = switch::allowed(known, lasting)
+                    .and_then(|lasting| switch::open(&mut self.firewall, door, whom, lasting));
                 self.remember(Origin::Hand);
                 self.note(answer)
             }
@@ -205,5 +208,6 @@ fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
         }),
         kernel: None,
         progress,
+        validity: DoorValidity::of(door),
     }
 }

@@ -18,6 +18,7 @@ use crate::network::Network;
 use crate::onetime::OneTime;
 use crate::onetime::wall_clock::WallClock;
 use crate::output::{Level, span};
+use crate::validity::Phase;
 
 /// What opens and closes doors, at one moment.
 pub(super) struct Gate<'g> {
@@ -132,14 +133,22 @@ impl Gate<'_> {
         if self.backoff.holds_off(grants, self.now) {
             return self.journal.leave_out(self.now, Kind::Refused);
         }
-        let outcome = self.firewall.grant_at_least(door, source, door.grant);
+        let lasting = match Phase::now(door).grant(door, door.grant) {
+            Ok(lasting) => lasting,
+            Err(why) => {
+                let name = &door.name;
+                return self.refuse(format_args!("door {name}: not opened for {source}: {why}"));
+            }
+        };
+        let outcome = self.firewall.grant_at_least(door, source, lasting);
         if matches!(outcome, Err(Refusal::Full(_))) {
             self.backoff.hold_off(grants, self.now);
         }
-        let (name, lasting) = (&door.name, span(door.grant));
+        let (name, until) = (&door.name, self.now + lasting);
+        let lasting = span(lasting);
         match outcome {
             Ok(()) => {
-                let (network, until) = (granted(door, source), self.now + door.grant);
+                let network = granted(door, source);
                 let line = format_args!("door {name}: open for {source} for {lasting}");
                 match self.ledger.admit(index, network, until) {
                     true => (self.journal).say_of_door(self.now, (index, Change::Opened), line),

@@ -18,6 +18,7 @@ mod reload;
 mod repair;
 mod start;
 pub(crate) mod switch;
+mod validity;
 mod watchers;
 
 use std::io;
@@ -57,6 +58,7 @@ use neighbours::Neighbours;
 use notify::{Manager, State};
 use repair::Repairs;
 use start::Unstarted;
+use validity::Validity;
 use watchers::MAX_WATCHERS;
 
 /// Sources whose attempts are remembered.
@@ -155,6 +157,7 @@ struct Agent<'e> {
     reserve: Reserve,
     control: Control,
     one_time: OneTime,
+    validity: Validity,
     journal: Journal,
     started_at: Instant,
     refusals: Refusals,
@@ -212,6 +215,7 @@ impl<'e> Agent<'e> {
             locked: Vec::new(),
             cutting: Cutting::new(),
             one_time: OneTime::default(),
+            validity: Validity::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
             refusals: Refusals::default(),
@@ -258,6 +262,7 @@ impl<'e> Agent<'e> {
             self.forget_attempts(now);
             self.source.poll(now);
             self.keep_time(now);
+            self.keep_validity(now);
             self.end_trial(now);
             self.mend_later(now);
             self.look_around_later(now);
@@ -291,6 +296,7 @@ impl<'e> Agent<'e> {
             self.control.poll_at(),
             self.one_time.keep_time_at(),
             self.one_time.look_again_at(),
+            self.validity.poll_at(),
             self.trial.as_ref().map(|trial| trial.ends_at),
             self.repairs.poll_at(),
             self.neighbours.poll_at(),

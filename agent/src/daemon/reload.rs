@@ -392,6 +392,7 @@ impl Agent<'_> {
             }
         }
         self.tell_notices();
+        self.begin_validity(boottime());
         self.look_around();
         Ok(())
     }

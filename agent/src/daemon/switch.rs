@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use postern_core::door::Door;
 use postern_core::time::Duration;
 
 use super::control::{Answer, Whom};
@@ -9,6 +10,14 @@ use crate::firewall::{CutOff, Firewall, Refusal, failing};
 use crate::network::Network;
 use crate::output::meant::there_are;
 use crate::output::span;
+use crate::validity::Phase;
+
+/// How long a door can be opened for that is to be open for so long, as far as a configuration says.
+pub(crate) fn allowed(door: Option<&Door>, lasting: Duration) -> Result<Duration, String> {
+    let Some(door) = door else { return Ok(lasting) };
+    let allowed = Phase::now(door).grant(door, lasting);
+    allowed.map_err(|why| format!("door {} cannot be opened: {why}", door.name))
+}
 
 /// Opens a door.
 pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Duration) -> Answer {

@@ -1,4 +1,4 @@
-//! The clock that codes are derived from.
+//! The clock that codes are derived from, and that says when doors hold.
 
 use postern_core::config::Config;
 use postern_core::door::Method;
@@ -7,13 +7,14 @@ use super::finding::Finding;
 use super::kinds;
 use crate::onetime::wall_clock::WallClock;
 use crate::report::clock_hints;
+use crate::validity::is_limited;
 
 pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Finding>) {
     let Some(why) = clock.distrust else {
         return;
     };
     for door in &config.doors {
-        if let Method::Clock { .. } = door.method {
+        if matches!(door.method, Method::Clock { .. }) || is_limited(door) {
             let values = [("door", door.name.as_str()), ("why", why)];
             findings.push(Finding::new(&kinds::CLOCK_UNTRUSTED, &values));
         }

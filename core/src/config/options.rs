@@ -553,8 +553,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: Words::new("moment"),
         expected: EXPECTED_MOMENT,
         meaning: Words::new(
-            "when the door shuts for good: from then on, and while the clock is not trusted, it hears \
-                  nothing, and every grant ends",
+            "when the door shuts for good: from then on it hears nothing, and grants end by then; while the \
+                  clock is not trusted, it hears nothing and is not opened by hand",
         ),
         secret: false,
         kind: Kind::One(|draft, text| {

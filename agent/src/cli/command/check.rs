@@ -3,6 +3,7 @@ use crate::files::config_file::{self, DISABLED};
 use crate::onetime::{self, Finding};
 use crate::openwrt::networks;
 use crate::output::{self, Failure, Level};
+use crate::validity::{Phase, in_words};
 
 /// `postern check`
 pub(crate) fn check(options: &Options) -> Result<(), Failure> {
@@ -14,6 +15,16 @@ pub(crate) fn check(options: &Options) -> Result<(), Failure> {
             false => (Level::Warning, "warning: "),
         };
         output::write_error(level, &format!("{warning}{text}"));
+    }
+    for door in &config.doors {
+        let phase = Phase::now(door);
+        if phase == Phase::Over {
+            let why = in_words(door, phase);
+            output::write_error(
+                Level::Warning,
+                &format!("warning: door {}: {why}", door.name),
+            );
+        }
     }
     let names = networks::look_up(&config).unwrap_or_default();
     for mistake in &names.mistakes {

@@ -40,7 +40,9 @@ fn open_one(
     };
     reach::switch(file, &request, &mut || {
         let lasting = lasting.unwrap_or_else(|| grant_of(file, door));
-        Ok(switch::open(&mut reach::firewall()?, door, whom, lasting))
+        let mut firewall = reach::firewall()?;
+        Ok(switch::allowed(find(file, door), lasting)
+            .and_then(|lasting| switch::open(&mut firewall, door, whom, lasting)))
     })
 }
 
