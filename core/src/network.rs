@@ -78,9 +78,35 @@ impl Network {
         self.prefix
     }
 
+    /// The networks of so many bits that it is made of, if they are no more than `most`; itself, where it is as narrow
+    /// or narrower.
+    pub fn parts(&self, prefix: u8, most: u32) -> Option<impl Iterator<Item = Self> + use<>> {
+        let bits = self.family().bits();
+        let count = 1_u32.checked_shl(prefix.saturating_sub(self.prefix).into());
+        let count = count.filter(|count| *count <= most)?;
+        let (first, step) = (self.address, u32::from(bits.saturating_sub(prefix)));
+        let part = move |number: u32| {
+            let offset = u128::from(number).checked_shl(step).unwrap_or_default();
+            let address = match first {
+                IpAddr::V4(address) => {
+                    let offset = u32::try_from(offset).unwrap_or_default();
+                    Ipv4Addr::from_bits(address.to_bits() | offset).into()
+                }
+                IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() | offset).into(),
+            };
+            Self::of(address, prefix)
+        };
+        Some((0..count).map(part))
+    }
+
     /// Whether every address of the other is one of this.
     pub fn includes(&self, other: &Self) -> bool {
         self.prefix <= other.prefix && self.has(other.address)
+    }
+
+    /// Whether an address is one of both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.includes(other) || other.includes(self)
     }
 
     /// The address whose other bits are zero.
@@ -181,7 +207,8 @@ pub const fn family(address: IpAddr) -> Family {
 
 #[cfg(test)]
 mod tests {
-    use std::string::ToString as _;
+    use std::string::{String, ToString as _};
+    use std::vec::Vec;
 
     use super::*;
 
@@ -245,5 +272,50 @@ mod tests {
         assert!(network("192.0.2.0/24").includes(&network("192.0.2.7")));
         assert!(!network("192.0.2.7").includes(&network("192.0.2.0/24")));
         assert!(!network("0.0.0.0/0").includes(&network("::1")));
+    }
+
+    #[test]
+    fn networks_have_parts() {
+        for (text, prefix, first, last, count) in [
+            ("198.51.100.0/24", 32, "198.51.100.0", "198.51.100.255", 256),
+            (
+                "198.51.100.0/22",
+                24,
+                "198.51.100.0/24",
+                "198.51.103.0/24",
+                4,
+            ),
+            ("198.51.100.7", 32, "198.51.100.7", "198.51.100.7", 1),
+            (
+                "198.51.100.128/25",
+                24,
+                "198.51.100.0/24",
+                "198.51.100.0/24",
+                1,
+            ),
+            (
+                "2001:db8::/56",
+                64,
+                "2001:db8::/64",
+                "2001:db8:0:ff::/64",
+                256,
+            ),
+            ("2001:db8::/120", 128, "2001:db8::", "2001:db8::ff", 256),
+            ("0.0.0.0/0", 8, "0.0.0.0/8", "255.0.0.0/8", 256),
+        ] {
+            let network = Network::parse(text).unwrap();
+            let parts: Vec<String> = (network.parts(prefix, 256).unwrap())
+                .map(|part| part.to_string())
+                .collect();
+            assert_eq!((parts.len(), &*parts[0]), (count, first), "{text}");
+            assert_eq!(parts[count - 1], last, "{text}");
+        }
+        for (text, prefix) in [
+            ("198.51.100.0/23", 32),
+            ("::/0", 128),
+            ("2001:db8::/32", 64),
+        ] {
+            assert!(Network::parse(text).unwrap().parts(prefix, 256).is_none());
+        }
     }
 }

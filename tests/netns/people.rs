@@ -21,6 +21,7 @@ pub(crate) fn suite() -> Suite {
     suite![
         two_people_and_a_stranger_at_one_ssh_port needs "oathtool" "conntrack",
         who_is_let_in_by_two_doors_stays_connected_until_both_let_go needs "conntrack",
+        a_network_is_let_in_and_shut_out_by_hand,
         a_door_holds_from_its_first_second_to_its_last needs "gcc",
         a_door_that_holds_for_a_time_stays_shut_while_nobody_knows_the_time needs "gcc",
     ]
@@ -274,6 +275,56 @@ fn who_is_let_in_by_two_doors_stays_connected_until_both_let_go() {
         setup.verb(&net.router, "close", &["new"]).ok();
         assert!(!echoes(&connection) && !tracked(), "none does: {dead}");
         drop(agent);
+    }
+}
+
+fn a_network_is_let_in_and_shut_out_by_hand() {
+    for dead in [false, true] {
+        let net = Topology::new();
+        let _server = Service::tcp(&net.router.namespace, 22);
+        let setup = Setup::new(&net.router, Guard::Gate, BOB);
+        let agent = setup.start(&net.router);
+        let _agent = match dead {
+            true => {
+                agent.kill();
+                None
+            }
+            false => Some(agent),
+        };
+        let who_comes_in = || {
+            [&net.client, &net.stranger].map(|host| {
+                Family::BOTH.map(|family| {
+                    probe::tcp(&host.namespace, net.router.port(family, 22)) == Answer::Open
+                })
+            })
+        };
+        let verb = |verb: &str, from: &str| setup.verb(&net.router, verb, &["bob", "--from", from]);
+        let said = verb("open", "192.0.2.0/24").ok();
+        assert!(
+            said.contains("door bob is open for 192.0.2.0/24 for 1h"),
+            "{said}"
+        );
+        assert_eq!(who_comes_in(), [[true, false], [true, false]]);
+        // Without an agent, it says so by its exit status.
+        let status = setup.verb(&net.router, "status", &["--json"]).stdout;
+        assert!(status.contains("\"grants_total\":256"), "{status}");
+        verb("open", "2001:db8::/120").ok();
+        assert_eq!(who_comes_in(), [[true; 2]; 2]);
+        // The client has .2, the stranger .3.
+        verb("close", "192.0.2.2/31").ok();
+        assert_eq!(who_comes_in(), [[false, true], [false, true]]);
+        verb("close", "2001:db8::/32").ok();
+        assert_eq!(who_comes_in(), [[false; 2]; 2]);
+        for (wide, option) in [
+            ("192.0.0.0/16", "grant_prefix4"),
+            ("2001:db8::/64", "grant_prefix6"),
+        ] {
+            let said = verb("open", wide);
+            assert_eq!(said.status, 1);
+            assert!(said.stderr.contains(option), "{}", said.stderr);
+        }
+        assert_eq!(verb("open", "192.0.2.7/24").status, 2);
+        assert_eq!(who_comes_in(), [[false; 2]; 2]);
     }
 }
 

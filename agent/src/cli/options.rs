@@ -2,17 +2,17 @@
 //!
 //! A new option is a row of the table, a field of [`Options`] that keeps it, and its name at each verb that takes it.
 
-use core::net::IpAddr;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 use postern_core::time::Duration;
 
 use super::values::{
-    address, codes, count, delay, duration, family, path, resync, text, trial_time, wait,
+    codes, count, delay, duration, family, network, path, resync, text, trial_time, until, wait,
 };
 use crate::client::Family;
 use crate::files::config_file::Doors;
+use crate::network::Network;
 use crate::onetime::Resync;
 use crate::output::Failure;
 
@@ -24,13 +24,19 @@ pub(crate) const DEFAULT_CONFIG: &str = "/etc/config/postern";
 pub(crate) struct Options {
     pub(crate) config: PathBuf,
     pub(crate) json: bool,
-    pub(crate) from: Option<IpAddr>,
+    pub(crate) from: Option<Network>,
     /// The interface to open on.
     pub(crate) on: Option<String>,
     /// Every door, in place of one.
     pub(crate) all: bool,
     pub(crate) lasting: Option<Duration>,
     pub(crate) force: bool,
+    /// Print a section for a new door.
+    pub(crate) print: bool,
+    /// The door that a new one is to be like.
+    pub(crate) like: Option<String>,
+    /// When a new door shuts for good, in seconds since 1970.
+    pub(crate) until: Option<u64>,
     pub(crate) resync: Option<Resync>,
     /// The door, for the verbs that take one.
     pub(crate) door: String,
@@ -114,8 +120,8 @@ table! { |options, parser|
         "print JSON, for programs"
         => options.json = true;
     From "--from ADDRESS"
-        "this source only, in place of everyone"
-        => options.from = Some(address(parser)?);
+        "this source only, or this network such as 192.0.2.0/24, in place of everyone"
+        => options.from = Some(network(&text(parser)?)?);
     On "--on INTERFACE"
         "everyone on this interface only, a network of OpenWrt's or a device"
         => options.on = Some(text(parser)?);
@@ -158,6 +164,15 @@ table! { |options, parser|
     Force "--force"
         "replace the secret that is there: the old one is lost"
         => options.force = true;
+    Print "--print"
+        "DOOR is to be a new one: print its section, ready to paste into the configuration"
+        => options.print = true;
+    Like "--like DOOR"
+        "the door that a new one is to be like (default: the only one)"
+        => options.like = Some(text(parser)?);
+    Until "--until MOMENT"
+        "when a new door shuts for good, such as 2026-12-24T18:00:00+01:00, or 7d from now"
+        => options.until = Some(until(&text(parser)?)?);
     To "--to N"
         "the counter of the next code, or how many sequences of the list are used"
         => resync(options, Resync::To(count("--to", &text(parser)?)?))?;

@@ -86,6 +86,7 @@ fn unexpected(verb: &Verb, arg: &Arg<'_>) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use postern_core::network::Network;
     use postern_core::time::Duration;
 
     use super::*;
@@ -126,7 +127,7 @@ mod tests {
         );
         let expected = Options {
             door: "ssh".into(),
-            from: Some("192.0.2.7".parse().unwrap()),
+            from: Some(Network::parse("192.0.2.7").unwrap()),
             lasting: Some(Duration::from_secs(120)),
             ..options()
         };
@@ -230,6 +231,8 @@ mod tests {
             "open",
             "open ssh web",
             "open ssh --from nowhere",
+            "open ssh --from 192.0.2.7/24",
+            "open ssh --from 192.0.2.0/33",
             "open ssh --on",
             "close ssh --on wan",
             "open ssh --for 0s",

@@ -4,11 +4,14 @@ use core::net::IpAddr;
 use std::path::PathBuf;
 
 use lexopt::{Error, Parser, ValueExt};
+use postern_core::network::{Network, NetworkError};
+use postern_core::rfc3339;
 use postern_core::time::Duration;
 
 use super::options::Options;
 use crate::client::Family;
 use crate::onetime::Resync;
+use crate::onetime::wall_clock::WallClock;
 use crate::output::Failure;
 
 /// How long `knock --wait` gives each try unless it is told: longer than the 3 s after which the
@@ -25,15 +28,45 @@ pub(super) fn path(parser: &mut Parser) -> Result<PathBuf, Failure> {
     parser.value().map(PathBuf::from).map_err(misused)
 }
 
-pub(super) fn address(parser: &mut Parser) -> Result<IpAddr, Failure> {
-    let text = text(parser)?;
-    let address: Result<IpAddr, _> = text.parse();
-    address.map(|address| address.to_canonical()).map_err(|_| {
+/// An address, or a network.
+pub(super) fn network(text: &str) -> Result<Network, Failure> {
+    let address: Option<IpAddr> = text.parse().ok();
+    let network = match address {
+        Some(address) => Ok(Network::of(address, u8::MAX)),
+        None => Network::parse(text),
+    };
+    network.map_err(|why| {
         let text = text.escape_default();
-        Failure::Misused(format!(
-            "--from: '{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7"
-        ))
+        Failure::Misused(match why {
+            NetworkError::HostBits => format!(
+                "--from: '{text}' has bits behind its prefix, expected zeros there, as in 192.0.2.0/24"
+            ),
+            _ => format!(
+                "--from: '{text}' is no address, expected one such as 192.0.2.7 or 2001:db8::7, or a network such \
+                 as 192.0.2.0/24"
+            ),
+        })
     })
+}
+
+/// A moment, or a time from now, by a clock that is right.
+pub(super) fn until(text: &str) -> Result<u64, Failure> {
+    if let Some(moment) = rfc3339::parse(text) {
+        return Ok(moment);
+    }
+    let Some(wait) = Duration::parse(text).ok().filter(|wait| *wait > NO_TIME) else {
+        return Err(Failure::Misused(format!(
+            "--until: '{}' is no moment, expected one such as 2026-12-24T18:00:00+01:00, or a time from now such as 7d",
+            text.escape_default()
+        )));
+    };
+    let WallClock { millis, distrust } = WallClock::now();
+    match distrust {
+        None => Ok(millis.saturating_add(wait.as_millis()) / 1_000),
+        Some(why) => Err(Failure::Failed(format!(
+            "--until: {why}; name the moment itself"
+        ))),
+    }
 }
 
 /// Time enough to log in anew, and not so much that a locked-out owner gives up.

@@ -131,7 +131,8 @@ pub(super) const VERBS: &[Verb] = &[
         operands: &[Operand::DoorOrSayAll],
         summary: "open a door by hand",
         details: "Works without a running agent and with a broken configuration. What was opened before for the same\n\
-                  source, or for everyone, then lasts as long as this says.",
+                  source, or for everyone, then lasts as long as this says. --from a network takes as many grants\n\
+                  as option grant_prefix4 or grant_prefix6 makes of it, at most 256.",
         options: &[Opt::All, Opt::From, Opt::On, Opt::For, Opt::Config],
         run: command::open,
     },
@@ -212,8 +213,11 @@ pub(super) const VERBS: &[Verb] = &[
         summary: "make the secret of a door that is opened by one-time codes",
         details: "Writes the door's secret_file, begins its memory anew, and prints the otpauth:// address that \
                   authenticator apps take: on a terminal, as a QR code too. Whoever sees it has the secret. A \
-                  running agent takes it over.",
-        options: &[Opt::Force, Opt::Config],
+                  running agent takes it over.\n\
+                  With --print, DOOR is a new one for somebody, at the ports of another door, with a secret or knocks \
+                  of its own: its section is printed for the configuration to be pasted or appended to, before \
+                  'postern reload', and its secret is made. What is not the section goes to standard error.",
+        options: &[Opt::Print, Opt::Like, Opt::Until, Opt::Force, Opt::Config],
         run: command::keygen,
     },
     Verb {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use postern_core::time::{Duration, Instant};
 
 use crate::files::config_file::Doors;
+use crate::network::Network;
 use crate::onetime::Resync;
 use crate::sys::unix::{self, Listener};
 
@@ -37,7 +38,7 @@ pub(crate) enum Request {
         lasting: Option<Duration>,
     },
     /// Withdraw a door's grants, or one source's.
-    Close { door: String, from: Option<IpAddr> },
+    Close { door: String, from: Option<Network> },
     /// Let nobody in at a door, whatever is granted.
     Lock { door: String },
     /// Have its grants count again.
@@ -65,8 +66,8 @@ pub(crate) enum Request {
 /// For whom a door is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
-    /// One source.
-    Source(IpAddr),
+    /// One source, or a network of them.
+    Source(Network),
     /// Everyone on the guarded interfaces.
     Everyone,
     /// Everyone on one interface: a network may have several devices.
@@ -82,7 +83,8 @@ pub(crate) type Answer = Result<String, String>;
 impl Request {
     fn encode(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-        let from = |from: &Option<IpAddr>| or_dash(from.map(|from| from.to_string()));
+        let from = |from: &Option<Network>| or_dash(from.map(|from| from.to_string()));
+        let address = |source: &Option<IpAddr>| or_dash(source.map(|source| source.to_string()));
         let millis = |time: Duration| format!("{}ms", time.as_millis());
         match self {
             Self::Status { json: false } => "status text".into(),
@@ -104,7 +106,7 @@ impl Request {
             Self::Close { door, from: source } => format!("close {door} {}", from(source)),
             Self::Lock { door } => format!("lock {door}"),
             Self::Unlock { door } => format!("unlock {door}"),
-            Self::Pardon { source } => format!("pardon {}", from(source)),
+            Self::Pardon { source } => format!("pardon {}", address(source)),
             Self::Apply {
                 config,
                 confirm_within,
@@ -156,14 +158,14 @@ impl Request {
                 door: (*door).into(),
                 whom: match whom.strip_prefix("on,") {
                     Some(devices) => Whom::On(devices.split(',').map(Into::into).collect()),
-                    None => unless_dash(whom, |source| source.parse().ok())?
+                    None => unless_dash(whom, |source| Network::parse(source).ok())?
                         .map_or(Whom::Everyone, Whom::Source),
                 },
                 lasting: unless_dash(lasting, |lasting| Duration::parse(lasting).ok())?,
             }),
             ("close", [door, from]) => Some(Self::Close {
                 door: (*door).into(),
-                from: unless_dash(from, |from| from.parse().ok())?,
+                from: unless_dash(from, |from| Network::parse(from).ok())?,
             }),
             ("lock", [door]) => Some(Self::Lock {
                 door: (*door).into(),
@@ -391,7 +393,8 @@ mod tests {
 
     #[test]
     fn requests_survive_the_wire() {
-        let from = Some("2001:db8::7".parse().unwrap());
+        let source = Some("2001:db8::7".parse().unwrap());
+        let from = Some(Network::parse("2001:db8::/64").unwrap());
         for request in [
             Request::Status { json: true },
             Request::Status { json: false },
@@ -399,7 +402,7 @@ mod tests {
             Request::Watch { json: false },
             Request::Open {
                 door: "ssh".into(),
-                whom: Whom::Source("2001:db8::7".parse().unwrap()),
+                whom: Whom::Source(Network::parse("2001:db8::7").unwrap()),
                 lasting: Some(Duration::from_millis(1_500)),
             },
             Request::Open {
@@ -432,7 +435,7 @@ mod tests {
             },
             Request::Lock { door: "ssh".into() },
             Request::Unlock { door: "ssh".into() },
-            Request::Pardon { source: from },
+            Request::Pardon { source },
             Request::Pardon { source: None },
             Request::Reload,
             Request::Confirm,

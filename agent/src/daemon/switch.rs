@@ -6,7 +6,7 @@ use postern_core::door::Door;
 use postern_core::time::Duration;
 
 use super::control::{Answer, Whom};
-use crate::firewall::{CutOff, Firewall, Refusal, failing};
+use crate::firewall::{CutOff, Firewall, MAX_GRANTS_AT_ONCE, Refusal, failing};
 use crate::network::Network;
 use crate::output::meant::there_are;
 use crate::output::span;
@@ -21,18 +21,19 @@ pub(crate) fn allowed(door: Option<&Door>, lasting: Duration) -> Result<Duration
 
 /// Opens a door.
 pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Duration) -> Answer {
-    let granted = match whom {
-        Whom::Source(source) => {
-            grant(firewall, door, *source, lasting).map(|network| network.to_string())
+    let name = match whom {
+        Whom::Source(wanted) => grant(firewall, door, *wanted, lasting)?,
+        Whom::Everyone => {
+            let granted = firewall.grant_anyone(door, lasting);
+            granted.map_err(|refusal| explain(firewall, &refusal))?;
+            "everyone".into()
         }
-        Whom::Everyone => firewall
-            .grant_anyone(door, lasting)
-            .map(|()| "everyone".into()),
-        Whom::On(devices) => firewall
-            .grant_anyone_on(door, devices, lasting)
-            .map(|()| format!("everyone on {}", devices.join(" and "))),
+        Whom::On(devices) => {
+            let granted = firewall.grant_anyone_on(door, devices, lasting);
+            granted.map_err(|refusal| explain(firewall, &refusal))?;
+            format!("everyone on {}", devices.join(" and "))
+        }
     };
-    let name = granted.map_err(|refusal| explain(firewall, &refusal))?;
     let locked = match firewall.locks() {
         Ok(locked) if locked.iter().any(|locked| locked == door) => {
             format!(", but it is locked: nobody gets in until 'postern unlock {door}'")
@@ -40,20 +41,27 @@ pub(crate) fn open(firewall: &mut Firewall, door: &str, whom: &Whom, lasting: Du
         _ => String::new(),
     };
     let cut_off = match whom {
-        Whom::Source(source) if is_cut_off(firewall, *source) => {
-            format!("; its own knocks are ignored until 'postern pardon {source}'")
-        }
-        _ => String::new(),
+        Whom::Source(wanted) => cut_off_in(firewall, *wanted),
+        _ => None,
     };
+    let cut_off = cut_off.map_or_else(String::new, |(whose, source)| {
+        format!("; {whose} knocks are ignored until 'postern pardon {source}'")
+    });
     Ok(format!(
         "door {door} is open for {name} for {}{locked}{cut_off}\n",
         span(lasting)
     ))
 }
 
-fn is_cut_off(firewall: &mut Firewall, source: IpAddr) -> bool {
+/// Whose knocks are ignored, of those who are let in.
+fn cut_off_in(firewall: &mut Firewall, wanted: Network) -> Option<(&'static str, Network)> {
     let cut_offs = firewall.cut_offs().unwrap_or_default();
-    cut_offs.iter().any(|cut_off| cut_off.source.has(source))
+    let mut cut_offs = cut_offs.iter().map(|cut_off| cut_off.source);
+    let found = cut_offs.find(|source| source.overlaps(&wanted))?;
+    Some(match found.includes(&wanted) {
+        true => ("its own", wanted),
+        false => ("some of its", found),
+    })
 }
 
 /// Has a source's knocks heard again, or everybody's. `cut_offs` are all that there are, those of the kernel
@@ -100,23 +108,48 @@ pub(crate) fn unlock(firewall: &mut Firewall, door: &str) -> Answer {
     }
 }
 
+/// Lets a network in; returns what was let in.
 fn grant(
     firewall: &mut Firewall,
     door: &str,
-    source: IpAddr,
+    wanted: Network,
     lasting: Duration,
-) -> Result<Network, Refusal> {
-    let entrance = firewall.entrance(door)?;
-    firewall.grant(entrance, source, lasting)?;
-    Ok(entrance.network(source))
+) -> Result<String, String> {
+    let entrance = match firewall.entrance(door) {
+        Ok(entrance) => entrance,
+        Err(refusal) => return Err(explain(firewall, &refusal)),
+    };
+    let (family, bits) = (wanted.family(), entrance.prefix(wanted.family()));
+    let Some(networks) = entrance.networks(wanted) else {
+        let longest = bits.saturating_sub(MAX_GRANTS_AT_ONCE.ilog2() as u8);
+        return Err(format!(
+            "{wanted} is more than {MAX_GRANTS_AT_ONCE} grants of door {door}, each of which is a /{bits} \
+             (option grant_prefix{}): name a /{longest} or narrower",
+            family.digit()
+        ));
+    };
+    let granted = match networks.as_slice() {
+        [only] => firewall.grant(entrance, only.first(), lasting),
+        all => firewall.grant_all(entrance, all, lasting),
+    };
+    match granted {
+        Ok(()) => Ok(match networks.as_slice() {
+            [only] => only.to_string(),
+            _ => wanted.to_string(),
+        }),
+        Err(refusal) => Err(explain(firewall, &refusal)),
+    }
 }
 
-/// Withdraws a door's grants, or one source's.
-pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<IpAddr>) -> Answer {
+/// Withdraws a door's grants, or those of one source or network.
+pub(crate) fn close(firewall: &mut Firewall, door: &str, from: Option<Network>) -> Answer {
     let closed = match from {
-        Some(source) => firewall
-            .entrance(door)
-            .and_then(|entrance| firewall.withdraw(entrance, source)),
+        Some(wanted) => firewall.entrance(door).and_then(|entrance| {
+            match wanted.prefix() < wanted.family().bits() {
+                true => firewall.withdraw_within(entrance, wanted),
+                false => firewall.withdraw(entrance, wanted.first()),
+            }
+        }),
         None => firewall.withdraw_all(door).map(|()| true),
     };
     match (closed.map_err(|refusal| explain(firewall, &refusal))?, from) {

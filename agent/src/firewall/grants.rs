@@ -15,6 +15,9 @@ use super::{Firewall, MAX_LISTED, Refusal};
 use crate::netlink::codec::as_text;
 use crate::network::{Family, Network, family};
 
+/// The most grants that one command makes: what a /24 takes at a door that grants single addresses.
+pub(crate) const MAX_GRANTS_AT_ONCE: u32 = 256;
+
 /// An open door, for someone, for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
@@ -64,11 +67,22 @@ impl Entrance<'_> {
     /// What the door grants to a source; an address that is mapped into IPv6 is IPv4.
     pub(crate) fn network(&self, source: IpAddr) -> Network {
         let source = source.to_canonical();
-        let prefix = match family(source) {
+        Network::of(source, self.prefix(family(source)))
+    }
+
+    /// The grants that let a network in, if they are not too many for one command: it may be wider than what the
+    /// door grants.
+    pub(crate) fn networks(&self, wanted: Network) -> Option<Vec<Network>> {
+        let parts = wanted.parts(self.prefix(wanted.family()), MAX_GRANTS_AT_ONCE)?;
+        Some(parts.collect())
+    }
+
+    /// How much of an address the door grants, in bits.
+    pub(crate) const fn prefix(&self, family: Family) -> u8 {
+        match family {
             Family::V4 => self.prefix4,
             Family::V6 => self.prefix6,
-        };
-        Network::of(source, prefix)
+        }
     }
 
     /// The set and the key of a source's grant.
@@ -135,6 +149,48 @@ impl Firewall {
         self.connection
             .renew(&set, key, Term::For(lasting))
             .map_err(|failure| self.refused_door(entrance.door, &set, failure))
+    }
+
+    /// Opens a door for networks, each of which is one that it grants, all of them or none.
+    pub(crate) fn grant_all(
+        &mut self,
+        entrance: Entrance<'_>,
+        networks: &[Network],
+        lasting: Duration,
+    ) -> Result<(), Refusal> {
+        plausible(entrance.door)?;
+        let mut keys = Vec::new();
+        for network in networks {
+            self.withdraw_knocked(&entrance, network.first())?;
+            keys.push(entrance.grant_of(network.first()));
+        }
+        let mut changes = Vec::new();
+        for (set, key) in &keys {
+            changes.extend_from_slice(&ElementChange::renewing(set, *key, Term::For(lasting)));
+        }
+        self.connection
+            .apply(&changes)
+            .map_err(|failure| self.refused_door(entrance.door, &[entrance.door], failure))
+    }
+
+    /// Takes back what a door granted to a network, or to a part of it; whether there was anything.
+    pub(crate) fn withdraw_within(
+        &mut self,
+        entrance: Entrance<'_>,
+        wanted: Network,
+    ) -> Result<bool, Refusal> {
+        let mut any = false;
+        for grant in self.grants()? {
+            match grant.who {
+                Who::Network(network)
+                    if grant.door == entrance.door && network.overlaps(&wanted) =>
+                {
+                    any |= self.withdraw(entrance, network.first())?;
+                }
+                _ => {}
+            }
+        }
+        Ok(any)
     }
 
     /// Lets a source in for at least so long: a grant that has more time left keeps it.

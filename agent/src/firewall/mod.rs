@@ -33,7 +33,7 @@ pub(crate) use cut_offs::{CutOff, failing};
 pub(crate) use dry_run::{Part, needed_parts};
 pub(crate) use foreign_tables::ForeignTables;
 pub(crate) use foreign_tables::journey::{End, Fate, Packet, Seer};
-pub(crate) use grants::{Entrance, Grant, Who};
+pub(crate) use grants::{Entrance, Grant, MAX_GRANTS_AT_ONCE, Who};
 pub(crate) use monitor::{Deed, Doer, News, Watch};
 use nft::connection::{Connection, Failure};
 use nft::dump::{KernelElement, KernelSet};

@@ -7,7 +7,7 @@ use postern_core::config::Config;
 use postern_core::door::{Door, Method};
 use zeroize::Zeroizing;
 
-use super::reach;
+use super::{invitation, reach};
 use crate::cli::options::Options;
 use crate::cli::qr;
 use crate::daemon::control::Request;
@@ -22,10 +22,30 @@ use crate::sys::process;
 /// counter, which a resync mends, and never an old secret whose codes work again.
 pub(crate) fn keygen(options: &Options) -> Result<(), Failure> {
     let config = config_file::load(&options.config)?;
+    if options.print {
+        return invitation::print(&config, options);
+    }
+    if options.like.is_some() || options.until.is_some() {
+        return Err(Failure::Misused(
+            "--like and --until are about a new door: they go with --print".into(),
+        ));
+    }
     let (door, code) = find(&config, &options.door)?;
+    let address = make(&config, door, code, options.force)?;
+    tell_agent(&config, &options.door);
+    show(&address)
+}
+
+/// Makes the door's secret and begins its memory; returns what apps take.
+pub(super) fn make(
+    config: &Config,
+    door: &Door,
+    code: &Code,
+    force: bool,
+) -> Result<Zeroizing<String>, Failure> {
     let path = Path::new(code.secret_file.as_str());
     // Whatever has this name, a broken link too, may be what somebody still needs.
-    if !options.force && path.symlink_metadata().is_ok() {
+    if !force && path.symlink_metadata().is_ok() {
         return Err(Failure::Failed(format!(
             "{} is there already; --force replaces it, and the old secret is lost",
             path.display()
@@ -35,8 +55,7 @@ pub(crate) fn keygen(options: &Options) -> Result<(), Failure> {
     let text = base32::encode(&secret);
     store(path, &text)?;
     begin(Path::new(config.global.state_dir.as_str()), door)?;
-    tell_agent(&config, &options.door);
-    show(&address(door, code, &text, &hostname()))
+    Ok(address(door, code, &text, &hostname()))
 }
 
 fn find<'c>(config: &'c Config, name: &str) -> Result<(&'c Door, &'c Code), Failure> {

@@ -6,6 +6,7 @@ mod confirm;
 mod doctor;
 pub(super) mod doors;
 mod export;
+mod invitation;
 mod keygen;
 mod knock;
 mod reach;

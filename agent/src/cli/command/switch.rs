@@ -62,7 +62,7 @@ pub(crate) fn close(options: &Options) -> Result<(), Failure> {
     at_each(options, &|file, door| close_one(file, door, options.from))
 }
 
-fn close_one(file: &Peeked, door: &str, from: Option<IpAddr>) -> Result<(), Failure> {
+fn close_one(file: &Peeked, door: &str, from: Option<Network>) -> Result<(), Failure> {
     let request = Request::Close {
         door: door.into(),
         from,
