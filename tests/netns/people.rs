@@ -22,6 +22,7 @@ pub(crate) fn suite() -> Suite {
         two_people_and_a_stranger_at_one_ssh_port needs "oathtool" "conntrack",
         who_is_let_in_by_two_doors_stays_connected_until_both_let_go needs "conntrack",
         a_network_is_let_in_and_shut_out_by_hand,
+        an_invitation_is_a_section_and_a_reload needs "oathtool",
         a_door_holds_from_its_first_second_to_its_last needs "gcc",
         a_door_that_holds_for_a_time_stays_shut_while_nobody_knows_the_time needs "gcc",
     ]
@@ -326,6 +327,39 @@ fn a_network_is_let_in_and_shut_out_by_hand() {
         assert_eq!(verb("open", "192.0.2.7/24").status, 2);
         assert_eq!(who_comes_in(), [[false; 2]; 2]);
     }
+}
+
+fn an_invitation_is_a_section_and_a_reload() {
+    let net = Topology::new();
+    let _server = Service::tcp(&net.router.namespace, 22);
+    let door = ALICE.replace("alice", "ssh");
+    let setup = Setup::new(&net.router, Guard::Gate, &[FENCE, &door].concat());
+    setup.verb(&net.router, "keygen", &["ssh"]).ok();
+    let agent = setup.start(&net.router);
+    let invite = ["guest", "--print", "--like", "ssh", "--until", "7d"];
+    let said = setup.verb(&net.router, "keygen", &invite);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert!(!said.stdout.contains("otpauth"), "the section can be shown");
+    let address = said
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("otpauth:"));
+    let app = App::scan(address.expect("an address"));
+    let config = std::fs::read_to_string(setup.config()).expect("the configuration");
+    setup.rewrite_whole(&[config, said.stdout].concat());
+    agent.reload_now();
+    let sender = Sender::new(&net.client.namespace);
+    let guest = Knocker::new(&sender, net.client.v4.into(), net.router.v4.into());
+    guest.send(&otp::knocks(&app.code(app.step()), 10_000, [Knock::Tcp; 2]));
+    fence(&net, &sender);
+    let to = net.router.port(Family::V4, 22);
+    assert_eq!(probe::tcp(&net.client.namespace, to), Answer::Open);
+    let status = setup.verb(&net.router, "status", &[]).ok();
+    let (_, guest) = status.split_once("door guest: tcp:22").expect("the door");
+    assert!(
+        guest.contains("\n  holds until ") && guest.contains("open for 192.0.2.2"),
+        "{status}"
+    );
 }
 
 fn moment(second: i64) -> String {

@@ -53,7 +53,7 @@ const TYPED: [(&str, &str, &str); 8] = [
 ];
 
 /// Commands of other sections, and why nobody types them.
-const NOT_TYPED: [(&str, &str); 14] = [
+const NOT_TYPED: [(&str, &str); 15] = [
     (
         "apt install ./target/debian/postern_*.deb",
         "it would change this machine: tests/packaging/deb.rs unpacks the package and runs its scripts",
@@ -81,6 +81,10 @@ const NOT_TYPED: [(&str, &str); 14] = [
     (
         "ping -c 1 -s 123 router.example",
         "tests/netns/other_knocks.rs types it: pings_of_a_chosen_length_open_and_close",
+    ),
+    (
+        "postern keygen guest --print --like ssh --until 7d",
+        "tests/netns/people.rs types it: an_invitation_is_a_section_and_a_reload",
     ),
     ("opkg update", "it takes OpenWrt's package manager"),
     (
