@@ -21,10 +21,9 @@ impl Accepted {
 
     pub(crate) fn insert(&mut self, fingerprint: u32, now: Instant) {
         if let Some(bucket) = self.0.get_mut(fingerprint as usize % BUCKETS) {
-            bucket.rotate_right(1);
-            let [newest, ..] = bucket;
+            let [first, second, third, _] = *bucket;
             // Not 0, which means none; a millisecond does not matter here.
-            *newest = (fingerprint, stamp(now).max(1));
+            *bucket = [(fingerprint, stamp(now).max(1)), first, second, third];
         }
     }
 

@@ -236,11 +236,10 @@ fn passive_list(_: &Draft<'_>, door: &Door) -> Option<Finding> {
 fn passive_differs(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
     let own = method::watched(door);
     let shares = |other: &&Door| {
-        let mut others = method::watched(other).into_iter();
         other.passive != door.passive
-            && others.any(|(protocol, other)| {
+            && method::watched(other).iter().any(|(protocol, other)| {
                 own.iter().any(|(own, ports)| {
-                    *own == protocol && ports.start() <= other.end() && other.start() <= ports.end()
+                    own == protocol && ports.start() <= other.end() && other.start() <= ports.end()
                 })
             })
     };
