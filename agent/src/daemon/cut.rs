@@ -211,6 +211,7 @@ pub(crate) fn connections(door: &Door, network: Network) -> Connections {
     Connections {
         network,
         ports: door.guards.to_vec(),
+        at: [door.behind.as_slice(), &door.to].concat(),
     }
 }
 

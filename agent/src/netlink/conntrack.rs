@@ -29,15 +29,16 @@ const DELETE: u16 = SUBSYSTEM | 2;
 /// Numbers of nfnetlink_conntrack.h that libc lacks.
 mod cta {
     pub(super) const TUPLE_ORIGINAL: u16 = 1;
-    pub(super) const TUPLE_REPLY: u16 = 2;
     pub(super) const ID: u16 = 12;
     pub(super) const ZONE: u16 = 18;
     pub(super) const TUPLE_IP: u16 = 1;
     pub(super) const TUPLE_PROTOCOL: u16 = 2;
     pub(super) const V4_SOURCE: u16 = 1;
+    pub(super) const V4_DESTINATION: u16 = 2;
     pub(super) const V6_SOURCE: u16 = 3;
+    pub(super) const V6_DESTINATION: u16 = 4;
     pub(super) const PROTOCOL: u16 = 1;
-    pub(super) const SOURCE_PORT: u16 = 2;
+    pub(super) const DESTINATION_PORT: u16 = 3;
 }
 
 /// Connections of a network, to the ports of a door.
@@ -45,11 +46,19 @@ mod cta {
 pub(crate) struct Connections {
     pub(crate) network: Network,
     pub(crate) ports: Vec<PortRange>,
+    /// Where the door guards them; empty: at every address of this machine.
+    pub(crate) at: Vec<Network>,
 }
 
 impl Connections {
-    fn have(&self, source: IpAddr, port: Port) -> bool {
-        self.network.has(source) && self.ports.iter().any(|ports| ports.contains(port))
+    /// Whether a connection that began so, before any port forwarding, is one of them.
+    fn have(&self, begun: &Begun) -> bool {
+        self.network.has(begun.source)
+            && self.ports.iter().any(|ports| ports.contains(begun.port))
+            && match self.at.as_slice() {
+                [] => is_own(begun.destination),
+                at => at.iter().any(|network| network.has(begun.destination)),
+            }
     }
 }
 
@@ -126,11 +135,9 @@ fn choose(
     (doomed, spared): (&[Connections], &[Connections]),
 ) -> Option<Connection> {
     let about = answer.attributes();
-    let end = |tuple| About::read(about.inside(tuple)?);
-    let (client, server) = (end(cta::TUPLE_ORIGINAL)?, end(cta::TUPLE_REPLY)?);
-    // The port that answers is the guarded one, whatever port it was redirected from.
-    let is_of = |these: &Connections| these.have(client.source, server.port);
-    if !doomed.iter().any(is_of) || spared.iter().any(is_of) || !is_own(server.source) {
+    let begun = Begun::read(about.inside(cta::TUPLE_ORIGINAL)?)?;
+    let is_of = |these: &Connections| these.have(&begun);
+    if !doomed.iter().any(is_of) || spared.iter().any(is_of) {
         return None;
     }
     let mut attributes = Vec::new();
@@ -145,31 +152,28 @@ fn choose(
     })
 }
 
-/// One direction of a connection: who sends, and from which port.
-struct About {
+/// What a connection began with: who sent, where to, and to which port.
+struct Begun {
     source: IpAddr,
+    destination: IpAddr,
     port: Port,
 }
 
-impl About {
+impl Begun {
     fn read(tuple: Attributes<'_>) -> Option<Self> {
         let addresses = tuple.inside(cta::TUPLE_IP)?;
-        let v4 = || {
-            Some(IpAddr::from(
-                <[u8; 4]>::try_from(addresses.find(cta::V4_SOURCE)?).ok()?,
-            ))
-        };
-        let v6 = || {
-            Some(IpAddr::from(
-                <[u8; 16]>::try_from(addresses.find(cta::V6_SOURCE)?).ok()?,
-            ))
+        let address = |v4, v6| {
+            let four = || Some(<[u8; 4]>::try_from(addresses.find(v4)?).ok()?.into());
+            let six = || Some(<[u8; 16]>::try_from(addresses.find(v6)?).ok()?.into());
+            four().or_else(six)
         };
         let about = tuple.inside(cta::TUPLE_PROTOCOL)?;
         let number = *about.find(cta::PROTOCOL)?.first()?;
         let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
-        let port = about.find(cta::SOURCE_PORT)?.try_into().ok()?;
+        let port = about.find(cta::DESTINATION_PORT)?.try_into().ok()?;
         Some(Self {
-            source: v4().or_else(v6)?,
+            source: address(cta::V4_SOURCE, cta::V6_SOURCE)?,
+            destination: address(cta::V4_DESTINATION, cta::V6_DESTINATION)?,
             port: Port {
                 protocol: { protocols }.find(|protocol| protocol.number() == number)?,
                 number: u16::from_be_bytes(port),
@@ -205,8 +209,8 @@ mod tests {
         attribute(&mut addresses, 2, &to_address);
         let mut about = Vec::new();
         attribute(&mut about, cta::PROTOCOL, &[6]);
-        attribute(&mut about, cta::SOURCE_PORT, &ports[0].to_be_bytes());
-        attribute(&mut about, 3, &ports[1].to_be_bytes());
+        attribute(&mut about, 2, &ports[0].to_be_bytes());
+        attribute(&mut about, cta::DESTINATION_PORT, &ports[1].to_be_bytes());
         let inner = [
             nested(cta::TUPLE_IP, &addresses),
             nested(cta::TUPLE_PROTOCOL, &about),
@@ -219,7 +223,6 @@ mod tests {
         let mut octets = Vec::new();
         message(&mut octets, SUBSYSTEM, 0, 1, (2, 0), |to| {
             tuple(to, cta::TUPLE_ORIGINAL, client, server, [40_000, port]);
-            tuple(to, cta::TUPLE_REPLY, server, client, [port, 40_000]);
             attribute(to, cta::ID, &[0, 0, 0, 7]);
         });
         octets
@@ -233,6 +236,7 @@ mod tests {
                 first: number,
                 last: number,
             }],
+            at: Vec::new(),
         };
         let (doomed, spared) = ([of(0, 24, 22)], [of(9, 32, 22), of(7, 32, 80)]);
         let chosen = Messages(octets).find_map(|answer| choose(&answer, (&doomed, &spared)));
