@@ -8,6 +8,7 @@ use ufmt::{uWrite, uwrite};
 
 use crate::config::Diagnostic;
 use crate::knock::PortRange;
+use crate::network::Network;
 use crate::packet::Refusal;
 use crate::ports::TooManyPorts;
 use crate::time::DurationError;
@@ -30,6 +31,12 @@ impl Display for Diagnostic<'_> {
 }
 
 impl Display for PortRange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        uwrite!(Bridge(f), "{}", self)
+    }
+}
+
+impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         uwrite!(Bridge(f), "{}", self)
     }

@@ -1,7 +1,8 @@
 //! Networks: the addresses that begin alike, and the two families that there are.
 
-use core::fmt::{self, Display, Formatter};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ufmt::{Formatter, uDisplay, uWrite, uwrite};
 
 /// The addresses that begin with the same bits; often a single one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,11 @@ impl Network {
     /// assert!(Network::parse("192.0.2.1/24").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, NetworkError> {
-        let (address, prefix) = match text.split_once('/') {
+        let (address, prefix) = match cut(text, b'/') {
             None => (text, None),
             Some((address, prefix)) => (address, Some(prefix)),
         };
-        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let address = address_in(address).ok_or(NetworkError::Address)?;
         // What is mapped counts its prefix from the start of IPv6, and is only ever meant as IPv4.
         if address != address.to_canonical() {
             return Err(NetworkError::Address);
@@ -144,15 +145,72 @@ impl Network {
 }
 
 /// `192.0.2.1`, or `192.0.2.0/24`.
-impl Display for Network {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl uDisplay for Network {
+    fn fmt<W>(&self, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+    where
+        W: uWrite + ?Sized,
+    {
         let Self { address, prefix } = self;
-        if *prefix == family(*address).bits() {
-            write!(f, "{address}")
-        } else {
-            write!(f, "{address}/{prefix}")
+        match address {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                uwrite!(f, "{}.{}.{}.{}", a, b, c, d)?;
+            }
+            IpAddr::V6(address) => write_ipv6(*address, f)?,
+        }
+        match *prefix == family(*address).bits() {
+            true => Ok(()),
+            false => uwrite!(f, "/{}", *prefix),
         }
     }
+}
+
+/// RFC 5952, section 4: the longest run of zero groups is left out, the first of equally long ones.
+fn write_ipv6<W>(address: Ipv6Addr, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+where
+    W: uWrite + ?Sized,
+{
+    let groups = address.segments();
+    let run = |start: usize| {
+        groups
+            .iter()
+            .skip(start)
+            .take_while(|group| **group == 0)
+            .count()
+    };
+    let (mut start, mut length) = (groups.len(), 1);
+    for at in 0..groups.len() {
+        if run(at) > length {
+            (start, length) = (at, run(at));
+        }
+    }
+    for (at, group) in groups.into_iter().enumerate() {
+        match at {
+            at if at == start => f.write_str("::")?,
+            at if at > start && at < start + length => {}
+            at => {
+                let is_first = at == 0 || at == start + length;
+                f.write_str(if is_first { "" } else { ":" })?;
+                write_hex(group, f)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_hex<W>(number: u16, f: &mut Formatter<'_, W>) -> Result<(), W::Error>
+where
+    W: uWrite + ?Sized,
+{
+    let mut shown = false;
+    for shift in [12, 8, 4, 0] {
+        let nibble = u32::from(number >> shift & 0xf);
+        shown |= nibble > 0 || shift == 0;
+        if shown {
+            f.write_char(char::from_digit(nibble, 16).unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }
 
 /// Why a text is not a network.
@@ -165,6 +223,101 @@ pub enum NetworkError {
     Prefix,
     /// The address has bits behind the prefix.
     HostBits,
+}
+
+/// Reads an address. The standard library's parser may panic, as far as a linker can tell.
+fn address_in(text: &str) -> Option<IpAddr> {
+    match text.bytes().any(|byte| byte == b':') {
+        true => ipv6(text).map(IpAddr::V6),
+        false => ipv4(text).map(IpAddr::V4),
+    }
+}
+
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let (mut bits, mut rest) = (0_u32, text);
+    for dot in [true, true, true, false] {
+        let part = match dot {
+            true => {
+                let (part, behind) = cut(rest, b'.')?;
+                rest = behind;
+                part
+            }
+            false => rest,
+        };
+        // Some take what begins with a zero for octal.
+        let is_canonical = part == "0" || !part.starts_with('0');
+        let octet = number(part, 10, 3).filter(|octet| *octet <= 255 && is_canonical)?;
+        bits = bits << 8 | octet;
+    }
+    Some(Ipv4Addr::from_bits(bits))
+}
+
+/// RFC 4291, section 2.2.
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    let mut rest = text;
+    let (mut bits, mut count) = (0_u128, 0_u32);
+    // How many groups stand before those that are left out.
+    let mut left_out = None;
+    if let Some(behind) = rest.strip_prefix("::") {
+        (rest, left_out) = (behind, Some(0));
+    }
+    while !rest.is_empty() {
+        let (part, behind) =
+            cut(rest, b':').map_or((rest, None), |(part, behind)| (part, Some(behind)));
+        let (value, width) = match behind {
+            None if part.len() > 4 => (ipv4(part)?.to_bits(), 2),
+            _ => (number(part, 16, 4)?, 1),
+        };
+        count += width;
+        if count > 8 {
+            return None;
+        }
+        bits = bits << (16 * width) | u128::from(value);
+        rest = match behind {
+            None => "",
+            // It ends with a single colon.
+            Some("") => return None,
+            Some(behind) => match behind.strip_prefix(':') {
+                Some(_) if left_out.is_some() => return None,
+                Some(behind) => {
+                    left_out = Some(count);
+                    behind
+                }
+                None => behind,
+            },
+        };
+    }
+    let bits = match left_out {
+        None => (count == 8).then_some(bits)?,
+        Some(before) => {
+            let zeros = 8_u32.checked_sub(count).filter(|zeros| *zeros > 0)?;
+            // The shift is by all bits where nothing stands behind, or before.
+            let behind = 16 * (count - before);
+            let head = bits.checked_shr(behind).unwrap_or_default();
+            let head = head.checked_shl(behind + 16 * zeros).unwrap_or_default();
+            let tail = bits & !u128::MAX.checked_shl(behind).unwrap_or_default();
+            head | tail
+        }
+    };
+    Some(Ipv6Addr::from_bits(bits))
+}
+
+/// What stands before and behind the first such byte, which is ASCII.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let place = text.bytes().position(|byte| byte == at)?;
+    let (before, behind) = text.split_at_checked(place)?;
+    Some((before, behind.get(1..)?))
+}
+
+/// A number of so many digits at most.
+fn number(text: &str, radix: u32, digits: usize) -> Option<u32> {
+    if text.is_empty() || text.len() > digits {
+        return None;
+    }
+    text.chars().try_fold(0_u32, |number, digit| {
+        let digit = digit.to_digit(16).filter(|digit| *digit < radix)?;
+        Some(number * radix + digit)
+    })
 }
 
 /// An address family.
@@ -231,6 +384,75 @@ mod tests {
         ] {
             let network = Network::of(address.parse().unwrap(), prefix);
             assert_eq!(network.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_as_the_standard_library_reads_them() {
+        let mut texts: Vec<String> = [
+            "",
+            ".",
+            ":",
+            "::",
+            ":::",
+            "1",
+            "1.2.3",
+            "1.2.3.4",
+            "1.2.3.4.5",
+            "01.2.3.4",
+            "1.2.3.256",
+            "1.2.3.",
+            ".1.2.3",
+            "1.2.3.4 ",
+            "+1.2.3.4",
+            "::1",
+            "1::",
+            "1::2",
+            "1::2::3",
+            "1:2:3:4:5:6:7:8",
+            "1:2:3:4:5:6:7",
+            "1:2:3:4:5:6:7::",
+            "::1:2:3:4:5:6:7",
+            "1:2:3:4:5:6:7:8:9",
+            "1::2:3:4:5:6:7:8",
+            "::ffff:1.2.3.4",
+            "1:2:3:4:5:6:1.2.3.4",
+            "1:2:3:4:5:6:7:1.2.3.4",
+            "1.2.3.4::",
+            "::1.2.3.4:5",
+            "1:2:3:4:5:6:1.2.3.4:",
+            "12345::",
+            "g::",
+            "::00001",
+            "2001:DB8::a",
+            "1:",
+            ":1",
+            "1:2:3:4:5:6:7:",
+            "64:ff9b::192.0.2.33",
+            "::%1",
+            "1::1.2.3",
+            "::1.02.3.4",
+        ]
+        .map(Into::into)
+        .into();
+        // Words of the same alphabet, of all lengths.
+        let mut random = 0x5eed_u32;
+        for _ in 0..200_000 {
+            let mut text = String::new();
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            for _ in 0..random >> 27 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                text.push(char::from(b"::::..0129afFg"[(random >> 16) as usize % 14]));
+            }
+            texts.push(text);
+        }
+        for text in texts {
+            let address: Option<IpAddr> = text.parse().ok();
+            assert_eq!(address_in(&text), address, "{text}");
+            // What is mapped is another's, and IPv4 here.
+            if let Some(address) = address.filter(|address| address.to_canonical() == *address) {
+                assert_eq!(Network::of(address, 128).to_string(), address.to_string());
+            }
         }
     }
 

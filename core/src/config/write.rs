@@ -8,7 +8,6 @@ use super::{Presence, Section};
 use crate::code::Code;
 use crate::door::{AtEnd, Door, EngineName, Method, Order};
 use crate::knock::{Port, Protocol};
-use crate::network::Network;
 use crate::payload::{MAX_BYTES, Payload};
 use crate::rfc3339;
 use crate::time::Duration;
@@ -61,9 +60,9 @@ where
     let mut section = Writer { out };
     uwrite!(section.out, "config door '{}'\n", door.name.as_str())?;
     section.list("guard", &door.guards)?;
-    section.networks("behind", &door.behind)?;
-    section.networks("to", &door.to)?;
-    section.networks("from", &door.from)?;
+    section.list("behind", &door.behind)?;
+    section.list("to", &door.to)?;
+    section.list("from", &door.from)?;
     for (name, moment) in [
         ("not_before", door.not_before),
         ("not_after", door.not_after),
@@ -157,16 +156,6 @@ impl<W: uWrite + ?Sized> Writer<'_, W> {
     fn list<T: uDisplay>(&mut self, name: &str, values: &[T]) -> Result<(), W::Error> {
         for value in values {
             uwrite!(self.out, "\tlist {} '{}'\n", name, value)?;
-        }
-        Ok(())
-    }
-
-    fn networks(&mut self, name: &str, networks: &[Network]) -> Result<(), W::Error> {
-        for network in networks {
-            // The longest address has 39 characters.
-            let mut text = String::<48>::new();
-            _ = core::fmt::Write::write_fmt(&mut text, format_args!("{network}"));
-            uwrite!(self.out, "\tlist {} '{}'\n", name, text.as_str())?;
         }
         Ok(())
     }
