@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, setsockopt,
-    socket, sockopt,
+    AddressFamily, Shutdown, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect,
+    setsockopt, shutdown, socket, sockopt,
 };
 use nix::unistd::Pid;
 use postern_core::config::{Config, Guard};
@@ -161,6 +161,18 @@ fn fresh_port() -> u16 {
     10_000 + USED.fetch_add(1, Ordering::Relaxed) % 20_000
 }
 
+/// Sends a SYN or a datagram from this source and port, and is done with it.
+///
+/// A program that another test starts just now has a copy of every socket until it is executed: one that were only
+/// closed might send its SYN again, or keep its port.
+fn send_once(from: IpAddr, source_port: u16, to: Port) {
+    let socket = send(from, source_port, to);
+    if to.protocol == Protocol::Tcp {
+        // It may have been refused already.
+        _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
+    }
+}
+
 /// Sends a SYN or a datagram from this source and port.
 fn send(from: IpAddr, source_port: u16, to: Port) -> OwnedFd {
     let own = SocketAddr::new(from, source_port);
@@ -172,7 +184,12 @@ fn send(from: IpAddr, source_port: u16, to: Port) -> OwnedFd {
     match to.protocol {
         Protocol::Icmp => panic!("no echo requests from here"),
         Protocol::Udp => {
-            let socket = UdpSocket::bind(own).unwrap();
+            let mut socket = None;
+            eventually(|| {
+                let bound = UdpSocket::bind(own).ok();
+                bound.map(|bound| socket = Some(bound)).is_some()
+            });
+            let socket = socket.unwrap();
             socket.send_to(b"knock", there).unwrap();
             socket.into()
         }
@@ -215,7 +232,7 @@ fn destination(packet: &[u8]) -> u16 {
 
 fn knock(from: IpAddr, ports: &[Port]) {
     for port in ports {
-        drop(send(from, fresh_port(), *port));
+        send_once(from, fresh_port(), *port);
     }
     fence();
 }
@@ -223,7 +240,7 @@ fn knock(from: IpAddr, ports: &[Port]) {
 /// Knocks at the ports, from source ports of this number and those above it.
 fn knock_from(from: IpAddr, source_port: u16, ports: &[Port]) {
     for (port, source_port) in ports.iter().zip(source_port..) {
-        drop(send(from, source_port, *port));
+        send_once(from, source_port, *port);
     }
     fence();
 }
