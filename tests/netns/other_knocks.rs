@@ -7,7 +7,8 @@ use postern_tests::agent::{Guard, Setup};
 use postern_tests::kernel_log::KernelLog;
 use postern_tests::knocker::{Knock, Knocker, list, stock_knock};
 use postern_tests::namespace::Namespace;
-use postern_tests::probe::{self, Answer};
+use postern_tests::packet::Packet;
+use postern_tests::probe::{self, Answer, Capture};
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
 use postern_tests::suite;
@@ -26,6 +27,7 @@ pub(crate) fn suite() -> Suite {
         pings_of_a_chosen_length_open_and_close needs "ping",
         pings_open_where_lines_of_the_log_tell_of_them
             needs "/dev/kmsg" "/proc/sys/net/netfilter/nf_log_all_netns" "ping",
+        fragments_of_a_chosen_length_are_no_pings_that_pass needs "ping",
         the_client_pings_as_far_as_it_may needs "setpriv" "unshare",
         only_those_are_heard_whom_a_door_is_for needs "knock",
     ]
@@ -272,6 +274,36 @@ fn knock_by_ping(engine: &str, source: &str) {
             }
             assert!(probe::tcp_shuts(from, guarded, SOON));
         }
+    });
+}
+
+fn fragments_of_a_chosen_length_are_no_pings_that_pass() {
+    let net = Topology::new();
+    let door = "config door 'ssh'\n\tlist guard 'tcp:22'\n\tlist guard 'icmp:echo'\n\toption passive '1'\n\
+                \toption method 'sequence-separate'\n\tlist open 'icmp:echo:128'\n\tlist open 'tcp:7000'\n";
+    let setup = Setup::new(&net.router, Guard::Gate, door);
+    let _agent = setup.start(&net.router);
+    let sender = Sender::new(&net.client.namespace);
+    on_both_families(|family| {
+        let (from, to) = (net.client.address(family), net.router.address(family));
+        let mut echo = Packet::echo(from, to, 1);
+        echo.payload = vec![1; 300];
+        // The header of the first one says what that of a whole ping says which carries 128 octets.
+        let first = if family == Family::V4 { 136 } else { 128 };
+        let answers = || {
+            let mut capture = Capture::new(&net.client);
+            for fragment in echo.fragments(first, 7) {
+                sender.send_bytes(to, &fragment);
+            }
+            // What was sent before has arrived then.
+            assert!(ping(&net.client.namespace, to, 128), "it passes on");
+            let seen = capture.seen().iter();
+            seen.filter(|header| header.answers_echo()).count()
+        };
+        assert_eq!(answers(), 1);
+        setup.verb(&net.router, "open", &["ssh"]).ok();
+        assert_eq!(answers(), 2, "fragments arrive");
+        setup.verb(&net.router, "close", &["ssh"]).ok();
     });
 }
 

@@ -10,7 +10,7 @@ use postern_core::time::Duration;
 use super::expression::{Base, Comparison, Expression, FlowKey, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::request::{self, KeyOrder};
-use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement, echo_length};
+use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement, WHOLE, echo_length};
 use crate::firewall::table::names::interface_key;
 use crate::network::{Family, Network};
 
@@ -298,16 +298,29 @@ fn echo_request(family: Family) -> Vec<Expression> {
 /// Whether the IP header says this length (RFC 791, section 3.1; RFC 8200, section 3).
 fn length(family: Family, length: u16) -> Vec<Expression> {
     let [load_family, is_family] = of_family(family);
-    let field = Expression::Payload {
+    let field = |offset, length| Expression::Payload {
         base: Base::Network,
-        offset: match family {
-            Family::V4 => 2,
-            Family::V6 => 4,
-        },
-        length: 2,
+        offset,
+        length,
         to: Register::FIRST,
     };
-    vec![load_family, is_family, field, equal(&length.to_be_bytes())]
+    let [high, low] = length.to_be_bytes();
+    match family {
+        Family::V4 => vec![
+            load_family,
+            is_family,
+            field(2, 2),
+            equal(&[high, low]),
+            field(6, 2),
+            masked(&WHOLE.to_be_bytes()),
+            equal(&[0, 0]),
+        ],
+        // The protocol is next to the length.
+        Family::V6 => {
+            let expected = [high, low, libc::IPPROTO_ICMPV6 as u8];
+            vec![load_family, is_family, field(4, 3), equal(&expected)]
+        }
+    }
 }
 
 /// Whether the source or the destination address is of a network; only as many octets are loaded as

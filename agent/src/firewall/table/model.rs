@@ -114,7 +114,7 @@ pub(crate) enum Statement {
     /// An echo request.
     EchoRequest(Family),
     /// A packet without options or extension headers is this long, in octets, where it is an echo request that
-    /// carries so many.
+    /// carries so many; no fragment is.
     EchoLength(Family, u16),
     /// The source address is in the set.
     SourceIn(Family, String),
@@ -175,6 +175,9 @@ pub(crate) enum Statement {
     /// Ends the rule.
     Verdict(Verdict),
 }
+
+/// The bits of IPv4's fragment offset, and of the flag that more follow: a whole packet has none of them.
+pub(crate) const WHOLE: u16 = 0x3fff;
 
 /// What the IP header of an echo request says of its length: IPv4's counts itself.
 pub(crate) const fn echo_length(family: Family, carried: u16) -> u16 {

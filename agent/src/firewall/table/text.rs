@@ -10,7 +10,7 @@ use core::ops::RangeInclusive;
 use postern_core::time::Duration;
 
 use super::model::{
-    Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict, echo_length,
+    Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict, WHOLE, echo_length,
 };
 use super::names::TABLE;
 use crate::network::{Family, Network};
@@ -173,11 +173,11 @@ impl Display for Statement {
             Self::EchoRequest(Family::V4) => f.write_str("icmp type echo-request"),
             Self::EchoRequest(Family::V6) => f.write_str("icmpv6 type echo-request"),
             Self::EchoLength(family, carried) => {
-                let family_name = match family {
-                    Family::V4 => "ip",
-                    Family::V6 => "ip6",
-                };
-                write!(f, "{family_name} length {}", echo_length(*family, *carried))
+                let length = echo_length(*family, *carried);
+                match family {
+                    Family::V4 => write!(f, "ip length {length} ip frag-off & {WHOLE} == 0"),
+                    Family::V6 => write!(f, "ip6 length {length} ip6 nexthdr ipv6-icmp"),
+                }
             }
             Self::SourceIn(family, set) => write!(f, "{} @{set}", source(*family)),
             Self::NetworkIn(family, prefix, set) => {
