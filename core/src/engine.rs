@@ -287,7 +287,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.told_by_order = told_by_order(doors);
         self.meeting = DoorSet::EMPTY;
         self.deaf = DoorSet::EMPTY;
-        self.used.iter_mut().for_each(Sequence::clear);
+        // Those of the doors that there were: what is never written takes no memory.
+        for used in self.used.iter_mut().take(self.doors.len()) {
+            used.clear();
+        }
         self.doors.clear();
         _ = self.doors.extend_from_slice(doors);
         self.longest_window = (self.doors.iter().map(|door| door.window))
