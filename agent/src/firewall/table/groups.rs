@@ -56,10 +56,11 @@ impl<'c> Groups<'c> {
             for protocol in PROTOCOLS {
                 // Knocks are heard at addresses of this machine.
                 let (knocks, decoys) = match scope {
-                    Scope::Local => (
-                        knock_ports::all(config, listed, protocol),
-                        decoys(config, listed, port_chains, protocol),
-                    ),
+                    Scope::Local => {
+                        let knocks = knock_ports::all(config, listed, protocol);
+                        let decoys = decoys(config, &knocks, port_chains, protocol);
+                        (knocks, decoys)
+                    }
                     Scope::Behind => (Vec::new(), Vec::new()),
                 };
                 let pieces = groups.pieces(scope, protocol, &knocks, &decoys);
@@ -81,12 +82,15 @@ impl<'c> Groups<'c> {
 
     /// The maps that lead from guarded ports to chains.
     pub(crate) fn maps(&self) -> Vec<Set> {
+        let names: Vec<String> = (0..self.groups.len())
+            .map(|group| self.chain_name(group))
+            .collect();
         let mut maps = Vec::new();
         for (scope, protocol, pieces) in &self.maps {
             let chains = pieces.iter().map(|piece| {
                 let chain = match piece.decoyed {
                     Some(place) => decoyed_chain_name(place),
-                    None => self.chain_name(piece.group),
+                    None => names.get(piece.group).cloned().unwrap_or_default(),
                 };
                 (piece.ports.clone(), chain)
             });
@@ -406,7 +410,7 @@ fn guards_of(
 /// The decoys of a protocol of which the table tells, and the chains that hear them.
 fn decoys(
     config: &Config,
-    listed: &[Port],
+    knocks: &[RangeInclusive<u16>],
     port_chains: &[PortChain],
     protocol: Protocol,
 ) -> Vec<(u16, String)> {
@@ -417,8 +421,7 @@ fn decoys(
         }
     }
     if Delivery::of(&config.global).decoy(config).is_some() {
-        let knocks = knock_ports::all(config, listed, protocol);
-        for number in knock_ports::decoys(config, protocol, &knocks) {
+        for number in knock_ports::decoys(config, protocol, knocks) {
             if !decoys.iter().any(|(decoy, _)| *decoy == number) {
                 decoys.push((number, DECOY.to_owned()));
             }

@@ -91,6 +91,14 @@ pub(super) fn neighbour<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'st
     thread.join().unwrap()
 }
 
+/// A socket that sends packets of one's own making, and one that hears segments of TCP.
+fn raw_sockets(family: AddressFamily) -> (OwnedFd, OwnedFd) {
+    let raw = |protocol| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).unwrap();
+    let (out, heard) = (raw(SockProtocol::Raw), raw(SockProtocol::Tcp));
+    setsockopt(&heard, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).unwrap();
+    (out, heard)
+}
+
 /// Sends TCP segments in IPv6 packets of one's own making, and hears the answers.
 struct Raw {
     out: OwnedFd,
@@ -99,17 +107,7 @@ struct Raw {
 
 impl Raw {
     fn open() -> Self {
-        let raw = |protocol| {
-            socket(
-                AddressFamily::Inet6,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                protocol,
-            )
-            .unwrap()
-        };
-        let (out, heard) = (raw(SockProtocol::Raw), raw(SockProtocol::Tcp));
-        setsockopt(&heard, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).unwrap();
+        let (out, heard) = raw_sockets(AddressFamily::Inet6);
         Self { out, heard }
     }
 
@@ -247,17 +245,7 @@ struct Raw4 {
 
 impl Raw4 {
     fn open() -> Self {
-        let raw = |protocol| {
-            socket(
-                AddressFamily::Inet,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                protocol,
-            )
-            .unwrap()
-        };
-        let (out, heard) = (raw(SockProtocol::Raw), raw(SockProtocol::Tcp));
-        setsockopt(&heard, sockopt::ReceiveTimeout, &TimeVal::new(5, 0)).unwrap();
+        let (out, heard) = raw_sockets(AddressFamily::Inet);
         Self { out, heard }
     }
 
