@@ -8,6 +8,7 @@ use postern_tests::agent::{Agent, Guard, SSH_DOOR, Setup};
 use postern_tests::knocker::{Knock, Knocker, knock_whole};
 use postern_tests::packet::Packet;
 use postern_tests::probe::{self, Answer};
+use postern_tests::process::close;
 use postern_tests::sender::Sender;
 use postern_tests::server::{Listener, Service};
 use postern_tests::strace::Strace;
@@ -330,7 +331,7 @@ fn a_source_that_cannot_be_had_changes_nothing() {
             agent.log().contains("tcp:9003 is taken")
         });
         on_both_families(|family| stage.open(family));
-        drop(taken);
+        close(taken);
         agent.reload_now();
         on_both_families(|family| stage.close(family));
     }
@@ -586,10 +587,10 @@ fn a_taken_port_is_named_and_a_taken_decoy_is_done_without() {
     };
     let taken = Listener::new(router, 9003);
     run("tcp:9003");
-    drop(taken);
+    close(taken);
     let taken = Service::udp_echo(router, 8001);
     run("udp:8001");
-    drop(taken);
+    close(taken);
     // What is a decoy without a service is one that listens.
     let agent = stage.start();
     let known = |port: &str| {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use postern_tests::agent::{Guard, SSH_DOOR, Setup, program};
-use postern_tests::process::{Said, run};
+use postern_tests::process::{Said, close, run};
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until};
@@ -411,7 +411,7 @@ config door 'ssh'
     let unread = |words: &[&str], status: i32| {
         in_case_of(words.join(" "), || {
             let (reader, writer) = io::pipe().expect("a pipe");
-            drop(reader);
+            close(reader);
             let mut verb = Command::new(program());
             verb.args(words).stdin(Stdio::null()).stdout(writer);
             let mut verb = net.router.namespace.spawn(verb.stderr(Stdio::piped()));

@@ -3,12 +3,29 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use crate::wait::try_poll;
+
+/// Held while a program is started: until it runs it holds copies of all files of this process.
+static STARTING: Mutex<()> = Mutex::new(());
+
+fn start(command: &mut Command) -> Child {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = command.get_program().to_string_lossy().into_owned();
+    (command.spawn()).unwrap_or_else(|error| panic!("cannot start {name}: {error}"))
+}
+
+/// Closes a file or a socket for good: no program that another thread is about to start keeps it
+/// open any longer.
+pub fn close(held: impl Sized) {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(held);
+}
 
 /// A running program, killed and reaped on drop.
 #[derive(Debug)]
@@ -24,10 +41,8 @@ impl Process {
     /// When it cannot be started.
     pub fn spawn(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        match command.spawn() {
-            Ok(child) => Self { child, name },
-            Err(error) => panic!("cannot start {name}: {error}"),
-        }
+        let child = start(command);
+        Self { child, name }
     }
 
     /// Its process id.
@@ -127,13 +142,11 @@ pub fn copy_program(from: impl AsRef<Path>, to: &Path) {
 /// # Panics
 /// When it cannot be started.
 pub fn run(command: &mut Command, input: &str) -> Said {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let child = command
+    let command = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        .stderr(Stdio::piped());
+    let mut child = start(command);
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input closes it early: its status tells the rest.
         let _ = stdin.write_all(input.as_bytes());

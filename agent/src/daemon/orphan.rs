@@ -80,6 +80,7 @@ fn parent(stat: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::eventually::eventually;
     use crate::testing::scratch::Scratch;
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
         lock.lock().unwrap();
         assert_eq!(found(), Some(std::process::id().cast_signed()));
         drop(lock);
-        assert_eq!(found(), None);
+        eventually(|| found().is_none());
     }
 
     #[test]

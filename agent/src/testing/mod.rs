@@ -1,5 +1,6 @@
 //! What tests share.
 
+pub(crate) mod eventually;
 pub(crate) mod made;
 pub(crate) mod scratch;
 pub(crate) mod skipping;

@@ -22,7 +22,7 @@ use postern_core::method::Effect;
 use postern_core::time::Duration;
 
 use super::examples::{self, tcp, udp};
-use super::kernel::{address, eventually, in_namespace, nft, sources};
+use super::kernel::{address, in_namespace, nft, sources};
 use crate::firewall::Firewall;
 use crate::firewall::progress::{Attempt, Counts};
 use crate::firewall::table::delivery::LONGEST_SNAPLEN;
@@ -30,6 +30,7 @@ use crate::firewall::table::engines::MAX_ATTEMPTS;
 use crate::firewall::table::model::MAX_GRANTS;
 use crate::network::Family;
 use crate::source::nflog::Nflog;
+use crate::testing::eventually::eventually;
 
 const ENGINES: [EngineName; 2] = [EngineName::Chain, EngineName::Track];
 const OPEN: [Port; 4] = [tcp(7_000), udp(8_001), tcp(9_002), udp(6_003)];

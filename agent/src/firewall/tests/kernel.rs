@@ -5,7 +5,6 @@
 use core::net::{IpAddr, Ipv4Addr};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use nix::sched::{CloneFlags, unshare};
 use postern_core::config::Guard;
@@ -17,6 +16,7 @@ use crate::firewall::nft::batch::{Heritage, Ownership};
 use crate::firewall::table::model::{Content, MAX_GRANTS, Statement, Table, Verdict};
 use crate::firewall::{Firewall, Refusal, Who, render};
 use crate::network::{Family, Network};
+use crate::testing::eventually::eventually;
 use crate::testing::skipping::skip;
 
 /// Runs a test in a fresh namespace; says so and skips where there can be none.
@@ -136,15 +136,6 @@ fn installing_again_replaces_and_removing_twice_says_so() {
 
 pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
-}
-
-/// Polls until the condition holds, for five seconds at most.
-pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + core::time::Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it never came true");
-        std::thread::yield_now();
-    }
 }
 
 pub(crate) fn sources(firewall: &mut Firewall, door: &str) -> Vec<String> {

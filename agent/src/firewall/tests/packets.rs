@@ -29,10 +29,11 @@ use postern_core::payload::{MAX_BYTES, Payload};
 use postern_core::time::Duration;
 
 use super::examples::{self, whole};
-use super::kernel::{eventually, in_namespace};
+use super::kernel::in_namespace;
 use crate::firewall::Firewall;
 use crate::firewall::table::delivery::LONGEST_SNAPLEN;
 use crate::source::nflog::Nflog;
+use crate::testing::eventually::eventually;
 
 const GUARDED: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
 const SENDER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);

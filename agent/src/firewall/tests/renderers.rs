@@ -22,6 +22,7 @@ use crate::firewall::table::model::Table;
 use crate::firewall::table::names::TABLE;
 use crate::firewall::table::text;
 use crate::netlink::codec::{self, Attributes};
+use crate::testing::eventually::eventually;
 
 /// What the kernel says of the table, one line for each of its answers, octet for octet: but for
 /// the numbers that it gives to whatever is made.
@@ -251,7 +252,7 @@ fn a_table_belongs_to_the_socket_that_it_is_made_for() {
             assert!(table.plain);
             // The kernel takes it away at once (`nft_rcv_nl_event`).
             drop(connection);
-            assert!(Connection::open().unwrap().table().is_err());
+            eventually(|| Connection::open().unwrap().table().is_err());
         });
     }
 }
