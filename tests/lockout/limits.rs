@@ -8,7 +8,7 @@ use postern_tests::client;
 use postern_tests::nft;
 use postern_tests::sender::Sender;
 use postern_tests::topology::Family;
-use postern_tests::wait::{SOON, poll_until};
+use postern_tests::wait::{A_MOMENT, SOON, poll_until};
 
 use super::stage::{LET_ME_IN, Stage, TABLE};
 
@@ -105,7 +105,7 @@ pub(crate) fn a_full_set_of_attempts_inside_the_kernel() {
     let sender = Sender::new(&stage.net.client.namespace);
     let first = stage.net.router.port(Family::V4, 7000);
     let loss = stage.lose("a door of engine chain flooded, its window 3s");
-    let ends_at = Instant::now() + SOON / 10;
+    let ends_at = Instant::now() + A_MOMENT;
     sender.flood(first, 20_000, || Instant::now() >= ends_at);
     loss.is_felt();
     loss.healed_by("kernel: forgets old attempts")

@@ -6,7 +6,7 @@ use postern_tests::probe::{self, Answer};
 use postern_tests::server::Service;
 use postern_tests::suite::{Suite, on_both_families};
 use postern_tests::topology::{Family, Topology};
-use postern_tests::wait::SOON;
+use postern_tests::wait::{A_MOMENT, SOON};
 use postern_tests::{client, nft, suite};
 
 pub(crate) fn suite() -> Suite {
@@ -91,7 +91,7 @@ fn the_gate_alone_cannot_open_what_the_firewall_rejects() {
     let _agent = setup.start(&net.router);
     let ssh = net.router.port(Family::V4, 22);
     client::knock(&net.client, ssh.ip(), &OPEN);
-    assert!(!probe::tcp_opens(&net.client.namespace, ssh, SOON / 5));
+    assert!(!probe::tcp_opens(&net.client.namespace, ssh, A_MOMENT));
 }
 
 fn reload_and_restart_of_the_firewall_change_no_door() {

@@ -423,28 +423,35 @@ fn a_knock_costs_receiving_it_and_one_batch_if_it_opens() {
                 Knocker::new(&sender, from, router.v4.into())
             };
             let open = OPEN.map(|knock| Knock::Udp(knock.port()));
-            let strace = Strace::counting(agent.id());
-            // So few that NFLOG is not asked to put them together.
-            for number in 100..102 {
-                knocker(number).send(&open[..2]);
-            }
-            knocker(99).send(&open);
-            let granted = || nft::expiry(&router.namespace, "inet postern", [192, 0, 2, 99].into());
-            poll_until(SOON, "the grant", || granted().is_some());
-            poll_until(SOON, "the line about it", || {
-                agent.log().contains("192.0.2.99")
-            });
-            let calls = strace.calls();
-            let is_waking = |call: &&String| WAKING.contains(&call.as_str());
-            let calls: Vec<&String> = calls.iter().filter(|call| !is_waking(call)).collect();
-            let batch_at = calls.iter().position(|call| *call == "sendto");
-            let (before, batch) = calls.split_at(batch_at.expect("a batch"));
-            let received = |call: &&&String| receiving.contains(&call.as_str());
-            assert!(before.iter().all(|call| received(&call)), "{calls:?}");
-            // The batch, its acknowledgement, and the line in the log after both.
-            let after = batch.get(3..).unwrap_or_default();
-            assert_eq!(batch[..3], ["sendto", "recvfrom", "write"], "{calls:?}");
-            assert!(after.iter().all(|call| received(&call)), "{calls:?}");
+            let calls_of_a_knock = |last: u8| {
+                let strace = Strace::counting(agent.id());
+                // So few that NFLOG is not asked to put them together.
+                for number in [last + 1, last + 2] {
+                    knocker(number).send(&open[..2]);
+                }
+                knocker(last).send(&open);
+                let source = IpAddr::from([192, 0, 2, last]);
+                let granted = || nft::expiry(&router.namespace, "inet postern", source);
+                poll_until(SOON, "the grant", || granted().is_some());
+                let source = source.to_string();
+                poll_until(SOON, "the line about it", || agent.log().contains(&source));
+                let calls = strace.calls().into_iter();
+                calls
+                    .filter(|call| !WAKING.contains(&call.as_str()))
+                    .collect()
+            };
+            let is_all = |calls: &Vec<String>| {
+                let batch_at = calls.iter().position(|call| call == "sendto");
+                let (before, batch) = calls.split_at(batch_at.expect("a batch"));
+                // The batch, its acknowledgement, and the line in the log after both.
+                let (batch, after) = batch.split_at(3.min(batch.len()));
+                let mut received = before.iter().chain(after);
+                batch == ["sendto", "recvfrom", "write"]
+                    && received.all(|call| receiving.contains(&call.as_str()))
+            };
+            // What it does of itself once in a while may come between.
+            let tried: Vec<Vec<String>> = (1..=5).map(|turn| calls_of_a_knock(turn * 10)).collect();
+            assert!(tried.iter().any(is_all), "{tried:?}");
         });
     }
 }

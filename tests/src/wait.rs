@@ -4,7 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Long enough for anything that should happen at once, on a machine with much else to do.
-pub const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Long enough to see that something does not happen.
+pub const A_MOMENT: Duration = Duration::from_millis(500);
 
 const STEP: Duration = Duration::from_millis(5);
 

@@ -7,7 +7,7 @@ use postern_tests::process::Said;
 use postern_tests::server::Service;
 use postern_tests::suite::{in_case_of, on_both_families};
 use postern_tests::topology::{Family, Topology};
-use postern_tests::wait::{SOON, poll_until};
+use postern_tests::wait::{A_MOMENT, SOON, poll_until};
 use postern_tests::world::{DOOR, World};
 use postern_tests::{client, nft, probe};
 
@@ -328,7 +328,7 @@ pub(super) fn knocks_that_are_not_heard() {
             assert_eq!(agent.log().contains("knock-port-redirected"), !heard);
             let ssh = net.router.port(Family::V4, 22);
             client::knock(&net.client, ssh.ip(), &["7000", "8001:udp", "9002"]);
-            let within = if heard { SOON } else { SOON / 10 };
+            let within = if heard { SOON } else { A_MOMENT };
             assert_eq!(probe::tcp_opens(&net.client.namespace, ssh, within), heard);
             // A packet socket hears what no rule has seen.
             setup.hear_by("\toption source 'packet'\n");
@@ -371,7 +371,7 @@ pub(super) fn only_one_firewall_of_two_asks_for_the_mark() {
         probe::tcp_opens(&net.client.namespace, ssh, within)
     };
     assert!(opens(Family::V4, SOON));
-    assert!(!opens(Family::V6, SOON / 10));
+    assert!(!opens(Family::V6, A_MOMENT));
     add("ip6tables-nft", &[accept]);
     expect_no(&doctor(&setup, &net.router), "mark-unread");
     assert!(opens(Family::V6, SOON));
@@ -469,7 +469,7 @@ pub(super) fn firewalls_of_distributions() {
                 let ssh = net.router.port(Family::V4, 22);
                 client::knock(&net.client, ssh.ip(), &["7000", "8001:udp", "9002"]);
                 if allowed || name == "ufw" {
-                    let within = if allowed { SOON } else { SOON / 10 };
+                    let within = if allowed { SOON } else { A_MOMENT };
                     let opens = probe::tcp_opens(&net.client.namespace, ssh, within);
                     assert_eq!(opens, allowed);
                 }
