@@ -372,6 +372,8 @@ fn a_terminal_shows_the_time_that_is_left() {
             let net = Topology::new();
             let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
             let _agent = setup.start(&net.router);
+            // What was confirmed already is in force again by the time that somebody looks.
+            setup.rewrite(&other_door());
             let (program, config) = (program(), setup.config());
             let (program, config) = (program.display(), config.display());
             let line = format!("{program} apply --config {config} --confirm-within {time}");
