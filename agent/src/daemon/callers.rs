@@ -24,7 +24,14 @@ impl Agent<'_> {
                     self.journal.watchers.add(caller.into_stream(), json);
                     continue;
                 }
-                Some(request) => self.answer(request),
+                Some(request) => {
+                    let answer = self.answer(request);
+                    if let Request::Close { .. } = request {
+                        self.cutting.answer(caller, answer, boottime());
+                        continue;
+                    }
+                    answer
+                }
                 None => Err("the agent does not understand this; is it of another version?".into()),
             };
             caller.answer(&answer);

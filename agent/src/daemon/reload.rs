@@ -360,6 +360,7 @@ impl Agent<'_> {
         self.journal.sum_up(self.engine.doors());
         let names = self.engine.doors().iter().map(|door| door.name.clone());
         let names: Vec<_> = names.collect();
+        self.cutting.settle(self.engine.doors());
         self.engine.configure(&config.doors).map_err(too_many)?;
         self.journal.begin(self.engine.doors().len(), boottime());
         let gone = self.ledger.renumber(&names, self.engine.doors());
