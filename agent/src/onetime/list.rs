@@ -12,6 +12,7 @@ use postern_core::door::{MAX_STEPS, Sequence};
 use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::ports::MAX_KNOCK_PORTS;
 
+use super::Immaterial;
 use crate::files::private_file::{self, Forbidden, Unfit};
 
 /// The longest list, in bytes.
@@ -20,7 +21,7 @@ pub(crate) const MAX_FILE: usize = 64 << 10;
 const MAX_MISTAKES: usize = 20;
 
 /// Sequences to be used in turn; at least one.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct List {
     /// One behind the other.
     knocks: Vec<Port>,
@@ -46,6 +47,15 @@ pub(crate) struct Mistake {
     line: usize,
     column: usize,
     what: String,
+}
+
+impl From<Unusable> for Immaterial {
+    fn from(why: Unusable) -> Self {
+        Self {
+            is_unread: matches!(why, Unusable::File(Unfit::Unread(_))),
+            why: why.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Mistake {

@@ -72,6 +72,8 @@ struct Keeper {
     /// Its name and method, to know it by after the configuration changed.
     known_as: (String, &'static str),
     material: Result<Material, String>,
+    /// There is none because reading it failed.
+    is_unread: bool,
     /// Why the material is of no use: it is another door's too.
     shared: Option<String>,
     /// The secret that the memory is about, while the material has none.
@@ -91,9 +93,35 @@ struct Keeper {
 }
 
 /// What the door's owner has too.
+#[derive(Clone)]
 enum Material {
     Secret(Secret),
     List(List),
+}
+
+/// Why there is no material.
+struct Immaterial {
+    why: String,
+    /// Reading it failed: it may be as good as before.
+    is_unread: bool,
+}
+
+impl From<Unfit> for Immaterial {
+    fn from(why: Unfit) -> Self {
+        Self {
+            is_unread: matches!(why, Unfit::Unread(_)),
+            why: why.to_string(),
+        }
+    }
+}
+
+impl From<&str> for Immaterial {
+    fn from(why: &str) -> Self {
+        Self {
+            why: why.into(),
+            is_unread: false,
+        }
+    }
 }
 
 /// What was used.
@@ -127,6 +155,7 @@ impl OneTime {
     /// Reads what belongs to these doors, with `folder` for their memories. What `former` knows
     /// and the disk does not is taken over.
     pub(crate) fn load(doors: &[Door], mut lists: Lists, folder: &Path, former: &Self) -> Self {
+        let mut notices = Vec::new();
         let one_time = doors
             .iter()
             .enumerate()
@@ -135,12 +164,14 @@ impl OneTime {
             let keeper = Keeper::load(index, door, folder, lists.take(index));
             let is_same = |other: &&Keeper| other.known_as == keeper.known_as;
             match former.keepers.iter().find(is_same) {
-                Some(former) => keeper.after(former),
+                Some(former) => keeper.after(former, &mut notices),
                 None => keeper,
             }
         });
+        let keepers = keepers.collect();
         let mut one_time = Self {
-            keepers: keepers.collect(),
+            keepers,
+            notices,
             ..Self::default()
         };
         one_time.find_shared();
@@ -292,7 +323,7 @@ impl OneTime {
 
 /// The lists of a configuration's doors, each read once.
 #[derive(Default)]
-pub(crate) struct Lists(Vec<(usize, Result<List, String>)>);
+pub(crate) struct Lists(Vec<(usize, Result<List, Immaterial>)>);
 
 impl Lists {
     /// Reads those that the doors name.
@@ -302,7 +333,7 @@ impl Lists {
         for (index, door) in doors.iter().enumerate() {
             if let Method::List { file, .. } = &door.method {
                 let list = List::read(Path::new(file.as_str()), &guarded);
-                lists.push((index, list.map_err(|why| why.to_string())));
+                lists.push((index, list.map_err(Immaterial::from)));
             }
         }
         Self(lists)
@@ -321,14 +352,16 @@ impl Lists {
         for (index, list) in &self.0 {
             match (list, doors.get(*index)) {
                 (Ok(list), _) => ports.extend_from_slice(list.ports()),
-                (Err(why), Some(door)) => output::warn(&format!("door {}: {why}", door.name)),
+                (Err(Immaterial { why, .. }), Some(door)) => {
+                    output::warn(&format!("door {}: {why}", door.name));
+                }
                 (Err(_), None) => {}
             }
         }
         ports
     }
 
-    fn take(&mut self, door: usize) -> Option<Result<List, String>> {
+    fn take(&mut self, door: usize) -> Option<Result<List, Immaterial>> {
         let position = self.0.iter().position(|(of, _)| *of == door)?;
         Some(self.0.swap_remove(position).1)
     }
@@ -336,12 +369,19 @@ impl Lists {
 
 impl Keeper {
     /// `list` is the door's, if it has one.
-    fn load(index: usize, door: &Door, folder: &Path, list: Option<Result<List, String>>) -> Self {
+    fn load(
+        index: usize,
+        door: &Door,
+        folder: &Path,
+        list: Option<Result<List, Immaterial>>,
+    ) -> Self {
+        let material = Material::load(door, list);
         Self {
             index,
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
-            material: Material::load(door, list),
+            is_unread: matches!(&material, Err(without) if without.is_unread),
+            material: material.map_err(|without| without.why),
             shared: None,
             former_secret: None,
             memory: Memory::load(door, folder),
@@ -362,8 +402,16 @@ impl Keeper {
     }
 
     /// Goes on to hold what the same door's former keeper knew, wherever that was saved and
-    /// whatever became of the file. Another secret begins with what is on the disk.
-    fn after(mut self, former: &Self) -> Self {
+    /// whatever became of the file. Another secret begins with what is on the disk. Where reading failed, what was
+    /// read before goes on to open the door: the disk may be well again at the next reload, the owner outside.
+    fn after(mut self, former: &Self, notices: &mut Vec<String>) -> Self {
+        if let (true, Err(why), Ok(material)) = (self.is_unread, &self.material, &former.material) {
+            let (name, _) = &self.known_as;
+            notices.push(format!(
+                "door {name}: {why}; what was read before is in use until a reload"
+            ));
+            self.material = Ok(material.clone());
+        }
         if self.secret().is_none() {
             self.former_secret = former.secret().cloned();
         }
@@ -561,12 +609,10 @@ impl Keeper {
 }
 
 impl Material {
-    fn load(door: &Door, list: Option<Result<List, String>>) -> Result<Self, String> {
+    fn load(door: &Door, list: Option<Result<List, Immaterial>>) -> Result<Self, Immaterial> {
         match (list, door.method.code()) {
             (Some(list), _) => list.map(Self::List),
-            (None, Some(code)) => secret_of(code, door)
-                .map(Self::Secret)
-                .map_err(|why| why.to_string()),
+            (None, Some(code)) => Ok(Self::Secret(secret_of(code, door)?)),
             _ => Err("its method has no secret".into()),
         }
     }

@@ -34,6 +34,7 @@ pub(crate) enum Resync {
 pub(super) fn cure(door: &Door, why: &Unfit) -> String {
     let name = &door.name;
     match (&door.method, why) {
+        (_, Unfit::Unread(_)) => "the next reload reads it again".into(),
         (Method::Seed { .. }, _) => format!(
             "'postern resync {name} --code CODE,NEXT' takes two codes of your app for it, \
              '--to 0' begins with a secret never used"
