@@ -94,7 +94,10 @@ fn with_agent(
             chosen,
             (Lists::default(), &[]),
             Networks::default(),
-            false,
+            Others {
+                take_over: false,
+                presence: &Presence::claim(),
+            },
         ) else {
             panic!("the agent does not start");
         };
