@@ -101,6 +101,14 @@ impl Agent<'_> {
             Request::Resync { door, how } => {
                 let (now, clock) = (boottime(), WallClock::now());
                 let answer = self.one_time.resync(self.engine, door, how, now, &clock);
+                let mut doors = self.engine.doors().iter();
+                if let Some(index) = doors.position(|known| *known.name == **door)
+                    && answer.is_ok()
+                    && let Some(used) = self.one_time.used(index)
+                {
+                    // Without a guard, there is nothing that it remembers.
+                    _ = self.firewall.note_used(used);
+                }
                 self.tell_notices();
                 self.note(answer.map(|text| text + "\n"))
             }

@@ -305,7 +305,8 @@ impl Agent<'_> {
             .then(|| listen(new))
             .transpose()?;
         let folder = Path::new(new.state_dir.as_str());
-        let one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
+        let mut one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
+        one_time.recall(&self.firewall.used().unwrap_or_default());
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now);

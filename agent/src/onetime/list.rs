@@ -103,6 +103,20 @@ impl List {
         Sequence::from_slice(self.knocks.get(start..end)?).ok()
     }
 
+    /// Hands all of its knocks to the visitor, and where a sequence ends, one that is none.
+    pub(crate) fn show(&self, visitor: &mut dyn FnMut(Port)) {
+        let mut ends = self.ends.iter().peekable();
+        for (at, knock) in self.knocks.iter().enumerate() {
+            if ends.next_if(|end| **end == at).is_some() {
+                visitor(Port {
+                    number: 0,
+                    ..*knock
+                });
+            }
+            visitor(*knock);
+        }
+    }
+
     /// Every port that a sequence names, once.
     pub(crate) fn ports(&self) -> &[Port] {
         &self.ports

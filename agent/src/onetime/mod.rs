@@ -31,8 +31,10 @@ use postern_core::knock::{Port, PortRange};
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
+use sha2::{Digest as _, Sha256};
 
 use crate::files::private_file::Unfit;
+use crate::firewall::Used;
 use crate::output;
 use list::List;
 use otp::{Digest, step};
@@ -90,6 +92,8 @@ struct Keeper {
     /// No knocks open it at present, be it for that reason or because all are used.
     opens_nothing: bool,
     mistimed: Mistimed,
+    /// All before this was used in the last hour, as the kernel remembers.
+    used_before: u64,
 }
 
 /// What the door's owner has too.
@@ -195,6 +199,29 @@ impl OneTime {
             }
         }
         changed
+    }
+
+    /// Takes into account what the kernel remembers: the disk may have been taken back to what it was, and the clock.
+    pub(crate) fn recall(&mut self, used: &[Used]) {
+        for keeper in &mut self.keepers {
+            let mark = keeper.mark();
+            let its = used.iter().filter(|used| Some(used.mark) == mark);
+            keeper.used_before = its.map(|used| used.next).max().unwrap_or_default();
+            if let Memory::Next(next) = &mut keeper.memory
+                && *next < keeper.used_before
+            {
+                *next = keeper.used_before;
+                keeper.is_ahead = true;
+            }
+        }
+    }
+
+    /// What the kernel is to remember of a door.
+    pub(crate) fn used(&self, door: usize) -> Option<Used> {
+        self.keepers
+            .iter()
+            .find(|keeper| keeper.index == door)?
+            .used()
     }
 
     /// Every port that a list names: the firewall has to show knocks on them to the agent.
@@ -391,6 +418,7 @@ impl Keeper {
             shut: None,
             opens_nothing: true,
             mistimed: Mistimed::default(),
+            used_before: 0,
         }
     }
 
@@ -529,7 +557,8 @@ impl Keeper {
         if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
             (&door.method, &mut self.memory, clock.distrust)
         {
-            *before = after_all(clock, *period, *skew).min(*before);
+            let guess = after_all(clock, *period, *skew).min(*before);
+            *before = guess.max(self.used_before);
         }
         let next = match &self.memory {
             Memory::Next(next) | Memory::Everything(next) => Ok(*next),
@@ -596,6 +625,27 @@ impl Keeper {
         let period = u64::from(period.max(1)) * 1000;
         let left = Duration::from_millis(period - clock.millis % period);
         Some(left.min(TRUSTED_CLOCK_INTERVAL))
+    }
+
+    /// By which the kernel knows what was used of the secret or the list.
+    fn mark(&self) -> Option<u64> {
+        let mut digest = Sha256::new_with_prefix(self.known_as.1);
+        match self.material.as_ref().ok()? {
+            Material::Secret(secret) => digest.update(secret.bytes()),
+            Material::List(list) => list.show(&mut |knock| {
+                digest.update([knock.protocol.number()]);
+                digest.update(knock.number.to_be_bytes());
+            }),
+        }
+        let digest = digest.finalize();
+        digest.first_chunk().map(|start| u64::from_be_bytes(*start))
+    }
+
+    fn used(&self) -> Option<Used> {
+        match self.memory {
+            Memory::Next(next) => self.mark().map(|mark| Used { mark, next }),
+            _ => None,
+        }
     }
 
     /// Makes everything before `next` useless, in memory whatever the disk does.
