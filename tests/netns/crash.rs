@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use postern_tests::agent::{Guard, Setup};
+use postern_tests::clock;
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
 use postern_tests::otp::{self, App};
 use postern_tests::sender::{Random, Sender};
@@ -26,6 +27,8 @@ pub(crate) fn suite() -> Suite {
         knocks_of_two_doors_are_used_at_both,
         a_secret_under_two_names_opens_one_door needs "oathtool",
         lists_are_guarded_without_an_agent_too,
+        a_memory_taken_back_to_what_it_was_opens_nothing_twice needs "oathtool",
+        a_lost_memory_and_a_clock_set_back_open_nothing_twice needs "oathtool" "gcc",
     ]
 }
 
@@ -414,6 +417,79 @@ fn lists_are_guarded_without_an_agent_too() {
     let agent = stage.setup.start(&stage.net.router);
     let guided = nft::settled_table(&stage.net.router.namespace, "inet postern").expect("a guard");
     assert_eq!(alone, guided);
+    agent.stop();
+}
+
+/// As a backup that is put back does. The kernel remembers for an hour.
+fn a_memory_taken_back_to_what_it_was_opens_nothing_twice() {
+    let stage = Stage::new(&format!("{SEED_DOOR}{LIST_DOOR}"));
+    let app = App::scan(&stage.verb("keygen", &["seed"]));
+    write_list(&stage);
+    stage.verb("resync", &["list"]);
+    let seed = |counter| code(&app, counter, 10_000);
+    let memories = ["seed", "list"].map(|door| stage.setup.path(&format!("state/{door}")));
+    let take_back = |earlier: &[Vec<u8>; 2]| {
+        for (memory, text) in memories.iter().zip(earlier) {
+            fs::write(memory, text).expect("put a backup back");
+        }
+    };
+    let earlier = [0, 1].map(|at: usize| fs::read(&memories[at]).expect("a memory"));
+    let agent = stage.setup.start(&stage.net.router);
+    stage.expect_open(&seed(3));
+    stage.expect_open(&sequence(0));
+    agent.kill();
+    take_back(&earlier);
+    let agent = stage.setup.start(&stage.net.router);
+    for counter in [2, 3] {
+        assert!(!stage.opens(&seed(counter)), "{counter}");
+    }
+    assert!(!stage.opens(&sequence(0)));
+    stage.expect_open(&seed(4));
+    stage.expect_open(&sequence(1));
+    // Over a reload, too, and another configuration.
+    take_back(&earlier);
+    agent.kill();
+    stage
+        .setup
+        .rewrite(&format!("{FENCE}{LIST_DOOR}{SEED_DOOR}"));
+    let agent = stage.setup.start(&stage.net.router);
+    assert!(!stage.opens(&seed(4)) && !stage.opens(&sequence(1)));
+    // Whoever says what is next means it, with an agent and without.
+    stage.verb("resync", &["seed", "--to", "1"]);
+    stage.expect_open(&seed(1));
+    agent.kill();
+    stage.verb("resync", &["seed", "--to", "0"]);
+    let agent = stage.setup.start(&stage.net.router);
+    stage.expect_open(&seed(0));
+    agent.stop();
+    // A new secret has used nothing.
+    let app = App::scan(&stage.verb("keygen", &["seed", "--force"]));
+    let agent = stage.setup.start(&stage.net.router);
+    stage.expect_open(&code(&app, 0, 10_000));
+    agent.stop();
+}
+
+fn a_lost_memory_and_a_clock_set_back_open_nothing_twice() {
+    const STEP: i64 = 30;
+    const SKEW: i64 = 10;
+    let stage = Stage::new(CLOCK_DOOR);
+    let app = App::scan(&stage.verb("keygen", &["clock"]));
+    clock::set(&stage.setup, 0);
+    let agent = clock::start(&stage.setup, &stage.net.router);
+    let used = app.step();
+    let knocks = |step| code(&app, step, 20_000);
+    stage.expect_open(&knocks(used));
+    agent.kill();
+    fs::remove_dir_all(stage.setup.path("state")).expect("lose the memory");
+    // So far that a lost memory says nothing of the code any more.
+    clock::set(&stage.setup, -STEP * (SKEW + 5));
+    let agent = clock::start(&stage.setup, &stage.net.router);
+    assert!(!stage.opens(&knocks(used)));
+    // Time passes.
+    clock::set(&stage.setup, -STEP * 5);
+    agent.reload_now();
+    assert!(!stage.opens(&knocks(used)), "it opened again");
+    stage.expect_open(&knocks(used + 1));
     agent.stop();
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn suite() -> Suite {
         the_guard_cuts_without_an_agent needs "knock",
         the_firewall_forgets_what_was_cut needs "knock" "conntrack",
         closing_a_door_cuts needs "knock",
+        whoever_closes_a_door_is_answered_when_the_connections_have_ended needs "knock" "conntrack",
         the_knocks_that_opened_a_door_cut_when_they_close_it needs "knock",
         a_prolonged_grant_cuts_nobody needs "knock",
     ]
@@ -184,6 +185,18 @@ fn closing_a_door_cuts() {
         setup.verb(&net.router, "close", &["ssh"]).ok();
         session.wait_until_cut("closed without an agent");
     });
+}
+
+fn whoever_closes_a_door_is_answered_when_the_connections_have_ended() {
+    let (net, family) = (Topology::new(), Family::V4);
+    let _servers = servers(&net);
+    let setup = Setup::new(&net.router, Guard::Mark, &doors("daemon", "20s", "cut"));
+    let _agent = setup.start(&net.router);
+    let session = knock_in(&net, family);
+    assert!(tracked(&net, family) > 0);
+    setup.verb(&net.router, "close", &["ssh"]).ok();
+    assert_eq!(tracked(&net, family), 0);
+    drop(session);
 }
 
 fn the_knocks_that_opened_a_door_cut_when_they_close_it() {

@@ -7,6 +7,7 @@ mod crash;
 mod cut_offs;
 mod cutting;
 mod doctor;
+mod faults;
 mod forwarding;
 mod fw4;
 mod harness;
@@ -36,7 +37,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 33] {
+pub(crate) fn suites() -> [Suite; 34] {
     [
         harness::suite(),
         opening::suite(),
@@ -52,6 +53,7 @@ pub(crate) fn suites() -> [Suite; 33] {
         client::suite(),
         phone::suite(),
         crash::suite(),
+        faults::suite(),
         lifecycle::suite(),
         cutting::suite(),
         cut_offs::suite(),

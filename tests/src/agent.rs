@@ -185,6 +185,11 @@ impl Setup {
         Agent::start(&router.namespace, self, words, Stdio::null())
     }
 
+    /// Starts the agent by way of these words, be it that it starts or that it ends; nothing is waited for.
+    pub fn begin<'t>(&'t self, words: &[&str], router: &'t Host) -> Agent<'t> {
+        Agent::begin(&router.namespace, self, words, Stdio::null())
+    }
+
     /// Starts the agent as [`Setup::start`] does, with something on its standard input.
     ///
     /// # Panics
@@ -242,6 +247,12 @@ struct Witness<'t> {
 impl<'t> Agent<'t> {
     #[track_caller]
     fn start(namespace: &'t Namespace, setup: &'t Setup, words: &[&str], input: Stdio) -> Self {
+        let mut agent = Self::begin(namespace, setup, words, input);
+        agent.wait_for_line("postern: ready");
+        agent
+    }
+
+    fn begin(namespace: &'t Namespace, setup: &'t Setup, words: &[&str], input: Stdio) -> Self {
         let log = File::create(setup.log()).expect("make a log");
         let program = program();
         let mut words = words.iter().map(OsStr::new).chain([program.as_os_str()]);
@@ -254,9 +265,7 @@ impl<'t> Agent<'t> {
             .stdout(Stdio::null());
         let process = namespace.spawn(postern.stderr(log));
         let witness = Witness { namespace, setup };
-        let mut agent = Self { process, witness };
-        agent.wait_for_line("postern: ready");
-        agent
+        Self { process, witness }
     }
 
     /// Waits until it has logged a line that begins so.

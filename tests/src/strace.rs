@@ -31,6 +31,20 @@ impl Strace {
         Self::attach(pid, &["-e", &inject])
     }
 
+    /// Has this system call of the program fail so, when it is made for the first time from now on (`1`), or at
+    /// the times that strace understands by `when`. The kernel does not carry such calls out.
+    pub fn failing(pid: u32, call: &str, error: &str, when: &str) -> Self {
+        let inject = format!("inject={call}:error={error}:when={when}");
+        Self::attach(pid, &["-e", &inject])
+    }
+
+    /// Has every one of these system calls of the program fail so that concerns a file.
+    pub fn failing_at(pid: u32, path: &Path, calls: &str, error: &str) -> Self {
+        let inject = format!("inject={calls}:error={error}");
+        let (path, trace) = (path.to_string_lossy(), format!("trace={calls}"));
+        Self::attach(pid, &["-P", &path, "-e", &trace, "-e", &inject])
+    }
+
     fn attach(pid: u32, options: &[&str]) -> Self {
         let scratch = Scratch::new();
         let mut strace = Command::new("strace");
@@ -48,11 +62,7 @@ impl Strace {
 
     /// Lets go of the program, if it still runs; returns how often it made each system call.
     pub fn detach(self) -> BTreeMap<String, usize> {
-        let mut calls = BTreeMap::new();
-        for call in self.calls() {
-            *calls.entry(call).or_default() += 1;
-        }
-        calls
+        count(self.calls().into_iter())
     }
 
     /// Lets go of the program, if it still runs; returns the system calls in their order.
@@ -62,6 +72,19 @@ impl Strace {
         let log = fs::read_to_string(self.scratch.join("calls")).unwrap_or_default();
         log.lines().filter_map(call).map(Into::into).collect()
     }
+}
+
+/// How often each system call stands in a log that `strace -f -o` wrote.
+pub fn named_calls(log: &str) -> BTreeMap<String, usize> {
+    count(log.lines().filter_map(call).map(Into::into))
+}
+
+fn count(names: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut calls = BTreeMap::new();
+    for call in names {
+        *calls.entry(call).or_default() += 1;
+    }
+    calls
 }
 
 /// What a program is started by so that `log` tells the files that it opens, and that it ended.

@@ -178,11 +178,11 @@ impl Memory {
             (None, Ok(next)) => next,
             // Nothing is lost: at worst a code is sent that the router does not take again.
             (None, Err(Unfit::Missing(_))) => 0,
-            (None, Err(Unfit::Bad(why))) if is_clock => {
+            (None, Err(Unfit::Bad(why) | Unfit::Unread(why))) if is_clock => {
                 output::warn(&format!("warning: {why}; it is written anew"));
                 0
             }
-            (None, Err(Unfit::Bad(why))) => {
+            (None, Err(Unfit::Bad(why) | Unfit::Unread(why))) => {
                 return Err(Failure::Failed(format!(
                     "{why}; '--next NUMBER' goes on with what 'postern export {}' says at the router",
                     door.name

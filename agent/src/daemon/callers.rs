@@ -24,7 +24,14 @@ impl Agent<'_> {
                     self.journal.watchers.add(caller.into_stream(), json);
                     continue;
                 }
-                Some(request) => self.answer(request),
+                Some(request) => {
+                    let answer = self.answer(request);
+                    if let Request::Close { .. } = request {
+                        self.cutting.answer(caller, answer, boottime());
+                        continue;
+                    }
+                    answer
+                }
                 None => Err("the agent does not understand this; is it of another version?".into()),
             };
             caller.answer(&answer);
@@ -94,6 +101,14 @@ impl Agent<'_> {
             Request::Resync { door, how } => {
                 let (now, clock) = (boottime(), WallClock::now());
                 let answer = self.one_time.resync(self.engine, door, how, now, &clock);
+                let mut doors = self.engine.doors().iter();
+                if let Some(index) = doors.position(|known| *known.name == **door)
+                    && answer.is_ok()
+                    && let Some(used) = self.one_time.used(index)
+                {
+                    // Without a guard, there is nothing that it remembers.
+                    _ = self.firewall.note_used(used);
+                }
                 self.tell_notices();
                 self.note(answer.map(|text| text + "\n"))
             }

@@ -23,6 +23,8 @@ use crate::sys::unix::{self, Listener};
 pub(crate) const MAX_CLIENTS: usize = 8;
 const MAX_REQUEST_LEN: usize = 4096;
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long nobody is received after there was no descriptor or memory for a caller, who waits: the verbs do for 3 s.
+const REST: Duration = Duration::from_millis(500);
 
 /// What a verb asks of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,6 +260,7 @@ fn understand(answer: &str) -> io::Result<Answer> {
 pub(crate) struct Control {
     listener: Listener,
     clients: Vec<Client>,
+    rests_until: Option<Instant>,
 }
 
 struct Client {
@@ -275,18 +278,21 @@ impl Control {
         Ok(Self {
             listener: Listener::bind(path)?,
             clients: Vec::with_capacity(MAX_CLIENTS),
+            rests_until: None,
         })
     }
 
     /// What to wait for.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let clients = self.clients.iter().map(|client| client.stream.as_fd());
-        core::iter::once(self.listener.as_fd()).chain(clients)
+        let listener = Some(self.listener.as_fd()).filter(|_| self.rests_until.is_none());
+        listener.into_iter().chain(clients)
     }
 
-    /// When a silent client is hung up on.
+    /// When a silent client is hung up on, or others are received again.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
-        self.clients.iter().map(|client| client.hang_up_at).min()
+        let clients = self.clients.iter().map(|client| client.hang_up_at);
+        clients.chain(self.rests_until).min()
     }
 
     /// Reads what came: the callers whose request is complete.
@@ -303,6 +309,10 @@ impl Control {
                 false
             }
         });
+        if self.rests_until.is_some_and(|until| until > now) {
+            return callers;
+        }
+        self.rests_until = None;
         // Bounded, so that a storm of callers cannot keep the agent from its knocks.
         for _ in 0..MAX_CLIENTS {
             match self.listener.accept() {
@@ -314,7 +324,13 @@ impl Control {
                     });
                 }
                 Ok(Some(_)) => {}
-                _ => break,
+                Ok(None) => break,
+                // Whoever that was is gone.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                Err(_) => {
+                    self.rests_until = Some(now + REST);
+                    break;
+                }
             }
         }
         callers

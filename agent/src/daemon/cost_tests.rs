@@ -14,6 +14,7 @@ use super::control::Request;
 use super::*;
 use crate::sys::costs::{allocations, netlink_calls};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
+use crate::testing::flows;
 use crate::testing::scratch::Scratch;
 use crate::testing::skipping::skip_for_the_kernel;
 
@@ -93,7 +94,10 @@ fn with_agent(
             chosen,
             (Lists::default(), &[]),
             Networks::default(),
-            false,
+            Others {
+                take_over: false,
+                presence: &Presence::claim(),
+            },
         ) else {
             panic!("the agent does not start");
         };
@@ -166,5 +170,56 @@ fn closing_knocks_of_whoever_was_not_let_in_are_not_kept() {
         cost(&mut agent, &tap, &knock(2, 9003));
         agent.cut(boottime());
         assert!(agent.cutting.poll_at() > waits_at);
+    });
+}
+
+/// Whoever has tens of thousands of connections, among hundreds of thousands of others', keeps nobody from knocking.
+#[test]
+fn connections_end_a_few_at_a_time_and_knocks_open_meanwhile() {
+    const PORT: u16 = 51_820;
+    const OF_THE_CLIENT: u32 = 10_850;
+    /// A datagram of the kernel's list, one of deletions, and what it takes to ask who is let in.
+    const MAX_CALLS: u64 = 40;
+    let options = "list guard udp:51820\noption on_expiry cut\n";
+    with_agent("nflog", options, |mut agent, tap| {
+        for port in KNOCKS {
+            cost(&mut agent, &tap, &knock(2, port));
+        }
+        let before = flows::count();
+        let of_others = flows::most().min(262_144) - OF_THE_CLIENT - 100;
+        flows::track(of_others, [198, 51, 100, 0], [192, 0, 2, 1], PORT);
+        flows::track(OF_THE_CLIENT, [192, 0, 2, 2], [192, 0, 2, 1], PORT);
+        let tracked = flows::count();
+        assert!(tracked - before >= of_others, "{tracked}");
+        let close = Request::Close {
+            door: "ssh".into(),
+            from: None,
+        };
+        agent.answer(&close).unwrap();
+        let (mut turns, mut from) = (0, 3);
+        while agent.cutting.poll_at().is_some() {
+            let calls = netlink_calls();
+            agent.cut(boottime());
+            let calls = netlink_calls() - calls;
+            assert!(calls <= MAX_CALLS, "{calls} calls in a turn");
+            turns += 1;
+            if turns % 500 == 0 {
+                for port in KNOCKS {
+                    cost(&mut agent, &tap, &knock(from, port));
+                }
+                assert_eq!(
+                    agent.firewall.grants().unwrap().len(),
+                    usize::from(from) - 2
+                );
+                from += 1;
+            }
+        }
+        assert!(turns > tracked / 100, "{turns} turns");
+        assert!(from > 3, "nobody knocked meanwhile");
+        let left = flows::count();
+        assert!(
+            left.abs_diff(tracked - OF_THE_CLIENT) < 100,
+            "{left} of {tracked}"
+        );
     });
 }

@@ -1,30 +1,42 @@
 //! Ending the connections of sources whose grants ended, at doors that cut.
 //!
 //! The guard drops their packets by itself from then on, whatever becomes of the agent. What is
-//! done here is to have the ordinary firewall forget the connections.
+//! done here is to have the ordinary firewall forget the connections, a few in each turn of the loop: there may be
+//! hundreds of thousands, and knocks do not wait for them.
 
 use core::mem;
+use std::io;
 
 use postern_core::door::{Door, DoorSet, OnExpiry};
 use postern_core::knock::PortRange;
 use postern_core::time::{Duration, Instant};
 
 use super::Agent;
+use super::control::{Answer, Caller, MAX_CLIENTS};
 use super::ledger::{KERNEL_LAG, MAX_GRANTS};
 use crate::firewall::{Grant, Who};
-use crate::netlink::conntrack::{self, Connections};
+use crate::netlink::conntrack::{Connections, Ending};
 use crate::network::{Family, Network};
 use crate::sys::clock::boottime;
 
 /// How often, at most, the kernel is asked whom its own engines let in.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The longest that somebody waits who closed a door by hand; a verb waits for 3 s.
+const MAX_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Whose grants ended.
 pub(super) struct Cutting {
     /// The doors that cut.
     doors: DoorSet,
-    /// The doors, by their indices, and who may pass them no longer.
+    /// The doors, by their indices, and who may pass them no longer. When it is full, it is with a newcomer as below.
     withdrawn: Vec<(usize, Network)>,
+    /// What is to end besides: it was withdrawn before other doors came.
+    doomed: Vec<Connections>,
+    /// The connections that are being ended.
+    ending: Option<Ending>,
+    /// Who closed a door and waits for them, until when.
+    callers: Vec<(Caller, Answer, Instant)>,
     /// Who is looked at again when what lets them in all the same has ended. When it is full, the rest of the firewall is
     /// not told of a newcomer's end; the guard drops his packets all the same.
     later: Vec<(usize, Network, Instant)>,
@@ -38,15 +50,34 @@ impl Cutting {
         Self {
             doors: DoorSet::EMPTY,
             withdrawn: Vec::new(),
+            doomed: Vec::new(),
+            ending: None,
+            callers: Vec::new(),
             later: Vec::new(),
             let_in: Vec::new(),
             ask_at: None,
         }
     }
 
+    /// Remembers what is to end at doors that may go.
+    pub(super) fn settle(&mut self, doors: &[Door]) {
+        for (index, network) in mem::take(&mut self.withdrawn) {
+            if self.doomed.len() < MAX_GRANTS {
+                let door = doors.get(index);
+                self.doomed
+                    .extend(door.map(|door| connections(door, network)));
+            }
+        }
+    }
+
     /// Begins with these doors.
     pub(super) fn begin(&mut self, doors: &[Door], now: Instant) {
-        *self = Self::new();
+        *self = Self {
+            doomed: mem::take(&mut self.doomed),
+            ending: self.ending.take(),
+            callers: mem::take(&mut self.callers),
+            ..Self::new()
+        };
         let cutting = doors.iter().enumerate().filter(|(_, door)| cuts(door));
         cutting.for_each(|(index, _)| self.doors.insert(index));
         self.ask_at = pause(doors).map(|_| now);
@@ -55,9 +86,29 @@ impl Cutting {
     /// Somebody may not pass a door any more.
     pub(super) fn withdraw(&mut self, index: usize, network: Network) {
         let pair = (index, network);
-        if self.doors.contains(index) && !self.withdrawn.contains(&pair) {
+        let has_room = self.withdrawn.len() < MAX_GRANTS;
+        if self.doors.contains(index) && has_room && !self.withdrawn.contains(&pair) {
             self.withdrawn.push(pair);
         }
+    }
+
+    /// Whether connections are being ended, or are to be.
+    const fn is_busy(&self) -> bool {
+        self.ending.is_some() || !self.withdrawn.is_empty() || !self.doomed.is_empty()
+    }
+
+    /// Answers somebody who closed a door, once the connections have ended.
+    pub(super) fn answer(&mut self, caller: Caller, answer: Answer, now: Instant) {
+        match self.is_busy() && self.callers.len() < MAX_CLIENTS {
+            true => self.callers.push((caller, answer, now + MAX_PATIENCE)),
+            false => caller.answer(&answer),
+        }
+    }
+
+    fn answer_callers(&mut self, now: Instant) {
+        let is_busy = self.is_busy();
+        let due = (self.callers).extract_if(.., |(_, _, until)| !is_busy || *until <= now);
+        due.for_each(|(caller, answer, _)| caller.answer(&answer));
     }
 
     /// Has the kernel asked at once whom its own engines let in.
@@ -67,6 +118,9 @@ impl Cutting {
 
     /// When there is somebody to look at.
     pub(super) fn poll_at(&self) -> Option<Instant> {
+        if self.is_busy() {
+            return Some(Instant::from_millis(0));
+        }
         let later = self.later.iter().map(|(_, _, at)| *at);
         later.chain(self.ask_at).min()
     }
@@ -108,26 +162,32 @@ fn pause(doors: &[Door]) -> Option<Duration> {
 }
 
 impl Agent<'_> {
-    /// Ends the connections of those whose grants ended.
+    /// Ends the connections of those whose grants ended, a few in a turn.
     pub(super) fn cut(&mut self, now: Instant) {
-        if self.cutting.doors.is_empty() {
-            return;
-        }
         self.cutting.take_due(now);
         let asks = self.cutting.ask_at.is_some_and(|at| at <= now);
-        if !asks && self.cutting.withdrawn.is_empty() {
+        if !asks && !self.cutting.is_busy() {
             return;
         }
-        let grants = self.firewall.grants();
-        self.cutting.ask_at = pause(self.engine.doors()).map(|pause| now + pause);
-        match grants {
-            Ok(grants) => {
-                self.compare(&grants);
-                self.end_connections(&grants, now);
+        if asks || self.cutting.ending.is_none() {
+            let grants = self.firewall.grants();
+            self.cutting.ask_at = pause(self.engine.doors()).map(|pause| now + pause);
+            match grants {
+                Ok(grants) => {
+                    self.compare(&grants);
+                    if self.cutting.ending.is_none() {
+                        self.begin_ending(&grants, now);
+                    }
+                }
+                // Without a guard there is nobody to keep out.
+                Err(_) => {
+                    self.cutting.withdrawn.clear();
+                    self.cutting.doomed.clear();
+                }
             }
-            // Without a guard there is nobody to keep out.
-            Err(_) => self.cutting.withdrawn.clear(),
         }
+        self.go_on_ending();
+        self.cutting.answer_callers(now);
     }
 
     /// Finds whom rules had let in and no longer do.
@@ -149,9 +209,9 @@ impl Agent<'_> {
 
     /// Whoever is let in all the same is left alone until that ends: the kernel's clock may also
     /// be a little behind.
-    fn end_connections(&mut self, grants: &[Grant], now: Instant) {
+    fn begin_ending(&mut self, grants: &[Grant], now: Instant) {
         let doors = self.engine.doors();
-        let mut doomed = Vec::new();
+        let mut doomed = mem::take(&mut self.cutting.doomed);
         for (index, network) in mem::take(&mut self.cutting.withdrawn) {
             let Some(door) = doors.get(index) else {
                 continue;
@@ -176,17 +236,38 @@ impl Agent<'_> {
         if doomed.is_empty() {
             return;
         }
-        match conntrack::cut(&doomed, &let_in(grants, doors)) {
-            Ok(0) => {}
-            Ok(ended) => self.journal.say(
+        match Ending::begin(doomed) {
+            Ok(ending) => self.cutting.ending = Some(ending),
+            Err(error) => self.tell_failed_ending(&error),
+        }
+    }
+
+    fn go_on_ending(&mut self) {
+        let Some(ending) = &mut self.cutting.ending else {
+            return;
+        };
+        let (firewall, doors) = (&mut self.firewall, self.engine.doors());
+        let mut spared = || {
+            let grants = firewall.grants().ok()?;
+            Some(let_in(&grants, doors))
+        };
+        match ending.go_on(&mut spared) {
+            Ok(None) => return,
+            Ok(Some(0)) => {}
+            Ok(Some(ended)) => self.journal.say(
                 boottime(),
                 format_args!("{ended} connections ended, because their grants did"),
             ),
-            Err(error) => self.journal.say(
-                boottime(),
-                format_args!("connections whose grants ended cannot be told to end: {error}"),
-            ),
+            Err(error) => self.tell_failed_ending(&error),
         }
+        self.cutting.ending = None;
+    }
+
+    fn tell_failed_ending(&mut self, error: &io::Error) {
+        self.journal.say(
+            boottime(),
+            format_args!("connections whose grants ended cannot be told to end: {error}"),
+        );
     }
 }
 
@@ -243,6 +324,16 @@ mod tests {
     use core::net::Ipv4Addr;
 
     use super::*;
+
+    #[test]
+    fn no_more_are_withdrawn_than_were_let_in() {
+        let mut cutting = Cutting::new();
+        cutting.doors.insert(0);
+        for number in 0..MAX_GRANTS as u32 + 9 {
+            cutting.withdraw(0, Network::of(Ipv4Addr::from_bits(number).into(), 32));
+        }
+        assert_eq!(cutting.withdrawn.len(), MAX_GRANTS);
+    }
 
     #[test]
     fn no_more_are_looked_at_later_than_were_let_in() {

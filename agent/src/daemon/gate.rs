@@ -56,6 +56,7 @@ pub(super) fn act(
     }
     let remembered = spent.map(|spent| {
         let saved = one_time.spend(engine, spent, &WallClock::now());
+        gate.note_used(one_time, (spent.door, engine.doors()));
         (spent.door, saved)
     });
     for index in close {
@@ -83,6 +84,7 @@ pub(super) fn act(
                 if let Err(why) = one_time.waste(engine, index, &WallClock::now()) {
                     gate.refuse(format_args!("door {name}: its use cannot be saved: {why}"));
                 }
+                gate.note_used(one_time, (index, engine.doors()));
             }
         }
     }
@@ -125,6 +127,19 @@ impl Gate<'_> {
     /// Says that a door did not do what it was knocked to do.
     fn refuse(&mut self, line: fmt::Arguments<'_>) {
         (self.journal).say_of(self.now, Kind::Refused, Level::Warning, line);
+    }
+
+    /// Has the kernel remember what a door used; the disk knows already.
+    fn note_used(&mut self, one_time: &OneTime, (index, doors): (usize, &[Door])) {
+        let noted = one_time
+            .used(index)
+            .map(|used| self.firewall.note_used(used));
+        if let (Some(Err(refusal)), Some(door)) = (noted, doors.get(index)) {
+            let name = &door.name;
+            self.refuse(format_args!(
+                "door {name}: its use is remembered on disk alone: {refusal}"
+            ));
+        }
     }
 
     /// Opens a door for a source, unless its set was full just now.

@@ -21,6 +21,7 @@ pub(crate) mod switch;
 mod validity;
 mod watchers;
 
+use core::{fmt, mem};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ use postern_core::config::{Config, Global};
 use postern_core::engine::Engine;
 use postern_core::knock::Port;
 use postern_core::packet::Refusals;
-use postern_core::time::Instant;
+use postern_core::time::{Duration, Instant};
 
 use crate::files::config_file::Doors;
 use crate::firewall::{Firewall, Refusal, Watch};
@@ -75,6 +76,10 @@ const KEPT_CAPABILITIES: [Capability; 2] = [Capability::NetAdmin, Capability::Ne
 /// callers and those who watch.
 const MAX_FILES: usize = 6 + MAX_CLIENTS + MAX_WATCHERS;
 
+/// How long the agent rests before it tries again what the kernel refused, such as for want of memory: what could not
+/// be read is still there, and would keep it busy.
+const REST: Duration = Duration::from_millis(100);
+
 /// Guards until SIGTERM. Nothing is guarded before the agent can hear knocks.
 pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Failure> {
     if !process::has(Capability::NetAdmin) {
@@ -88,7 +93,11 @@ pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Fail
     process::random(&mut seed).map_err(|error| failed("the kernel's random numbers", &error))?;
     engine.seed(seed);
     let presence = Presence::claim();
-    let mut agent = start::start(&mut engine, path, (doors, take_over), &presence)?;
+    let others = Others {
+        take_over,
+        presence: &presence,
+    };
+    let mut agent = start::start(&mut engine, path, doors, others)?;
     // Another agent may have had the name, and have made room.
     let _presence = presence.kept();
     let needed: Vec<Capability> = KEPT_CAPABILITIES
@@ -99,8 +108,21 @@ pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Fail
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
     agent.manager.tell(State::Ready);
-    agent.serve(signals)
+    agent.serve(signals);
+    Ok(())
 }
+
+/// What is known of other agents.
+#[derive(Clone, Copy)]
+struct Others<'p> {
+    /// One that has lost its parent is replaced.
+    take_over: bool,
+    presence: &'p Presence,
+}
+
+/// There is one table, and each would put its own in place of the other's.
+const ANOTHER_AGENT: &str = "another agent guards here, at another control socket: end it first, or give this one a \
+                             network namespace of its own";
 
 /// What has to be opened before there is an agent.
 struct Parts {
@@ -118,7 +140,7 @@ impl Parts {
         path: &Path,
         config: &Config,
         listed: &[Port],
-        take_over: bool,
+        others: Others<'_>,
     ) -> Result<Self, Failure> {
         let reserve = Reserve::open();
         let firewall =
@@ -129,7 +151,7 @@ impl Parts {
             outlook: Outlook::open(boottime())
                 .map_err(|error| failed("netlink socket of interfaces' news", &error))?,
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
-            control: listen_in_place(&config.global, take_over).map_err(Failure::Failed)?,
+            control: listen_in_place(&config.global, others).map_err(Failure::Failed)?,
             source: Source::open(config, listed, &reserve, boottime()).map_err(Failure::Failed)?,
             reserve,
             firewall,
@@ -167,6 +189,8 @@ struct Agent<'e> {
     doors: Doors,
     /// Why the configuration's file is not what is in force, where it is not.
     refused: Option<String>,
+    /// The kernel refused something in this turn.
+    is_hampered: bool,
 }
 
 /// The guard that is in force is on trial.
@@ -194,11 +218,11 @@ impl<'e> Agent<'e> {
         chosen: Chosen,
         (lists, listed): (Lists, &[Port]),
         networks: Networks,
-        take_over: bool,
+        others: Others<'_>,
     ) -> Result<Self, Unstarted<'e>> {
         let Chosen { config, text } = chosen;
         let store = trial::store(&config.global);
-        let parts = match Parts::open(path, &config, listed, take_over) {
+        let parts = match Parts::open(path, &config, listed, others) {
             Ok(parts) => parts,
             Err(why) => return Err((why, engine)),
         };
@@ -224,6 +248,7 @@ impl<'e> Agent<'e> {
             trial: None,
             doors: Doors::Needed,
             refused: None,
+            is_hampered: false,
             manager: Manager::from_environment(),
             networks,
             outlook: parts.outlook,
@@ -250,13 +275,11 @@ impl<'e> Agent<'e> {
         self.refused = Some(why);
     }
 
-    fn serve(&mut self, mut signals: Signals) -> Result<(), Failure> {
+    fn serve(&mut self, mut signals: Signals) {
         loop {
-            let ready = self
-                .wait(&signals)
-                .map_err(|error| failed("poll", &error))?;
-            if ready.signals && self.heed(&mut signals)? == Resolve::End {
-                return Ok(());
+            let ready = self.wait(&signals);
+            if ready.signals && self.heed(&mut signals) == Resolve::End {
+                return;
             }
             let now = boottime();
             self.forget_attempts(now);
@@ -289,7 +312,23 @@ impl<'e> Agent<'e> {
     }
 
     /// Sleeps until something happens or a deadline comes.
-    fn wait(&self, signals: &Signals) -> io::Result<Ready> {
+    fn wait(&mut self, signals: &Signals) -> Ready {
+        if mem::take(&mut self.is_hampered) {
+            _ = poll(&mut [], Some(REST));
+        }
+        self.poll(signals).unwrap_or_else(|error| {
+            self.hamper(format_args!("files cannot be waited for: {error}"));
+            Ready::UNKNOWN
+        })
+    }
+
+    /// Says what the kernel refused, and does not try it again at once.
+    fn hamper(&mut self, what: fmt::Arguments<'_>) {
+        self.is_hampered = true;
+        self.journal.say(boottime(), what);
+    }
+
+    fn poll(&self, signals: &Signals) -> io::Result<Ready> {
         let deadlines = [
             self.engine.poll_at(),
             self.source.poll_at(),
@@ -330,18 +369,22 @@ impl<'e> Agent<'e> {
         })
     }
 
-    fn heed(&mut self, signals: &mut Signals) -> Result<Resolve, Failure> {
-        while let Some(signal) = signals.take().map_err(|error| failed("signals", &error))? {
-            match signal {
-                Signal::Terminate | Signal::Interrupt => {
+    fn heed(&mut self, signals: &mut Signals) -> Resolve {
+        loop {
+            match signals.take() {
+                Ok(Some(Signal::Terminate | Signal::Interrupt)) => {
                     self.manager.tell(State::Stopping);
                     self.leave_behind();
-                    return Ok(Resolve::End);
+                    return Resolve::End;
                 }
-                Signal::Hangup => _ = self.reload(),
+                Ok(Some(Signal::Hangup)) => _ = self.reload(),
+                Ok(None) => return Resolve::GoOn,
+                Err(error) => {
+                    self.hamper(format_args!("signals cannot be read: {error}"));
+                    return Resolve::GoOn;
+                }
             }
         }
-        Ok(Resolve::GoOn)
     }
 
     /// Has the engine forget what is over; what it notices by that may be one failure too many.
@@ -429,7 +472,7 @@ impl<'e> Agent<'e> {
             }
         });
         if let Err(error) = heard {
-            journal.say(now, format_args!("knocks cannot be read: {error}"));
+            self.hamper(format_args!("knocks cannot be read: {error}"));
         }
         self.tell_notices();
     }
@@ -442,6 +485,17 @@ struct Ready {
     news: bool,
     outlook: bool,
     control: bool,
+}
+
+impl Ready {
+    /// Nobody knows: nothing that is read makes the agent wait.
+    const UNKNOWN: Self = Self {
+        signals: true,
+        source: true,
+        news: true,
+        outlook: true,
+        control: true,
+    };
 }
 
 #[derive(PartialEq, Eq)]
@@ -468,14 +522,20 @@ fn listen(global: &Global) -> Result<Control, String> {
 
 /// Listens at the control socket; where an agent that has lost its parent listens, in its place, if that is wanted.
 /// Until here that one has heard knocks, and what it leaves in the kernel is gone on with.
-fn listen_in_place(global: &Global, take_over: bool) -> Result<Control, String> {
+fn listen_in_place(global: &Global, others: Others<'_>) -> Result<Control, String> {
     let path = Path::new(global.control.as_str());
     Control::listen(path)
         .or_else(|error| match error.kind() {
-            io::ErrorKind::AddrInUse if take_over && orphan::end(path) => Control::listen(path),
+            io::ErrorKind::AddrInUse if others.take_over && orphan::end(path) => {
+                Control::listen(path)
+            }
             _ => Err(error),
         })
         .map_err(|error| format!("control socket: {error}"))
+        .and_then(|control| match others.presence.is_others() {
+            true => Err(ANOTHER_AGENT.into()),
+            false => Ok(control),
+        })
 }
 
 fn failed(what: &str, error: &io::Error) -> Failure {

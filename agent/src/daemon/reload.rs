@@ -305,7 +305,8 @@ impl Agent<'_> {
             .then(|| listen(new))
             .transpose()?;
         let folder = Path::new(new.state_dir.as_str());
-        let one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
+        let mut one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
+        one_time.recall(&self.firewall.used().unwrap_or_default());
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, &self.reserve, now);
@@ -360,6 +361,7 @@ impl Agent<'_> {
         self.journal.sum_up(self.engine.doors());
         let names = self.engine.doors().iter().map(|door| door.name.clone());
         let names: Vec<_> = names.collect();
+        self.cutting.settle(self.engine.doors());
         self.engine.configure(&config.doors).map_err(too_many)?;
         self.journal.begin(self.engine.doors().len(), boottime());
         let gone = self.ledger.renumber(&names, self.engine.doors());

@@ -69,8 +69,9 @@ impl Agent<'_> {
         let news = match self.watch.hear() {
             Ok(news) => news,
             Err(error) => {
-                let why = format_args!("changes of the firewall cannot be heard: {error}");
-                self.journal.say(boottime(), why);
+                self.hamper(format_args!(
+                    "changes of the firewall cannot be heard: {error}"
+                ));
                 return;
             }
         };

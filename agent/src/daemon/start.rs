@@ -10,14 +10,14 @@ use postern_core::config::{self, Config, DEFAULT_CONTROL, Global};
 use postern_core::engine::Engine;
 use postern_core::knock::Port;
 
-use super::{Agent, MAX_SOURCES};
+use super::{Agent, MAX_SOURCES, Others};
 use crate::doctor;
 use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Refusal};
 use crate::onetime::Lists;
 use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
-use crate::sys::unix::{self, Presence};
+use crate::sys::unix;
 use crate::trial::{self, Chosen};
 
 /// NFLOG groups that are tried where the source that was confirmed cannot be opened.
@@ -34,11 +34,11 @@ type Forbid = fn(&Config, &[Port]) -> Result<(), String>;
 pub(super) fn start<'e>(
     engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
-    (doors, take_over): (Doors, bool),
-    presence: &Presence,
+    doors: Doors,
+    others: Others<'_>,
 ) -> Result<Agent<'e>, Failure> {
     let written = match trial::configuration_of_a_start(path, doors) {
-        Ok(chosen) => attempt(engine, path, chosen, doctor::forbid, take_over),
+        Ok(chosen) => attempt(engine, path, chosen, doctor::forbid, others),
         Err(why) => Err((why, engine)),
     };
     let (why, engine) = match written {
@@ -46,7 +46,7 @@ pub(super) fn start<'e>(
         Err(unstarted) => unstarted,
     };
     let control = config_file::peek_control(path).unwrap_or_else(|| DEFAULT_CONTROL.into());
-    if presence.is_others() || unix::is_listening(&control) {
+    if others.presence.is_others() || unix::is_listening(&control) {
         return Err(why);
     }
     let Ok(mut kernel) = Firewall::open() else {
@@ -65,7 +65,7 @@ pub(super) fn start<'e>(
         if unix::is_listening(Path::new(config.global.control.as_str())) {
             return Err(Failure::Reported);
         }
-        if let Some(mut agent) = run_on(engine, path, &config, is_guarded) {
+        if let Some(mut agent) = run_on(engine, path, &config, (is_guarded, others)) {
             agent.instead(words);
             return Ok(agent);
         }
@@ -81,7 +81,7 @@ fn attempt<'e>(
     path: &Path,
     mut chosen: Chosen,
     forbid: Forbid,
-    take_over: bool,
+    others: Others<'_>,
 ) -> Result<Agent<'e>, Unstarted<'e>> {
     let mut networks = Networks::default();
     let is_enabled = config_file::is_enabled(&mut chosen.config);
@@ -93,7 +93,7 @@ fn attempt<'e>(
         permitted = resolved.and_then(|()| forbid(&chosen.config, &listed));
     }
     match permitted {
-        Ok(()) => Agent::start(engine, path, chosen, (lists, &listed), networks, take_over),
+        Ok(()) => Agent::start(engine, path, chosen, (lists, &listed), networks, others),
         Err(why) => Err((Failure::Failed(why), engine)),
     }
 }
@@ -104,7 +104,7 @@ fn run_on<'e>(
     mut engine: &'e mut Engine<MAX_SOURCES>,
     path: &Path,
     config: &Config,
-    is_guarded: bool,
+    (is_guarded, others): (bool, Others<'_>),
 ) -> Option<Agent<'e>> {
     let (forbid, ears): (Forbid, _) = match is_guarded {
         true => (|_, _| Ok(()), MAX_OTHER_GROUPS),
@@ -116,7 +116,11 @@ fn run_on<'e>(
             another_ear(&mut config.global, ear);
         }
         let chosen = Chosen { config, text: None };
-        match attempt(engine, path, chosen, forbid, false) {
+        let others = Others {
+            take_over: false,
+            ..others
+        };
+        match attempt(engine, path, chosen, forbid, others) {
             Ok(agent) => return Some(agent),
             Err((why, free)) => {
                 why.report();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::uci::{Statement, Statements};
 
+use crate::sys::folder;
 use crate::sys::process::effective_user;
 
 /// The most that is read of a file. Of sockets, the kernel lists those that listen first.
@@ -63,11 +64,7 @@ impl Root {
 
     /// The names in a folder, in no order.
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).into_iter().flatten();
-        let names = entries.flatten().take(MAX_NAMES);
-        names
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect()
+        folder::names(&self.path(folder), MAX_NAMES).unwrap_or_default()
     }
 
     /// Whether a process is root's, or of the user that this program runs as.

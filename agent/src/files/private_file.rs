@@ -1,7 +1,7 @@
 //! Files whose content decides who gets in: no bigger than expected, and nobody else's.
 
 use core::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -26,12 +26,14 @@ pub(crate) enum Unfit {
     Missing(String),
     /// It is there, and no good.
     Bad(String),
+    /// Reading it failed, be it for want of memory or for a disk's sake: nobody knows what is in it.
+    Unread(String),
 }
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(why) | Self::Bad(why) => f.write_str(why),
+            Self::Missing(why) | Self::Bad(why) | Self::Unread(why) => f.write_str(why),
         }
     }
 }
@@ -49,7 +51,7 @@ pub(crate) fn read(
     let failed = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => Unfit::Missing(format!("{place}: there is no such file")),
         ErrorKind::PermissionDenied => Unfit::Bad(format!("{place}: {error}; run this as root")),
-        _ => Unfit::Bad(format!("{place}: {error}")),
+        _ => Unfit::Unread(format!("{place}: {error}")),
     };
     // Opening a FIFO without O_NONBLOCK waits for somebody who writes to it.
     let mut options = OpenOptions::new();
@@ -57,7 +59,8 @@ pub(crate) fn read(
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let file = options.open(path).map_err(failed)?;
-    inspect(&file, limit, forbidden).map_err(|why| Unfit::Bad(format!("{place}: {why}")))?;
+    let facts = file.metadata().map_err(failed)?;
+    inspect(&facts, limit, forbidden).map_err(|why| Unfit::Bad(format!("{place}: {why}")))?;
     let content = read_up_to(file, limit).map_err(failed)?;
     match content.len() > limit {
         true => Err(Unfit::Bad(format!("{place}: {}", too_long(limit)))),
@@ -65,8 +68,7 @@ pub(crate) fn read(
     }
 }
 
-fn inspect(file: &File, limit: usize, forbidden: Forbidden) -> Result<(), String> {
-    let facts = file.metadata().map_err(|error| error.to_string())?;
+fn inspect(facts: &Metadata, limit: usize, forbidden: Forbidden) -> Result<(), String> {
     if !facts.is_file() {
         return Err("it is not a regular file".into());
     }

@@ -22,6 +22,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trial;
+mod used;
 
 use std::io;
 
@@ -46,6 +47,7 @@ pub(crate) use table::delivery::LONGEST_SNAPLEN;
 pub(crate) use table::engines::needs_agent;
 pub(crate) use table::model::Table;
 pub(crate) use trial::Trial;
+pub(crate) use used::Used;
 
 /// The most grants that outlive a reinstallation: it bounds the memory that one transaction
 /// takes. Those beyond it have to knock again.

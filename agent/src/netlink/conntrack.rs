@@ -11,16 +11,16 @@ use std::net::UdpSocket;
 
 use postern_core::knock::{Port, PortRange, Protocol};
 
-use crate::netlink::codec::{
-    Attributes, LONGEST_ANSWER, Message, NESTED, attribute, exchange, message,
-};
+use crate::netlink::codec::{Attributes, Message, Messages, NESTED, attribute, message};
 use crate::network::Network;
 use crate::sys::netlink::NetlinkSocket;
 
-/// The most connections that are ended before they are listed anew: it bounds the memory.
-const MAX_DELETIONS_PER_LISTING: usize = 256;
-/// The most listings. Whoever makes connections more quickly has no grant any more.
-const MAX_LISTINGS: usize = 64;
+/// Room for one datagram from the kernel, which makes none longer for whoever has no more room (`netlink_dump`,
+/// NLMSG_GOODSIZE): some forty connections, so that none of them is a long time.
+const SLICE: usize = 8 * 1024;
+
+const LISTING: u32 = 1;
+const DELETION: u32 = 2;
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -52,104 +52,118 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Whether a connection that began so, before any port forwarding, is one of them.
-    fn have(&self, begun: &Begun) -> bool {
+    fn have(&self, begun: &Begun, own: &mut Own) -> bool {
         self.network.has(begun.source)
             && self.ports.iter().any(|ports| ports.contains(begun.port))
             && match self.at.as_slice() {
-                [] => is_own(begun.destination),
+                [] => own.has(begun.destination),
                 at => at.iter().any(|network| network.has(begun.destination)),
             }
     }
 }
 
-/// Ends connections, of both families, but for those that are spared; how many there were.
-pub(crate) fn cut(doomed: &[Connections], spared: &[Connections]) -> io::Result<usize> {
-    let mut socket = NetlinkSocket::open()?;
-    let mut buffer = vec![0; LONGEST_ANSWER];
-    let mut ended = 0;
-    for _ in 0..MAX_LISTINGS {
-        let found = list(&mut socket, &mut buffer, (doomed, spared))?;
-        for connection in &found {
-            connection.end(&mut socket, &mut buffer)?;
-        }
-        ended += found.len();
-        if found.len() < MAX_DELETIONS_PER_LISTING {
-            break;
-        }
+/// Connections on their way to be ended, of both families: one walk through all that the kernel tracks, a few of them
+/// at a time, so that whoever does this has time for others.
+pub(crate) struct Ending {
+    socket: NetlinkSocket,
+    buffer: Vec<u8>,
+    doomed: Vec<Connections>,
+    own: Own,
+    ended: usize,
+}
+
+impl Ending {
+    pub(crate) fn begin(doomed: Vec<Connections>) -> io::Result<Self> {
+        let mut socket = NetlinkSocket::open()?;
+        let mut request = Vec::new();
+        let every_family = (libc::AF_UNSPEC as u8, 0);
+        let dump = libc::NLM_F_DUMP;
+        message(&mut request, GET, dump, LISTING, every_family, |_| {});
+        socket.send(&request)?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; SLICE],
+            doomed,
+            own: Own(None),
+            ended: 0,
+        })
     }
-    Ok(ended)
-}
 
-/// What it takes to name a connection: attributes as the kernel wrote them.
-#[derive(Debug, PartialEq, Eq)]
-struct Connection {
-    family: u8,
-    attributes: Vec<u8>,
-}
-
-impl Connection {
-    fn end(&self, socket: &mut NetlinkSocket, buffer: &mut [u8]) -> io::Result<()> {
-        const SEQUENCE: u32 = 2;
-        let mut octets = Vec::new();
-        let of = (self.family, 0);
-        message(&mut octets, DELETE, libc::NLM_F_ACK, SEQUENCE, of, |to| {
-            to.extend_from_slice(&self.attributes);
-        });
-        match exchange(socket, &octets, SEQUENCE, buffer, &mut |_| {}) {
-            // It ended by itself.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            ended => ended,
+    /// Looks at as many connections as the kernel lists at once, and ends those of them that are to end; in the end,
+    /// how many there were.
+    ///
+    /// Who is spared is asked only where there is something to end, and each time: somebody may have been let in
+    /// again. Without an answer, nothing more is ended.
+    pub(crate) fn go_on(
+        &mut self,
+        spared: &mut dyn FnMut() -> Option<Vec<Connections>>,
+    ) -> io::Result<Option<usize>> {
+        let Some(datagram) = self.socket.receive_queued(&mut self.buffer)? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let mut spares = None;
+        let mut deletions = Vec::new();
+        let mut is_over = false;
+        for message in Messages(datagram) {
+            match (message.sequence, message.outcome()) {
+                (LISTING, Some((0, _))) => is_over = true,
+                // It ended by itself.
+                (DELETION, Some((libc::ENOENT, _))) => self.ended = self.ended.saturating_sub(1),
+                (_, Some((0, _))) => {}
+                (_, Some((number, _))) => return Err(io::Error::from_raw_os_error(number)),
+                (_, None) => {
+                    let Some((about, begun)) = begun(&message) else {
+                        continue;
+                    };
+                    let own = &mut self.own;
+                    if !self.doomed.iter().any(|these| these.have(&begun, own)) {
+                        continue;
+                    }
+                    if spares.is_none() {
+                        spares = spared();
+                    }
+                    let Some(spares) = &spares else {
+                        return Ok(Some(self.ended));
+                    };
+                    if !spares.iter().any(|these| these.have(&begun, own)) {
+                        delete(&mut deletions, &message, about);
+                        self.ended += 1;
+                    }
+                }
+            }
         }
+        // One datagram; the kernel answers only where it cannot.
+        if !deletions.is_empty() {
+            self.socket.send(&deletions)?;
+        }
+        Ok(is_over.then_some(self.ended))
     }
 }
 
-/// Some of the connections that are to end, no more than [`MAX_DELETIONS_PER_LISTING`].
-fn list(
-    socket: &mut NetlinkSocket,
-    buffer: &mut [u8],
-    which: (&[Connections], &[Connections]),
-) -> io::Result<Vec<Connection>> {
-    const SEQUENCE: u32 = 1;
-    let mut octets = Vec::new();
-    let every_family = (libc::AF_UNSPEC as u8, 0);
-    message(
-        &mut octets,
-        GET,
-        libc::NLM_F_DUMP,
-        SEQUENCE,
-        every_family,
-        |_| {},
-    );
-    let mut found = Vec::new();
-    exchange(socket, &octets, SEQUENCE, buffer, &mut |answer| {
-        if found.len() < MAX_DELETIONS_PER_LISTING {
-            found.extend(choose(answer, which));
-        }
-    })?;
-    Ok(found)
+/// Ends connections but for those that are spared, however long that takes.
+pub(crate) fn cut(doomed: Vec<Connections>, spared: &[Connections]) -> io::Result<()> {
+    let mut ending = Ending::begin(doomed)?;
+    while (ending.go_on(&mut || Some(spared.to_vec()))?).is_none() {}
+    Ok(())
 }
 
-/// The connection that a message is about, if it is to end.
-fn choose(
-    answer: &Message<'_>,
-    (doomed, spared): (&[Connections], &[Connections]),
-) -> Option<Connection> {
-    let about = answer.attributes();
+/// Appends the request to end a connection, by attributes as the kernel wrote them.
+fn delete(to: &mut Vec<u8>, connection: &Message<'_>, about: Attributes<'_>) {
+    let family = connection.body.first().copied().unwrap_or_default();
+    message(to, DELETE, 0, DELETION, (family, 0), |to| {
+        for (kind, nested) in [(cta::TUPLE_ORIGINAL, NESTED), (cta::ID, 0), (cta::ZONE, 0)] {
+            if let Some(value) = about.find(kind) {
+                attribute(to, kind | nested, value);
+            }
+        }
+    });
+}
+
+/// What a message tells of a connection, and what that began with.
+fn begun<'d>(message: &Message<'d>) -> Option<(Attributes<'d>, Begun)> {
+    let about = message.attributes();
     let begun = Begun::read(about.inside(cta::TUPLE_ORIGINAL)?)?;
-    let is_of = |these: &Connections| these.have(&begun);
-    if !doomed.iter().any(is_of) || spared.iter().any(is_of) {
-        return None;
-    }
-    let mut attributes = Vec::new();
-    for (kind, nested) in [(cta::TUPLE_ORIGINAL, NESTED), (cta::ID, 0), (cta::ZONE, 0)] {
-        if let Some(value) = about.find(kind) {
-            attribute(&mut attributes, kind | nested, value);
-        }
-    }
-    Some(Connection {
-        family: *answer.body.first()?,
-        attributes,
-    })
+    Some((about, begun))
 }
 
 /// What a connection began with: who sent, where to, and to which port.
@@ -182,21 +196,31 @@ impl Begun {
     }
 }
 
-/// Whether an address is this machine's: what is forwarded to others is not a door's.
-///
-/// Nobody else's address can be bound to. One that is good on its own wire only cannot be without
-/// the name of that, and is never forwarded.
-fn is_own(address: IpAddr) -> bool {
-    match UdpSocket::bind((address, 0)) {
-        Ok(_) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EINVAL),
+/// Which addresses are this machine's: what is forwarded to others is not a door's. The one that was asked for last is
+/// most often asked for again.
+struct Own(Option<(IpAddr, bool)>);
+
+impl Own {
+    /// Nobody else's address can be bound to. One that is good on its own wire only cannot be without
+    /// the name of that, and is never forwarded.
+    fn has(&mut self, address: IpAddr) -> bool {
+        match self.0 {
+            Some((last, is_own)) if last == address => is_own,
+            _ => {
+                let is_own = match UdpSocket::bind((address, 0)) {
+                    Ok(_) => true,
+                    Err(error) => error.raw_os_error() == Some(libc::EINVAL),
+                };
+                self.0 = Some((address, is_own));
+                is_own
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::codec::Messages;
 
     fn tuple(to: &mut Vec<u8>, kind: u16, from: [u8; 4], to_address: [u8; 4], ports: [u16; 2]) {
         let nested = |kind: u16, inner: &[u8]| {
@@ -239,8 +263,12 @@ mod tests {
             at: Vec::new(),
         };
         let (doomed, spared) = ([of(0, 24, 22)], [of(9, 32, 22), of(7, 32, 80)]);
-        let chosen = Messages(octets).find_map(|answer| choose(&answer, (&doomed, &spared)));
-        chosen.is_some()
+        let have = |these: &[Connections], begun: &Begun| {
+            let mut these = these.iter();
+            these.any(|these| these.have(begun, &mut Own(None)))
+        };
+        let mut told = Messages(octets).filter_map(|answer| begun(&answer));
+        told.any(|(_, begun)| have(&doomed, &begun) && !have(&spared, &begun))
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
         (_, Some(code)) => secret_of(code, door)
             .err()
             .map(|unfit| Finding {
-                is_mistake: matches!(unfit, Unfit::Bad(_)),
+                is_mistake: !matches!(unfit, Unfit::Missing(_)),
                 text: of_door(&unfit),
             })
             .into_iter()

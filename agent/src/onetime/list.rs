@@ -12,6 +12,7 @@ use postern_core::door::{MAX_STEPS, Sequence};
 use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::ports::MAX_KNOCK_PORTS;
 
+use super::Immaterial;
 use crate::files::private_file::{self, Forbidden, Unfit};
 
 /// The longest list, in bytes.
@@ -20,7 +21,7 @@ pub(crate) const MAX_FILE: usize = 64 << 10;
 const MAX_MISTAKES: usize = 20;
 
 /// Sequences to be used in turn; at least one.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct List {
     /// One behind the other.
     knocks: Vec<Port>,
@@ -46,6 +47,15 @@ pub(crate) struct Mistake {
     line: usize,
     column: usize,
     what: String,
+}
+
+impl From<Unusable> for Immaterial {
+    fn from(why: Unusable) -> Self {
+        Self {
+            is_unread: matches!(why, Unusable::File(Unfit::Unread(_))),
+            why: why.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Mistake {
@@ -91,6 +101,20 @@ impl List {
             None => 0,
         };
         Sequence::from_slice(self.knocks.get(start..end)?).ok()
+    }
+
+    /// Hands all of its knocks to the visitor, and where a sequence ends, one that is none.
+    pub(crate) fn show(&self, visitor: &mut dyn FnMut(Port)) {
+        let mut ends = self.ends.iter().peekable();
+        for (at, knock) in self.knocks.iter().enumerate() {
+            if ends.next_if(|end| **end == at).is_some() {
+                visitor(Port {
+                    number: 0,
+                    ..*knock
+                });
+            }
+            visitor(*knock);
+        }
     }
 
     /// Every port that a sequence names, once.

@@ -31,8 +31,10 @@ use postern_core::knock::{Port, PortRange};
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
 use postern_core::time::{Duration, Instant};
+use sha2::{Digest as _, Sha256};
 
 use crate::files::private_file::Unfit;
+use crate::firewall::Used;
 use crate::output;
 use list::List;
 use otp::{Digest, step};
@@ -72,6 +74,8 @@ struct Keeper {
     /// Its name and method, to know it by after the configuration changed.
     known_as: (String, &'static str),
     material: Result<Material, String>,
+    /// There is none because reading it failed.
+    is_unread: bool,
     /// Why the material is of no use: it is another door's too.
     shared: Option<String>,
     /// The secret that the memory is about, while the material has none.
@@ -88,12 +92,40 @@ struct Keeper {
     /// No knocks open it at present, be it for that reason or because all are used.
     opens_nothing: bool,
     mistimed: Mistimed,
+    /// All before this was used in the last hour, as the kernel remembers.
+    used_before: u64,
 }
 
 /// What the door's owner has too.
+#[derive(Clone)]
 enum Material {
     Secret(Secret),
     List(List),
+}
+
+/// Why there is no material.
+struct Immaterial {
+    why: String,
+    /// Reading it failed: it may be as good as before.
+    is_unread: bool,
+}
+
+impl From<Unfit> for Immaterial {
+    fn from(why: Unfit) -> Self {
+        Self {
+            is_unread: matches!(why, Unfit::Unread(_)),
+            why: why.to_string(),
+        }
+    }
+}
+
+impl From<&str> for Immaterial {
+    fn from(why: &str) -> Self {
+        Self {
+            why: why.into(),
+            is_unread: false,
+        }
+    }
 }
 
 /// What was used.
@@ -127,6 +159,7 @@ impl OneTime {
     /// Reads what belongs to these doors, with `folder` for their memories. What `former` knows
     /// and the disk does not is taken over.
     pub(crate) fn load(doors: &[Door], mut lists: Lists, folder: &Path, former: &Self) -> Self {
+        let mut notices = Vec::new();
         let one_time = doors
             .iter()
             .enumerate()
@@ -135,12 +168,14 @@ impl OneTime {
             let keeper = Keeper::load(index, door, folder, lists.take(index));
             let is_same = |other: &&Keeper| other.known_as == keeper.known_as;
             match former.keepers.iter().find(is_same) {
-                Some(former) => keeper.after(former),
+                Some(former) => keeper.after(former, &mut notices),
                 None => keeper,
             }
         });
+        let keepers = keepers.collect();
         let mut one_time = Self {
-            keepers: keepers.collect(),
+            keepers,
+            notices,
             ..Self::default()
         };
         one_time.find_shared();
@@ -164,6 +199,29 @@ impl OneTime {
             }
         }
         changed
+    }
+
+    /// Takes into account what the kernel remembers: the disk may have been taken back to what it was, and the clock.
+    pub(crate) fn recall(&mut self, used: &[Used]) {
+        for keeper in &mut self.keepers {
+            let mark = keeper.mark();
+            let its = used.iter().filter(|used| Some(used.mark) == mark);
+            keeper.used_before = its.map(|used| used.next).max().unwrap_or_default();
+            if let Memory::Next(next) = &mut keeper.memory
+                && *next < keeper.used_before
+            {
+                *next = keeper.used_before;
+                keeper.is_ahead = true;
+            }
+        }
+    }
+
+    /// What the kernel is to remember of a door.
+    pub(crate) fn used(&self, door: usize) -> Option<Used> {
+        self.keepers
+            .iter()
+            .find(|keeper| keeper.index == door)?
+            .used()
     }
 
     /// Every port that a list names: the firewall has to show knocks on them to the agent.
@@ -292,7 +350,7 @@ impl OneTime {
 
 /// The lists of a configuration's doors, each read once.
 #[derive(Default)]
-pub(crate) struct Lists(Vec<(usize, Result<List, String>)>);
+pub(crate) struct Lists(Vec<(usize, Result<List, Immaterial>)>);
 
 impl Lists {
     /// Reads those that the doors name.
@@ -302,7 +360,7 @@ impl Lists {
         for (index, door) in doors.iter().enumerate() {
             if let Method::List { file, .. } = &door.method {
                 let list = List::read(Path::new(file.as_str()), &guarded);
-                lists.push((index, list.map_err(|why| why.to_string())));
+                lists.push((index, list.map_err(Immaterial::from)));
             }
         }
         Self(lists)
@@ -321,14 +379,16 @@ impl Lists {
         for (index, list) in &self.0 {
             match (list, doors.get(*index)) {
                 (Ok(list), _) => ports.extend_from_slice(list.ports()),
-                (Err(why), Some(door)) => output::warn(&format!("door {}: {why}", door.name)),
+                (Err(Immaterial { why, .. }), Some(door)) => {
+                    output::warn(&format!("door {}: {why}", door.name));
+                }
                 (Err(_), None) => {}
             }
         }
         ports
     }
 
-    fn take(&mut self, door: usize) -> Option<Result<List, String>> {
+    fn take(&mut self, door: usize) -> Option<Result<List, Immaterial>> {
         let position = self.0.iter().position(|(of, _)| *of == door)?;
         Some(self.0.swap_remove(position).1)
     }
@@ -336,12 +396,19 @@ impl Lists {
 
 impl Keeper {
     /// `list` is the door's, if it has one.
-    fn load(index: usize, door: &Door, folder: &Path, list: Option<Result<List, String>>) -> Self {
+    fn load(
+        index: usize,
+        door: &Door,
+        folder: &Path,
+        list: Option<Result<List, Immaterial>>,
+    ) -> Self {
+        let material = Material::load(door, list);
         Self {
             index,
             folder: folder.into(),
             known_as: (door.name.as_str().into(), door.method.name()),
-            material: Material::load(door, list),
+            is_unread: matches!(&material, Err(without) if without.is_unread),
+            material: material.map_err(|without| without.why),
             shared: None,
             former_secret: None,
             memory: Memory::load(door, folder),
@@ -351,6 +418,7 @@ impl Keeper {
             shut: None,
             opens_nothing: true,
             mistimed: Mistimed::default(),
+            used_before: 0,
         }
     }
 
@@ -362,8 +430,16 @@ impl Keeper {
     }
 
     /// Goes on to hold what the same door's former keeper knew, wherever that was saved and
-    /// whatever became of the file. Another secret begins with what is on the disk.
-    fn after(mut self, former: &Self) -> Self {
+    /// whatever became of the file. Another secret begins with what is on the disk. Where reading failed, what was
+    /// read before goes on to open the door: the disk may be well again at the next reload, the owner outside.
+    fn after(mut self, former: &Self, notices: &mut Vec<String>) -> Self {
+        if let (true, Err(why), Ok(material)) = (self.is_unread, &self.material, &former.material) {
+            let (name, _) = &self.known_as;
+            notices.push(format!(
+                "door {name}: {why}; what was read before is in use until a reload"
+            ));
+            self.material = Ok(material.clone());
+        }
         if self.secret().is_none() {
             self.former_secret = former.secret().cloned();
         }
@@ -481,7 +557,8 @@ impl Keeper {
         if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
             (&door.method, &mut self.memory, clock.distrust)
         {
-            *before = after_all(clock, *period, *skew).min(*before);
+            let guess = after_all(clock, *period, *skew).min(*before);
+            *before = guess.max(self.used_before);
         }
         let next = match &self.memory {
             Memory::Next(next) | Memory::Everything(next) => Ok(*next),
@@ -550,6 +627,27 @@ impl Keeper {
         Some(left.min(TRUSTED_CLOCK_INTERVAL))
     }
 
+    /// By which the kernel knows what was used of the secret or the list.
+    fn mark(&self) -> Option<u64> {
+        let mut digest = Sha256::new_with_prefix(self.known_as.1);
+        match self.material.as_ref().ok()? {
+            Material::Secret(secret) => digest.update(secret.bytes()),
+            Material::List(list) => list.show(&mut |knock| {
+                digest.update([knock.protocol.number()]);
+                digest.update(knock.number.to_be_bytes());
+            }),
+        }
+        let digest = digest.finalize();
+        digest.first_chunk().map(|start| u64::from_be_bytes(*start))
+    }
+
+    fn used(&self) -> Option<Used> {
+        match self.memory {
+            Memory::Next(next) => self.mark().map(|mark| Used { mark, next }),
+            _ => None,
+        }
+    }
+
     /// Makes everything before `next` useless, in memory whatever the disk does.
     fn remember(&mut self, next: u64, door: &Door) -> Result<(), String> {
         self.memory = Memory::Next(next);
@@ -561,12 +659,10 @@ impl Keeper {
 }
 
 impl Material {
-    fn load(door: &Door, list: Option<Result<List, String>>) -> Result<Self, String> {
+    fn load(door: &Door, list: Option<Result<List, Immaterial>>) -> Result<Self, Immaterial> {
         match (list, door.method.code()) {
             (Some(list), _) => list.map(Self::List),
-            (None, Some(code)) => secret_of(code, door)
-                .map(Self::Secret)
-                .map_err(|why| why.to_string()),
+            (None, Some(code)) => Ok(Self::Secret(secret_of(code, door)?)),
             _ => Err("its method has no secret".into()),
         }
     }

@@ -13,6 +13,7 @@ use super::wall_clock::WallClock;
 use super::{Keeper, Lists, Material, Memory, OneTime, acceptable, after_all};
 use crate::files::private_file::Unfit;
 use crate::files::{atomic_file, config_file};
+use crate::firewall::Used;
 
 /// How far ahead a code is searched for. With six digits, a wrong one is found among so many
 /// once in a thousand times; a second code makes it once in a thousand million.
@@ -34,6 +35,7 @@ pub(crate) enum Resync {
 pub(super) fn cure(door: &Door, why: &Unfit) -> String {
     let name = &door.name;
     match (&door.method, why) {
+        (_, Unfit::Unread(_)) => "the next reload reads it again".into(),
         (Method::Seed { .. }, _) => format!(
             "'postern resync {name} --code CODE,NEXT' takes two codes of your app for it, \
              '--to 0' begins with a secret never used"
@@ -48,17 +50,19 @@ pub(super) fn cure(door: &Door, why: &Unfit) -> String {
     }
 }
 
-/// Does without a running agent what [`OneTime::resync`] does with one.
+/// Does without a running agent what [`OneTime::resync`] does with one; the kernel is to remember the same.
 pub(crate) fn resync_without_agent(
     doors: &[Door],
     folder: &Path,
     name: &str,
     how: &Resync,
     clock: &WallClock,
-) -> Result<String, String> {
+) -> Result<(String, Option<Used>), String> {
     let (index, door) = find(doors, name)?;
     let list = Lists::read(doors).take(index);
-    Keeper::load(index, door, folder, list).resync(door, how, clock)
+    let mut keeper = Keeper::load(index, door, folder, list);
+    let answer = keeper.resync(door, how, clock)?;
+    Ok((answer, keeper.used()))
 }
 
 impl OneTime {

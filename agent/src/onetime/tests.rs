@@ -348,7 +348,10 @@ fn an_agent_and_none_resync_alike() {
     let mut lab = Lab::seed();
     let folder = lab.scratch.path("made/anew");
     let clock = lab.clock;
-    let without = |how| resync_without_agent(&lab.doors, &folder, "ssh", &how, &clock);
+    let without = |how| {
+        let done = resync_without_agent(&lab.doors, &folder, "ssh", &how, &clock);
+        done.map(|(text, _)| text)
+    };
     assert!(
         without(Resync::To(3))
             .unwrap()

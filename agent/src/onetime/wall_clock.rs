@@ -2,15 +2,17 @@
 //! after a step backwards, old codes would be new again.
 
 use core::fmt::{self, Display};
-use std::fs;
 use std::path::Path;
 
 use crate::files::bounded;
-use crate::sys::clock;
+use crate::sys::{clock, folder};
 
 /// 2026-04-14, the day of the compiler that `rust-toolchain.toml` names, in milliseconds since
 /// 1970. No program made with it ran earlier; raise it together with the compiler.
 const TOOLCHAIN_MADE_AT: u64 = 1_776_124_800_000;
+
+/// The most real-time clocks that are looked at.
+const MAX_CLOCKS: usize = 16;
 
 /// The time of day, and what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +95,15 @@ fn keeps_time_without_power() -> bool {
 /// chips have such a clock and no battery for it, so that it is there says nothing
 /// (Documentation/ABI/testing/sysfs-class-rtc, `hctosys`).
 fn set_the_clock_at_boot(clocks: &Path) -> bool {
-    let Ok(clocks) = fs::read_dir(clocks) else {
-        return false;
-    };
-    let mut answers = clocks.flatten().map(|each| each.path().join("hctosys"));
+    let names = folder::names(clocks, MAX_CLOCKS).unwrap_or_default();
+    let mut answers = names.iter().map(|name| clocks.join(name).join("hctosys"));
     answers.any(|answer| bounded::read(&answer, 8).is_ok_and(|text| text.trim_ascii() == b"1"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::testing::scratch::Scratch;
 

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod costs;
 pub(crate) mod datagram;
 pub(crate) mod epoll;
+pub(crate) mod folder;
 pub(crate) mod inotify;
 pub(crate) mod link;
 pub(crate) mod netlink;

@@ -51,9 +51,12 @@ impl Signals {
     pub(crate) fn take(&mut self) -> io::Result<Option<Signal>> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         match self.file.read(&mut record) {
+            Ok(length) if length < record.len() => Ok(None),
             Ok(_) => Ok(signal(record)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 

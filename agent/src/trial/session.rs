@@ -12,6 +12,7 @@ use std::path::Path;
 use postern_core::time::{Duration, Instant};
 
 use crate::files::bounded;
+use crate::sys::folder;
 
 /// Over what a command came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(crate) enum Session {
 const MAX_ANCESTORS: usize = 64;
 /// More than the kernel says of a process.
 const MAX_STATUS: usize = 4096;
+/// The most files of a process that are looked at.
+const MAX_FILES: usize = 1 << 16;
 /// The longest of the kernel's lists of sockets that is read: 16,000 sockets.
 const MAX_LIST: usize = 3 << 20;
 /// What procfs counts by: USER_HZ of every architecture that runs this is 100 in a second.
@@ -115,9 +118,10 @@ fn held(proc: &Path, process: u32, connections: &[(u64, IpAddr)]) -> Option<(u64
 
 /// The inodes of the sockets that a process holds.
 fn sockets(proc: &Path, process: u32) -> impl Iterator<Item = u64> {
-    let files = fs::read_dir(proc.join(format!("{process}/fd")));
-    files.into_iter().flatten().flatten().filter_map(|file| {
-        let target = fs::read_link(file.path()).ok()?;
+    let folder = proc.join(format!("{process}/fd"));
+    let files = folder::names(&folder, MAX_FILES).unwrap_or_default();
+    files.into_iter().filter_map(move |file| {
+        let target = fs::read_link(folder.join(file)).ok()?;
         let inode = target.as_os_str().as_bytes().strip_prefix(b"socket:[")?;
         let inode = inode.strip_suffix(b"]")?;
         core::str::from_utf8(inode).ok()?.parse().ok()

@@ -188,7 +188,7 @@ fn end_connections(
         return;
     }
     let grants = firewall.grants().unwrap_or_default();
-    if let Err(error) = conntrack::cut(&doomed, &cut::let_in(&grants, &config.doors)) {
+    if let Err(error) = conntrack::cut(doomed, &cut::let_in(&grants, &config.doors)) {
         output::warn(&format!("connections cannot be told to end: {error}"));
     }
 }

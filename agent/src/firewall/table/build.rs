@@ -13,11 +13,12 @@ use super::engines::{self, PortChain};
 use super::groups::Groups;
 use super::guarded::{self, Guarded};
 use super::model::{
-    Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
+    Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, MAX_USED, PROTOCOLS, Rule, Set, Statement,
+    Table, Verdict,
 };
 use super::names::{
     DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL,
-    PASSING, PREROUTING, Scope, anyone, cutoffs, door_map, grants, grants_identity, identity,
+    PASSING, PREROUTING, Scope, USED, anyone, cutoffs, door_map, grants, grants_identity, identity,
     interface_names, knock_map, locked,
 };
 use super::ports::port_map;
@@ -69,6 +70,10 @@ fn sets(config: &Config) -> Vec<Set> {
     for door in &config.doors {
         sets.extend(door_sets(door));
         sets.extend(engines::sets(door));
+    }
+    if config.doors.iter().any(|door| door.method.is_one_time()) {
+        let set = Set::new(USED.to_owned(), Content::TimedSources(Family::V6), MAX_USED);
+        sets.push(set.described("what one-time doors used, no addresses".to_owned()));
     }
     if engines::needs_agent(config) {
         for family in Family::BOTH {

@@ -86,7 +86,7 @@ pub(crate) fn locked(door: &str) -> String {
 
 /// Whether elements of a set of this name outlive a reinstallation.
 pub(crate) fn is_kept(set: &str) -> bool {
-    grant_kind(set).is_some() || set.starts_with(LOCKED)
+    grant_kind(set).is_some() || set.starts_with(LOCKED) || set == USED
 }
 
 /// What kind of grants a set holds, and for which door; `None`: it holds none.
@@ -132,6 +132,9 @@ pub(crate) const fn cutoffs(family: Family) -> &'static str {
         Family::V6 => "cutoff6",
     }
 }
+
+/// The name of the set of what one-time doors used.
+pub(crate) const USED: &str = "used";
 
 /// How much of an address a door grants, in bits.
 pub(crate) fn prefix(door: &Door, family: Family) -> u8 {
