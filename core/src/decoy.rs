@@ -64,6 +64,17 @@ pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Por
     })
 }
 
+/// Whether the door may have decoys.
+pub fn may_have(door: &Door) -> bool {
+    door.decoys > 0 && !door.method.open().is_empty()
+}
+
+/// For how long it has to be known who hit a decoy: a hit within the window of a door's attempts counts at it.
+pub fn remembered_for(doors: &[Door]) -> Duration {
+    let decoyed = doors.iter().filter(|door| may_have(door));
+    decoyed.map(|door| door.window).max().unwrap_or_default()
+}
+
 /// A port near `step`.
 fn neighbour(step: Port, seed: u64, number: u64) -> Option<Port> {
     let hash = mix(seed, number);

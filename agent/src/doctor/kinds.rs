@@ -111,11 +111,12 @@ kinds! {
         "this kernel's nf_tables cannot ask connection tracking, which guard gate needs for UDP ports ({answer})";
         "load it (modprobe nft_ct; OpenWrt: package kmod-nft-core), or guard no UDP port, or use guard mark";
     DYNAMIC_SETS_MISSING Fatal "kernel-dynamic-sets-missing":
-        "this kernel's nf_tables has no sets that rules change, which engines chain and track need ({answer})";
-        "use option engine 'daemon', or a kernel of version 5.10 or later";
+        "this kernel's nf_tables has no sets that rules change, which decoys and engines chain and track need ({answer})";
+        "set option decoys '0' in every door and use option engine 'daemon', or a kernel of version 5.10 or later";
     COUNTERS_MISSING Fatal "kernel-counters-missing":
-        "this kernel's nf_tables has no counters with names, which engines chain and track need ({answer})";
-        "load them (modprobe nft_objref), use option engine 'daemon', or a kernel with CONFIG_NFT_OBJREF";
+        "this kernel's nf_tables has no counters with names, which decoys and engines chain and track need ({answer})";
+        "load them (modprobe nft_objref; OpenWrt: package kmod-nft-core), or set option decoys '0' in every door and use \
+         option engine 'daemon'";
     PACKET_MISSING Fatal "kernel-packet-missing":
         "this kernel has no packet sockets, so that source packet would hear no knock ({answer})";
         "load them (modprobe af_packet), or use another source";

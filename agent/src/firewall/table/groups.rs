@@ -9,7 +9,6 @@ use postern_core::config::{Config, Guard};
 use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, Protocol};
 
-use super::delivery::Delivery;
 use super::engines::{self, PortChain};
 use super::model::{Chain, Content, PROTOCOLS, Rule, Set, Statement, Verdict};
 use super::names::{
@@ -420,11 +419,9 @@ fn decoys(
             decoys.push((port.number, name.clone()));
         }
     }
-    if Delivery::of(&config.global).decoy(config).is_some() {
-        for number in knock_ports::decoys(config, protocol, knocks) {
-            if !decoys.iter().any(|(decoy, _)| *decoy == number) {
-                decoys.push((number, DECOY.to_owned()));
-            }
+    for number in knock_ports::decoys(config, protocol, knocks) {
+        if !decoys.iter().any(|(decoy, _)| *decoy == number) {
+            decoys.push((number, DECOY.to_owned()));
         }
     }
     decoys

@@ -11,6 +11,8 @@ use crate::network::{Family, Network};
 pub(crate) const MAX_GRANTS: u32 = 1024;
 /// The most sources that are cut off at a time, for each address family.
 pub(crate) const MAX_CUTOFFS: u32 = 4096;
+/// The most sources that are known to have hit a decoy, for each address family.
+pub(crate) const MAX_DECOYED: u32 = 32_768;
 /// Whose ports there are.
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 

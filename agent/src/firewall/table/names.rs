@@ -32,6 +32,10 @@ pub(crate) const PASSING: &str = "passing";
 /// The chain of echo requests, which are knocks by their length.
 pub(crate) const ECHO: &str = "echo";
 pub(crate) const DECOY: &str = "decoy";
+/// The chain that remembers whoever hit a decoy.
+pub(crate) const REMEMBER: &str = "remember";
+/// The counter of hits at decoys for which there was no room.
+pub(crate) const UNREMEMBERED: &str = "unremembered";
 pub(crate) const FRAGMENT: &str = "fragment";
 /// The chain of packets for other machines.
 pub(crate) const FORWARDED: &str = "forwarded";
@@ -130,6 +134,14 @@ pub(crate) const fn cutoffs(family: Family) -> &'static str {
     match family {
         Family::V4 => "cutoff4",
         Family::V6 => "cutoff6",
+    }
+}
+
+/// The name of the set of sources that hit a decoy.
+pub(crate) const fn decoyed(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "decoyed4",
+        Family::V6 => "decoyed6",
     }
 }
 

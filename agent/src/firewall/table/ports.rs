@@ -35,12 +35,10 @@ pub(crate) fn port_map(
     let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
-    if Delivery::of(&config.global).decoy(config).is_some() {
-        for number in knock_ports::decoys(config, protocol, &knocks) {
-            let port = Port { protocol, number };
-            if taken.binary_search(&number).is_err() && !groups.has(port) {
-                ports.push((number..=number, DECOY.to_owned()));
-            }
+    for number in knock_ports::decoys(config, protocol, &knocks) {
+        let port = Port { protocol, number };
+        if taken.binary_search(&number).is_err() && !groups.has(port) {
+            ports.push((number..=number, DECOY.to_owned()));
         }
     }
     let passing = knock_ports::passing(config, protocol);

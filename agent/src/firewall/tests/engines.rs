@@ -508,15 +508,26 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
             assert_eq!(lab.attempts(), []);
         }
         assert_eq!(lab.counts().refused, before.refused + 8);
+        // Also one that came before the attempt.
+        knock(client, &OPEN);
+        assert!(!lab.is_open_for(client));
+        assert_eq!(lab.attempts(), []);
+        assert_eq!(lab.counts().refused, before.refused + 9);
         // The packet goes on.
         let tcp = decoys
             .iter()
             .find(|decoy| decoy.protocol == Protocol::Tcp)
             .unwrap();
         assert!(is_answered(client, *tcp));
+        assert!(lab.firewall.pardon(Some(client)).unwrap());
         knock(client, &OPEN);
         assert!(lab.is_open_for(client));
+        // Whoever is in stays in, and may leave.
+        knock(client, &decoys);
+        assert!(lab.is_open_for(client));
         knock(client, &CLOSE);
+        assert!(!lab.is_open_for(client));
+        assert!(lab.firewall.pardon(Some(client)).unwrap());
     });
 }
 
