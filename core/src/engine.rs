@@ -304,9 +304,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             for (protocol, range) in &method::watched(door) {
                 self.ports.insert(*protocol, range.clone(), index)?;
             }
-            for port in decoy::decoys(door, &self.doors) {
-                self.ports
-                    .insert(port.protocol, port.number..=port.number, index)?;
+            for ports in decoy::decoys(door, &self.doors) {
+                (self.ports).insert(ports.protocol, ports.numbers(), index)?;
             }
         }
         Ok(())

@@ -489,6 +489,12 @@ fn who_has_come_how_far_can_be_read() {
     });
 }
 
+/// The ports of all decoys of the first door.
+fn decoys(config: &Config) -> Vec<Port> {
+    let decoys = decoy::decoys(&config.doors[0], &config.doors);
+    decoys.flat_map(|ports| ports.ports()).collect()
+}
+
 #[test]
 fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
     let decoyed = |engine| Door {
@@ -496,8 +502,8 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
         ..ssh(engine)
     };
     with_each(decoyed, |lab, client, _| {
-        let decoys: Vec<Port> = decoy::decoys(&lab.config.doors[0], &lab.config.doors).collect();
-        assert_eq!(decoys.len(), 8);
+        let decoys = decoys(&lab.config);
+        assert_eq!(decoys.len(), 64);
         let before = lab.counts();
         knock(client, &decoys);
         assert_eq!(lab.counts(), before, "there was no attempt to end");
@@ -507,12 +513,12 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
             assert!(!lab.is_open_for(client), "{decoy:?}");
             assert_eq!(lab.attempts(), []);
         }
-        assert_eq!(lab.counts().refused, before.refused + 8);
+        assert_eq!(lab.counts().refused, before.refused + 64);
         // Also one that came before the attempt.
         knock(client, &OPEN);
         assert!(!lab.is_open_for(client));
         assert_eq!(lab.attempts(), []);
-        assert_eq!(lab.counts().refused, before.refused + 9);
+        assert_eq!(lab.counts().refused, before.refused + 65);
         // The packet goes on.
         let tcp = decoys
             .iter()
@@ -952,8 +958,8 @@ fn doors_share_ports_each_by_itself() {
             knock(client, &steps);
             assert_eq!(granted(&mut lab, "chain") + granted(&mut lab, "track"), 0);
             // Decoys only listen, whoever it is.
-            let mut decoys = decoy::decoys(&lab.config.doors[0], &lab.config.doors);
-            let decoy = decoys
+            let decoy = decoys(&lab.config)
+                .into_iter()
                 .find(|decoy| decoy.protocol == Protocol::Tcp)
                 .unwrap();
             assert!(is_answered(client, decoy));
@@ -980,7 +986,7 @@ fn the_agent_does_not_hear_knocks_that_the_kernel_counts() {
         let client = somebody(Family::V4, 2);
         knock(client, &OPEN);
         assert!(lab.is_open_for(client));
-        let decoys: Vec<Port> = decoy::decoys(&lab.config.doors[0], &lab.config.doors).collect();
+        let decoys = decoys(&lab.config);
         knock(client, &decoys);
         knock(client, &[tcp(7_100)]);
         assert_eq!(hear(&mut nflog, 1), [7_100]);

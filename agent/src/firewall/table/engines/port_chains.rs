@@ -53,7 +53,8 @@ pub(crate) fn has_decoys(config: &Config, door: &Door) -> bool {
 
 /// The decoys of a door, in ascending order.
 fn decoys(config: &Config, door: &Door) -> Vec<Port> {
-    in_order(decoy::decoys(door, &config.doors).collect())
+    let decoys = decoy::decoys(door, &config.doors);
+    in_order(decoys.flat_map(|ports| ports.ports()).collect())
 }
 
 fn decoy_chain_name(door: &Door) -> String {

@@ -100,6 +100,7 @@ fn assert_right(config: &Config, listed: &[Port], numbers: &[u16]) {
     let ways = Ways::new(&table);
     let decoys: Vec<Port> = (config.doors.iter())
         .flat_map(|door| postern_core::decoy::decoys(door, &config.doors))
+        .flat_map(|ports| ports.ports())
         .collect();
     for protocol in PROTOCOLS {
         for number in numbers.iter().copied() {
