@@ -312,7 +312,7 @@ fn knocks_are_not_answered() {
     });
 }
 
-/// The decoys of the door, as the installed table has them.
+/// A port of each of the door's decoys, as the installed table has them.
 fn decoys(stage: &Stage) -> Vec<Knock> {
     let table = nft::table(&stage.net.router.namespace, "inet postern").expect("a guard");
     let mut decoys = Vec::new();
@@ -326,11 +326,10 @@ fn decoys(stage: &Stage) -> Vec<Knock> {
             .split(',')
             .filter(|element| element.contains("goto decoy_"));
         let ports = elements.map(|element| {
-            let port = element.split(" : goto").next().unwrap_or_default();
-            let digits = port.rsplit(|c: char| !c.is_ascii_digit()).next();
-            digits
-                .and_then(|digits| digits.parse().ok())
-                .expect("a port")
+            let ports = element.split(" : goto").next().unwrap_or_default();
+            let ports = ports.split_whitespace().last().unwrap_or_default();
+            let first = ports.split('-').next();
+            first.and_then(|port| port.parse().ok()).expect("a port")
         });
         decoys.extend(ports.map(knock));
     }
@@ -357,6 +356,11 @@ fn a_hit_at_a_decoy_ends_an_attempt() {
             assert_eq!(probe::tcp(&stage.net.client.namespace, to), Answer::Refused);
             let _service = Service::tcp(&router.namespace, port);
             assert_eq!(probe::tcp(&stage.net.client.namespace, to), Answer::Open);
+            stage.knock(family, &OPEN);
+            stage.expect_shut(family);
+            // As if the window had passed.
+            let said = stage.setup.verb(router, "pardon", &["--all"]);
+            assert_eq!(said.status, 0, "{said:?}");
             stage.knock(family, &OPEN);
             stage.expect_open(family);
         });

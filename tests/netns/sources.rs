@@ -177,8 +177,10 @@ fn decoy(setup: &Setup, net: &Topology) -> Knock {
     let rules = setup.verb(&net.router, "render", &[]).ok();
     let (_, map) = rules.split_once("map tcp_knocks").expect("a map");
     let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
-    let port = before.rsplit(|c: char| !c.is_ascii_digit()).next();
-    Knock::Tcp(port.and_then(|port| port.parse().ok()).expect("a port"))
+    // The first of several: that is where a socket listens.
+    let ports = before.rsplit([' ', '\t', '{', ',']).next();
+    let first = ports.and_then(|ports| ports.split('-').next());
+    Knock::Tcp(first.and_then(|port| port.parse().ok()).expect("a port"))
 }
 
 fn a_hit_at_a_decoy_ends_the_attempt() {
