@@ -12,10 +12,10 @@ use postern_tests::scan::{Scene, ascending, shuffled, stranger};
 use postern_tests::scenario::Approach;
 use postern_tests::sender::{Random, Sender};
 use postern_tests::server::Listener;
-use postern_tests::suite;
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::Family;
 use postern_tests::wait::{SOON, until_aged};
+use postern_tests::{nft, suite};
 
 pub(crate) fn suite() -> Suite {
     suite![
@@ -175,7 +175,7 @@ fn scans_on_end_are_cut_off() {
         .ok();
     assert!(listing.contains(&client.to_string()), "{listing}");
     // The kernel does not even show the agent what it knocks now.
-    scene.forget_hits();
+    nft::forget_hits(&scene.net.router.namespace);
     for (_, ports) in DOORS {
         scene.scan(client, ports);
     }
@@ -197,7 +197,7 @@ fn a_scan_keeps_its_sender_out_for_the_window_only() {
                 knock(ports);
             }
             expect_all_shut(&scene);
-            scene.forget_hits();
+            nft::forget_hits(&scene.net.router.namespace);
             for (guard, ports) in DOORS {
                 knock(ports);
                 let to = router.port(Family::V4, guard);

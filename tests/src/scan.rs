@@ -113,16 +113,6 @@ impl Scene {
         });
         sets.map(str::to_owned).collect()
     }
-
-    /// Lets the time pass for which hits at decoys count.
-    pub fn forget_hits(&self) {
-        let sets = ["decoyed4", "decoyed6"];
-        let script: String = sets
-            .iter()
-            .map(|set| format!("flush set inet postern {set}\n"))
-            .collect();
-        crate::nft::apply(&self.net.router.namespace, &script);
-    }
 }
 
 /// Somebody who is not there, another one for each number.
