@@ -180,6 +180,10 @@ kinds! {
     KNOCK_TAKEN Warning "knock-port-taken":
         "door {door} knocks on {port}, where {service} listens: from guarded interfaces nobody reaches it any more";
         "choose another port to knock on, or move the service";
+    DECOY_TAKEN Warning "decoy-port-taken":
+        "{service} listens on {port}, which is a decoy of door {door}: whoever was there opens no door with decoys for \
+         as long as the window";
+        "move the service, or have other decoys with another option decoys, or none ('0') in door {door}";
     KNOCK_EPHEMERAL Warning "knock-port-ephemeral":
         "door {door} knocks on {count} UDP ports that this machine also sends queries from ({range}): \
          answers to those queries, of DNS for one, are taken for knocks and lost";

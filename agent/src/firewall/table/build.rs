@@ -14,8 +14,8 @@ use super::engines::{self, PortChain};
 use super::groups::Groups;
 use super::guarded::{self, Guarded};
 use super::model::{
-    Chain, Content, DynamicChange, Hook, MAX_CUTOFFS, MAX_DECOYED, MAX_GRANTS, PROTOCOLS, Rule,
-    Set, Statement, Table, Verdict,
+    Chain, Content, DECOYED_PER_DECOY, DynamicChange, Hook, MAX_CUTOFFS, MAX_DECOYED, MAX_GRANTS,
+    PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
     DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL,
@@ -91,10 +91,16 @@ fn sets(config: &Config) -> Vec<Set> {
             sets.push(Set::new(cutoffs(family).to_owned(), content, MAX_CUTOFFS));
         }
     }
-    if has_decoys(config) {
+    let decoys = config
+        .doors
+        .iter()
+        .map(|door| decoy::decoys(door, &config.doors).count());
+    let size = DECOYED_PER_DECOY.saturating_mul(decoys.sum::<usize>() as u32);
+    if size > 0 {
         for family in Family::BOTH {
             let content = Content::DynamicSources(family);
-            sets.push(Set::new(decoyed(family).to_owned(), content, MAX_DECOYED));
+            let name = decoyed(family).to_owned();
+            sets.push(Set::new(name, content, size.min(MAX_DECOYED)));
         }
     }
     sets

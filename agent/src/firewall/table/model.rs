@@ -11,7 +11,9 @@ use crate::network::{Family, Network};
 pub(crate) const MAX_GRANTS: u32 = 1024;
 /// The most sources that are cut off at a time, for each address family.
 pub(crate) const MAX_CUTOFFS: u32 = 4096;
-/// The most sources that are known to have hit a decoy, for each address family.
+/// The most sources that are known to have hit a decoy, for each address family: so many for each decoy, which forged
+/// packets hit the more often the more there are, but no more than this. The kernel takes 8 to 16 octets for each at once.
+pub(crate) const DECOYED_PER_DECOY: u32 = 1024;
 pub(crate) const MAX_DECOYED: u32 = 32_768;
 /// Whose ports there are.
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
