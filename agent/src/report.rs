@@ -387,7 +387,7 @@ impl AgentReport {
         );
         _ = writeln!(
             text,
-            "doors: {opened} opened, {closed} closed, {toggled} toggled; {failed} failures, {decoyed} decoyed, \
+            "doors: {opened} opened, {closed} closed, {toggled} toggled, {decoyed} decoyed; {failed} failures, \
              sources cut off: {cut_off}"
         );
         _ = writeln!(
