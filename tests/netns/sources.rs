@@ -31,7 +31,7 @@ pub(crate) fn suite() -> Suite {
         a_source_that_cannot_be_had_changes_nothing,
         a_flood_of_forged_syns_is_survived_in_bounded_memory,
         what_the_kernel_could_not_hand_over_is_reported,
-        a_knock_costs_receiving_it_and_one_batch_if_it_opens needs "strace",
+        a_knock_costs_receiving_it_and_a_question_and_a_batch_if_it_opens needs "strace",
         no_more_privileges_are_kept_than_are_needed,
         half_a_connection_is_no_knock_at_a_socket,
         what_is_exported_knocks_at_sockets needs "setpriv" "unshare",
@@ -409,7 +409,7 @@ fn what_the_kernel_could_not_hand_over_is_reported() {
 /// A call that strace interrupted is named anew.
 const WAKING: [&str; 4] = ["poll", "ppoll", "restart_syscall", "epoll_wait"];
 
-fn a_knock_costs_receiving_it_and_one_batch_if_it_opens() {
+fn a_knock_costs_receiving_it_and_a_question_and_a_batch_if_it_opens() {
     let ways: [(&str, &[&str]); 3] = [
         ("nflog", &["recvfrom"]),
         ("packet", &["recvmmsg"]),
@@ -447,10 +447,10 @@ fn a_knock_costs_receiving_it_and_one_batch_if_it_opens() {
             let is_all = |calls: &Vec<String>| {
                 let batch_at = calls.iter().position(|call| call == "sendto");
                 let (before, batch) = calls.split_at(batch_at.expect("a batch"));
-                // The batch, its acknowledgement, and the line in the log after both.
-                let (batch, after) = batch.split_at(3.min(batch.len()));
+                // The question for a hit at a decoy, the batch, the answers to both, and the line in the log after them.
+                let (batch, after) = batch.split_at(5.min(batch.len()));
                 let mut received = before.iter().chain(after);
-                batch == ["sendto", "recvfrom", "write"]
+                batch == ["sendto", "recvfrom", "sendto", "recvfrom", "write"]
                     && received.all(|call| receiving.contains(&call.as_str()))
             };
             // What it does of itself once in a while may come between.

@@ -1,6 +1,6 @@
 //! Knocks at doors of the kernel, on the loopback interface.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicU16, Ordering};
 use std::io::{ErrorKind, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -24,10 +24,13 @@ use postern_core::time::Duration;
 use super::examples::{self, tcp, udp};
 use super::kernel::{address, in_namespace, nft, sources};
 use crate::firewall::Firewall;
+use crate::firewall::nft::connection::{ElementChange, Term};
+use crate::firewall::nft::request::ElementKey;
 use crate::firewall::progress::{Attempt, Counts};
 use crate::firewall::table::delivery::LONGEST_SNAPLEN;
 use crate::firewall::table::engines::MAX_ATTEMPTS;
-use crate::firewall::table::model::MAX_GRANTS;
+use crate::firewall::table::model::{DECOYED_PER_DECOY, MAX_GRANTS};
+use crate::firewall::table::names;
 use crate::network::Family;
 use crate::source::nflog::Nflog;
 use crate::testing::eventually::eventually;
@@ -534,6 +537,39 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
         knock(client, &CLOSE);
         assert!(!lab.is_open_for(client));
         assert!(lab.firewall.pardon(Some(client)).unwrap());
+    });
+}
+
+#[test]
+fn a_hit_that_finds_no_room_is_counted_and_keeps_nobody_out() {
+    let decoyed = |engine| Door {
+        decoys: 1,
+        ..ssh(engine)
+    };
+    with_each(decoyed, |lab, client, family| {
+        let before = lab.firewall.unremembered().unwrap();
+        let set = [names::decoyed(family)];
+        // As many as forged packets would have put there.
+        for batch in (0..DECOYED_PER_DECOY).collect::<Vec<_>>().chunks(64) {
+            let changes: Vec<ElementChange<'_>> = batch
+                .iter()
+                .map(|number| {
+                    let forged = match family {
+                        Family::V4 => Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
+                        Family::V6 => Ipv6Addr::from_bits(u128::from(*number) << 64).into(),
+                    };
+                    ElementChange::Add(&set, ElementKey::Address(forged), Term::For(HOUR))
+                })
+                .collect();
+            lab.firewall.connection.apply(&changes).unwrap();
+        }
+        let decoys = decoys(&lab.config);
+        knock(client, &decoys);
+        let missed = lab.firewall.unremembered().unwrap() - before;
+        assert_eq!(missed, decoys.len() as u64);
+        knock(client, &OPEN);
+        assert!(lab.is_open_for(client));
+        knock(client, &CLOSE);
     });
 }
 
