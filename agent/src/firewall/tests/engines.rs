@@ -865,7 +865,7 @@ fn a_grant_is_for_the_network_and_ends_by_itself() {
 
 /// Fills a set with sources that are nobody's, each with these ports.
 fn fill(set: &str, ports: &[u16]) {
-    let source = |number: u32| core::net::Ipv4Addr::from(0x0a00_0000 + number);
+    let source = |number: u32| Ipv4Addr::from(0x0a00_0000 + number);
     let element = |number: u32| match ports {
         [] => format!("{} timeout 1h", source(number)),
         ports => {
