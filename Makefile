@@ -10,7 +10,7 @@ scripts = tests/core-dependencies tests/setup tests/rooms tests/demo tests/openw
 	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -55,6 +55,10 @@ bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 bench-forward: setup ## bulk TCP through a router, beside the guard and without (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench forward
+
+bench-scans: setup ## scans of all ports, a thousand single ones and twenty minutes on end for each approach, for hours (root)
+	$(CARGO) build --release --locked -p postern -p postern-tests
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench scans
 
 bench-instructions: ## instructions that core takes on MIPS for a knock, counted by QEMU (root)
 	@tests/setup instructions

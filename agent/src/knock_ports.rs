@@ -106,21 +106,23 @@ pub(crate) fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
     ports.map(|port| port.number).collect()
 }
 
-/// The decoys of the agent's doors and a protocol, in ascending order, less those that are among these knocks of it.
+/// The decoys of the agent's doors and a protocol, in ascending order, less what is among these ports of it, which are
+/// in that order too.
 pub(crate) fn decoys(
     config: &Config,
     protocol: Protocol,
-    knocks: &[RangeInclusive<u16>],
-) -> Vec<u16> {
+    less: &[RangeInclusive<u16>],
+) -> Vec<RangeInclusive<u16>> {
     let mut decoys = Vec::new();
     for door in served(config) {
-        decoys.extend(decoy::decoys(door, &config.doors));
+        let its = decoy::decoys(door, &config.doors).filter(|ports| ports.protocol == protocol);
+        decoys.extend(its.map(|ports| ports.numbers()));
     }
-    let mut numbers = numbers(&decoys, protocol);
-    numbers.retain(|number| !knocks.iter().any(|knocks| knocks.contains(number)));
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
+    let mut left = Vec::new();
+    for ports in disjoint(decoys) {
+        left.extend(between_ranges(ports, less));
+    }
+    left
 }
 
 /// The doors that the agent serves.

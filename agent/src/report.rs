@@ -57,6 +57,8 @@ pub(crate) struct Report {
     /// The doors that are locked.
     pub(crate) locked: Vec<String>,
     pub(crate) cut_offs: Vec<CutOff>,
+    /// Hits at decoys that found no room to be remembered.
+    pub(crate) unremembered: u64,
 }
 
 /// What only a running agent knows.
@@ -164,6 +166,7 @@ impl Report {
             grants,
             locked: Vec::new(),
             cut_offs,
+            unremembered: 0,
         };
         let doors = config.map_or(&[][..], |config| &config.doors);
         report.ask_kernel(firewall, doors)?;
@@ -181,6 +184,7 @@ impl Report {
             return Ok(());
         }
         self.locked = firewall.locks()?;
+        self.unremembered = firewall.unremembered()?;
         let all = firewall.counts()?;
         for report in &mut self.doors {
             let door = doors.iter().find(|door| *door.name == *report.name);
@@ -243,6 +247,10 @@ impl Report {
             }
             Trial::Lapsed => text += "guard: NOT CONFIRMED in time, every door is open\n",
         }
+        if self.unremembered > 0 {
+            let hits = self.unremembered;
+            _ = writeln!(text, "decoys: NO ROOM to remember {hits} hits: a flood");
+        }
         self.cut_offs_text(&mut text);
         for (index, door) in self.doors.iter().enumerate() {
             door.text(&mut text);
@@ -288,7 +296,10 @@ impl Report {
             format!("{{\"source\":\"{source}\",\"remaining_ms\":{remaining}}}")
         }));
         let total = self.cut_offs.len();
-        format!(",\"cut_off_total\":{total},\"cut_off\":{cut_offs}")
+        let unremembered = self.unremembered;
+        format!(
+            ",\"decoys_unremembered\":{unremembered},\"cut_off_total\":{total},\"cut_off\":{cut_offs}"
+        )
     }
 
     fn json(&self) -> String {
@@ -362,6 +373,7 @@ impl AgentReport {
             wrong,
             failed,
             decoys,
+            decoyed,
             silenced,
             opened,
             closed,
@@ -375,7 +387,8 @@ impl AgentReport {
         );
         _ = writeln!(
             text,
-            "doors: {opened} opened, {closed} closed, {toggled} toggled; {failed} failures, sources cut off: {cut_off}"
+            "doors: {opened} opened, {closed} closed, {toggled} toggled, {decoyed} decoyed; {failed} failures, \
+             sources cut off: {cut_off}"
         );
         _ = writeln!(
             text,
@@ -394,6 +407,7 @@ impl AgentReport {
             wrong,
             failed,
             decoys,
+            decoyed,
             silenced,
             opened,
             closed,
@@ -422,7 +436,7 @@ impl AgentReport {
             json,
             ",\"agent\":{{\"pid\":{},\"uptime_ms\":{},\"config\":{},\"refused\":{refused},\"source\":\"{}\",\"guard\":\"{}\",\
              \"interfaces\":{interfaces},\"names\":{meanings},\"counters\":{{\"seen\":{seen},\"matched\":{matched},\
-             \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"silenced\":{silenced},\"opened\":{opened},\
+             \"repeated\":{repeated},\"wrong\":{wrong},\"failed\":{failed},\"decoys\":{decoys},\"decoyed\":{decoyed},\"silenced\":{silenced},\"opened\":{opened},\
              \"closed\":{closed},\"toggled\":{toggled},\"cut_off\":{cut_off},\"displaced\":{displaced},\"no_knock\":{},\
              \"lost\":{},\"overruns\":{}}},\"underway_total\":{},\"underway\":{}",
             self.pid,

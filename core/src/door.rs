@@ -77,7 +77,7 @@ pub struct Door {
     pub grant_prefix4: u8,
     /// How much of an IPv6 address is granted: 16 to 128, which is that address only.
     pub grant_prefix6: u8,
-    /// How many ports around those of a fixed sequence end an attempt when they are hit.
+    /// How many blocks of ports around those of a fixed sequence end an attempt when they are hit.
     pub decoys: u8,
     /// When to stop listening to a source that keeps failing; `None`: never.
     pub cutoff: Option<Cutoff>,

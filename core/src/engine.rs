@@ -178,6 +178,8 @@ pub struct Counters {
     pub failed: u64,
     /// Hits at decoys while no attempt was under way.
     pub decoys: u64,
+    /// Finished attempts that opened nothing, because the firewall knew of a hit at a decoy.
+    pub decoyed: u64,
     /// Knocks of sources that are cut off.
     pub silenced: u64,
     /// Finished attempts to open.
@@ -302,9 +304,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             for (protocol, range) in &method::watched(door) {
                 self.ports.insert(*protocol, range.clone(), index)?;
             }
-            for port in decoy::decoys(door, &self.doors) {
-                self.ports
-                    .insert(port.protocol, port.number..=port.number, index)?;
+            for ports in decoy::decoys(door, &self.doors) {
+                (self.ports).insert(ports.protocol, ports.numbers(), index)?;
             }
         }
         Ok(())
@@ -452,6 +453,19 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
         }
         doors
+    }
+
+    /// Notes that finished attempts did not open these doors, because their source had hit a decoy, of which only the
+    /// firewall knew.
+    pub fn note_decoyed(&mut self, doors: DoorSet) {
+        for door in doors.filter_map(|index| self.doors.get(index)) {
+            let done = match door.method {
+                Method::Same { .. } => &mut self.counters.toggled,
+                _ => &mut self.counters.opened,
+            };
+            *done = done.saturating_sub(1);
+            self.counters.decoyed += 1;
+        }
     }
 
     /// When [`Engine::poll`] has something to do, if nothing else happens.
@@ -739,6 +753,7 @@ impl Counters {
         wrong: 0,
         failed: 0,
         decoys: 0,
+        decoyed: 0,
         silenced: 0,
         opened: 0,
         closed: 0,

@@ -75,6 +75,12 @@ impl PortRange {
         self.first..=self.last
     }
 
+    /// Each of them.
+    pub fn ports(self) -> impl Iterator<Item = Port> {
+        let Self { protocol, .. } = self;
+        self.numbers().map(move |number| Port { protocol, number })
+    }
+
     /// Whether some port is one of both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.protocol == other.protocol && self.first <= other.last && other.first <= self.last

@@ -2,12 +2,13 @@
 //!
 //! `bench latency` times the way from the last knock to the open port; `bench flood` counts the
 //! honest knocks that open under a flood of spoofed first knocks; `bench forward` fills a connection
-//! that the router sends on, beside the guard and without.
+//! that the router sends on, beside the guard and without; `bench scans` scans all ports, for hours.
 
 mod contender;
 mod flood;
 mod forward;
 mod latency;
+mod scans;
 
 use std::process::ExitCode;
 
@@ -23,8 +24,11 @@ fn main() -> ExitCode {
         ["latency"] => latency::measure(&Contender::all_with_engines()),
         ["flood"] => flood::measure(&Contender::all()),
         ["forward"] => forward::measure(),
+        ["scans"] => scans::measure(1_000, 20),
+        // To see that it works.
+        ["scans", "briefly"] => scans::measure(8, 0),
         _ => {
-            eprintln!("usage: bench latency|flood|forward");
+            eprintln!("usage: bench latency|flood|forward|scans");
             return ExitCode::from(2);
         }
     }

@@ -1,35 +1,38 @@
 //! Port scans hit the knock ports too, and open nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use postern_tests::agent::{Guard, Setup};
-use postern_tests::knocker::{FENCE, Knock, Knocker, fence, list};
+use postern_tests::knocker::{Knock, Knocker, fence};
 use postern_tests::packet::Packet;
-use postern_tests::probe::{self, Answer};
-use postern_tests::process::Process;
+use postern_tests::probe;
+use postern_tests::scan::{Scene, ascending, shuffled, stranger};
+use postern_tests::scenario::Approach;
 use postern_tests::sender::{Random, Sender};
 use postern_tests::server::Listener;
 use postern_tests::suite::{Suite, in_case_of};
-use postern_tests::topology::{Family, Topology};
-use postern_tests::wait::SOON;
+use postern_tests::topology::Family;
+use postern_tests::wait::{SOON, until_aged};
 use postern_tests::{nft, suite};
 
 pub(crate) fn suite() -> Suite {
     suite![
         without_decoys_a_scan_opens,
-        a_scan_in_the_order_of_ports_opens_nothing,
-        a_scan_against_the_order_of_ports_opens_nothing,
+        scans_in_the_order_of_ports_and_against_it_open_nothing,
         random_scans_on_end_open_nothing,
+        random_scans_of_many_sources_open_nothing,
         a_scan_that_hits_all_knocks_in_a_row_opens_nothing,
+        a_scan_that_drowns_its_own_traces_opens_nothing,
         scans_on_end_are_cut_off,
-        a_scan_does_not_keep_its_sender_out,
+        a_scan_keeps_its_sender_out_for_the_window_only,
+        knocks_open_under_floods_of_everything_else,
     ]
 }
 
 /// Sequences that a scan in the order of ports hits in their own order, in the reverse of it, in
-/// another one, and, but for the two that a network may swap, in their own order again. They have
-/// three knocks or more: of two, a scan in random order hits one right after the other, with none
-/// of 16 decoys between them, once in some twenty times.
+/// another one, and, but for the two that a network may swap, in their own order again.
 const DOORS: [(u16, &[u16]); 4] = [
     (2201, &[3000, 9000, 40_000]),
     (2202, &[60_000, 21_000, 5_000]),
@@ -37,166 +40,265 @@ const DOORS: [(u16, &[u16]); 4] = [
     (2204, &[7_000, 9_002, 8_001]),
 ];
 
-struct Stage {
-    _agent: Process,
-    _services: Vec<Listener>,
-    _setup: Setup,
-    sender: Sender,
-    net: Topology,
-}
+const NFLOG: Approach = Approach::Source("nflog");
 
-impl Stage {
-    fn new(options: &str) -> Self {
-        let net = Topology::new();
-        let doors = DOORS.map(|(guard, ports)| {
-            let open: Vec<Knock> = ports.iter().map(|port| Knock::Tcp(*port)).collect();
-            let open = list("open", &open);
-            format!(
-                "config door 'd{guard}'\n\tlist guard 'tcp:{guard}'\n\
-                 \toption method 'sequence-separate'\n{open}{options}"
-            )
-        });
-        let setup = Setup::new(
-            &net.router,
-            Guard::Gate,
-            &format!("{FENCE}{}", doors.concat()),
-        );
-        let services = DOORS.map(|(guard, _)| Listener::new(&net.router.namespace, guard));
-        Self {
-            _agent: setup.start(&net.router).into_process(),
-            _services: services.into(),
-            _setup: setup,
-            sender: Sender::new(&net.client.namespace),
-            net,
-        }
-    }
+/// What sees packets by itself; a socket sees whole connections only, and the kernel's log ten packets a second.
+const APPROACHES: [Approach; 4] = [
+    NFLOG,
+    Approach::Source("packet"),
+    Approach::Engine("chain"),
+    Approach::Engine("track"),
+];
 
-    /// A SYN to each of these ports, as fast as they can be sent.
-    fn scan(&self, family: Family, ports: &[u16]) {
-        let from = self.net.client.port(family, 40_000);
-        let router = self.net.router.address(family);
-        for port in ports.iter().filter(|port| **port != 1998) {
-            self.sender
-                .send(&Packet::syn(from, SocketAddr::new(router, *port)));
-        }
-    }
-
-    /// Makes sure that the one who scanned was granted nothing.
-    #[track_caller]
-    fn expect_all_shut(&self, family: Family) {
-        fence(&self.net, &self.sender);
-        for (guard, _) in DOORS {
-            let to = self.net.router.port(family, guard);
-            let answer = probe::tcp(&self.net.client.namespace, to);
-            assert_eq!(answer, Answer::Silent, "door d{guard}");
-        }
+fn with_each(test: fn(&Scene)) {
+    for approach in APPROACHES {
+        in_case_of(approach.name(), || test(&Scene::new(approach, &DOORS, "")));
     }
 }
 
-fn ascending() -> Vec<u16> {
-    (1..=u16::MAX).collect()
-}
-
-/// All ports in an order without a pattern (Fisher and Yates).
-fn shuffled(random: &mut Random) -> Vec<u16> {
-    let mut ports = ascending();
-    for last in (1..ports.len()).rev() {
-        ports.swap(last, random.number() as usize % (last + 1));
-    }
-    ports
+#[track_caller]
+fn expect_all_shut(scene: &Scene) {
+    assert_eq!(scene.let_in(), [""; 0]);
 }
 
 /// The other cases show something only because of this.
 fn without_decoys_a_scan_opens() {
-    let stage = Stage::new("\toption decoys '0'\n\toption jitter '10s'\n");
-    stage.scan(Family::V4, &ascending());
-    let client = &stage.net.client.namespace;
-    for guard in [2201, 2204] {
-        let to = stage.net.router.port(Family::V4, guard);
-        assert!(probe::tcp_opens(client, to, SOON), "door d{guard}");
-    }
+    let scene = Scene::new(
+        NFLOG,
+        &DOORS,
+        "\toption decoys '0'\n\toption jitter '10s'\n",
+    );
+    scene.scan(scene.net.client.v4.into(), &ascending());
+    let let_in = scene.let_in();
+    assert!(
+        let_in.iter().any(|set| set.starts_with("grant4_d2201")),
+        "{let_in:?}"
+    );
+    assert!(
+        let_in.iter().any(|set| set.starts_with("grant4_d2204")),
+        "{let_in:?}"
+    );
 }
 
-fn a_scan_in_the_order_of_ports_opens_nothing() {
-    let stage = Stage::new("");
-    for family in Family::BOTH {
-        in_case_of(family, || {
-            for _ in 0..3 {
-                stage.scan(family, &ascending());
-                stage.expect_all_shut(family);
+fn scans_in_the_order_of_ports_and_against_it_open_nothing() {
+    with_each(|scene| {
+        let mut ports = ascending();
+        for family in Family::BOTH {
+            scene.scan(scene.net.client.address(family), &ports);
+            expect_all_shut(scene);
+            ports.reverse();
+        }
+    });
+}
+
+fn random_scans_on_end_open_nothing() {
+    with_each(|scene| {
+        let mut random = Random::new();
+        for _ in 0..3 {
+            scene.scan(scene.net.client.v4.into(), &shuffled(&mut random));
+        }
+        expect_all_shut(scene);
+    });
+}
+
+fn random_scans_of_many_sources_open_nothing() {
+    with_each(|scene| {
+        let mut random = Random::new();
+        // Each its own, and all of them together.
+        for number in 0..2 {
+            scene.scan(stranger(number), &shuffled(&mut random));
+        }
+        let many: Vec<IpAddr> = (0..64).map(stranger).collect();
+        scene.scan_from_many(&many, &shuffled(&mut random));
+        expect_all_shut(scene);
+    });
+}
+
+/// In any order, between decoys: of scans on end, one comes to it soon.
+fn a_scan_that_hits_all_knocks_in_a_row_opens_nothing() {
+    with_each(|scene| {
+        let mut numbers = 0..;
+        for (_, knocks) in DOORS {
+            for turn in 0..knocks.len() {
+                // From below the first to above the last, in steps that miss none of the decoys.
+                let others = ascending().into_iter().step_by(7);
+                let others = others.filter(|port| !knocks.contains(port));
+                let (mut scan, after): (Vec<u16>, Vec<u16>) =
+                    others.partition(|port| *port < 50_000);
+                scan.extend_from_slice(&knocks[turn..]);
+                scan.extend_from_slice(&knocks[..turn]);
+                scan.extend(after);
+                scene.scan(stranger(numbers.next().unwrap_or(0)), &scan);
+            }
+        }
+        expect_all_shut(scene);
+    });
+}
+
+/// The agent is told of a hundred hits at decoys a second: others make them, so that it is told of none of the
+/// scanner's.
+fn a_scan_that_drowns_its_own_traces_opens_nothing() {
+    let scene = Scene::new(NFLOG, &DOORS, "");
+    let decoy = decoy(&scene);
+    let (_, knocks) = DOORS[0];
+    for number in 0..10 {
+        scene.scan(stranger(60_000), &[decoy; 300]);
+        let scanned = [knocks[0], decoy, knocks[1], decoy, knocks[2]];
+        scene.scan(stranger(number), &scanned);
+    }
+    expect_all_shut(&scene);
+    let router = &scene.net.router;
+    assert!(scene.setup.counter(router, "decoyed") > 0);
+}
+
+/// A TCP port at which the agent's doors have a decoy.
+fn decoy(scene: &Scene) -> u16 {
+    let rules = scene.setup.verb(&scene.net.router, "render", &[]).ok();
+    let (_, map) = rules.split_once("map tcp_knocks").expect("a map");
+    let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
+    let ports = before.rsplit([' ', '\t', '{', ',']).next();
+    let first = ports.and_then(|ports| ports.split('-').next());
+    first.and_then(|port| port.parse().ok()).expect("a port")
+}
+
+fn scans_on_end_are_cut_off() {
+    let scene = Scene::new(NFLOG, &DOORS, "\toption cutoff '5 per 10m'\n");
+    let client: IpAddr = scene.net.client.v4.into();
+    let router = &scene.net.router.namespace;
+    let is_cut_off = || {
+        let listing = router.run("nft", &["list", "set", "inet", "postern", "cutoff4"]);
+        listing.ok().contains(&client.to_string())
+    };
+    // From one port, so that some of its knocks are taken for others sent again.
+    let mut random = Random::new();
+    let mut scans = 0;
+    while !is_cut_off() {
+        scene.scan(client, &shuffled(&mut random));
+        expect_all_shut(&scene);
+        scans += 1;
+        assert!(scans < 20, "nobody is cut off");
+    }
+    // The kernel does not even show the agent what it knocks now.
+    nft::forget_hits(&scene.net.router.namespace);
+    for (_, ports) in DOORS {
+        scene.scan(client, ports);
+    }
+    expect_all_shut(&scene);
+}
+
+fn a_scan_keeps_its_sender_out_for_the_window_only() {
+    for approach in APPROACHES {
+        in_case_of(approach.name(), || {
+            let scene = Scene::new(approach, &DOORS, "");
+            let (client, router) = (&scene.net.client, &scene.net.router);
+            let _services = DOORS.map(|(guard, _)| Listener::new(&router.namespace, guard));
+            scene.scan(client.v4.into(), &ascending());
+            let knock = |ports: &[u16]| {
+                let knocks: Vec<Knock> = ports.iter().map(|port| Knock::Tcp(*port)).collect();
+                Knocker::new(&scene.sender, client.v4.into(), router.v4.into()).send(&knocks);
+            };
+            for (_, ports) in DOORS {
+                knock(ports);
+            }
+            expect_all_shut(&scene);
+            nft::forget_hits(&scene.net.router.namespace);
+            for (guard, ports) in DOORS {
+                knock(ports);
+                let to = router.port(Family::V4, guard);
+                assert!(
+                    probe::tcp_opens(&client.namespace, to, SOON),
+                    "door d{guard}"
+                );
             }
         });
     }
 }
 
-fn a_scan_against_the_order_of_ports_opens_nothing() {
-    let stage = Stage::new("");
-    let mut ports = ascending();
-    ports.reverse();
-    for _ in 0..3 {
-        stage.scan(Family::V4, &ports);
-        stage.expect_all_shut(Family::V4);
+/// How many knock honestly, all at once.
+const HONEST: u8 = 20;
+/// The flood runs alone for so long, to fill what can be filled.
+const HEAD_START: Duration = Duration::from_millis(500);
+
+/// Of forged sources and of one, as fast as this machine sends, at a pace that the jitter covers and at a slower one.
+fn knocks_open_under_floods_of_everything_else() {
+    let scene = Scene::new(NFLOG, &DOORS, "");
+    let (guard, knocks) = DOORS[3];
+    let flooded = [
+        ("decoy", Knock::Tcp(decoy(&scene))),
+        ("guarded port", Knock::Tcp(guard)),
+        ("second knock", Knock::Tcp(knocks[1])),
+        ("first knock of another door", Knock::Tcp(DOORS[0].1[0])),
+        ("the same of UDP", Knock::Udp(knocks[1])),
+    ];
+    let mut honest = 0;
+    for (name, port) in flooded {
+        for forged in [true, false] {
+            for pace in [20, 1_000].map(Duration::from_millis) {
+                in_case_of(format!("{name}, forged: {forged}, {pace:?}"), || {
+                    let sources: Vec<IpAddr> = (0..HONEST)
+                        .map(|number| Ipv4Addr::new(198, 51, honest, number).into())
+                        .collect();
+                    let sent = under_flood(&scene, port, forged, || {
+                        for knock in knocks {
+                            let began = Instant::now();
+                            for source in &sources {
+                                let to = scene.net.router.v4.into();
+                                Knocker::new(&scene.sender, *source, to)
+                                    .send(&[Knock::Tcp(*knock)]);
+                            }
+                            until_aged(began, pace);
+                        }
+                    });
+                    fence(&scene.net, &scene.sender);
+                    let router = &scene.net.router.namespace;
+                    let set = format!("grant4_d{guard}");
+                    let listing = router
+                        .run("nft", &["list", "set", "inet", "postern", &set])
+                        .ok();
+                    let words: Vec<&str> = listing.split([' ', ',', '\n', '\t']).collect();
+                    let inside = |source: &&IpAddr| words.contains(&source.to_string().as_str());
+                    let opened = sources.iter().filter(inside).count();
+                    assert_eq!(opened, sources.len(), "{sent} packets sent");
+                });
+                honest += 1;
+            }
+        }
     }
+    let router = &scene.net.router.namespace;
+    let listing = router
+        .run("nft", &["list", "set", "inet", "postern", "cutoff4"])
+        .ok();
+    assert!(!listing.contains("198.51"), "{listing}");
 }
 
-fn random_scans_on_end_open_nothing() {
-    // However fast the scan is, no jitter makes up for a decoy that was hit.
-    let stage = Stage::new("\toption jitter '10s'\n");
-    let mut random = Random::new();
-    for number in 0..5 {
-        in_case_of(number, || {
-            stage.scan(Family::V4, &shuffled(&mut random));
-            stage.expect_all_shut(Family::V4);
+/// Does something while a port is flooded; how many packets were sent.
+fn under_flood(scene: &Scene, port: Knock, forged: bool, act: impl FnOnce()) -> u64 {
+    let stop = AtomicBool::new(false);
+    let began = Instant::now();
+    let flooder = Sender::new(&scene.net.stranger.namespace);
+    let to = SocketAddr::new(scene.net.router.v4.into(), port.port());
+    let own = scene.net.stranger.v4;
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let (mut random, mut sent) = (Random::new(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                let [a, b, c, d, e, ..] = random.number().to_be_bytes();
+                let from = match forged {
+                    true => Ipv4Addr::new(10, a, b, c),
+                    false => own,
+                };
+                let from = SocketAddr::new(from.into(), u16::from_be_bytes([d, e]) | 1024);
+                flooder.send(&match port {
+                    Knock::Tcp(_) => Packet::syn(from, to),
+                    Knock::Udp(_) => Packet::udp(from, to, &[0]),
+                });
+                sent += 1;
+            }
+            sent
         });
-    }
-}
-
-/// In any order but theirs, between decoys: what a scan in random order comes to once in sixty times.
-fn a_scan_that_hits_all_knocks_in_a_row_opens_nothing() {
-    let stage = Stage::new("\toption jitter '10s'\n");
-    for (_, knocks) in DOORS {
-        let rest = ascending()
-            .into_iter()
-            .filter(|port| !knocks.contains(port));
-        let (mut scan, after): (Vec<u16>, Vec<u16>) = rest.partition(|port| *port < 50_000);
-        scan.extend_from_slice(&knocks[1..]);
-        scan.push(knocks[0]);
-        scan.extend(after);
-        stage.scan(Family::V4, &scan);
-        stage.expect_all_shut(Family::V4);
-    }
-}
-
-fn scans_on_end_are_cut_off() {
-    let stage = Stage::new("\toption cutoff '5 per 10m'\n");
-    let mut random = Random::new();
-    for _ in 0..5 {
-        stage.scan(Family::V4, &shuffled(&mut random));
-        stage.scan(Family::V4, &ascending());
-        stage.expect_all_shut(Family::V4);
-    }
-    let router = &stage.net.router.namespace;
-    let left = nft::expiry(router, "inet postern", stage.net.client.v4.into());
-    assert!(left.is_some_and(|left| left.as_secs() > 500), "{left:?}");
-    // The kernel does not even show the agent what it knocks now.
-    for (_, ports) in DOORS {
-        stage.scan(Family::V4, ports);
-    }
-    stage.expect_all_shut(Family::V4);
-}
-
-fn a_scan_does_not_keep_its_sender_out() {
-    let stage = Stage::new("");
-    stage.scan(Family::V4, &shuffled(&mut Random::new()));
-    stage.expect_all_shut(Family::V4);
-    let (client, router) = (&stage.net.client, &stage.net.router);
-    for (guard, ports) in DOORS {
-        let knocks: Vec<Knock> = ports.iter().map(|port| Knock::Tcp(*port)).collect();
-        Knocker::new(&stage.sender, client.v4.into(), router.v4.into()).send(&knocks);
-        let to = router.port(Family::V4, guard);
-        assert!(
-            probe::tcp_opens(&client.namespace, to, SOON),
-            "door d{guard}"
-        );
-    }
+        until_aged(began, HEAD_START);
+        act();
+        stop.store(true, Ordering::Relaxed);
+        flood.join().expect("the flood")
+    })
 }

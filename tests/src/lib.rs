@@ -27,6 +27,7 @@ pub mod page;
 pub mod plan;
 pub mod probe;
 pub mod process;
+pub mod scan;
 pub mod scenario;
 pub mod scratch;
 pub mod sender;

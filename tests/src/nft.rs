@@ -14,6 +14,12 @@ pub fn apply(namespace: &Namespace, script: &str) {
     namespace.run_with_input("nft", &["-f", "-"], script).ok();
 }
 
+/// Lets the time pass for which Postern remembers who hit a decoy.
+pub fn forget_hits(namespace: &Namespace) {
+    let sets = ["decoyed4", "decoyed6"].map(|set| format!("flush set inet postern {set}\n"));
+    apply(namespace, &sets.concat());
+}
+
 /// Every rule inside the namespace, as nft writes them.
 pub fn ruleset(namespace: &Namespace) -> String {
     namespace.run("nft", &["list", "ruleset"]).ok()

@@ -53,7 +53,7 @@ impl Approach {
     }
 
     /// Has the doors guarded, and their knocks heard.
-    fn begin(self, setup: &Setup, router: &Host) -> Option<Process> {
+    pub(crate) fn begin(self, setup: &Setup, router: &Host) -> Option<Process> {
         match self {
             Self::Source(_) => Some(setup.start(router).into_process()),
             Self::Engine(_) => {

@@ -201,6 +201,7 @@ impl Agent<'_> {
                 .collect(),
             locked: Vec::new(),
             cut_offs: self.cut_offs()?,
+            unremembered: 0,
             grants: if installed {
                 self.firewall.grants()?
             } else {

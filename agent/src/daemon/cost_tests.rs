@@ -118,9 +118,9 @@ fn expect_costs(source: &'static str, receiving: u64) {
         for from in 3..10 {
             let frames = KNOCKS.map(|port| knock(from, port));
             let costs = frames.map(|frame| cost(&mut agent, &tap, &frame));
-            // A batch, and its acknowledgement. There is also a line in the log, after both:
-            // an ordinary write.
-            assert_eq!(costs, [(0, receiving), (0, receiving), (0, receiving + 2)]);
+            // The question whether its source hit a decoy, and the answer; a batch, and its
+            // acknowledgement. There is also a line in the log, after all: an ordinary write.
+            assert_eq!(costs, [(0, receiving), (0, receiving), (0, receiving + 4)]);
             let opened = agent.firewall.grants().unwrap().len();
             assert_eq!(opened, usize::from(from) - 1);
             // What the agent did itself is no news to it.
@@ -131,18 +131,18 @@ fn expect_costs(source: &'static str, receiving: u64) {
 }
 
 #[test]
-fn a_knock_that_nflog_brings_takes_no_memory_and_one_batch_if_it_opens() {
+fn a_knock_that_nflog_brings_takes_no_memory_and_a_question_and_a_batch_if_it_opens() {
     // The knock, and the news that there is no other.
     expect_costs("nflog", 2);
 }
 
 #[test]
-fn a_knock_at_packet_sockets_takes_no_memory_and_one_batch_if_it_opens() {
+fn a_knock_at_packet_sockets_takes_no_memory_and_a_question_and_a_batch_if_it_opens() {
     expect_costs("packet", 0);
 }
 
 #[test]
-fn a_knock_at_bound_sockets_takes_no_memory_and_one_batch_if_it_opens() {
+fn a_knock_at_bound_sockets_takes_no_memory_and_a_question_and_a_batch_if_it_opens() {
     expect_costs("sockets", 0);
 }
 

@@ -3,7 +3,8 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use postern_core::door::Door;
+use postern_core::decoy;
+use postern_core::door::{Door, DoorSet};
 use postern_core::engine::{Decision, Engine};
 use postern_core::knock::Knock;
 use postern_core::time::{Duration, Instant};
@@ -59,6 +60,7 @@ pub(super) fn act(
         gate.note_used(one_time, (spent.door, engine.doors()));
         (spent.door, saved)
     });
+    let mut decoyed = DoorSet::EMPTY;
     for index in close {
         if let Some(door) = engine.doors().get(index) {
             gate.shut((index, door), source);
@@ -69,6 +71,7 @@ pub(super) fn act(
             continue;
         };
         match may_open(index, door, remembered.as_ref()) {
+            Ok(()) if gate.hit_decoy(engine.doors(), door, source) => decoyed.insert(index),
             Ok(()) => gate.admit((index, door), source),
             Err(Withheld::NotRemembered(why)) => gate.refuse(format_args!(
                 "door {}: not opened for {source}: its use cannot be saved: {why}",
@@ -93,9 +96,16 @@ pub(super) fn act(
             continue;
         };
         // The kernel alone knows whether a grant has expired.
-        if !gate.shut((index, door), source) {
-            gate.admit((index, door), source);
+        if gate.shut((index, door), source) {
+            continue;
         }
+        match gate.hit_decoy(engine.doors(), door, source) {
+            true => decoyed.insert(index),
+            false => gate.admit((index, door), source),
+        }
+    }
+    if !decoyed.is_empty() {
+        engine.note_decoyed(decoyed);
     }
     if let Some(lasting) = cut_off {
         gate.cut_off(source, lasting);
@@ -140,6 +150,23 @@ impl Gate<'_> {
                 "door {name}: its use is remembered on disk alone: {refusal}"
             ));
         }
+    }
+
+    /// Whether a door stays shut to a source that scans: it hit a decoy within the door's window, whatever the
+    /// engine saw of that, or nobody can tell.
+    fn hit_decoy(&mut self, doors: &[Door], door: &Door, source: IpAddr) -> bool {
+        if !decoy::may_have(door) {
+            return false;
+        }
+        let kept = decoy::remembered_for(doors);
+        let why: &dyn fmt::Display = match self.firewall.hit_decoy(source, door.window, kept) {
+            Ok(false) => return false,
+            Ok(true) => &"it hit a decoy",
+            Err(refusal) => &{ refusal },
+        };
+        let name = &door.name;
+        self.refuse(format_args!("door {name}: not opened for {source}: {why}"));
+        true
     }
 
     /// Opens a door for a source, unless its set was full just now.

@@ -111,11 +111,12 @@ kinds! {
         "this kernel's nf_tables cannot ask connection tracking, which guard gate needs for UDP ports ({answer})";
         "load it (modprobe nft_ct; OpenWrt: package kmod-nft-core), or guard no UDP port, or use guard mark";
     DYNAMIC_SETS_MISSING Fatal "kernel-dynamic-sets-missing":
-        "this kernel's nf_tables has no sets that rules change, which engines chain and track need ({answer})";
-        "use option engine 'daemon', or a kernel of version 5.10 or later";
+        "this kernel's nf_tables has no sets that rules change, which decoys and engines chain and track need ({answer})";
+        "set option decoys '0' in every door and use option engine 'daemon', or a kernel of version 5.10 or later";
     COUNTERS_MISSING Fatal "kernel-counters-missing":
-        "this kernel's nf_tables has no counters with names, which engines chain and track need ({answer})";
-        "load them (modprobe nft_objref), use option engine 'daemon', or a kernel with CONFIG_NFT_OBJREF";
+        "this kernel's nf_tables has no counters with names, which decoys and engines chain and track need ({answer})";
+        "load them (modprobe nft_objref; OpenWrt: package kmod-nft-core), or set option decoys '0' in every door and use \
+         option engine 'daemon'";
     PACKET_MISSING Fatal "kernel-packet-missing":
         "this kernel has no packet sockets, so that source packet would hear no knock ({answer})";
         "load them (modprobe af_packet), or use another source";
@@ -179,6 +180,10 @@ kinds! {
     KNOCK_TAKEN Warning "knock-port-taken":
         "door {door} knocks on {port}, where {service} listens: from guarded interfaces nobody reaches it any more";
         "choose another port to knock on, or move the service";
+    DECOY_TAKEN Warning "decoy-port-taken":
+        "{service} listens on {port}, which is a decoy of door {door}: whoever was there opens no door with decoys for \
+         as long as the window";
+        "move the service, or have other decoys with another option decoys, or none ('0') in door {door}";
     KNOCK_EPHEMERAL Warning "knock-port-ephemeral":
         "door {door} knocks on {count} UDP ports that this machine also sends queries from ({range}): \
          answers to those queries, of DNS for one, are taken for knocks and lost";

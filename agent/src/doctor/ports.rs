@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 use postern_core::config::Config;
 use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, PortRange, Protocol};
-use postern_core::method;
+use postern_core::{decoy, method};
 
 use super::Listed;
 use super::finding::Finding;
@@ -30,8 +30,13 @@ pub(super) fn examine(
     for (index, door) in config.doors.iter().enumerate() {
         let knocks = knocks(door, lists(index));
         if !door.passive {
-            taken(door, &knocks, listeners, findings);
+            taken(&kinds::KNOCK_TAKEN, door, &knocks, listeners, findings);
         }
+        let decoys = decoy::decoys(door, &config.doors);
+        let decoys: Vec<Knocks> = decoys
+            .map(|ports| (ports.protocol, ports.numbers()))
+            .collect();
+        taken(&kinds::DECOY_TAKEN, door, &decoys, listeners, findings);
         answered(door, &knocks, &ephemeral, findings);
         cut_off(door, &ephemeral, findings);
         for guard in door.guards.iter().filter(|_| door.behind.is_empty()) {
@@ -46,8 +51,15 @@ pub(super) fn examine(
     }
 }
 
-/// Knocks never reach a service, and so nobody does over guarded interfaces.
-fn taken(door: &Door, knocks: &[Knocks], listeners: &[Listener], findings: &mut Vec<Finding>) {
+/// Knocks never reach a service, and so nobody does over guarded interfaces; whoever reaches one at a decoy opens no
+/// door for a while.
+fn taken(
+    kind: &'static Kind,
+    door: &Door,
+    knocks: &[Knocks],
+    listeners: &[Listener],
+    findings: &mut Vec<Finding>,
+) {
     let is_knock = |port: Port| {
         let mut knocks = knocks.iter();
         knocks.any(|(protocol, ports)| *protocol == port.protocol && ports.contains(&port.number))
@@ -67,7 +79,7 @@ fn taken(door: &Door, knocks: &[Knocks], listeners: &[Listener], findings: &mut 
             ("port", port.as_str()),
             ("service", service.as_str()),
         ];
-        findings.push(Finding::new(&kinds::KNOCK_TAKEN, &values));
+        findings.push(Finding::new(kind, &values));
     }
 }
 

@@ -59,11 +59,15 @@ impl Firewall {
         Ok(cut_offs)
     }
 
-    /// Has a source's knocks heard again, or everybody's; whether one that is named was ignored.
+    /// Has a source's knocks heard again, or everybody's, and forgets hits at decoys; whether there was anything to
+    /// forgive one that is named.
     pub(crate) fn pardon(&mut self, source: Option<IpAddr>) -> Result<bool, Refusal> {
-        let families = self.families_cut_off()?;
+        let sets = self.sets()?;
+        let held_against = |family| [names::cutoffs(family), names::decoyed(family)];
         let Some(source) = source.map(|source| failing(source).first()) else {
-            let sets: Vec<_> = families.map(|family| [names::cutoffs(family)]).collect();
+            let names = Family::BOTH.into_iter().flat_map(held_against);
+            let is_there = |name: &&str| sets.iter().any(|set| set.name == **name);
+            let sets: Vec<_> = names.filter(is_there).map(|name| [name]).collect();
             let changes: Vec<ElementChange<'_>> =
                 sets.iter().map(|set| ElementChange::Flush(set)).collect();
             return match changes.first() {
@@ -72,11 +76,14 @@ impl Firewall {
                     .map_err(|failure| refused(&[names::cutoffs(Family::V4)], failure)),
             };
         };
-        let set = [names::cutoffs(family(source))];
-        match self.connection.take(&set, ElementKey::Address(source)) {
-            Err(failure) if failure.number() == Some(libc::ENOENT) => Ok(false),
-            taken => taken.map_err(|failure| refused(&set, failure)),
+        let mut any = false;
+        for name in held_against(family(source)) {
+            any |= match self.connection.take(&[name], ElementKey::Address(source)) {
+                Err(failure) if failure.number() == Some(libc::ENOENT) => false,
+                taken => taken.map_err(|failure| refused(&[name], failure))?,
+            };
         }
+        Ok(any)
     }
 
     /// The families that the installed table has a set of cut-offs for.

@@ -3,11 +3,12 @@
 //! [`table`] says what the table looks like for a configuration, and renders it as a script. [`nft`] says it to the
 //! kernel. Each file here is one thing that is done to the table that is there: it is made or replaced (`install`), tried
 //! without being made (`dry_run`), put on `trial` or put back (`repair`); sources get `grants`, `cut_offs` and doors
-//! `locks`; how far attempts of the kernel's engines have come is read (`progress`), and who changes rules is heard
+//! `locks`; who hit `decoys`, how far attempts of the kernel's engines have come is read (`progress`), and who changes rules is heard
 //! (`monitor`). `foreign_tables` are everybody else's. The kernel holds the grants and lets them expire, so that they
 //! need nobody to be alive.
 
 mod cut_offs;
+mod decoys;
 mod dry_run;
 mod foreign_tables;
 mod grants;

@@ -89,8 +89,7 @@ impl Ports {
     fn of(config: &Config, listed: &[Port]) -> Self {
         let ports = |protocol| {
             let mut ports = knock_ports::knocks(config, listed, protocol);
-            let decoys = knock_ports::decoys(config, protocol, &ports).into_iter();
-            ports.extend(decoys.map(|number| number..=number));
+            ports.extend(knock_ports::decoys(config, protocol, &ports));
             ports.sort_unstable_by_key(|range| *range.start());
             ports
         };

@@ -200,8 +200,9 @@ fn wanted(config: &Config, listed: &[Port]) -> Vec<Wanted> {
             wanted.push(Wanted { port, is_decoy });
         };
         let knocks = knock_ports::knocks(config, listed, protocol);
-        for number in knock_ports::decoys(config, protocol, &knocks) {
-            want(number, true);
+        // One of each is enough to be seen, and the kernel remembers a hit at any.
+        for decoy in knock_ports::decoys(config, protocol, &knocks) {
+            want(*decoy.start(), true);
         }
         for number in knocks.into_iter().flatten() {
             want(number, false);

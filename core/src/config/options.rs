@@ -931,8 +931,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         unit: Words::new("number"),
         expected: "a number from 0 to 32",
         meaning: Words::new(
-            "how many ports around the knock ports end an attempt when they are hit, \
-                  because only a port scan hits them",
+            "how many blocks of 8 ports around the knock ports keep the door shut for the window to whoever hits one, \
+                  because only a port scan does",
         ),
         secret: false,
         kind: Kind::One(|draft, text| {

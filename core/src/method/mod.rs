@@ -13,7 +13,7 @@ use heapless::Vec;
 
 use crate::code::{Code, KNOCKS};
 use crate::door::{Door, MAX_STEPS, Method, Order, Sequence};
-use crate::knock::{Knock, Port, Protocol};
+use crate::knock::{Knock, Port, PortRange, Protocol};
 use crate::time::{Duration, Instant};
 
 mod attempt;
@@ -201,11 +201,25 @@ pub fn watched(door: &Door) -> Vec<Ports, MAX_WATCHED> {
 
 /// Whether the door's knocks can hit this port, as [`watched`] has it.
 pub fn watches(door: &Door, port: Port) -> bool {
+    watches_any(door, &port.into())
+}
+
+/// Whether the door's knocks can hit any of these ports.
+pub fn watches_any(door: &Door, ports: &PortRange) -> bool {
     let of_code = |code: &Code| {
         let mut ranges = code.ranges().into_iter();
-        ranges.any(|(protocol, range)| protocol == port.protocol && range.contains(&port.number))
+        ranges.any(|(protocol, range)| {
+            let (first, last) = range.into_inner();
+            let range = PortRange {
+                protocol,
+                first,
+                last,
+            };
+            range.overlaps(ports)
+        })
     };
-    fixed(door).iter().any(|steps| steps.contains(&port)) || door.method.code().is_some_and(of_code)
+    let mut steps = fixed(door).into_iter().flatten();
+    steps.any(|step| ports.contains(*step)) || door.method.code().is_some_and(of_code)
 }
 
 /// The knocks that are in the configuration: those that open, and those that close.

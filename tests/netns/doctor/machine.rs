@@ -94,6 +94,20 @@ pub(super) fn a_service_on_a_knock_port() {
     assert_eq!(texts(&findings, "knock-port-taken").len(), 2);
 }
 
+pub(super) fn a_service_on_a_decoy() {
+    let net = Topology::new();
+    let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
+    expect_no(&doctor(&setup, &net.router), "decoy-port-taken");
+    let rules = setup.verb(&net.router, "render", &[]).ok();
+    let (before, _) = rules.split_once(" : goto decoy").expect("a decoy");
+    let last = before.rsplit(|c: char| !c.is_ascii_digit()).next();
+    let decoy = last.and_then(|port| port.parse().ok()).expect("a port");
+    let _service = Service::tcp(&net.router.namespace, decoy);
+    let findings = doctor(&setup, &net.router);
+    let named = format!("listens on tcp:{decoy}, which is a decoy of door ssh");
+    expect(&findings, "decoy-port-taken", &named);
+}
+
 pub(super) fn knock_ports_that_queries_are_sent_from() {
     let (net, setup) = guarded();
     expect_no(&doctor(&setup, &net.router), "knock-port-ephemeral");

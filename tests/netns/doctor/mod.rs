@@ -31,6 +31,7 @@ pub(crate) fn suite() -> Suite {
         sshd_that_takes_passwords needs "jq" "sshd" "ssh-keygen",
         dropbear_that_takes_passwords needs "jq" "dropbear" "dropbearkey",
         a_service_on_a_knock_port needs "jq",
+        a_service_on_a_decoy needs "jq",
         knock_ports_that_queries_are_sent_from needs "jq",
         interfaces_that_guard_nothing needs "jq",
         files_that_others_can_read needs "jq",

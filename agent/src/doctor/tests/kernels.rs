@@ -76,14 +76,14 @@ fn what_a_kernel_lacks() {
         (
             Part::DynamicSets,
             "kernel-dynamic-sets-missing",
-            &[&chain, &track],
-            &[&plain],
+            &[&plain, &by_packet, &chain, &track],
+            &[&bare],
         ),
         (
             Part::Counters,
             "kernel-counters-missing",
-            &[&chain, &track],
-            &[&plain],
+            &[&plain, &by_packet, &chain, &track],
+            &[&bare],
         ),
     ] {
         let needing = needing.iter().map(|config| (config, Fatal));

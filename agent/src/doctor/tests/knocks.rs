@@ -19,6 +19,24 @@ fn a_service_on_a_knock_port_is_named_once() {
 }
 
 #[test]
+fn a_service_on_a_decoy_is_named() {
+    let config = ssh();
+    let mut decoys = postern_core::decoy::decoys(&config.doors[0], &config.doors);
+    let decoy = decoys
+        .find(|ports| ports.protocol == Protocol::Tcp)
+        .unwrap();
+    let machine = Machine::new(&[]);
+    let taken = |number| {
+        let tcp = TCP.to_owned() + &socket(ANY, number, "0A", 1);
+        machine.write("proc/net/tcp", &tcp);
+        let findings = machine.ports(&config);
+        ids(&findings).contains(&"decoy-port-taken")
+    };
+    assert!(decoy.numbers().all(taken));
+    assert!(!taken(22) && !taken(7000));
+}
+
+#[test]
 fn a_service_that_only_programs_here_reach_is_left_alone() {
     let machine = Machine::new(&[]);
     let taken = |table: &str, line: &str| {

@@ -5,6 +5,7 @@
 //! door needs no connection tracking. The rest is looked up by destination port.
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
+use postern_core::decoy;
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 
@@ -13,16 +14,16 @@ use super::engines::{self, PortChain};
 use super::groups::Groups;
 use super::guarded::{self, Guarded};
 use super::model::{
-    Chain, Content, Hook, MAX_CUTOFFS, MAX_GRANTS, MAX_USED, PROTOCOLS, Rule, Set, Statement,
-    Table, Verdict,
+    Chain, Content, DECOYED_PER_DECOY, DynamicChange, Hook, MAX_CUTOFFS, MAX_DECOYED, MAX_GRANTS,
+    MAX_USED, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
     DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL,
-    PASSING, PREROUTING, Scope, USED, anyone, cutoffs, door_map, grants, grants_identity, identity,
-    interface_names, knock_map, locked,
+    PASSING, PREROUTING, REMEMBER, Scope, UNREMEMBERED, USED, anyone, cutoffs, decoyed, door_map,
+    grants, grants_identity, identity, interface_names, knock_map, locked,
 };
 use super::ports::port_map;
-use super::rules::ignoring_cutoffs;
+use super::rules::{decoyed_source, ignoring_cutoffs};
 use crate::knock_ports;
 use crate::network::Family;
 
@@ -58,11 +59,24 @@ impl Table {
         sets.extend(knocks);
         sets.extend(cut.set());
         Self {
-            counters: config.doors.iter().flat_map(engines::counters).collect(),
+            counters: counters(config),
             sets,
             chains,
         }
     }
+}
+
+fn counters(config: &Config) -> Vec<String> {
+    let mut counters: Vec<String> = config.doors.iter().flat_map(engines::counters).collect();
+    if has_decoys(config) {
+        counters.push(UNREMEMBERED.to_owned());
+    }
+    counters
+}
+
+fn has_decoys(config: &Config) -> bool {
+    let mut doors = config.doors.iter();
+    doors.any(|door| engines::has_decoys(config, door))
 }
 
 fn sets(config: &Config) -> Vec<Set> {
@@ -79,6 +93,18 @@ fn sets(config: &Config) -> Vec<Set> {
         for family in Family::BOTH {
             let content = Content::TimedSources(family);
             sets.push(Set::new(cutoffs(family).to_owned(), content, MAX_CUTOFFS));
+        }
+    }
+    let decoys = config
+        .doors
+        .iter()
+        .map(|door| decoy::decoys(door, &config.doors).count());
+    let size = DECOYED_PER_DECOY.saturating_mul(decoys.sum::<usize>() as u32);
+    if size > 0 {
+        for family in Family::BOTH {
+            let content = Content::DynamicSources(family);
+            let name = decoyed(family).to_owned();
+            sets.push(Set::new(name, content, size.min(MAX_DECOYED)));
         }
     }
     sets
@@ -118,8 +144,11 @@ fn chains(config: &Config, port_chains: Vec<PortChain>, groups: &Groups<'_>) -> 
         chains.extend(decoy_chain(config));
         chains.extend(Delivery::of(&config.global).chain());
     }
+    if has_decoys(config) {
+        chains.push(remembering_chain(config));
+    }
     for door in &config.doors {
-        chains.extend(engines::chains(door));
+        chains.extend(engines::chains(config, door));
         chains.extend(engines::decoy_chain(config, door));
     }
     for port_chain in port_chains {
@@ -151,17 +180,30 @@ fn passing_chain(config: &Config) -> Option<Chain> {
 
 /// Listens, and leaves the packet to whoever it is for.
 fn decoy_chain(config: &Config) -> Option<Chain> {
-    let tell = Delivery::of(&config.global).decoy(config)?;
-    let mut doors = config
-        .doors
-        .iter()
-        .filter(|door| !door.engine.is_in_kernel());
-    if !doors.any(|door| engines::has_decoys(config, door)) {
+    if !knock_ports::served(config).any(|door| engines::has_decoys(config, door)) {
         return None;
     }
-    let mut rules = ignoring_cutoffs(&Verdict::Return);
-    rules.push(tell);
+    let remember = Verdict::Jump(REMEMBER.to_owned());
+    let mut rules = vec![vec![Statement::Verdict(remember)]];
+    if let Some(tell) = Delivery::of(&config.global).decoy(config) {
+        rules.extend(ignoring_cutoffs(&Verdict::Return));
+        rules.push(tell);
+    }
     Some(Chain::new(DECOY.to_owned(), rules))
+}
+
+/// Keeps in mind who hit a decoy, however many do: what the agent is told of is limited.
+fn remembering_chain(config: &Config) -> Chain {
+    let lasting = decoy::remembered_for(&config.doors);
+    let mut rules: Vec<Rule> = Vec::new();
+    for family in Family::BOTH {
+        let (set, key) = (decoyed(family).to_owned(), decoyed_source(family));
+        let update = engines::put(DynamicChange::Update, set, key, lasting);
+        rules.push(vec![update, Statement::Verdict(Verdict::Return)]);
+    }
+    // A set that is full ended the rule above.
+    rules.push(vec![Statement::Count(UNREMEMBERED.to_owned())]);
+    Chain::new(REMEMBER.to_owned(), rules)
 }
 
 /// Whether fragments could carry a packet past the ports: a gate must look at them, whereas

@@ -9,7 +9,6 @@ use postern_core::config::{Config, Guard};
 use postern_core::door::{Door, OnExpiry};
 use postern_core::knock::{Port, Protocol};
 
-use super::delivery::Delivery;
 use super::engines::{self, PortChain};
 use super::model::{Chain, Content, PROTOCOLS, Rule, Set, Statement, Verdict};
 use super::names::{
@@ -120,6 +119,14 @@ impl<'c> Groups<'c> {
         })
     }
 
+    /// The ports of this machine that lead to doors.
+    pub(crate) fn ports(&self, protocol: Protocol) -> Vec<RangeInclusive<u16>> {
+        let maps = self.maps.iter();
+        let its = maps.filter(|(scope, of, _)| (*scope, *of) == (Scope::Local, protocol));
+        let pieces = its.flat_map(|(_, _, pieces)| pieces);
+        pieces.map(|piece| piece.ports.clone()).collect()
+    }
+
     /// What leads echo requests to their doors.
     pub(crate) fn echo_rules(&self, scope: Scope) -> Vec<Rule> {
         let mut rules = Vec::new();
@@ -160,7 +167,7 @@ impl<'c> Groups<'c> {
         scope: Scope,
         protocol: Protocol,
         knocks: &[RangeInclusive<u16>],
-        decoys: &[(u16, String)],
+        decoys: &[(RangeInclusive<u16>, String)],
     ) -> Vec<Piece> {
         let guards: Vec<Vec<RangeInclusive<u16>>> = (self.config.doors.iter())
             .map(|door| match scope.has(door) {
@@ -173,7 +180,7 @@ impl<'c> Groups<'c> {
             starts.extend([u32::from(*guard.start()), u32::from(*guard.end()) + 1]);
         }
         for (decoy, _) in decoys {
-            starts.extend([u32::from(*decoy), u32::from(*decoy) + 1]);
+            starts.extend([u32::from(*decoy.start()), u32::from(*decoy.end()) + 1]);
         }
         starts.sort_unstable();
         starts.dedup();
@@ -198,7 +205,7 @@ impl<'c> Groups<'c> {
                 continue;
             }
             let group = self.place_of(doors);
-            let hears = decoys.iter().find(|(decoy, _)| *decoy == first);
+            let hears = decoys.iter().find(|(decoy, _)| decoy.contains(&first));
             let decoyed = hears.map(|(_, hearing)| self.place_of_decoyed(hearing, group));
             pieces.push(Piece {
                 ports: first..=last,
@@ -413,19 +420,18 @@ fn decoys(
     knocks: &[RangeInclusive<u16>],
     port_chains: &[PortChain],
     protocol: Protocol,
-) -> Vec<(u16, String)> {
+) -> Vec<(RangeInclusive<u16>, String)> {
     let mut decoys = Vec::new();
     for PortChain { port, name, .. } in port_chains {
         if port.protocol == protocol && !config.doors.iter().any(|door| door.guards_alone(*port)) {
-            decoys.push((port.number, name.clone()));
+            decoys.push((port.number..=port.number, name.clone()));
         }
     }
-    if Delivery::of(&config.global).decoy(config).is_some() {
-        for number in knock_ports::decoys(config, protocol, knocks) {
-            if !decoys.iter().any(|(decoy, _)| *decoy == number) {
-                decoys.push((number, DECOY.to_owned()));
-            }
-        }
+    let mut elsewhere: Vec<RangeInclusive<u16>> =
+        decoys.iter().map(|(decoy, _)| decoy.clone()).collect();
+    elsewhere.extend_from_slice(knocks);
+    for ports in knock_ports::decoys(config, protocol, &disjoint(elsewhere)) {
+        decoys.push((ports, DECOY.to_owned()));
     }
     decoys
 }

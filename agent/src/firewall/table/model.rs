@@ -13,6 +13,10 @@ pub(crate) const MAX_GRANTS: u32 = 1024;
 pub(crate) const MAX_CUTOFFS: u32 = 4096;
 /// The most secrets and lists of which it is remembered what was used; a door has one at a time.
 pub(crate) const MAX_USED: u32 = 256;
+/// The most sources that are known to have hit a decoy, for each address family: so many for each decoy, which forged
+/// packets hit the more often the more there are, but no more than this. The kernel takes 8 to 16 octets for each at once.
+pub(crate) const DECOYED_PER_DECOY: u32 = 1024;
+pub(crate) const MAX_DECOYED: u32 = 32_768;
 /// Whose ports there are.
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 

@@ -32,6 +32,10 @@ pub(crate) const PASSING: &str = "passing";
 /// The chain of echo requests, which are knocks by their length.
 pub(crate) const ECHO: &str = "echo";
 pub(crate) const DECOY: &str = "decoy";
+/// The chain that remembers whoever hit a decoy.
+pub(crate) const REMEMBER: &str = "remember";
+/// The counter of hits at decoys for which there was no room.
+pub(crate) const UNREMEMBERED: &str = "unremembered";
 pub(crate) const FRAGMENT: &str = "fragment";
 /// The chain of packets for other machines.
 pub(crate) const FORWARDED: &str = "forwarded";
@@ -135,6 +139,13 @@ pub(crate) const fn cutoffs(family: Family) -> &'static str {
 
 /// The name of the set of what one-time doors used.
 pub(crate) const USED: &str = "used";
+/// The name of the set of sources that hit a decoy.
+pub(crate) const fn decoyed(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "decoyed4",
+        Family::V6 => "decoyed6",
+    }
+}
 
 /// How much of an address a door grants, in bits.
 pub(crate) fn prefix(door: &Door, family: Family) -> u8 {

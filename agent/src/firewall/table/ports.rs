@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 
 use postern_core::config::Config;
+use postern_core::decoy;
 use postern_core::knock::{Port, Protocol};
 
 use super::delivery::Delivery;
@@ -10,7 +11,7 @@ use super::engines::PortChain;
 use super::groups::Groups;
 use super::model::{Content, Set};
 use super::names::{DECOY, KNOCK, PASSING, knock_map};
-use crate::knock_ports::{self, between, split};
+use crate::knock_ports::{self, between, disjoint, split};
 
 /// Where a knock at each port goes; `None` where no door has one of this protocol.
 ///
@@ -34,14 +35,14 @@ pub(crate) fn port_map(
     sort(&mut ports);
     let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
     let knocks = knock_ports::knocks(config, listed, protocol);
-    let with_ranges = knocks.iter().any(|knocks| knocks.start() < knocks.end());
-    if Delivery::of(&config.global).decoy(config).is_some() {
-        for number in knock_ports::decoys(config, protocol, &knocks) {
-            let port = Port { protocol, number };
-            if taken.binary_search(&number).is_err() && !groups.has(port) {
-                ports.push((number..=number, DECOY.to_owned()));
-            }
-        }
+    let mut decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
+    let with_ranges = decoys.any(|decoy| decoy.protocol == protocol)
+        || knocks.iter().any(|knocks| knocks.start() < knocks.end());
+    let mut elsewhere = groups.ports(protocol);
+    elsewhere.extend(taken.iter().map(|number| *number..=*number));
+    elsewhere.extend_from_slice(&knocks);
+    for decoys in knock_ports::decoys(config, protocol, &disjoint(elsewhere)) {
+        ports.push((decoys, DECOY.to_owned()));
     }
     let passing = knock_ports::passing(config, protocol);
     let tells = Delivery::of(&config.global).passing(config).is_some();

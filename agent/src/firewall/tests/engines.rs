@@ -1,6 +1,6 @@
 //! Knocks at doors of the kernel, on the loopback interface.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicU16, Ordering};
 use std::io::{ErrorKind, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -24,10 +24,13 @@ use postern_core::time::Duration;
 use super::examples::{self, tcp, udp};
 use super::kernel::{address, in_namespace, nft, sources};
 use crate::firewall::Firewall;
+use crate::firewall::nft::connection::{ElementChange, Term};
+use crate::firewall::nft::request::ElementKey;
 use crate::firewall::progress::{Attempt, Counts};
 use crate::firewall::table::delivery::LONGEST_SNAPLEN;
 use crate::firewall::table::engines::MAX_ATTEMPTS;
-use crate::firewall::table::model::MAX_GRANTS;
+use crate::firewall::table::model::{DECOYED_PER_DECOY, MAX_GRANTS};
+use crate::firewall::table::names;
 use crate::network::Family;
 use crate::source::nflog::Nflog;
 use crate::testing::eventually::eventually;
@@ -489,6 +492,12 @@ fn who_has_come_how_far_can_be_read() {
     });
 }
 
+/// The ports of all decoys of the first door.
+fn decoys(config: &Config) -> Vec<Port> {
+    let decoys = decoy::decoys(&config.doors[0], &config.doors);
+    decoys.flat_map(|ports| ports.ports()).collect()
+}
+
 #[test]
 fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
     let decoyed = |engine| Door {
@@ -496,8 +505,8 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
         ..ssh(engine)
     };
     with_each(decoyed, |lab, client, _| {
-        let decoys: Vec<Port> = decoy::decoys(&lab.config.doors[0], &lab.config.doors).collect();
-        assert_eq!(decoys.len(), 8);
+        let decoys = decoys(&lab.config);
+        assert_eq!(decoys.len(), 64);
         let before = lab.counts();
         knock(client, &decoys);
         assert_eq!(lab.counts(), before, "there was no attempt to end");
@@ -507,13 +516,57 @@ fn a_hit_at_a_decoy_ends_an_attempt_and_whoever_is_there_answers() {
             assert!(!lab.is_open_for(client), "{decoy:?}");
             assert_eq!(lab.attempts(), []);
         }
-        assert_eq!(lab.counts().refused, before.refused + 8);
+        assert_eq!(lab.counts().refused, before.refused + 64);
+        // Also one that came before the attempt.
+        knock(client, &OPEN);
+        assert!(!lab.is_open_for(client));
+        assert_eq!(lab.attempts(), []);
+        assert_eq!(lab.counts().refused, before.refused + 65);
         // The packet goes on.
         let tcp = decoys
             .iter()
             .find(|decoy| decoy.protocol == Protocol::Tcp)
             .unwrap();
         assert!(is_answered(client, *tcp));
+        assert!(lab.firewall.pardon(Some(client)).unwrap());
+        knock(client, &OPEN);
+        assert!(lab.is_open_for(client));
+        // Whoever is in stays in, and may leave.
+        knock(client, &decoys);
+        assert!(lab.is_open_for(client));
+        knock(client, &CLOSE);
+        assert!(!lab.is_open_for(client));
+        assert!(lab.firewall.pardon(Some(client)).unwrap());
+    });
+}
+
+#[test]
+fn a_hit_that_finds_no_room_is_counted_and_keeps_nobody_out() {
+    let decoyed = |engine| Door {
+        decoys: 1,
+        ..ssh(engine)
+    };
+    with_each(decoyed, |lab, client, family| {
+        let before = lab.firewall.unremembered().unwrap();
+        let set = [names::decoyed(family)];
+        // As many as forged packets would have put there.
+        for batch in (0..DECOYED_PER_DECOY).collect::<Vec<_>>().chunks(64) {
+            let changes: Vec<ElementChange<'_>> = batch
+                .iter()
+                .map(|number| {
+                    let forged = match family {
+                        Family::V4 => Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
+                        Family::V6 => Ipv6Addr::from_bits(u128::from(*number) << 64).into(),
+                    };
+                    ElementChange::Add(&set, ElementKey::Address(forged), Term::For(HOUR))
+                })
+                .collect();
+            lab.firewall.connection.apply(&changes).unwrap();
+        }
+        let decoys = decoys(&lab.config);
+        knock(client, &decoys);
+        let missed = lab.firewall.unremembered().unwrap() - before;
+        assert_eq!(missed, decoys.len() as u64);
         knock(client, &OPEN);
         assert!(lab.is_open_for(client));
         knock(client, &CLOSE);
@@ -812,7 +865,7 @@ fn a_grant_is_for_the_network_and_ends_by_itself() {
 
 /// Fills a set with sources that are nobody's, each with these ports.
 fn fill(set: &str, ports: &[u16]) {
-    let source = |number: u32| core::net::Ipv4Addr::from(0x0a00_0000 + number);
+    let source = |number: u32| Ipv4Addr::from(0x0a00_0000 + number);
     let element = |number: u32| match ports {
         [] => format!("{} timeout 1h", source(number)),
         ports => {
@@ -941,8 +994,8 @@ fn doors_share_ports_each_by_itself() {
             knock(client, &steps);
             assert_eq!(granted(&mut lab, "chain") + granted(&mut lab, "track"), 0);
             // Decoys only listen, whoever it is.
-            let mut decoys = decoy::decoys(&lab.config.doors[0], &lab.config.doors);
-            let decoy = decoys
+            let decoy = decoys(&lab.config)
+                .into_iter()
                 .find(|decoy| decoy.protocol == Protocol::Tcp)
                 .unwrap();
             assert!(is_answered(client, decoy));
@@ -969,7 +1022,7 @@ fn the_agent_does_not_hear_knocks_that_the_kernel_counts() {
         let client = somebody(Family::V4, 2);
         knock(client, &OPEN);
         assert!(lab.is_open_for(client));
-        let decoys: Vec<Port> = decoy::decoys(&lab.config.doors[0], &lab.config.doors).collect();
+        let decoys = decoys(&lab.config);
         knock(client, &decoys);
         knock(client, &[tcp(7_100)]);
         assert_eq!(hear(&mut nflog, 1), [7_100]);

@@ -183,7 +183,7 @@ fn with_door(guard: Guard, change: impl FnOnce(&mut Door)) -> Config {
 }
 
 /// The ssh door with decoys, its knocks heard by this source.
-fn heard_by(guard: Guard, source: Source) -> Config {
+pub(crate) fn heard_by(guard: Guard, source: Source) -> Config {
     let mut config = with_door(guard, |door| door.decoys = 16);
     config.global.source = source;
     config

@@ -1,5 +1,6 @@
 //! The table beside nft, the kernel and packets; and configurations for whoever tests the firewall.
 
+mod decoys;
 mod engines;
 pub(crate) mod examples;
 mod expressions;

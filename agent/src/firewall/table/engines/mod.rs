@@ -25,7 +25,7 @@ use crate::firewall::table::model::{
     Chain, Content, DynamicChange, Rule, Set, SetKey, Statement, Verdict, timeout,
 };
 use crate::firewall::table::names::{grants, grants_identity, knocked_prefix, prefix};
-use crate::firewall::table::rules::granted_to;
+use crate::firewall::table::rules::{granted_to, hit_decoy};
 use crate::network::Family;
 pub(crate) use pattern::{Pattern, patterns};
 pub(crate) use port_chains::{PortChain, decoy_chain, has_decoys, port_chains};
@@ -179,7 +179,7 @@ pub(crate) fn sets(door: &Door) -> Vec<Set> {
 }
 
 /// The chains of a door: each of its patterns, and what they are for.
-pub(crate) fn chains(door: &Door) -> Vec<Chain> {
+pub(crate) fn chains(config: &Config, door: &Door) -> Vec<Chain> {
     if !door.engine.is_in_kernel() {
         return Vec::new();
     }
@@ -194,7 +194,7 @@ pub(crate) fn chains(door: &Door) -> Vec<Chain> {
             chains.push(switched(door));
         }
         if pattern.effect != Effect::Close {
-            chains.push(opened(door, pattern));
+            chains.push(opened(config, door, pattern));
         }
         if pattern.effect != Effect::Open {
             chains.push(closed(door, pattern));
@@ -230,9 +230,18 @@ fn repeated(door: &Door, family: Family) -> String {
     [prefix, &door.name].concat()
 }
 
-/// Lets the source in, from now on for as long as the door's grants last.
-fn opened(door: &Door, pattern: &Pattern<'_>) -> Chain {
-    let mut rules = on_both(&|family| {
+/// Lets the source in, from now on for as long as the door's grants last, unless it hit a decoy.
+fn opened(config: &Config, door: &Door, pattern: &Pattern<'_>) -> Chain {
+    let mut rules = match has_decoys(config, door) {
+        true => on_both(&|family| {
+            let mut rule = vec![hit_decoy(family)];
+            rule.extend(pattern.end(family));
+            rule.push(Count::Refused.statement(door));
+            with(rule, Verdict::Return)
+        }),
+        false => Vec::new(),
+    };
+    rules.extend(on_both(&|family| {
         let key = SetKey::Network(family, prefix(door, family));
         let mut rule = vec![put(
             DynamicChange::Update,
@@ -244,7 +253,7 @@ fn opened(door: &Door, pattern: &Pattern<'_>) -> Chain {
         rule.push(Count::Matched.statement(door));
         rule.push(Count::Opened.statement(door));
         with(rule, Verdict::Return)
-    });
+    }));
     rules.push(vec![Count::NoRoom.statement(door)]);
     Chain::new(finish(door, Effect::Open), rules)
 }
@@ -315,7 +324,7 @@ fn with(mut rule: Rule, verdict: Verdict) -> Rule {
 }
 
 /// Puts a key into a set, for so long.
-fn put(change: DynamicChange, set: String, key: SetKey, lasting: Duration) -> Statement {
+pub(crate) fn put(change: DynamicChange, set: String, key: SetKey, lasting: Duration) -> Statement {
     // The kernel takes what is shorter than one of its ticks for no time at all.
     let lasting = Some(Duration::from_millis(timeout(lasting)));
     Statement::Change {

@@ -5,10 +5,10 @@ use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
 use postern_core::{decoy, method};
 
-use super::{Count, Pattern, patterns};
+use super::{Count, patterns};
 use crate::firewall::table::delivery::Delivery;
 use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
-use crate::firewall::table::names::{DECOY, KNOCK, PASSING};
+use crate::firewall::table::names::{DECOY, KNOCK, PASSING, REMEMBER};
 use crate::firewall::table::rules::silencing;
 use crate::network::Network;
 
@@ -39,11 +39,11 @@ pub(crate) fn decoy_chain(config: &Config, door: &Door) -> Option<Chain> {
     if !door.engine.is_in_kernel() || !has_decoys(config, door) {
         return None;
     }
-    let counting = patterns(door).into_iter().filter(Pattern::counts);
-    let rules: Vec<Rule> = counting
-        .map(|pattern| vec![jump(pattern.reset())])
-        .collect();
-    (!rules.is_empty()).then(|| Chain::new(decoy_chain_name(door), rules))
+    let mut rules: Vec<Rule> = vec![vec![jump(REMEMBER.to_owned())]];
+    for pattern in patterns(door).iter().filter(|pattern| pattern.counts()) {
+        rules.push(vec![jump(pattern.reset())]);
+    }
+    Some(Chain::new(decoy_chain_name(door), rules))
 }
 
 /// Whether a door has decoys. Finding one is enough.
@@ -53,7 +53,8 @@ pub(crate) fn has_decoys(config: &Config, door: &Door) -> bool {
 
 /// The decoys of a door, in ascending order.
 fn decoys(config: &Config, door: &Door) -> Vec<Port> {
-    in_order(decoy::decoys(door, &config.doors).collect())
+    let decoys = decoy::decoys(door, &config.doors);
+    in_order(decoys.flat_map(|ports| ports.ports()).collect())
 }
 
 fn decoy_chain_name(door: &Door) -> String {
@@ -81,14 +82,12 @@ struct Map<'c> {
     decoys: Vec<(&'c Door, Vec<Port>)>,
     /// Ports that lists of the agent's doors knock on.
     listed: Vec<Port>,
-    /// The decoys of the agent's doors of which the table tells the agent.
+    /// The decoys of the agent's doors.
     others: Vec<Port>,
 }
 
 impl<'c> Map<'c> {
     fn new(config: &'c Config, listed: &[Port]) -> Self {
-        // What sees packets by itself needs no rule for them.
-        let told = Delivery::of(&config.global).decoy(config).is_some();
         let (mut knocks, mut decoyed, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for door in &config.doors {
             if door.engine.is_in_kernel() {
@@ -96,10 +95,8 @@ impl<'c> Map<'c> {
                 for pattern in &patterns {
                     knocks.extend(pattern.steps);
                 }
-                if patterns.iter().any(Pattern::counts) {
-                    decoyed.push((door, decoys(config, door)));
-                }
-            } else if told {
+                decoyed.push((door, decoys(config, door)));
+            } else {
                 others.extend(decoys(config, door));
             }
         }
