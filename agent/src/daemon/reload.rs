@@ -308,7 +308,7 @@ impl Agent<'_> {
         let one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
-        let source = (self.source).prepare(&config, &listed, &self.reserve, now);
+        let source = (self.source).prepare(&config, &listed, now);
         let source = source.map_err(|why| {
             match self.engine.doors().is_empty() || why.contains("restart") {
                 true => why,

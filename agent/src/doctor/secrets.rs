@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use postern_core::config::Config;
-use postern_core::door::{Door, Method};
+use postern_core::door::Door;
 
 use super::finding::Finding;
 use super::kinds::{self, Kind};
+use crate::files::owner::{Account, material};
 use crate::onetime;
 use crate::sys::process::effective_user;
 
@@ -29,7 +30,7 @@ pub(super) fn examine(path: &Path, config: &Config, findings: &mut Vec<Finding>)
     expect_private(path, forbidden, &kinds::CONFIG_EXPOSED, "", findings);
     for door in &config.doors {
         if let Some(file) = material(door) {
-            let (file, name) = (Path::new(file), door.name.as_str());
+            let name = door.name.as_str();
             expect_private(file, Forbidden::Any, &kinds::SECRET_EXPOSED, name, findings);
         }
     }
@@ -52,14 +53,6 @@ pub(super) fn examine(path: &Path, config: &Config, findings: &mut Vec<Finding>)
     }
 }
 
-/// The file that a door takes its knocks from.
-fn material(door: &Door) -> Option<&str> {
-    match &door.method {
-        Method::List { file, .. } => Some(file),
-        method => method.code().map(|code| code.secret_file.as_str()),
-    }
-}
-
 /// Nothing to say of a file that is not there.
 fn expect_private(
     path: &Path,
@@ -73,12 +66,14 @@ fn expect_private(
     let Ok(facts) = fs::metadata(path) else {
         return;
     };
+    let account = Account::of_agent();
     let mask = match forbidden {
+        Forbidden::Any if facts.gid() == account.group => 0o037,
         Forbidden::Any => 0o077,
         Forbidden::Writing => WRITE,
     };
     let bits = facts.mode() & mask;
-    let foreign = facts.uid() != 0 && facts.uid() != effective_user();
+    let foreign = ![0, effective_user(), account.user].contains(&facts.uid());
     // In such a folder nobody can replace what is root's.
     let safe = facts.is_dir() && facts.mode() & STICKY != 0;
     if !foreign && (bits == 0 || safe) {
