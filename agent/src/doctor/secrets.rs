@@ -9,6 +9,7 @@ use postern_core::door::Door;
 
 use super::finding::Finding;
 use super::kinds::{self, Kind};
+use crate::files::config_file;
 use crate::files::owner::{Account, material};
 use crate::onetime;
 use crate::sys::process::effective_user;
@@ -47,6 +48,13 @@ pub(super) fn examine(path: &Path, config: &Config, findings: &mut Vec<Finding>)
     for each in [Some(control), control.parent()].into_iter().flatten() {
         let kind = &kinds::CONTROL_EXPOSED;
         expect_private(each, Forbidden::Writing, kind, "", findings);
+    }
+    let folder = Path::new(config.global.state_dir.as_str());
+    if let Err(unsound) = config_file::judge(path, folder) {
+        findings.push(Finding::new(
+            &kinds::PLACE_UNSAFE,
+            &[("why", &unsound.to_string())],
+        ));
     }
     for found in onetime::examine(config) {
         findings.push(Finding::new(&kinds::DOOR_SHUT, &[("why", &found.text)]));

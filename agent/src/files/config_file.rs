@@ -11,7 +11,8 @@ use postern_core::config::{self, Client, Config, Diagnostic, Global, Severity};
 use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
-use super::{bounded, owner};
+use super::bounded;
+use super::owner::{self, Unsound};
 use crate::output::meant::Names;
 use crate::output::{self, Failure, Level};
 
@@ -32,15 +33,21 @@ pub(crate) enum Doors {
 /// Reads a configuration that is to be in force as [`load`] does, and returns it with the text that it was read from.
 /// Nobody but root and the agent's user may choose it, nor what the next start takes in its place.
 pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
-    let judge =
-        |path: &Path| owner::judge(path).map_err(|unsound| Failure::Failed(unsound.to_string()));
-    judge(path)?;
+    let refused = |unsound: Unsound| Failure::Failed(unsound.to_string());
+    owner::judge(path).map_err(refused)?;
     let (config, text) = read_and_parse(path, doors)?;
-    let folder = Path::new(config.global.state_dir.as_str());
-    for name in [CONFIRMED, TRIAL] {
-        judge(&folder.join(name))?;
-    }
+    judge(path, Path::new(config.global.state_dir.as_str())).map_err(refused)?;
     Ok((config, text))
+}
+
+/// Whether nobody but root and the agent's user chooses the configuration, nor what a start takes in its place.
+pub(crate) fn judge(path: &Path, state: &Path) -> Result<(), Unsound> {
+    owner::judge(path)?;
+    // Where there is none of these files, it is the folder that is judged.
+    for name in [CONFIRMED, TRIAL] {
+        owner::judge(&state.join(name))?;
+    }
+    Ok(())
 }
 
 /// What was confirmed last, in the folder of the state.

@@ -124,14 +124,19 @@ impl fmt::Display for Unsound {
 /// The file itself must not be a symbolic link. Folders above may be, as /var is on routers: then what the link is
 /// in, and what it leads to, is judged. A file that is not there can be made by nobody else, if this says so.
 pub(crate) fn judge(path: &Path) -> Result<(), Unsound> {
-    walk(path, &mut |_, _| None)
+    walk(path, true, &mut |_, _| None)
+}
+
+/// Judges the folders above a file as [`judge`] does, and of the file itself whether it is a link.
+pub(crate) fn judge_folders(path: &Path) -> Result<(), Unsound> {
+    walk(path, false, &mut |_, _| None)
 }
 
 /// Judges a file as [`judge`] does, and whether the agent gets at it, once it has given up root.
 pub(crate) fn judge_for_agent(path: &Path, wanted: Use) -> Result<(), Unsound> {
     let account = Account::of_agent();
     let changes = process::effective_user() == 0 && process::has(Capability::SetUid);
-    walk(path, &mut |facts, is_last| {
+    walk(path, true, &mut |facts, is_last| {
         if !changes || account.user == 0 {
             return None;
         }
@@ -168,15 +173,16 @@ fn hindrance(facts: &Metadata, account: Account, wanted: u32) -> Option<String> 
 
 fn walk(
     path: &Path,
+    whole: bool,
     also: &mut dyn FnMut(&Metadata, bool) -> Option<String>,
 ) -> Result<(), Unsound> {
     let unsound = |path: &Path, why: String| Unsound {
         path: path.into(),
         why,
     };
-    let whole = std::path::absolute(path).map_err(|error| unsound(path, error.to_string()))?;
+    let absolute = std::path::absolute(path).map_err(|error| unsound(path, error.to_string()))?;
     let mut here = PathBuf::from("/");
-    let mut to_go: Vec<OsString> = reversed(&whole);
+    let mut to_go: Vec<OsString> = reversed(&absolute);
     let mut links = 0;
     loop {
         let is_last = to_go.is_empty();
@@ -191,7 +197,8 @@ fn walk(
                 return Err(unsound(&here, error.to_string() + &cure));
             }
         };
-        if let Some(why) = blemish(&facts) {
+        let judged = (whole || !is_last).then(|| blemish(&facts));
+        if let Some(why) = judged.flatten() {
             return Err(unsound(&here, why));
         }
         if facts.is_symlink() {
@@ -255,7 +262,8 @@ pub(crate) fn material(door: &Door) -> Option<&Path> {
 pub(crate) fn hand_over(path: &Path, global: &Global, doors: &[Door]) -> Vec<String> {
     let account = Account::of_agent();
     let mut changed = Vec::new();
-    if process::effective_user() != 0 || account.user == 0 {
+    let is_root = process::effective_user() == 0;
+    if !is_root || account.user == 0 {
         return changed;
     }
     let mut note =
@@ -408,4 +416,168 @@ fn open(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     options.read(true).custom_flags(flags).open(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+    use crate::testing::scratch::Scratch;
+    use crate::testing::skipping::may_as_root;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn why(path: &Path) -> String {
+        judge(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_account_is_by_name_or_by_a_number_that_nobody_has() {
+        let among = |users: &str, groups: &str| {
+            let Account { user, group } = Account::among(users.as_bytes(), groups.as_bytes());
+            (user, group)
+        };
+        let root = "root:x:0:0:root:/root:/bin/sh\n";
+        assert_eq!(among("", ""), (NUMBER, NUMBER));
+        assert_eq!(among(root, "root:x:0:\n"), (NUMBER, NUMBER));
+        let ours = format!("{root}postern:*:453:454:postern:/var:/bin/false\n");
+        assert_eq!(among(&ours, "postern:x:454:\n"), (453, 454));
+        let taken = format!("bob:x:{NUMBER}:7::/:\nbroken\npostern:x:nonsense:1\n");
+        let group = format!("staff:x:{}:bob\n", NUMBER + 1);
+        assert_eq!(among(&taken, &group), (NUMBER + 2, NUMBER + 2));
+        assert_eq!(among(root, "postern:x:99:\n"), (NUMBER, 99));
+    }
+
+    #[test]
+    fn whoever_could_change_a_file_or_a_folder_above_makes_it_unsound() {
+        let scratch = Scratch::new();
+        let folder = scratch.path("folder");
+        fs::create_dir(&folder).unwrap();
+        mode(&folder, 0o755);
+        let file = folder.join("file");
+        assert_eq!(judge(&file), Ok(()), "nobody but we can make it");
+        fs::write(&file, "x").unwrap();
+        mode(&file, 0o644);
+        assert_eq!(judge(&file), Ok(()));
+        for bits in [0o664, 0o646, 0o1777] {
+            mode(&file, bits);
+            let said = why(&file);
+            assert!(
+                said.contains("/folder/file: others") && said.contains("chmod go-w"),
+                "{said}"
+            );
+        }
+        mode(&file, 0o644);
+        for bits in [0o775, 0o757] {
+            mode(&folder, bits);
+            let said = why(&file);
+            assert!(said.contains("/folder: others can write to it"), "{said}");
+            assert_eq!(why(&folder.join("nothing")), said);
+        }
+        // Nobody takes another's file away there.
+        mode(&folder, 0o1777);
+        assert_eq!(judge(&file), Ok(()));
+        if may_as_root() {
+            chown(&file, Some(4242), None).unwrap();
+            assert!(why(&file).contains("/folder/file: it belongs to user 4242"));
+            chown(&file, Some(0), None).unwrap();
+            chown(&folder, Some(4242), None).unwrap();
+            assert!(why(&file).contains("/folder: it belongs to user 4242"));
+            chown(&folder, Some(Account::of_agent().user), None).unwrap();
+            assert_eq!(judge(&file), Ok(()));
+        }
+    }
+
+    #[test]
+    fn links_are_followed_to_folders_only_and_what_they_are_in_is_judged() {
+        let scratch = Scratch::new();
+        for name in ["real", "open"] {
+            fs::create_dir(scratch.path(name)).unwrap();
+        }
+        let file = scratch.path("real/file");
+        fs::write(&file, "x").unwrap();
+        mode(&file, 0o600);
+        symlink(&file, scratch.path("to-file")).unwrap();
+        assert!(why(&scratch.path("to-file")).contains("symbolic link"));
+        symlink("real", scratch.path("to-folder")).unwrap();
+        assert_eq!(judge(&scratch.path("to-folder/file")), Ok(()));
+        symlink("../real", scratch.path("open/to-folder")).unwrap();
+        symlink(scratch.path("open/to-folder"), scratch.path("by-open")).unwrap();
+        assert_eq!(judge(&scratch.path("by-open/file")), Ok(()));
+        mode(&scratch.path("open"), 0o777);
+        assert!(why(&scratch.path("by-open/file")).contains("/open: others"));
+        symlink("circle", scratch.path("circle")).unwrap();
+        assert!(judge(&scratch.path("circle/file")).is_err());
+    }
+
+    #[test]
+    fn a_file_of_roots_alone_is_lent_and_no_other() {
+        if !may_as_root() {
+            return;
+        }
+        let scratch = Scratch::new();
+        let account = Account {
+            user: 4242,
+            group: 4243,
+        };
+        let file = scratch.file("secret", "x");
+        let facts = || {
+            let facts = fs::metadata(&file).unwrap();
+            (facts.uid(), facts.gid(), facts.mode() & 0o7777)
+        };
+        mode(&file, 0o600);
+        assert_eq!(lend(&file, account), Some(true));
+        assert_eq!(facts(), (0, 4243, 0o640));
+        assert_eq!(lend(&file, account), Some(false));
+        // Whoever rewrote it may have left the mode, and not the group.
+        chown(&file, None, Some(0)).unwrap();
+        assert_eq!(lend(&file, account), Some(true));
+        chown(&file, None, Some(7)).unwrap();
+        assert_eq!(lend(&file, account), None, "another group reads it");
+        chown(&file, Some(7), Some(0)).unwrap();
+        assert_eq!(lend(&file, account), None, "it is another user's");
+        chown(&file, Some(0), Some(0)).unwrap();
+        mode(&file, 0o600);
+        fs::hard_link(&file, scratch.path("other")).unwrap();
+        assert_eq!(lend(&file, account), None, "it has another name");
+        let link = scratch.path("link");
+        symlink(&file, &link).unwrap();
+        assert_eq!(lend(&link, account), None);
+        assert_eq!(facts(), (0, 0, 0o600));
+    }
+
+    #[test]
+    fn only_a_folder_of_an_agents_own_is_given_away() {
+        if !may_as_root() {
+            return;
+        }
+        let scratch = Scratch::new();
+        let account = Account {
+            user: 4242,
+            group: 4243,
+        };
+        let folder = scratch.path("state");
+        fs::create_dir(&folder).unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        let file = |name: &str, bits| {
+            let path = folder.join(name);
+            fs::write(&path, "x").unwrap();
+            mode(&path, bits);
+            path
+        };
+        let stranger = file("passwd", 0o644);
+        assert_eq!(give(&folder, account), None);
+        fs::remove_file(stranger).unwrap();
+        fs::create_dir(folder.join("folder")).unwrap();
+        assert_eq!(give(&folder, account), None);
+        fs::remove_dir(folder.join("folder")).unwrap();
+        let kept = file("ssh", 0o600);
+        assert_eq!(owner(&folder), 0);
+        assert_eq!(give(&folder, account), Some(true));
+        assert_eq!((owner(&folder), owner(&kept)), (4242, 4242));
+        assert_eq!(give(Path::new("/tmp"), account), None);
+    }
 }

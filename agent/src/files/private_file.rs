@@ -9,6 +9,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::owner::{self, Account, FORBIDDEN};
+use crate::sys::process;
 
 /// What others must not be able to do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(crate) fn read(
         ErrorKind::PermissionDenied => Unfit::Bad(format!("{place}: {error}; {FORBIDDEN}")),
         _ => Unfit::Bad(format!("{place}: {error}")),
     };
-    owner::judge(path).map_err(|unsound| Unfit::Bad(unsound.to_string()))?;
+    owner::judge_folders(path).map_err(|unsound| Unfit::Bad(unsound.to_string()))?;
     // Opening a FIFO without O_NONBLOCK waits for somebody who writes to it.
     let mut options = OpenOptions::new();
     options
@@ -68,6 +69,12 @@ fn inspect(file: &File, limit: usize, forbidden: Forbidden) -> Result<(), String
     let facts = file.metadata().map_err(|error| error.to_string())?;
     if !facts.is_file() {
         return Err("it is not a regular file".into());
+    }
+    let (owner, user) = (facts.uid(), process::effective_user());
+    if ![0, user, Account::of_agent().user].contains(&owner) {
+        return Err(format!(
+            "it belongs to user {owner}; 'chown {user}' makes it this program's"
+        ));
     }
     let (mask, verb, cure) = match forbidden {
         // The agent's group has nobody in it but the agent.
