@@ -494,6 +494,7 @@ fn no_more_privileges_are_kept_than_are_needed() {
             }
             assert_eq!(status_of(&agent, "Groups"), USER);
             assert_eq!(status_of(&agent, "NoNewPrivs"), "1");
+            assert_eq!(status_of(&agent, "Seccomp"), "2");
             // Of a process that is not dumpable, these are root's.
             let files = format!("/proc/{}/fd", agent.id());
             assert_eq!(fs::metadata(&files).expect("it runs").uid(), 0);

@@ -45,6 +45,7 @@ use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::process::{self, Capability, DropError};
+use crate::sys::seccomp;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::unix::Presence;
 
@@ -256,7 +257,13 @@ impl<'e> Agent<'e> {
             .chain(self.source.needs())
             .collect();
         process::drop_capabilities_except(&needed)?;
-        process::hide_memory()
+        process::hide_memory()?;
+        if let Err(error) = seccomp::allow_known_calls() {
+            output::say(&format!(
+                "this kernel does not keep the agent to the system calls that it makes: {error}"
+            ));
+        }
+        Ok(())
     }
 
     /// Says that another configuration than the file's is in force, and why; status and doctor say it again.
