@@ -20,6 +20,7 @@ mod methods;
 mod mistakes;
 mod opening;
 mod other_knocks;
+mod owners;
 mod payloads;
 mod people;
 mod phone;
@@ -36,7 +37,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 33] {
+pub(crate) fn suites() -> [Suite; 34] {
     [
         harness::suite(),
         opening::suite(),
@@ -44,6 +45,7 @@ pub(crate) fn suites() -> [Suite; 33] {
         methods::suite(),
         approaches::suite(),
         sources::suite(),
+        owners::suite(),
         log_source::suite(),
         kernel_engines::suite(),
         other_knocks::suite(),

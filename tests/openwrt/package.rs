@@ -131,6 +131,7 @@ fn it_is_what_opkg_expects() {
         ("/lib/upgrade/keep.d/postern", "-rw-r--r--"),
         ("/usr/libexec/rpcd/postern", "-rwxr-xr-x"),
         ("/usr/share/rpcd/acl.d/postern.json", "-rw-r--r--"),
+        ("/usr/share/acl.d/postern.json", "-rw-r--r--"),
     ] {
         assert_eq!(mode_of(path), mode, "{path}");
     }
@@ -622,7 +623,7 @@ fn the_service_is_started_as_procd_expects() {
     let mode = router.run("stat -c %a /etc/postern").ok();
     assert_eq!(
         mode,
-        "700
+        "750
 "
     );
     // A reload declares the same: procd sees by the file and the devices whether to send the signal.

@@ -241,7 +241,7 @@ impl<'e> Agent<'e> {
             for change in owner::hand_over(&self.path, &self.global, doors) {
                 output::say(&change);
             }
-            for obstacle in owner::obstacles(&self.path, &self.global, doors) {
+            for obstacle in owner::obstacles(&self.path, &self.global, doors, true) {
                 output::warn(&obstacle);
             }
             let groups: Vec<u32> = iter::once(account.group)

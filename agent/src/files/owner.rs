@@ -286,9 +286,14 @@ pub(crate) fn hand_over(path: &Path, global: &Global, doors: &[Door]) -> Vec<Str
     changed
 }
 
-/// What keeps the agent, once it has given up root, from a configuration's file and what that names, and would do so
-/// after [`hand_over`].
-pub(crate) fn obstacles(path: &Path, global: &Global, doors: &[Door]) -> Vec<String> {
+/// What keeps the agent, once it has given up root, from a configuration's file and what that names; but for what
+/// [`hand_over`] helps with, if that is still to come.
+pub(crate) fn obstacles(
+    path: &Path,
+    global: &Global,
+    doors: &[Door],
+    is_handed_over: bool,
+) -> Vec<String> {
     let account = Account::of_agent();
     let state = Path::new(global.state_dir.as_str());
     let keeps = doors.iter().any(|door| door.method.is_one_time());
@@ -303,7 +308,7 @@ pub(crate) fn obstacles(path: &Path, global: &Global, doors: &[Door]) -> Vec<Str
             (true, Use::Keep) => givable(file, account).is_some(),
             (false, _) => private_folder(at).is_some(),
         };
-        (!passes).then(|| unsound.to_string())
+        (is_handed_over || !passes).then(|| unsound.to_string())
     });
     lasting.collect()
 }

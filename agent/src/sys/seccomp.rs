@@ -4,7 +4,7 @@ use std::io;
 
 /// What a machine has of its own.
 struct Machine {
-    /// How the kernel names it (linux/audit.h): by its number in ELF.
+    /// How the kernel names it (linux/audit.h): by its number in ELF, its byte order and its width.
     name: u32,
     /// The calls that only some machines have.
     calls: &'static [libc::c_long],
@@ -112,22 +112,19 @@ const OLDER: &[libc::c_long] = &[
 #[cfg(not(any(target_arch = "x86_64", target_arch = "arm", target_arch = "mips")))]
 const OLDER: &[libc::c_long] = &[];
 
-const LITTLE_ENDIAN: u32 = 0x4000_0000;
-const WIDE: u32 = 0x8000_0000;
-
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 const OWN: Machine = Machine {
-    name: 62 | WIDE | LITTLE_ENDIAN,
+    name: 0xc000_003e,
     calls: WIDE_CALLS,
 };
 #[cfg(target_arch = "aarch64")]
 const OWN: Machine = Machine {
-    name: 183 | WIDE | LITTLE_ENDIAN,
+    name: 0xc000_00b7,
     calls: WIDE_CALLS,
 };
 #[cfg(target_arch = "riscv64")]
 const OWN: Machine = Machine {
-    name: 243 | WIDE | LITTLE_ENDIAN,
+    name: 0xc000_00f3,
     calls: WIDE_CALLS,
 };
 #[cfg(any(
@@ -146,7 +143,7 @@ const WIDE_CALLS: &[libc::c_long] = &[
 
 #[cfg(target_arch = "arm")]
 const OWN: Machine = Machine {
-    name: 40 | LITTLE_ENDIAN,
+    name: 0x4000_0028,
     calls: &[
         libc::SYS__llseek,
         libc::SYS_fcntl64,
@@ -174,7 +171,7 @@ const OWN: Machine = Machine {
 #[cfg(target_arch = "mips")]
 const OWN: Machine = Machine {
     name: match cfg!(target_endian = "little") {
-        true => 8 | LITTLE_ENDIAN,
+        true => 0x4000_0008,
         false => 8,
     },
     calls: &[
@@ -207,7 +204,7 @@ const OWN: Machine = Machine {
     target_arch = "mips"
 )))]
 const OWN: Machine = Machine {
-    name: LITTLE_ENDIAN & WIDE,
+    name: 0,
     calls: &[],
 };
 

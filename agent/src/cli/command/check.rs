@@ -12,7 +12,7 @@ pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     if options.hand_over {
         super::hand_over(&options.config, &config);
     }
-    let obstacles = owner::obstacles(&options.config, &config.global, &config.doors);
+    let obstacles = owner::obstacles(&options.config, &config.global, &config.doors, false);
     for obstacle in &obstacles {
         output::write_error(Level::Error, obstacle);
     }

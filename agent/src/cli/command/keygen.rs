@@ -58,7 +58,7 @@ pub(super) fn make(
     begin(Path::new(config.global.state_dir.as_str()), door)?;
     let doors = slice::from_ref(door);
     owner::hand_over(path, &config.global, doors);
-    for obstacle in owner::obstacles(path, &config.global, doors) {
+    for obstacle in owner::obstacles(path, &config.global, doors, true) {
         output::warn(&obstacle);
     }
     Ok(address(door, code, &text, &hostname()))
