@@ -95,8 +95,8 @@ fn a_running_agent_stays_with_what_it_has() {
     let net = Topology::new();
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let mut agent = setup.start(&net.router);
+    setup.rewrite("");
     mode(&setup.config(), 0o666);
-    setup.rewrite_whole(FORGED);
     let said = setup.verb(&net.router, "reload", &[]);
     assert!(
         said.status == 1 && said.stderr.contains("chmod go-w"),

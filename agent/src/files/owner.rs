@@ -313,26 +313,33 @@ pub(crate) fn obstacles(
     lasting.collect()
 }
 
-/// A file of root's that nobody else may read, or the agent's group may already, and its mode.
-fn lendable(path: &Path, account: Account) -> Option<(File, u32)> {
-    let file = open(path)?;
-    let facts = file.metadata().ok()?;
-    let mode = facts.mode() & 0o7777;
-    let is_single = facts.is_file() && facts.nlink() == 1 && facts.uid() == 0;
+/// Whether a file is root's and nobody else may read it, or the agent's group at most.
+fn is_lendable(facts: &Metadata, account: Account) -> bool {
+    let mode = facts.mode();
     // Who is in another group may be meant to read it.
     let is_free = mode & 0o070 == 0 || [0, account.group].contains(&facts.gid());
-    (is_single && is_free && mode & 0o027 == 0 && judge(path).is_ok()).then_some((file, mode))
+    facts.is_file() && facts.nlink() == 1 && facts.uid() == 0 && is_free && mode & 0o027 == 0
+}
+
+/// A file that can be lent, as far as can be told without opening it.
+fn lendable(path: &Path, account: Account) -> Option<Metadata> {
+    let facts = path.symlink_metadata().ok()?;
+    (is_lendable(&facts, account) && judge(path).is_ok()).then_some(facts)
 }
 
 /// Lets the agent's group read a file of root's that nobody else may read. `None`: it cannot, or must not.
 fn lend(path: &Path, account: Account) -> Option<bool> {
-    let (file, mode) = lendable(path, account)?;
+    let facts = lendable(path, account)?;
     enter_by_group(path.parent()?, account);
-    if mode & 0o040 != 0 && file.metadata().ok()?.gid() == account.group {
+    if facts.mode() & 0o040 != 0 && facts.gid() == account.group {
         return Some(false);
     }
+    // Another file may have its name now.
+    let file = open(path)?;
+    let facts = file.metadata().ok()?;
+    is_lendable(&facts, account).then_some(())?;
     fchown(&file, None, Some(account.group)).ok()?;
-    let mode = Permissions::from_mode(mode & 0o700 | 0o040);
+    let mode = Permissions::from_mode(facts.mode() & 0o700 | 0o040);
     file.set_permissions(mode).ok()?;
     Some(true)
 }
