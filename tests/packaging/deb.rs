@@ -249,6 +249,8 @@ fn the_manager_is_told_what_the_agent_does() {
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let path = setup.path("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
+    // As systemd has it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("anybody may tell it");
     manager.set_read_timeout(Some(SOON)).expect("a time");
     let heard = || {
         let mut message = [0; 64];
@@ -273,6 +275,7 @@ fn live(words: &[&str]) {
     let _ssh = Service::tcp(&net.router.namespace, 22);
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let agent = setup.start_by(words, &net.router);
+    assert!(!agent.log().contains("stays root"), "{}", agent.log());
     let ssh = net.router.port(Family::V4, 22);
     client::knock(&net.client, ssh.ip(), &OPEN);
     assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON * 2));

@@ -78,6 +78,9 @@ pub(crate) fn become_user(user: u32, groups: &[u32]) -> Result<(), DropError> {
     };
     let step = |step| move |cause| DropError { step, cause };
     let own = groups.first().copied().unwrap_or(user);
+    let mut signal: libc::c_int = 0;
+    // SAFETY: writes an int to `signal`.
+    unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map_err(step("keep capabilities"))?;
     // SAFETY: reads as many numbers as there are.
     let grouped = unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) };
@@ -89,7 +92,11 @@ pub(crate) fn become_user(user: u32, groups: &[u32]) -> Result<(), DropError> {
     }
     prctl(libc::PR_SET_KEEPCAPS, 0, 0).map_err(step("keep capabilities"))?;
     // Those that it may use are none now.
-    limit_own_sets(u64::MAX).map_err(step("keep capabilities"))
+    limit_own_sets(u64::MAX).map_err(step("keep capabilities"))?;
+    // What whoever started it asked for is forgotten as well: to end with its parent.
+    prctl(libc::PR_SET_PDEATHSIG, signal.cast_unsigned(), 0)
+        .map(drop)
+        .map_err(step("end with its parent"))
 }
 
 /// Keeps what is in memory from other processes of the same user, and from the disk.
@@ -345,7 +352,13 @@ mod tests {
         }
         in_a_thread(|| {
             let keep = status("CapPrm") & (1 << Capability::NetAdmin as u32);
+            prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1 as libc::c_uint, 0).unwrap();
             become_user(4242, &[4243, 4]).unwrap();
+            let mut signal: libc::c_int = 0;
+            // SAFETY: writes an int to `signal`.
+            unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
+            assert_eq!(signal, libc::SIGUSR1);
+            prctl(libc::PR_SET_PDEATHSIG, 0, 0).unwrap();
             drop_capabilities_except(&[Capability::NetAdmin]).unwrap();
             let text = fs::read_to_string("/proc/thread-self/status").unwrap();
             for line in [
