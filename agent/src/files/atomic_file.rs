@@ -100,6 +100,11 @@ fn take_the_steps(
     sync_folder(path)
 }
 
+/// Makes a folder, and those above it, that only its owner can enter. One that is there stays as it is.
+pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Makes a folder, and those above it, that only its owner can enter, and of root's the agent's group. One that is
 /// there stays as it is.
 pub(crate) fn make_folder(path: &Path) -> io::Result<()> {

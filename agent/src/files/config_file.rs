@@ -43,7 +43,7 @@ pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, 
 /// Whether nobody but root and the agent's user chooses the configuration, nor what a start takes in its place.
 pub(crate) fn judge(path: &Path, state: &Path) -> Result<(), Unsound> {
     owner::judge(path)?;
-    // Where there is none of these files, it is the folder that is judged.
+    owner::judge(state)?;
     for name in [CONFIRMED, TRIAL] {
         owner::judge(&state.join(name))?;
     }

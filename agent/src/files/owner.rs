@@ -197,7 +197,7 @@ fn walk(
                 return Err(unsound(&here, error.to_string() + &cure));
             }
         };
-        let judged = (whole || !is_last).then(|| blemish(&facts));
+        let judged = (whole || !is_last).then(|| blemish(&facts, is_last));
         if let Some(why) = judged.flatten() {
             return Err(unsound(&here, why));
         }
@@ -235,11 +235,15 @@ fn reversed(path: &Path) -> Vec<OsString> {
 }
 
 /// What makes a file, or a folder, unsound.
-fn blemish(facts: &Metadata) -> Option<String> {
+fn blemish(facts: &Metadata, is_last: bool) -> Option<String> {
     let (owner, user) = (facts.uid(), process::effective_user());
     if ![0, user, Account::of_agent().user].contains(&owner) {
+        let cure = match is_last {
+            true => format!("'chown {user}' makes it this program's"),
+            false => "keep what is in it in a folder of root's".into(),
+        };
         return Some(format!(
-            "it belongs to user {owner}, who could put anything in its place; 'chown {user}' makes it this program's"
+            "it belongs to user {owner}, who could put anything in its place; {cure}"
         ));
     }
     let mode = facts.mode() & 0o7777;
