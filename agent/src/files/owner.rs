@@ -350,7 +350,9 @@ fn lend(path: &Path, account: Account) -> Option<bool> {
 
 /// The folder of our own files, where it is as earlier versions made it: for root alone.
 fn private_folder(folder: &Path) -> Option<File> {
-    let file = (folder == Path::new(FOLDER)).then(|| open(folder))??;
+    // It may be a link of root's, to where flash lasts.
+    let own = fs::canonicalize(FOLDER).ok()?;
+    let file = (fs::canonicalize(folder).ok()? == own).then(|| open(&own))??;
     let facts = file.metadata().ok()?;
     (facts.uid() == 0 && facts.gid() == 0 && facts.mode() & 0o077 == 0).then_some(file)
 }
