@@ -454,8 +454,15 @@ fn a_knock_costs_receiving_it_and_one_batch_if_it_opens() {
     }
 }
 
-/// The agent's user where no package made one.
-const USER: &str = "60917";
+/// The agent's user and group: by name, or by their number where no package made them.
+fn account() -> [String; 2] {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = users
+        .lines()
+        .filter_map(|line| line.strip_prefix("postern:"));
+    let fields: Vec<&str> = users.next().unwrap_or("x:60917:60917").split(':').collect();
+    [fields[1].into(), fields[2].into()]
+}
 
 /// What the kernel says of a process in this line.
 #[track_caller]
@@ -489,10 +496,11 @@ fn no_more_privileges_are_kept_than_are_needed() {
                     "{set}"
                 );
             }
-            for line in ["Uid", "Gid"] {
-                assert_eq!(status_of(&agent, line), [USER; 4].join(" "), "{line}");
+            for (line, number) in ["Uid", "Gid"].into_iter().zip(&account()) {
+                let all = [number.as_str(); 4].join(" ");
+                assert_eq!(status_of(&agent, line), all, "{line}");
             }
-            assert_eq!(status_of(&agent, "Groups"), USER);
+            assert_eq!(status_of(&agent, "Groups"), account()[1]);
             assert_eq!(status_of(&agent, "NoNewPrivs"), "1");
             assert_eq!(status_of(&agent, "Seccomp"), "2");
             // Of a process that is not dumpable, these are root's.
@@ -560,7 +568,7 @@ fn a_file_of_roots_is_handed_over_by_whoever_reloads() {
     stage.setup.verb(router, "reload", &[]).ok();
     let facts = fs::metadata(stage.setup.config()).expect("it is there");
     assert_eq!((facts.uid(), facts.mode() & 0o7777), (0, 0o640));
-    assert_eq!(facts.gid().to_string(), USER);
+    assert_eq!(facts.gid().to_string(), account()[1]);
     private(0o600);
     stage.setup.verb(router, "check", &["--hand-over"]).ok();
     agent.reload_now();
