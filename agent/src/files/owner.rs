@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 use postern_core::config::Global;
 use postern_core::door::{Door, Method};
 
+use super::config_file::{CONFIRMED, TRIAL};
 use super::{atomic_file, bounded};
 use crate::sys::process::{self, Capability};
 
@@ -395,7 +396,8 @@ fn givable(folder: &Path, account: Account) -> Option<Given> {
         let path = entry.ok()?.path();
         let facts = path.symlink_metadata().ok()?;
         let kind = facts.file_type();
-        let is_kept = (kind.is_file() || kind.is_socket()) && facts.mode() & 0o077 == 0;
+        let is_kept =
+            facts.mode() & 0o077 == 0 && (kind.is_socket() || kind.is_file() && is_ours(&path));
         if !is_kept && !is_agents {
             return None;
         }
@@ -408,6 +410,16 @@ fn givable(folder: &Path, account: Account) -> Option<Given> {
         is_agents,
         kept,
     })
+}
+
+/// Whether a file is one that agents keep: what is named so, or is empty, or says that it is a memory of theirs.
+fn is_ours(path: &Path) -> bool {
+    const MEMORY: &[u8] = b"# What Postern";
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default();
+    [CONFIRMED, TRIAL].contains(&name)
+        || name.ends_with(".new")
+        || bounded::read(path, MEMORY.len()).is_ok_and(|text| text.is_empty() || text == MEMORY)
 }
 
 /// Gives the agent a folder of its own. `None`: it cannot, or must not.
@@ -582,10 +594,13 @@ mod tests {
         let owner = |path: &Path| fs::metadata(path).unwrap().uid();
         let file = |name: &str, bits| {
             let path = folder.join(name);
-            fs::write(&path, "x").unwrap();
+            fs::write(&path, "# What Postern remembers\n").unwrap();
             mode(&path, bits);
             path
         };
+        let key = scratch.file("state/id_rsa", "a key");
+        assert_eq!(give(&folder, account), None, "it is somebody else's");
+        fs::remove_file(key).unwrap();
         let stranger = file("passwd", 0o644);
         assert_eq!(give(&folder, account), None);
         fs::remove_file(stranger).unwrap();
