@@ -17,7 +17,7 @@ _postern()
 	if [[ $word == -* ]]; then
 		case $verb in
 		run) mapfile -t COMPREPLY < <(compgen -W '--allow-none --take-over --procd --config --help' -- "$word") ;;
-		check) mapfile -t COMPREPLY < <(compgen -W '--allow-none --config --help' -- "$word") ;;
+		check) mapfile -t COMPREPLY < <(compgen -W '--hand-over --allow-none --config --help' -- "$word") ;;
 		render) mapfile -t COMPREPLY < <(compgen -W '--allow-none --config --help' -- "$word") ;;
 		apply) mapfile -t COMPREPLY < <(compgen -W '--confirm-within --allow-none --config --help' -- "$word") ;;
 		reload) mapfile -t COMPREPLY < <(compgen -W '--config --help' -- "$word") ;;

@@ -29,6 +29,7 @@ complete -c postern -n '__fish_seen_subcommand_from run' -l procd -d 'log for Op
 complete -c postern -n '__fish_seen_subcommand_from run' -l config -r -F -d 'the configuration (default: /etc/config/postern)'
 complete -c postern -n '__fish_seen_subcommand_from run' -l help -d 'explain the verb'
 complete -c postern -n __fish_use_subcommand -a check -d 'report every mistake in a configuration'
+complete -c postern -n '__fish_seen_subcommand_from check' -l hand-over -d 'as root, first let the agent\'s user read the files, and give it its folders'
 complete -c postern -n '__fish_seen_subcommand_from check' -l allow-none -d 'accept a configuration without a door, which guards nothing'
 complete -c postern -n '__fish_seen_subcommand_from check' -l config -r -F -d 'the configuration (default: /etc/config/postern)'
 complete -c postern -n '__fish_seen_subcommand_from check' -l help -d 'explain the verb'

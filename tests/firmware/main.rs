@@ -39,6 +39,7 @@ macro_rules! bodies {
 fn main() -> ExitCode {
     let bodies = bodies![
         it_guards_soon_after_power_on,
+        its_agent_is_not_root_once_it_is_ready,
         source_nflog_opens_and_closes,
         source_packet_opens_and_closes,
         source_sockets_opens_and_closes,
@@ -115,6 +116,30 @@ fn it_guards_soon_after_power_on(kind: &Kind) {
         }
     }
     assert!(router.run("postern status").ok().contains("ssh"));
+}
+
+/// And reloads all the same.
+fn its_agent_is_not_root_once_it_is_ready(kind: &Kind) {
+    let place = Place::new(kind, &config("option source 'nflog'", SSH_DOOR));
+    let mut router = place.boot();
+    let agent = router.agent();
+    let status = router.run(&format!("cat /proc/{agent}/status")).ok();
+    for line in [
+        "Uid:\t60917\t60917\t60917\t60917",
+        "Gid:\t60917\t60917\t60917\t60917",
+        "CapPrm:\t0000000000001000",
+        "CapEff:\t0000000000001000",
+        "CapBnd:\t0000000000001000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.lines().any(|each| each == line), "{line}: {status}");
+    }
+    router.run("postern reload").ok();
+    let (client, ssh) = (&place.net.client, port(Family::V4, SSH));
+    client::knock(client, ssh.ip(), &OPEN);
+    assert!(probe::tcp_opens(&client.namespace, ssh, PROMPTLY));
+    assert_eq!(router.agent(), agent, "it was started again");
 }
 
 fn source_nflog_opens_and_closes(kind: &Kind) {

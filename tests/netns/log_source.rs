@@ -553,9 +553,13 @@ fn what_was_logged_before() {
 
 fn another_source_after_a_reload() {
     let _log = KernelLog::new();
-    let stage = Stage::new(Guard::Gate, "\toption source 'nflog'\n", SSH_DOOR);
+    let stage = Stage::new(Guard::Gate, KERNEL, SSH_DOOR);
     let mut agent = stage.start();
-    for (round, source) in [(1, KERNEL), (2, "\toption source 'nflog'\n"), (3, KERNEL)] {
+    for (round, source) in [
+        (1, "\toption source 'nflog'\n"),
+        (2, KERNEL),
+        (3, "\toption source 'nflog'\n"),
+    ] {
         stage.hear_by(source);
         agent.reload();
         poll_until(SOON, "the agent reads its configuration again", || {

@@ -21,6 +21,7 @@ mod methods;
 mod mistakes;
 mod opening;
 mod other_knocks;
+mod owners;
 mod payloads;
 mod people;
 mod phone;
@@ -45,6 +46,7 @@ pub(crate) fn suites() -> [Suite; 34] {
         methods::suite(),
         approaches::suite(),
         sources::suite(),
+        owners::suite(),
         log_source::suite(),
         kernel_engines::suite(),
         other_knocks::suite(),

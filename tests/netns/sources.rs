@@ -1,6 +1,8 @@
 //! Where knocks are seen: each source with the real kernel, and what networks do to it.
 
+use std::fs::{self, Permissions};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,8 @@ pub(crate) fn suite() -> Suite {
         what_the_kernel_could_not_hand_over_is_reported,
         a_knock_costs_receiving_it_and_a_question_and_a_batch_if_it_opens needs "strace",
         no_more_privileges_are_kept_than_are_needed,
+        what_takes_more_is_refused_by_a_running_agent_that_goes_on,
+        a_file_of_roots_is_handed_over_by_whoever_reloads,
         half_a_connection_is_no_knock_at_a_socket,
         what_is_exported_knocks_at_sockets needs "setpriv" "unshare",
         codes_of_six_digits_have_sockets,
@@ -278,19 +282,20 @@ fn other_interfaces_are_not_heard() {
 }
 
 fn a_reload_changes_the_source_and_keeps_grants_and_attempts() {
-    let stage = Stage::new(SOURCES[0], Guard::Gate, SSH_DOOR);
+    // Only who was started with it may open it again.
+    let stage = Stage::new("packet", Guard::Gate, SSH_DOOR);
     let agent = stage.start();
     stage.open(Family::V4);
     let ssh = stage.ssh(Family::V4);
     let (client, stranger) = (&stage.net.client, &stage.net.stranger);
     let [first, second, third] = OPEN;
     let ways = [
-        ("nflog", "packet"),
         ("packet", "sockets"),
         ("sockets", "nflog"),
         ("nflog", "sockets"),
         ("sockets", "packet"),
         ("packet", "nflog"),
+        ("nflog", "packet"),
     ];
     for way in ways {
         in_case_of(way, || {
@@ -460,22 +465,125 @@ fn a_knock_costs_receiving_it_and_a_question_and_a_batch_if_it_opens() {
     }
 }
 
+/// The agent's user and group: by name, or by their number where no package made them.
+fn account() -> [String; 2] {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut users = users
+        .lines()
+        .filter_map(|line| line.strip_prefix("postern:"));
+    let fields: Vec<&str> = users.next().unwrap_or("x:60917:60917").split(':').collect();
+    [fields[1].into(), fields[2].into()]
+}
+
+/// What the kernel says of a process in this line.
+#[track_caller]
+fn status_of(agent: &Agent<'_>, line: &str) -> String {
+    let path = format!("/proc/{}/status", agent.id());
+    let status = fs::read_to_string(path).expect("it runs");
+    let mut values = status.lines().filter_map(|each| each.strip_prefix(line));
+    let value = values.next().and_then(|value| value.strip_prefix(':'));
+    let words = value.unwrap_or_default().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn no_more_privileges_are_kept_than_are_needed() {
-    with_each_source(|source| {
-        let stage = Stage::new(source, Guard::Gate, SSH_DOOR);
-        let agent = stage.start();
-        let path = format!("/proc/{}/status", agent.id());
-        let status = std::fs::read_to_string(path).expect("it runs");
-        // CAP_NET_ADMIN is 12, CAP_NET_BIND_SERVICE 10 (linux/capability.h).
-        let expected = format!("{:016x}", 1 << 12 | 1 << 10);
-        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
-            let line = status.lines().find_map(|line| line.strip_prefix(set));
-            assert_eq!(line.map(str::trim), Some(expected.as_str()), "{set}");
-        }
-        stage.net.unplug_router();
-        stage.net.plug_router();
-        on_both_families(|family| stage.open(family));
-    });
+    // CAP_NET_ADMIN is 12, CAP_NET_RAW 13, CAP_NET_BIND_SERVICE 10 (linux/capability.h).
+    let low = SSH_DOOR.replace("tcp:7000", "tcp:700");
+    let ways = [
+        ("nflog", SSH_DOOR, 1 << 12),
+        ("packet", SSH_DOOR, 1 << 12 | 1 << 13),
+        ("sockets", SSH_DOOR, 1 << 12),
+        ("sockets", &low, 1 << 12 | 1 << 10),
+    ];
+    for (source, doors, capabilities) in ways {
+        in_case_of((source, capabilities), || {
+            let stage = Stage::new(source, Guard::Gate, doors);
+            let agent = stage.start();
+            let capabilities: u64 = capabilities;
+            for set in ["CapEff", "CapPrm", "CapBnd"] {
+                assert_eq!(
+                    status_of(&agent, set),
+                    format!("{capabilities:016x}"),
+                    "{set}"
+                );
+            }
+            for (line, number) in ["Uid", "Gid"].into_iter().zip(&account()) {
+                let all = [number.as_str(); 4].join(" ");
+                assert_eq!(status_of(&agent, line), all, "{line}");
+            }
+            assert_eq!(status_of(&agent, "Groups"), account()[1]);
+            assert_eq!(status_of(&agent, "NoNewPrivs"), "1");
+            assert_eq!(status_of(&agent, "Seccomp"), "2");
+            // Of a process that is not dumpable, these are root's.
+            let files = format!("/proc/{}/fd", agent.id());
+            assert_eq!(fs::metadata(&files).expect("it runs").uid(), 0);
+            let limits = fs::read_to_string(format!("/proc/{}/limits", agent.id()));
+            let limits = limits.expect("it runs");
+            let core = limits.lines().find(|line| line.starts_with("Max core"));
+            assert_eq!(
+                core.map(|core| core.split_whitespace().nth(4)),
+                Some(Some("0"))
+            );
+            if doors == SSH_DOOR {
+                stage.net.unplug_router();
+                stage.net.plug_router();
+                on_both_families(|family| stage.open(family));
+            }
+        });
+    }
+}
+
+/// Reloads, a trial and what it goes back to, callers and a clean end, by who is not root any more.
+fn what_takes_more_is_refused_by_a_running_agent_that_goes_on() {
+    let stage = Stage::new("nflog", Guard::Gate, SSH_DOOR);
+    let agent = stage.start();
+    let router = &stage.net.router;
+    let low = SSH_DOOR.replace("tcp:7000", "tcp:700");
+    for (source, doors) in [("packet", SSH_DOOR), ("sockets", &low)] {
+        in_case_of(source, || {
+            hear_by(&stage.setup, source, doors);
+            let trial = ["--confirm-within", "60s"];
+            for (verb, options) in [("reload", &[][..]), ("apply", &[]), ("apply", &trial)] {
+                let said = stage.setup.verb(router, verb, options);
+                assert!(
+                    said.status == 1 && said.stderr.contains("restart"),
+                    "{said:?}"
+                );
+            }
+        });
+    }
+    hear_by(&stage.setup, "nflog", SSH_DOOR);
+    agent.reload_now();
+    on_both_families(|family| stage.open(family));
+    agent.stop();
+}
+
+/// Whoever writes a file anew as root, as an editor may, hands it over by the verb.
+fn a_file_of_roots_is_handed_over_by_whoever_reloads() {
+    let stage = Stage::new("nflog", Guard::Gate, SSH_DOOR);
+    let mut agent = stage.start();
+    let router = &stage.net.router;
+    let private = |mode| {
+        let config = stage.setup.config();
+        fs::set_permissions(&config, Permissions::from_mode(mode)).expect("change its mode");
+        chown(&config, Some(0), Some(0)).expect("give it back to root");
+    };
+    private(0o600);
+    agent.reload();
+    agent.wait_for_line("postern: the running configuration stays");
+    assert!(
+        agent.log().contains("'postern reload' hands it over"),
+        "{}",
+        agent.log()
+    );
+    stage.setup.verb(router, "reload", &[]).ok();
+    let facts = fs::metadata(stage.setup.config()).expect("it is there");
+    assert_eq!((facts.uid(), facts.mode() & 0o7777), (0, 0o640));
+    assert_eq!(facts.gid().to_string(), account()[1]);
+    private(0o600);
+    stage.setup.verb(router, "check", &["--hand-over"]).ok();
+    agent.reload_now();
+    on_both_families(|family| stage.open(family));
 }
 
 /// So nobody can knock at sockets by TCP in the name of another.

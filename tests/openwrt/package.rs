@@ -131,12 +131,13 @@ fn it_is_what_opkg_expects() {
         ("/lib/upgrade/keep.d/postern", "-rw-r--r--"),
         ("/usr/libexec/rpcd/postern", "-rwxr-xr-x"),
         ("/usr/share/rpcd/acl.d/postern.json", "-rw-r--r--"),
+        ("/usr/share/acl.d/postern.json", "-rw-r--r--"),
     ] {
         assert_eq!(mode_of(path), mode, "{path}");
     }
     assert_eq!(
         data.lines().filter(|line| !line.ends_with('/')).count(),
-        9,
+        10,
         "{data}"
     );
     tar(&["-C", &into, "-xzf"], &parts.join("control.tar.gz"));
@@ -622,7 +623,7 @@ fn the_service_is_started_as_procd_expects() {
     let mode = router.run("stat -c %a /etc/postern").ok();
     assert_eq!(
         mode,
-        "700
+        "750
 "
     );
     // A reload declares the same: procd sees by the file and the devices whether to send the signal.
@@ -1006,7 +1007,7 @@ fn expect_the_configuration_is_kept(root: &Path, lib: &str) {
         format!("/etc/config/postern {sum}\n")
     );
     let list = read("postern.list");
-    assert_eq!(list.lines().count(), 9, "{list}");
+    assert_eq!(list.lines().count(), 10, "{list}");
     assert!(list.contains("/etc/init.d/postern\n"), "{list}");
 }
 
@@ -1045,7 +1046,12 @@ fn apk_is_told_all_that_a_package_has() {
         assert!(script.starts_with("#!/bin/sh\n"), "{script}");
         assert_eq!(script.matches("#!").count(), 1, "{script}");
     }
-    assert!(install.contains("\ndefault_postinst\n"), "{install}");
+    assert!(
+        install.contains("\nadd_group_and_user\ndefault_postinst\n"),
+        "{install}"
+    );
+    let users = read("files/lib/apk/packages/postern.rusers");
+    assert_eq!(users, "postern=60917:postern=60917\n");
     assert!(install.contains("/etc/init.d/rpcd reload"), "{install}");
     assert!(upgrade.contains("\nexport PKG_UPGRADE=1\n"), "{upgrade}");
     assert!(

@@ -144,9 +144,21 @@ fn installing_it_starts_and_guards_nothing() {
     let calls = scratch.join("calls");
     let folder = scratch.join("helpers");
     fs::create_dir(&folder).expect("make a folder");
-    for helper in ["deb-systemd-helper", "deb-systemd-invoke", "systemctl"] {
+    // This machine gets no account: it is but asked for.
+    for helper in [
+        "deb-systemd-helper",
+        "deb-systemd-invoke",
+        "systemctl",
+        "useradd",
+        "getent",
+        "chgrp",
+    ] {
         let path = folder.join(helper);
-        let script = format!("#!/bin/sh\necho \"{helper} $*\" >>{}\n", calls.display());
+        let status = i32::from(helper == "getent");
+        let script = format!(
+            "#!/bin/sh\necho \"{helper} $*\" >>{}\nexit {status}\n",
+            calls.display()
+        );
         fs::write(&path, script).expect("write a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("may be run");
     }
@@ -166,8 +178,13 @@ fn installing_it_starts_and_guards_nothing() {
         .expect("a folder")
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(mode & 0o777, 0o750);
     let calls = fs::read_to_string(calls).unwrap_or_default();
+    assert!(calls.contains("useradd --system --user-group "), "{calls}");
+    assert!(
+        calls.contains(&format!("chgrp postern {inside}\n")),
+        "{calls}"
+    );
     let starts = |line: &&str| line.contains("invoke start") || line.starts_with("systemctl start");
     assert_eq!(calls.lines().find(starts), None, "{calls}");
 }
@@ -232,6 +249,8 @@ fn the_manager_is_told_what_the_agent_does() {
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let path = setup.path("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
+    // As systemd has it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).expect("anybody may tell it");
     manager.set_read_timeout(Some(SOON)).expect("a time");
     let heard = || {
         let mut message = [0; 64];
@@ -256,6 +275,7 @@ fn live(words: &[&str]) {
     let _ssh = Service::tcp(&net.router.namespace, 22);
     let setup = Setup::new(&net.router, Guard::Gate, SSH_DOOR);
     let agent = setup.start_by(words, &net.router);
+    assert!(!agent.log().contains("stays root"), "{}", agent.log());
     let ssh = net.router.port(Family::V4, 22);
     client::knock(&net.client, ssh.ip(), &OPEN);
     assert!(probe::tcp_opens(&net.client.namespace, ssh, SOON * 2));

@@ -9,7 +9,7 @@ use std::{env, fs, process};
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes an empty directory that only its owner can enter.
+    /// Makes an empty directory that only its owner can look into, and the agent can go through.
     #[expect(clippy::new_without_default, reason = "it acts: it is no plain value")]
     pub fn new() -> Self {
         use std::os::unix::fs::DirBuilderExt as _;
@@ -19,7 +19,7 @@ impl Scratch {
         // A killed run of the same process id may have left it behind.
         let _ = fs::remove_dir_all(&path);
         fs::DirBuilder::new()
-            .mode(0o700)
+            .mode(0o711)
             .create(&path)
             .expect("make a temporary directory");
         Self(path)

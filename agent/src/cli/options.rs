@@ -63,6 +63,8 @@ pub(crate) struct Options {
     /// A configuration without a door is no mistake.
     pub(crate) allow_none: bool,
     pub(crate) take_over: bool,
+    /// Whether the agent's user is to get what a configuration names.
+    pub(crate) hand_over: bool,
     /// Whether procd reads the log.
     pub(crate) for_procd: bool,
 }
@@ -191,6 +193,9 @@ table! { |options, parser|
     AllowNone "--allow-none"
         "accept a configuration without a door, which guards nothing"
         => options.allow_none = true;
+    HandOver "--hand-over"
+        "as root, first let the agent's user read the files, and give it its folders"
+        => options.hand_over = true;
     TakeOver "--take-over"
         "end an agent whose parent is gone, and go on with its guard"
         => options.take_over = true;

@@ -39,8 +39,11 @@ pub(super) const VERBS: &[Verb] = &[
         operands: &[],
         summary: "report every mistake in a configuration",
         details: "Prints FILE:LINE:COLUMN: for each. That there is no door is a mistake, but for option enabled '0'.\n\
-                  Exit status 1 when there is a mistake; warnings alone are none.",
-        options: &[Opt::AllowNone, Opt::Config],
+                  Exit status 1 when there is a mistake; warnings alone are none.\n\n\
+                  The agent is not root once it has started. With --hand-over its group may read the configuration, \
+                  secrets and lists, as far as they are root's and nobody else's to read, and state_dir and the \
+                  folder of the control socket are its user's. So do run, apply, reload and keygen, as root.",
+        options: &[Opt::HandOver, Opt::AllowNone, Opt::Config],
         run: command::check,
     },
     Verb {

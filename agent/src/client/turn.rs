@@ -237,7 +237,7 @@ fn until_unused(now: u64, next: u64, millis: u64, period: u32) -> Option<Duratio
 fn lock(door: &Door, folder: &Path) -> Result<File, Failure> {
     let path = folder.join(format!("{}.lock", door.name));
     let open = || {
-        atomic_file::make_folder(folder)?;
+        atomic_file::make_private_folder(folder)?;
         let file = File::options()
             .write(true)
             .create(true)

@@ -159,7 +159,7 @@ impl Agent<'_> {
         self.hear_knocks();
         let listed: Vec<Port> = self.one_time.list_ports().collect();
         let now = boottime();
-        let source = (self.source).prepare(config, &listed, &self.reserve, now)?;
+        let source = (self.source).prepare(config, &listed, now)?;
         let installed = match self.firewall.trial() {
             Ok(Trial::Running {
                 for_so_long,

@@ -21,7 +21,7 @@ pub(crate) mod switch;
 mod validity;
 mod watchers;
 
-use core::{fmt, mem};
+use core::{fmt, iter, mem};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -34,16 +34,18 @@ use postern_core::packet::Refusals;
 use postern_core::time::{Duration, Instant};
 
 use crate::files::config_file::Doors;
+use crate::files::owner::{self, Account};
 use crate::firewall::{Firewall, Refusal, Watch};
 use crate::onetime::wall_clock::WallClock;
 use crate::onetime::{Lists, OneTime};
 use crate::openwrt::networks::Networks;
 use crate::output::{self, Failure};
-use crate::source::{Reserve, Source};
+use crate::source::Source;
 use crate::sys::clock::boottime;
 use crate::sys::link::interface_exists;
 use crate::sys::poll::{PollFd, poll};
-use crate::sys::process::{self, Capability};
+use crate::sys::process::{self, Capability, DropError};
+use crate::sys::seccomp;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::unix::Presence;
 
@@ -67,10 +69,6 @@ const MAX_SOURCES: usize = 4096;
 
 /// In the program's zeroed memory, so that a page of it costs nothing until a knock needs it.
 static ENGINE: Mutex<Engine<MAX_SOURCES>> = Mutex::new(Engine::new());
-
-/// The firewall takes the one; a reload may name other ports below 1024 to listen at, which takes
-/// the other. Whoever has the one could do without the other (`ip_unprivileged_port_start`).
-const KEPT_CAPABILITIES: [Capability; 2] = [Capability::NetAdmin, Capability::NetBindService];
 
 /// Signals, knocks, changes of the firewall, of interfaces and of networks, the control socket, its
 /// callers and those who watch.
@@ -100,11 +98,8 @@ pub(crate) fn run(path: &Path, doors: Doors, take_over: bool) -> Result<(), Fail
     let mut agent = start::start(&mut engine, path, doors, others)?;
     // Another agent may have had the name, and have made room.
     let _presence = presence.kept();
-    let needed: Vec<Capability> = KEPT_CAPABILITIES
-        .into_iter()
-        .chain(agent.source.needs())
-        .collect();
-    process::drop_capabilities_except(&needed)
+    agent
+        .give_up_root()
         .map_err(|error| Failure::Failed(error.to_string()))?;
     output::say("ready");
     agent.manager.tell(State::Ready);
@@ -129,7 +124,6 @@ struct Parts {
     path: PathBuf,
     control: Control,
     source: Source,
-    reserve: Reserve,
     firewall: Firewall,
     watch: Watch,
     outlook: Outlook,
@@ -142,7 +136,6 @@ impl Parts {
         listed: &[Port],
         others: Others<'_>,
     ) -> Result<Self, Failure> {
-        let reserve = Reserve::open();
         let firewall =
             Firewall::open().map_err(|error| failed("netlink socket of nf_tables", &error))?;
         Ok(Self {
@@ -152,8 +145,7 @@ impl Parts {
                 .map_err(|error| failed("netlink socket of interfaces' news", &error))?,
             path: std::path::absolute(path).map_err(|error| failed("working directory", &error))?,
             control: listen_in_place(&config.global, others).map_err(Failure::Failed)?,
-            source: Source::open(config, listed, &reserve, boottime()).map_err(Failure::Failed)?,
-            reserve,
+            source: Source::open(config, listed, boottime()).map_err(Failure::Failed)?,
             firewall,
         })
     }
@@ -176,7 +168,6 @@ struct Agent<'e> {
     locked: Vec<String>,
     cutting: Cutting,
     source: Source,
-    reserve: Reserve,
     control: Control,
     one_time: OneTime,
     validity: Validity,
@@ -230,7 +221,6 @@ impl<'e> Agent<'e> {
             path: parts.path,
             control: parts.control,
             source: parts.source,
-            reserve: parts.reserve,
             firewall: parts.firewall,
             watch: parts.watch,
             repairs: Repairs::new(boottime()),
@@ -264,6 +254,40 @@ impl<'e> Agent<'e> {
             None => agent.refused = Some(trial::UNCONFIRMED.into()),
         }
         Ok(agent)
+    }
+
+    /// Becomes the agent's user, with what its source and the firewall take and no more. Until here it was root, if it
+    /// was, for what only root opens.
+    fn give_up_root(&self) -> Result<(), DropError> {
+        let account = Account::of_agent();
+        let doors = self.engine.doors();
+        if process::effective_user() == 0 && account.user != 0 {
+            for change in owner::hand_over(&self.path, &self.global, doors) {
+                output::say(&change);
+            }
+            for obstacle in owner::obstacles(&self.path, &self.global, doors, true) {
+                output::warn(&obstacle);
+            }
+            let groups: Vec<u32> = iter::once(account.group)
+                .chain(self.source.group())
+                .collect();
+            if let Err(error) = process::become_user(account.user, &groups) {
+                output::warn(&format!(
+                    "{error}: the agent stays root, with few capabilities"
+                ));
+            }
+        }
+        let needed: Vec<Capability> = iter::once(Capability::NetAdmin)
+            .chain(self.source.needs())
+            .collect();
+        process::drop_capabilities_except(&needed)?;
+        process::hide_memory()?;
+        if let Err(error) = seccomp::allow_known_calls() {
+            output::say(&format!(
+                "this kernel does not keep the agent to the system calls that it makes: {error}"
+            ));
+        }
+        Ok(())
     }
 
     /// Says that another configuration than the file's is in force, and why; status and doctor say it again.

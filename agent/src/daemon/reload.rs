@@ -301,21 +301,22 @@ impl Agent<'_> {
         // What was knocked before was knocked at the doors that are to go.
         self.hear_knocks();
         let new = &config.global;
+        let is_running = !self.engine.doors().is_empty();
+        let advised = |why: String| match !is_running || why.contains("restart") {
+            true => why,
+            false => format!("{why}; {RESTART_ADVICE}"),
+        };
         let control = (new.control != self.global.control)
             .then(|| listen(new))
-            .transpose()?;
+            .transpose()
+            .map_err(advised)?;
         let folder = Path::new(new.state_dir.as_str());
         let mut one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
         one_time.recall(&self.firewall.used().unwrap_or_default());
         let listed: Vec<Port> = one_time.list_ports().collect();
         let now = boottime();
-        let source = (self.source).prepare(&config, &listed, &self.reserve, now);
-        let source = source.map_err(|why| {
-            match self.engine.doors().is_empty() || why.contains("restart") {
-                true => why,
-                false => format!("{why}; {RESTART_ADVICE}"),
-            }
-        })?;
+        let source = (self.source).prepare(&config, &listed, now);
+        let source = source.map_err(advised)?;
         let losses = self.firewall.losses(&config);
         let changed = trial::opened_otherwise(self.engine.doors(), &config.doors);
         let shut_out = self.let_in_at(&changed);

@@ -164,6 +164,9 @@ kinds! {
     CONFIG_EXPOSED Warning "config-exposed":
         "others can {verb} {file}, and the ports to knock are in it";
         "chown root {file}; chmod go-rwx {file}";
+    PLACE_UNSAFE Warning "place-unsafe":
+        "the configuration is refused, because others could put theirs in its place: {why}";
+        "'postern check' says so until it is mended";
     SECRET_EXPOSED Warning "secret-exposed":
         "others can {verb} {file}, from which door {door} takes its knocks";
         "chown root {file}; chmod go-rwx {file}; and make a new one if somebody may have read it";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::uci::{Statement, Statements};
 
+use crate::files::owner::Account;
 use crate::sys::folder;
 use crate::sys::process::effective_user;
 
@@ -67,10 +68,12 @@ impl Root {
         folder::names(&self.path(folder), MAX_NAMES).unwrap_or_default()
     }
 
-    /// Whether a process is root's, or of the user that this program runs as.
+    /// Whether a process is root's, the agent's, or of the user that this program runs as.
     pub(super) fn is_ours(&self, process: u32) -> bool {
         let facts = fs::metadata(self.path(&format!("proc/{process}")));
-        let ours = |facts: Metadata| [0, effective_user()].contains(&facts.uid());
+        let ours = |facts: Metadata| {
+            [0, effective_user(), Account::of_agent().user].contains(&facts.uid())
+        };
         facts.is_ok_and(ours)
     }
 

@@ -5,10 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use postern_core::config::Config;
-use postern_core::door::{Door, Method};
+use postern_core::door::Door;
 
 use super::finding::Finding;
 use super::kinds::{self, Kind};
+use crate::files::config_file;
+use crate::files::owner::{Account, material};
 use crate::onetime;
 use crate::sys::process::effective_user;
 
@@ -29,7 +31,7 @@ pub(super) fn examine(path: &Path, config: &Config, findings: &mut Vec<Finding>)
     expect_private(path, forbidden, &kinds::CONFIG_EXPOSED, "", findings);
     for door in &config.doors {
         if let Some(file) = material(door) {
-            let (file, name) = (Path::new(file), door.name.as_str());
+            let name = door.name.as_str();
             expect_private(file, Forbidden::Any, &kinds::SECRET_EXPOSED, name, findings);
         }
     }
@@ -47,16 +49,15 @@ pub(super) fn examine(path: &Path, config: &Config, findings: &mut Vec<Finding>)
         let kind = &kinds::CONTROL_EXPOSED;
         expect_private(each, Forbidden::Writing, kind, "", findings);
     }
+    let folder = Path::new(config.global.state_dir.as_str());
+    if let Err(unsound) = config_file::judge(path, folder) {
+        findings.push(Finding::new(
+            &kinds::PLACE_UNSAFE,
+            &[("why", &unsound.to_string())],
+        ));
+    }
     for found in onetime::examine(config) {
         findings.push(Finding::new(&kinds::DOOR_SHUT, &[("why", &found.text)]));
-    }
-}
-
-/// The file that a door takes its knocks from.
-fn material(door: &Door) -> Option<&str> {
-    match &door.method {
-        Method::List { file, .. } => Some(file),
-        method => method.code().map(|code| code.secret_file.as_str()),
     }
 }
 
@@ -73,12 +74,14 @@ fn expect_private(
     let Ok(facts) = fs::metadata(path) else {
         return;
     };
+    let account = Account::of_agent();
     let mask = match forbidden {
+        Forbidden::Any if facts.gid() == account.group => 0o037,
         Forbidden::Any => 0o077,
         Forbidden::Writing => WRITE,
     };
     let bits = facts.mode() & mask;
-    let foreign = facts.uid() != 0 && facts.uid() != effective_user();
+    let foreign = ![0, effective_user(), account.user].contains(&facts.uid());
     // In such a folder nobody can replace what is root's.
     let safe = facts.is_dir() && facts.mode() & STICKY != 0;
     if !foreign && (bits == 0 || safe) {

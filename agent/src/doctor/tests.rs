@@ -244,17 +244,20 @@ fn what_others_can_read_or_change() {
     assert_eq!(found(0o644, 0o600, 0o755, 0o755, &clock), [""; 0]);
     assert_eq!(
         found(0o664, 0o600, 0o755, 0o755, &clock),
-        ["config-exposed"]
+        ["config-exposed", "place-unsafe"]
     );
     assert_eq!(
         found(0o644, 0o644, 0o777, 0o755, &fixed),
-        ["config-exposed"]
+        ["config-exposed", "place-unsafe"]
     );
     assert_eq!(
         found(0o600, 0o640, 0o755, 0o755, &clock),
         ["secret-exposed", "door-shut"]
     );
-    assert_eq!(found(0o600, 0o600, 0o775, 0o755, &clock), ["state-exposed"]);
+    assert_eq!(
+        found(0o600, 0o600, 0o775, 0o755, &clock),
+        ["state-exposed", "place-unsafe", "door-shut"]
+    );
     assert_eq!(
         found(0o600, 0o600, 0o755, 0o777, &fixed),
         ["control-exposed"]
@@ -267,7 +270,7 @@ fn what_others_can_read_or_change() {
         chown(scratch.path("config"), Some(4242), None).unwrap();
         assert_eq!(
             found(0o600, 0o600, 0o755, 0o755, &fixed),
-            ["config-exposed"]
+            ["config-exposed", "place-unsafe"]
         );
     }
 }

@@ -1,10 +1,15 @@
 //! Replacing a file so that a crash at any moment leaves the old one or the new one, whole.
 
 use core::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
+};
 use std::path::{Path, PathBuf};
+
+use super::owner::Account;
+use crate::sys::process;
 
 /// What a replacement consists of, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +89,7 @@ fn take_the_steps(
 ) -> io::Result<()> {
     before(Step::Create)?;
     let mut file = create(new)?;
+    keep_with_agent(path, &file)?;
     before(Step::Write)?;
     file.write_all(content)?;
     before(Step::Sync)?;
@@ -94,10 +100,38 @@ fn take_the_steps(
     sync_folder(path)
 }
 
-/// Makes a folder, and those above it, that only its owner can enter. One that is there stays
-/// as it is.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+/// Makes a folder, and those above it, that only its owner can enter. One that is there stays as it is.
+pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a folder, and those above it, that only its owner can enter, and of root's the agent's group. One that is
+/// there stays as it is.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_folder(above)?;
+    }
+    DirBuilder::new().mode(0o700).create(path)?;
+    let account = Account::of_agent();
+    // Where it cannot be handed over, that is said when the agent is to get at it.
+    if process::effective_user() == 0 && chown(path, None, Some(account.group)).is_ok() {
+        _ = fs::set_permissions(path, Permissions::from_mode(0o750));
+    }
+    Ok(())
+}
+
+/// What root puts into a folder of the agent's is the agent's.
+fn keep_with_agent(path: &Path, file: &File) -> io::Result<()> {
+    let account = Account::of_agent();
+    let folder = path.parent().and_then(|folder| folder.metadata().ok());
+    let is_agents = folder.is_some_and(|folder| folder.uid() == account.user);
+    match is_agents && process::effective_user() == 0 {
+        true => fchown(file, Some(account.user), Some(account.group)),
+        false => Ok(()),
+    }
 }
 
 /// The new file's name until it is whole. One left behind by a crash has the same, so there is

@@ -12,12 +12,13 @@ use postern_core::door::Door;
 use postern_core::uci::MAX_FILE;
 
 use super::bounded;
+use super::owner::{self, Unsound};
 use crate::output::meant::Names;
 use crate::output::{self, Failure, Level};
 
 /// Reads a configuration and reports what is wrong with it, every mistake with its place.
 pub(crate) fn load(path: &Path) -> Result<Box<Config>, Failure> {
-    load_with_text(path, Doors::Needed).map(|(config, _)| config)
+    read_and_parse(path, Doors::Needed).map(|(config, _)| config)
 }
 
 /// Whether a configuration without a door is one.
@@ -29,20 +30,39 @@ pub(crate) enum Doors {
     Allowed,
 }
 
-/// Reads a configuration as [`load`] does, and returns it with the text that it was read from.
+/// Reads a configuration that is to be in force as [`load`] does, and returns it with the text that it was read from.
+/// Nobody but root and the agent's user may choose it, nor what the next start takes in its place.
 pub(crate) fn load_with_text(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
+    let refused = |unsound: Unsound| Failure::Failed(unsound.to_string());
+    owner::judge(path).map_err(refused)?;
+    let (config, text) = read_and_parse(path, doors)?;
+    judge(path, Path::new(config.global.state_dir.as_str())).map_err(refused)?;
+    Ok((config, text))
+}
+
+/// Whether nobody but root and the agent's user chooses the configuration, nor what a start takes in its place.
+pub(crate) fn judge(path: &Path, state: &Path) -> Result<(), Unsound> {
+    owner::judge(path)?;
+    owner::judge(state)?;
+    for name in [CONFIRMED, TRIAL] {
+        owner::judge(&state.join(name))?;
+    }
+    Ok(())
+}
+
+/// What was confirmed last, in the folder of the state.
+pub(crate) const CONFIRMED: &str = "confirmed.conf";
+/// What is on trial, or was.
+pub(crate) const TRIAL: &str = "trial.conf";
+
+fn read_and_parse(path: &Path, doors: Doors) -> Result<(Box<Config>, Vec<u8>), Failure> {
     let text = read(path).map_err(|error| unreadable(path, &error))?;
     let config = parse(&path.display().to_string(), &text, doors)?;
     Ok((config, text))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    explain(
-        path,
-        error,
-        "name one with --config FILE",
-        "run this as root",
-    )
+    explain(path, error, "name one with --config FILE", owner::FORBIDDEN)
 }
 
 /// A configuration's file, which is read once, and as much of it as there is.

@@ -3,4 +3,5 @@
 pub(crate) mod atomic_file;
 pub(crate) mod bounded;
 pub(crate) mod config_file;
+pub(crate) mod owner;
 pub(crate) mod private_file;

@@ -712,8 +712,8 @@ fn doors_that_share_a_secret_by_any_name_do_not_share_a_code() {
         |scratch| scratch.folder().join("./secret"),
         |scratch| {
             let link = scratch.path("symbolic");
-            std::os::unix::fs::symlink(scratch.path("secret"), &link).unwrap();
-            link
+            std::os::unix::fs::symlink(scratch.folder(), &link).unwrap();
+            link.join("secret")
         },
         |scratch| {
             fs::hard_link(scratch.path("secret"), scratch.path("hard")).unwrap();

@@ -6,12 +6,13 @@
 
 mod follower;
 mod input;
-pub(super) mod kmsg;
+mod kmsg;
 mod lines;
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use postern_core::config::LogFrom;
@@ -23,7 +24,7 @@ use postern_core::time::Instant;
 use self::follower::Follower;
 use self::input::Input;
 use self::kmsg::Kmsg;
-use super::{Losses, Reserve};
+use super::Losses;
 use crate::sys::process::Capability;
 
 /// A log in which the kernel tells of knocks.
@@ -43,14 +44,13 @@ enum Reader {
 
 impl LogSource {
     /// Begins to read at the end of what the log holds now.
-    pub(crate) fn open(
-        from: &LogFrom,
-        reserve: &Reserve,
-        now: Instant,
-    ) -> Result<Box<Self>, String> {
+    pub(crate) fn open(from: &LogFrom, now: Instant) -> Result<Box<Self>, String> {
         let failed = |error: io::Error| format!("source log: {error}");
         let reader = match from {
-            LogFrom::Kernel => Reader::Kernel(Kmsg::read(reserve.kmsg()?).map_err(failed)?),
+            LogFrom::Kernel => {
+                let file = kmsg::open().map_err(|error| kmsg::explain(&error))?;
+                Reader::Kernel(Kmsg::read(file).map_err(failed)?)
+            }
             LogFrom::File(path) => {
                 let path = Path::new(path.as_str());
                 if let Err(error) = follower::open(path)
@@ -154,14 +154,37 @@ impl LogSource {
         notices
     }
 
-    /// What reading on takes, beside what every agent needs. A rotated log is opened again, and
-    /// is often of another user's, who lets nobody else read it.
-    pub(super) const fn needs(&self) -> Option<Capability> {
-        match self.reader {
-            Reader::File(_) => Some(Capability::ReadAnyFile),
-            Reader::Kernel(_) | Reader::Input(_) => None,
+    /// What reading on takes, beside what every agent needs. A trial of another source may have to go back to the
+    /// kernel's log; a rotated file is opened again, and where neither everyone nor a group may read it, it takes what
+    /// reads any.
+    pub(super) fn needs(&self) -> Option<Capability> {
+        match &self.reader {
+            Reader::Kernel(_) => Some(Capability::Syslog),
+            Reader::File(_) => match self.facts() {
+                Some(facts) if facts.mode() & 0o004 != 0 || group(&facts).is_some() => None,
+                _ => Some(Capability::ReadAnyFile),
+            },
+            Reader::Input(_) => None,
         }
     }
+
+    /// The group that may read the file.
+    pub(super) fn group(&self) -> Option<u32> {
+        group(&self.facts()?)
+    }
+
+    fn facts(&self) -> Option<Metadata> {
+        match &self.from {
+            LogFrom::File(path) => fs::metadata(path.as_str()).ok(),
+            LogFrom::Kernel | LogFrom::Input => None,
+        }
+    }
+}
+
+/// Root's own group may do more than read.
+fn group(facts: &Metadata) -> Option<u32> {
+    let may_read = facts.mode() & 0o044 == 0o040 && facts.gid() != 0;
+    may_read.then_some(facts.gid())
 }
 
 const fn without_room(lines: u64) -> Losses {
@@ -210,7 +233,7 @@ mod tests {
         let made = Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
         let from = LogFrom::File(path.to_str().unwrap().try_into().unwrap());
-        let mut source = LogSource::open(&from, &Reserve::open(), boottime()).unwrap();
+        let mut source = LogSource::open(&from, boottime()).unwrap();
         let notices = source.take_notices().concat();
         assert!(notices.contains("not a file"), "{notices}");
     }

@@ -8,7 +8,6 @@ mod interfaces;
 mod log;
 pub(crate) mod nflog;
 mod packet;
-mod reserve;
 mod sockets;
 
 use std::io;
@@ -22,7 +21,6 @@ use postern_core::time::Instant;
 use self::log::LogSource;
 use self::nflog::Nflog;
 use self::packet::PacketSource;
-pub(crate) use self::reserve::Reserve;
 use self::sockets::Sockets;
 use crate::firewall::LONGEST_SNAPLEN;
 use crate::sys::process::Capability;
@@ -58,20 +56,14 @@ pub(crate) struct Losses {
 impl Source {
     /// Begins to hear the knocks that a configuration asks for. `listed` are the knock ports that
     /// it names by a file only.
-    pub(crate) fn open(
-        config: &Config,
-        listed: &[Port],
-        reserve: &Reserve,
-        now: Instant,
-    ) -> Result<Self, String> {
-        Self::open_beside(None, config, listed, reserve, now)
+    pub(crate) fn open(config: &Config, listed: &[Port], now: Instant) -> Result<Self, String> {
+        Self::open_beside(None, config, listed, now)
     }
 
     fn open_beside(
         before: Option<&Self>,
         config: &Config,
         listed: &[Port],
-        reserve: &Reserve,
         now: Instant,
     ) -> Result<Self, String> {
         let global = &config.global;
@@ -81,9 +73,7 @@ impl Source {
                     .map(Self::Nflog)
                     .map_err(|error| error.to_string())
             }
-            config::Source::Packet => PacketSource::start(reserve.pair()?, config, listed)
-                .map(Self::Packet)
-                .map_err(|error| format!("source packet: {error}")),
+            config::Source::Packet => PacketSource::open(config, listed).map(Self::Packet),
             config::Source::Sockets => {
                 let before = match before {
                     Some(Self::Sockets(sockets)) => Some(&**sockets),
@@ -91,7 +81,7 @@ impl Source {
                 };
                 Sockets::start(config, listed, before).map(Self::Sockets)
             }
-            config::Source::Log => LogSource::open(&global.log_from, reserve, now).map(Self::Log),
+            config::Source::Log => LogSource::open(&global.log_from, now).map(Self::Log),
         }
     }
 
@@ -100,7 +90,6 @@ impl Source {
         &self,
         config: &Config,
         listed: &[Port],
-        reserve: &Reserve,
         now: Instant,
     ) -> Result<Next, String> {
         let global = &config.global;
@@ -113,7 +102,7 @@ impl Source {
             };
         match suits {
             true => Ok(Next::Same),
-            false => Self::open_beside(Some(self), config, listed, reserve, now).map(Next::Other),
+            false => Self::open_beside(Some(self), config, listed, now).map(Next::Other),
         }
     }
 
@@ -181,11 +170,21 @@ impl Source {
         }
     }
 
-    /// What hearing on takes, beside what every agent needs.
+    /// What hearing on takes, at other ports as well, beside what every agent needs.
     pub(crate) fn needs(&self) -> Option<Capability> {
         match self {
-            Self::Nflog(_) | Self::Packet(_) | Self::Sockets(_) => None,
+            Self::Nflog(_) => None,
+            Self::Packet(_) => Some(Capability::NetRaw),
+            Self::Sockets(sockets) => sockets.needs(),
             Self::Log(log) => log.needs(),
+        }
+    }
+
+    /// The group that may read what is heard.
+    pub(crate) fn group(&self) -> Option<u32> {
+        match self {
+            Self::Nflog(_) | Self::Packet(_) | Self::Sockets(_) => None,
+            Self::Log(log) => log.group(),
         }
     }
 

@@ -18,7 +18,6 @@ use core::iter;
 use core::ops::RangeInclusive;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
 
 use heapless::Vec as Bounded;
 use postern_core::config::{Config, MAX_INTERFACES};
@@ -32,6 +31,7 @@ use crate::firewall::LONGEST_SNAPLEN;
 use crate::knock_ports;
 use crate::sys::datagram::{BATCH_LEN, Batch};
 use crate::sys::epoll::Epoll;
+use crate::sys::process::{Capability, has};
 use crate::sys::raw::{self, EtherType, PacketSocket};
 use crate::sys::set_receive_buffer;
 
@@ -47,11 +47,11 @@ const RANGE_LIMITS: [usize; 4] = [MAX_RANGES, 30, 8, 1];
 const INTERFACES_FILE: u64 = 2;
 
 /// A socket for each family.
-pub(crate) struct Pair([PacketSocket; 2]);
+struct Pair([PacketSocket; 2]);
 
 impl Pair {
     /// Sockets that hear nothing yet.
-    pub(super) fn open() -> io::Result<Self> {
+    fn open() -> io::Result<Self> {
         let sockets = [
             PacketSocket::open(EtherType::V4)?,
             PacketSocket::open(EtherType::V6)?,
@@ -63,9 +63,22 @@ impl Pair {
     }
 }
 
+/// Says in words what the kernel says in numbers.
+fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM) if !has(Capability::NetRaw) => {
+            "source packet takes the capability CAP_NET_RAW".to_owned()
+        }
+        Some(libc::EAFNOSUPPORT) => "the kernel has no packet sockets: module af_packet is \
+                                     missing (CONFIG_PACKET)"
+            .to_owned(),
+        _ => format!("source packet: {error}"),
+    }
+}
+
 /// Hears packets until it is dropped.
 pub(crate) struct PacketSource {
-    pair: Rc<Pair>,
+    pair: Pair,
     interfaces: Interfaces,
     ports: Ports,
     for_others: bool,
@@ -102,8 +115,14 @@ impl Ports {
 }
 
 impl PacketSource {
+    /// Begins to hear.
+    pub(super) fn open(config: &Config, listed: &[Port]) -> Result<Box<Self>, String> {
+        let pair = Pair::open().map_err(|error| explain(&error))?;
+        Self::start(pair, config, listed).map_err(|error| format!("source packet: {error}"))
+    }
+
     /// Begins to hear, with a pair that nobody else uses.
-    pub(super) fn start(pair: Rc<Pair>, config: &Config, listed: &[Port]) -> io::Result<Box<Self>> {
+    fn start(pair: Pair, config: &Config, listed: &[Port]) -> io::Result<Box<Self>> {
         let mut source = Box::new(Self {
             pair,
             interfaces: Interfaces::new(&config.global.interfaces)?,

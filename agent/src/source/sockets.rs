@@ -21,7 +21,7 @@ use crate::knock_ports;
 use crate::sys::bound::Bound;
 use crate::sys::datagram::{BATCH_LEN, Batch, Datagram};
 use crate::sys::epoll::Epoll;
-use crate::sys::process::allow_files;
+use crate::sys::process::{Capability, allow_files};
 
 /// Room for the datagrams of one port that arrive while the agent is busy. The kernel bounds
 /// what all of them take together (udp(7), `udp_mem`).
@@ -34,6 +34,8 @@ const CONNECTIONS_PER_CALL: usize = 64;
 const BUFFER_LEN: usize = MAX_BYTES + 1;
 /// Files for everything else: callers, netlink, a state that is saved.
 const OTHER_FILES: usize = 64;
+/// The first port that anybody may listen at (`ip_unprivileged_port_start` if nobody changed it).
+const FIRST_FREE_PORT: u16 = 1024;
 /// When to try again what the kernel had no memory for.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -109,6 +111,12 @@ impl Sockets {
             // The shared ones heard other interfaces until now, and do so until this begins.
             filter_at: before.is_some().then(Instant::default),
         }))
+    }
+
+    /// What listening again takes: a port may be taken anew when another configuration ends.
+    pub(super) fn needs(&self) -> Option<Capability> {
+        let is_low = |wanted: &Wanted| wanted.port.number < FIRST_FREE_PORT;
+        (self.wanted.iter().any(is_low)).then_some(Capability::NetBindService)
     }
 
     /// Whether the configuration asks for nothing else.

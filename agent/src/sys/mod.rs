@@ -18,6 +18,7 @@ pub(crate) mod ping;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 #[cfg(test)]
 pub(crate) mod tap;

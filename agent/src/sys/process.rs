@@ -11,6 +11,8 @@ use super::check;
 pub(crate) enum Capability {
     /// Files that only others may read.
     ReadAnyFile = 2,
+    /// Becoming another user.
+    SetUid = 7,
     /// Changes of capability sets.
     SetPcap = 8,
     /// Ports below 1024.
@@ -58,6 +60,58 @@ pub(crate) fn drop_capabilities_except(keep: &[Capability]) -> Result<(), DropEr
     limit_bounding_set(keep).map_err(step("limit the bounding set"))?;
     clear_ambient_set().map_err(step("clear the ambient capabilities"))?;
     limit_own_sets(keep).map_err(step("drop capabilities"))
+}
+
+/// Becomes a user who is in these groups alone, the first of them as his own, for good, and keeps what
+/// capabilities it has.
+///
+/// By the calls themselves: those of the C library change every thread of the process.
+pub(crate) fn become_user(user: u32, groups: &[u32]) -> Result<(), DropError> {
+    #[cfg(not(any(target_arch = "arm", target_arch = "x86")))]
+    use libc::{
+        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+    };
+    // The first ones know numbers of 16 bits only.
+    #[cfg(any(target_arch = "arm", target_arch = "x86"))]
+    use libc::{
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
+    let step = |step| move |cause| DropError { step, cause };
+    let own = groups.first().copied().unwrap_or(user);
+    let mut signal: libc::c_int = 0;
+    // SAFETY: writes an int to `signal`.
+    unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
+    prctl(libc::PR_SET_KEEPCAPS, 1, 0).map_err(step("keep capabilities"))?;
+    // SAFETY: reads as many numbers as there are.
+    let grouped = unsafe { libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) };
+    check(grouped as libc::c_int).map_err(step("leave its groups"))?;
+    for (call, number) in [(SETRESGID, own), (SETRESUID, user)] {
+        // SAFETY: takes numbers only.
+        let changed = unsafe { libc::syscall(call, number, number, number) };
+        check(changed as libc::c_int).map_err(step("become another user"))?;
+    }
+    prctl(libc::PR_SET_KEEPCAPS, 0, 0).map_err(step("keep capabilities"))?;
+    // Those that it may use are none now.
+    limit_own_sets(u64::MAX).map_err(step("keep capabilities"))?;
+    // What whoever started it asked for is forgotten as well: to end with its parent.
+    prctl(libc::PR_SET_PDEATHSIG, signal.cast_unsigned(), 0)
+        .map(drop)
+        .map_err(step("end with its parent"))
+}
+
+/// Keeps what is in memory from other processes of the same user, and from the disk.
+pub(crate) fn hide_memory() -> Result<(), DropError> {
+    let step = |step| move |cause| DropError { step, cause };
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `none` is an rlimit to read from.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
+        .map_err(step("forbid core dumps"))?;
+    prctl(libc::PR_SET_DUMPABLE, 0, 0)
+        .map(drop)
+        .map_err(step("hide its memory"))
 }
 
 /// Whether this thread may use the capability.
@@ -288,6 +342,36 @@ mod tests {
                     "{status}"
                 );
             }
+        });
+    }
+
+    #[test]
+    fn another_user_keeps_the_capabilities_and_no_group() {
+        if !may_as_root() {
+            return;
+        }
+        in_a_thread(|| {
+            let keep = status("CapPrm") & (1 << Capability::NetAdmin as u32);
+            prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1 as libc::c_uint, 0).unwrap();
+            become_user(4242, &[4243, 4]).unwrap();
+            let mut signal: libc::c_int = 0;
+            // SAFETY: writes an int to `signal`.
+            unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
+            assert_eq!(signal, libc::SIGUSR1);
+            prctl(libc::PR_SET_PDEATHSIG, 0, 0).unwrap();
+            drop_capabilities_except(&[Capability::NetAdmin]).unwrap();
+            let text = fs::read_to_string("/proc/thread-self/status").unwrap();
+            for line in [
+                "Uid:\t4242\t4242\t4242\t4242",
+                "Gid:\t4243\t4243\t4243\t4243",
+                "Groups:\t4 4243",
+            ] {
+                assert!(text.contains(line), "{line}: {text}");
+            }
+            for set in ["CapEff", "CapPrm", "CapBnd"] {
+                assert_eq!(status(set), keep, "{set}");
+            }
+            assert!(become_user(0, &[0]).is_err());
         });
     }
 

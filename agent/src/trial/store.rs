@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::files::atomic_file::{self, Failed};
-use crate::files::config_file;
+use crate::files::{config_file, owner};
 
 /// What a start makes of a configuration's text.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ impl Store {
     /// Those in this folder, which need not be there.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
-            confirmed: folder.join("confirmed.conf"),
-            trial: folder.join("trial.conf"),
+            confirmed: folder.join(config_file::CONFIRMED),
+            trial: folder.join(config_file::TRIAL),
         }
     }
 
@@ -61,7 +61,7 @@ impl Store {
 
     /// Says that the trial ended well.
     pub(crate) fn confirm(&self) -> io::Result<()> {
-        let text = config_file::read(&self.trial)?;
+        let text = read(&self.trial)?;
         self.settle(&text).map_err(io::Error::other)
     }
 
@@ -85,17 +85,23 @@ impl Store {
         if !self.is_on_trial(text) {
             return Start::AsWritten;
         }
-        config_file::read(&self.confirmed).map_or(Start::Unguarded, Start::Before)
+        read(&self.confirmed).map_or(Start::Unguarded, Start::Before)
     }
 
     /// What was confirmed last.
     pub(crate) fn confirmed(&self) -> Option<Vec<u8>> {
-        config_file::read(&self.confirmed).ok()
+        read(&self.confirmed).ok()
     }
 }
 
 fn holds(path: &Path, text: &[u8]) -> bool {
-    config_file::read(path).is_ok_and(|held| held == text)
+    read(path).is_ok_and(|held| held == text)
+}
+
+/// Whoever could write it would choose the configuration.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    owner::judge(path).map_err(|unsound| io::Error::other(unsound.to_string()))?;
+    config_file::read(path)
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Failed> {

@@ -40,7 +40,7 @@ pub(super) fn files_that_others_can_read() {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("change a file's mode");
     };
     let (secret, state) = (setup.path("secret"), setup.path("state"));
-    set_mode(&secret, 0o640);
+    set_mode(&secret, 0o644);
     let findings = doctor(&setup, &net.router);
     expect(&findings, "secret-exposed", "others can read ");
     expect(&findings, "door-shut", "door ssh");
@@ -51,8 +51,13 @@ pub(super) fn files_that_others_can_read() {
     expect(&findings, "state-exposed", "others can write ");
     expect(&findings, "config-exposed", "others can write ");
     expect_no(&findings, "secret-exposed");
+    expect(&findings, "place-unsafe", "chmod go-w");
+    set_mode(&state, 0o700);
+    set_mode(&setup.config(), 0o600);
     let _agent = setup.start(&net.router);
-    expect_no(&doctor(&setup, &net.router), "control-exposed");
+    for id in ids {
+        expect_no(&doctor(&setup, &net.router), id);
+    }
     set_mode(&setup.path("control"), 0o666);
     expect(&doctor(&setup, &net.router), "control-exposed", "control");
 }

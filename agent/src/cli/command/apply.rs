@@ -33,6 +33,7 @@ pub(crate) fn apply(options: &Options) -> Result<(), Failure> {
     }
     let path = std::path::absolute(&options.config)
         .map_err(|error| Failure::Failed(format!("{}: {error}", options.config.display())))?;
+    super::hand_over(&path, &config);
     let confirm_within = options.confirm_within;
     let request = Request::Apply {
         config: path,

@@ -1,5 +1,6 @@
 use crate::cli::options::Options;
 use crate::files::config_file::{self, DISABLED};
+use crate::files::owner;
 use crate::onetime::{self, Finding};
 use crate::openwrt::networks;
 use crate::output::{self, Failure, Level};
@@ -8,6 +9,13 @@ use crate::validity::{Phase, in_words};
 /// `postern check`
 pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     let (config, _) = config_file::load_with_text(&options.config, options.doors())?;
+    if options.hand_over {
+        super::hand_over(&options.config, &config);
+    }
+    let obstacles = owner::obstacles(&options.config, &config.global, &config.doors, false);
+    for obstacle in &obstacles {
+        output::write_error(Level::Error, obstacle);
+    }
     let findings = onetime::examine(&config);
     for Finding { is_mistake, text } in &findings {
         let (level, warning) = match is_mistake {
@@ -36,7 +44,8 @@ pub(crate) fn check(options: &Options) -> Result<(), Failure> {
     for meaning in &names.meanings {
         output::write_error(Level::Notice, &format!("note: {}", meaning.text));
     }
-    if !names.mistakes.is_empty() || findings.iter().any(|finding| finding.is_mistake) {
+    let is_mistaken = !names.mistakes.is_empty() || !obstacles.is_empty();
+    if is_mistaken || findings.iter().any(|finding| finding.is_mistake) {
         return Err(Failure::Reported);
     }
     let doors = match config.doors.len() {

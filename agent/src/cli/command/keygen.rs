@@ -1,4 +1,5 @@
 use core::fmt::Write as _;
+use core::slice;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::{invitation, reach};
 use crate::cli::options::Options;
 use crate::cli::qr;
 use crate::daemon::control::Request;
-use crate::files::{atomic_file, bounded, config_file};
+use crate::files::{atomic_file, bounded, config_file, owner};
 use crate::onetime::{self, base32, state};
 use crate::output::{self, Failure};
 use crate::sys::process;
@@ -55,6 +56,11 @@ pub(super) fn make(
     let text = base32::encode(&secret);
     store(path, &text)?;
     begin(Path::new(config.global.state_dir.as_str()), door)?;
+    let doors = slice::from_ref(door);
+    owner::hand_over(path, &config.global, doors);
+    for obstacle in owner::obstacles(path, &config.global, doors, true) {
+        output::warn(&obstacle);
+    }
     Ok(address(door, code, &text, &hostname()))
 }
 

@@ -19,6 +19,13 @@ mod status;
 mod switch;
 mod watch;
 
+use std::path::Path;
+
+use postern_core::config::Config;
+
+use crate::files::owner;
+use crate::output;
+
 pub(crate) use apply::apply;
 pub(crate) use check::check;
 pub(crate) use confirm::confirm;
@@ -34,3 +41,10 @@ pub(crate) use run::run;
 pub(crate) use status::status;
 pub(crate) use switch::{close, lock, open, pardon, unlock};
 pub(crate) use watch::watch;
+
+/// Lets the agent's user have what a configuration names, and says what was changed for that.
+fn hand_over(path: &Path, config: &Config) {
+    for change in owner::hand_over(path, &config.global, &config.doors) {
+        output::say(&change);
+    }
+}

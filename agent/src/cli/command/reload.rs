@@ -7,6 +7,9 @@ use crate::output::{self, Failure};
 /// `postern reload`
 pub(crate) fn reload(options: &Options) -> Result<(), Failure> {
     let file = Peeked::read(&options.config);
+    if let Some(config) = &file.config {
+        super::hand_over(&file.path, config);
+    }
     match reach::agent(&file, &Request::Reload)? {
         None => Err(Failure::Failed(
             "no agent runs: 'postern apply' tells the kernel, 'postern run' starts one".into(),

@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::rc::Rc;
 
 use postern_core::kernlog::{self, Line};
 
@@ -22,7 +21,7 @@ const KMSG_PATH: &str = "/dev/kmsg";
 
 /// Opens the kernel's log. That takes a capability in many places (`kernel.dmesg_restrict`), and
 /// reading takes none.
-pub(in crate::source) fn open() -> io::Result<File> {
+pub(super) fn open() -> io::Result<File> {
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -31,7 +30,7 @@ pub(in crate::source) fn open() -> io::Result<File> {
 }
 
 /// Says in words why it cannot be opened.
-pub(in crate::source) fn explain(error: &io::Error) -> String {
+pub(super) fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM) if !has(Capability::Syslog) => {
             format!("{KMSG_PATH} takes the capability CAP_SYSLOG")
@@ -45,8 +44,7 @@ pub(in crate::source) fn explain(error: &io::Error) -> String {
 
 /// The kernel's log, from its end on.
 pub(super) struct Kmsg {
-    /// Only one at a time reads it, for there is one place in it.
-    file: Rc<File>,
+    file: File,
     record: Box<[u8]>,
     /// The number of the record that comes next; unknown before the first.
     expected: Option<u64>,
@@ -56,8 +54,8 @@ pub(super) struct Kmsg {
 
 impl Kmsg {
     /// Reads it from its end on.
-    pub(super) fn read(file: Rc<File>) -> io::Result<Self> {
-        (&*file).seek(SeekFrom::End(0))?;
+    pub(super) fn read(mut file: File) -> io::Result<Self> {
+        file.seek(SeekFrom::End(0))?;
         Ok(Self {
             file,
             record: vec![0; MAX_RECORD_LEN].into(),
@@ -70,7 +68,7 @@ impl Kmsg {
     /// Hands the line of each record that waits to the visitor. Never blocks.
     pub(super) fn for_each(&mut self, mut visitor: impl FnMut(Line<'_>)) -> io::Result<()> {
         for _ in 0..RECORDS_PER_CALL {
-            let length = match (&*self.file).read(&mut self.record) {
+            let length = match self.file.read(&mut self.record) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -131,7 +129,7 @@ mod tests {
         let Ok(file) = open() else {
             return skip(format_args!("{KMSG_PATH} cannot be read here"));
         };
-        let mut kmsg = Kmsg::read(Rc::new(file)).unwrap();
+        let mut kmsg = Kmsg::read(file).unwrap();
         let forged = "<4>postern: IN=eth0 OUT= SRC=192.0.2.1 DST=192.0.2.2\n";
         if write(forged).is_err() {
             return skip(format_args!("{KMSG_PATH} cannot be written to here"));

@@ -11,7 +11,6 @@ use postern_core::packet::parse;
 
 use super::tests::{segment, v4, v6};
 use super::*;
-use crate::source::Reserve;
 use crate::sys::clock::boottime;
 use crate::sys::poll::{PollFd, poll};
 use crate::sys::tap::{Link, Tap, in_a_namespace, ip};
@@ -42,7 +41,7 @@ fn ethernet(name: &str) -> Tap {
 }
 
 fn start(config: &Config) -> PacketSource {
-    *PacketSource::start(Reserve::open().pair().unwrap(), config, &[]).unwrap()
+    *PacketSource::open(config, &[]).unwrap()
 }
 
 /// A knock of each family, at 7000 by TCP and at 8001 by UDP.
@@ -266,19 +265,13 @@ fn one_source_takes_the_place_of_another_and_hears_nothing_that_is_old() {
     in_a_namespace(|| {
         let tap = ethernet("wan");
         let config = configuration("list interface wan");
-        let reserve = Reserve::open();
-        let start = || {
-            let pair = reserve.pair()?;
-            PacketSource::start(pair, &config, &[]).map_err(|error| error.to_string())
-        };
-        let (first, mut second) = (start().unwrap(), start().unwrap());
-        assert!(start().is_err(), "there are two pairs");
+        let (first, mut second) = (start(&config), start(&config));
         let [knock, _] = knocks().map(|knock| frame(OURS, &[], &knock));
         tap.send(&knock).unwrap();
         drop(first);
         assert_eq!(wait_for(&mut second, |ports| !ports.is_empty()), [7000]);
         tap.send(&knock).unwrap();
-        let mut third = start().unwrap();
+        let mut third = start(&config);
         assert_eq!(heard(&mut third), []);
         assert_eq!(wait_for(&mut second, |ports| !ports.is_empty()), [7000]);
     });

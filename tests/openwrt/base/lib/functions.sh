@@ -72,6 +72,7 @@ list_of_files() {
 default_postinst() {
 	local name info list root=$IPKG_INSTROOT file
 	list_of_files "$1"
+	pkgname=$name add_group_and_user
 	if [ -f "$info.postinst-pkg" ]; then
 		(. "$info.postinst-pkg")
 	fi
@@ -104,7 +105,14 @@ default_prerm() {
 	done
 }
 
-# Postern has neither.
+# The accounts that a package asks for, as NAME=NUMBER:GROUP=NUMBER.
 add_group_and_user() {
-	:
+	local root=$IPKG_INSTROOT wanted user group
+	wanted=$(sed -n 's/^Require-User: *//p' "$root/usr/lib/opkg/info/$pkgname.control" 2>/dev/null)
+	[ ! -f "$root/lib/apk/packages/$pkgname.rusers" ] || wanted=$(cat "$root/lib/apk/packages/$pkgname.rusers")
+	[ -n "$wanted" ] || return 0
+	user=${wanted%%:*} group=${wanted##*:}
+	grep -q "^${group%=*}:" "$root/etc/group" || echo "${group%=*}:x:${group#*=}:" >>"$root/etc/group"
+	grep -q "^${user%=*}:" "$root/etc/passwd" ||
+		echo "${user%=*}:x:${user#*=}:${group#*=}:${user%=*}:/var/run/${user%=*}:/bin/false" >>"$root/etc/passwd"
 }
