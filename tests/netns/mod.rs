@@ -9,6 +9,7 @@ mod cutting;
 mod doctor;
 mod forwarding;
 mod fw4;
+mod guesses;
 mod harness;
 mod interfaces;
 mod interference;
@@ -36,7 +37,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 33] {
+pub(crate) fn suites() -> [Suite; 34] {
     [
         harness::suite(),
         opening::suite(),
@@ -55,6 +56,7 @@ pub(crate) fn suites() -> [Suite; 33] {
         lifecycle::suite(),
         cutting::suite(),
         cut_offs::suite(),
+        guesses::suite(),
         scans::suite(),
         reordering::suite(),
         robustness::suite(),
