@@ -42,7 +42,7 @@ struct Lab {
 
 impl Lab {
     fn new(doors: &[Door]) -> Self {
-        let mut engine = Box::new(Engine::new());
+        let mut engine = Box::new(const { Engine::new() });
         engine.seed([7; 8]);
         engine.configure(&doors.iter().cloned().collect()).unwrap();
         Self {

@@ -63,7 +63,7 @@ impl Game {
             cutoff: None,
             ..Door::new("ssh", &[tcp(22)], method).unwrap()
         };
-        let mut engine = Box::new(Engine::new());
+        let mut engine = Box::new(const { Engine::new() });
         engine.seed([7; 8]);
         engine.configure(&[door].into_iter().collect()).unwrap();
         let mut game = Self {

@@ -70,7 +70,7 @@ struct Lab {
 
 impl Lab {
     fn new(door: Door) -> Self {
-        let mut engine = Box::new(Engine::new());
+        let mut engine = Box::new(const { Engine::new() });
         engine.configure(&[door].into_iter().collect()).unwrap();
         Self {
             engine,
@@ -414,7 +414,7 @@ fn doors_that_change_places_keep_what_opens_them() {
         name: name.try_into().unwrap(),
         ..door(seed(Order::Any))
     };
-    let mut engine = Box::new(Engine::<16>::new());
+    let mut engine = Box::new(const { Engine::<16>::new() });
     let mut configure = |round: u64, names: &str| {
         let doors = names.split(' ').map(named).collect();
         engine.configure(&doors).unwrap();
