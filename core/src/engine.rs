@@ -1208,7 +1208,8 @@ impl DoorContext<'_> {
         let was_used = self.used.contains(&port);
         match pattern.codes() {
             None => before.is_finished() && was_used,
-            Some(_) if before.is_under_way() => self.is_crowded && was_used,
+            // A duplicate of the last code, between the halves of the next.
+            Some(_) if before.is_under_way() => was_used,
             Some(codes) => {
                 let is_credited = |(counter, _)| codes.has_at(counter, port);
                 credit.is_some_and(is_credited) || self.is_crowded && (was_used || codes.has(port))
