@@ -5,10 +5,10 @@ use core::net::IpAddr;
 
 use postern_core::config::{Config, Guard, Source};
 use postern_core::door::{Door, EngineName};
-use postern_core::engine::{Counters, Underway};
+use postern_core::engine::{Asked, Counters, Underway};
 use postern_core::method::Effect;
 use postern_core::packet::Refusals;
-use postern_core::time::Duration;
+use postern_core::time::{Duration, Instant};
 
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
 use crate::onetime::{ClockHint, Progress};
@@ -30,16 +30,19 @@ const MAX_LISTED_CUT_OFFS: usize = 20;
 pub(crate) const REFUSED_PREFIX: &str = "configuration: NOT USED: ";
 
 /// What a line about a door's wrong clock begins with.
-const CLOCK_PREFIX: &str = "  clock: ";
+pub(crate) const CLOCK_PREFIX: &str = "  clock: ";
 
-/// What a report says of the clocks of doors: their names, and the sentences.
-pub(crate) fn clock_hints(report: &str) -> Vec<(&str, &str)> {
+/// What a line about a door begins with that asks for more than a code.
+pub(crate) const ASKED_PREFIX: &str = "  asks for ";
+
+/// What a report says of doors in lines that begin like this: their names, and the rest.
+pub(crate) fn hints<'r>(report: &'r str, prefix: &str) -> Vec<(&'r str, &'r str)> {
     let mut door = "";
     let mut hints = Vec::new();
     for line in report.lines() {
         if let Some(name) = line.strip_prefix("door ") {
             door = name.split(':').next().unwrap_or_default();
-        } else if let Some(hint) = line.strip_prefix(CLOCK_PREFIX) {
+        } else if let Some(hint) = line.strip_prefix(prefix) {
             hints.push((door, hint));
         }
     }
@@ -99,8 +102,37 @@ pub(crate) struct DoorReport {
     pub(crate) kernel: Option<KernelReport>,
     /// What only the agent knows, of one-time doors.
     pub(crate) progress: Option<Progress>,
+    /// What the agent asks of strangers there, where codes open.
+    pub(crate) asked: Option<AskedReport>,
     /// Of a door that holds for a time only, as far as a configuration says.
     pub(crate) validity: Option<DoorValidity>,
+}
+
+/// How many codes in a row open a door, and why.
+pub(crate) struct AskedReport {
+    codes: u8,
+    wrong: u32,
+    /// How long ago the first wrong guess came.
+    ago: Duration,
+}
+
+impl AskedReport {
+    pub(crate) const fn of(asked: Asked, now: Instant) -> Self {
+        Self {
+            codes: asked.codes,
+            wrong: asked.wrong,
+            ago: now.since(asked.since),
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        let Self { codes, wrong, ago } = self;
+        let why = match wrong {
+            0 => "they are easily guessed".into(),
+            _ => format!("{wrong} wrong guesses within {}", span(*ago)),
+        };
+        (*codes > 1).then(|| format!("{ASKED_PREFIX}{codes} codes in a row: {why}\n"))
+    }
 }
 
 /// When a door holds.
@@ -156,6 +188,7 @@ impl Report {
             details: None,
             kernel: None,
             progress: None,
+            asked: None,
             validity: None,
         };
         let mut report = Self {
@@ -609,6 +642,7 @@ impl DoorReport {
         {
             _ = writeln!(text, "{CLOCK_PREFIX}{}", hint.text);
         }
+        text.extend(self.asked.as_ref().and_then(AskedReport::text));
     }
 
     fn json(&self) -> String {
@@ -634,6 +668,13 @@ impl DoorReport {
             _ = write!(
                 json,
                 ",\"next\":{next},\"shut\":{shut},\"waits\":{waits},\"clock\":{clock}"
+            );
+        }
+        if let Some(AskedReport { codes, wrong, ago }) = &self.asked {
+            let ago = ago.as_millis();
+            _ = write!(
+                json,
+                ",\"codes\":{codes},\"guesses\":{wrong},\"guessed_for_ms\":{ago}"
             );
         }
         if let Some(DoorValidity {
@@ -719,6 +760,7 @@ mod tests {
                 waits: None,
                 clock: None,
             }),
+            asked: None,
             validity: None,
         };
         let text = |door: &DoorReport| {
@@ -750,6 +792,7 @@ mod tests {
                 details: None,
                 kernel: None,
                 progress: None,
+                asked: None,
                 validity: DoorValidity::of(&door),
             }
         };
@@ -786,12 +829,13 @@ mod tests {
                     text: "is it 4h behind?".into(),
                 }),
             }),
+            asked: None,
             validity: None,
         };
         let mut text = String::from("door web: tcp:80, sequence\n");
         door.text(&mut text);
         assert!(text.ends_with("\n  waits: codes count from noon on\n  clock: is it 4h behind?\n"));
-        assert_eq!(clock_hints(&text), [("ssh", "is it 4h behind?")]);
+        assert_eq!(hints(&text, CLOCK_PREFIX), [("ssh", "is it 4h behind?")]);
         let expected = ",\"waits\":\"codes count from noon on\",\
                         \"clock\":{\"ahead_ms\":-14400000,\"text\":\"is it 4h behind?\"}";
         assert!(door.json().ends_with(expected), "{}", door.json());

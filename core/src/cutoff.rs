@@ -20,12 +20,13 @@
 //! none. A source is an IPv4 address or an IPv6 /64, because whoever has one IPv6 address
 //! has all of its /64 (RFC 6177).
 //!
-//! When the table is full, a source that begins to fail takes the place of the one that
-//! has been failing longest; it never takes the place of a source that is cut off. A
-//! source for which there is no room is not counted.
+//! When the table is full, a source that begins to fail takes the place of one that is cut off, whom the kernel drops
+//! already, and where there is none, of the one that has been failing longest. So there is room for everybody, and
+//! whoever forges enough addresses can make the engine forget failures, a real address's guesses too: what bounds
+//! those for codes is counted for each door, over all sources (`guesses.rs`).
 
 use crate::door::Cutoff;
-use crate::knock::Knock;
+use crate::knock::{Knock, Protocol};
 use crate::method::stamp;
 use crate::table::{Entry, HashedSource, Table, Worth};
 use crate::time::{Duration, Instant};
@@ -39,6 +40,8 @@ const RECENT_KNOCKS: usize = 4;
 const MAX_RETRANSMISSIONS: u8 = 2 * RECENT_KNOCKS as u8;
 /// The number under which it is kept that a source is cut off; no door has it.
 const EVERY_DOOR: u8 = u8::MAX;
+/// The count of a source that is cut off: more than any configuration allows for.
+const CUT_OFF: u16 = u16::MAX;
 /// What is over is looked for this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -50,8 +53,10 @@ struct Failures {
     span: u32,
     /// 0 where nothing failed, or all was taken back.
     count: u16,
-    /// What tells the last failed knocks from others.
-    recent: [u16; RECENT_KNOCKS],
+    /// Of the last failed knocks, the port and that which they came from.
+    recent: [u32; RECENT_KNOCKS],
+    /// And their protocols, two bits each; 0: there is none.
+    protocols: u8,
     /// How many knocks were taken for retransmissions of those.
     repeats: u8,
 }
@@ -63,7 +68,21 @@ impl Failures {
 
     /// Whether the knock is one of the last that failed, and may be once more.
     fn retransmits(&self, knock: &Knock<'_>) -> bool {
-        self.repeats < MAX_RETRANSMISSIONS && self.recent.contains(&fingerprint(knock))
+        let mut protocols = self.protocols;
+        self.repeats < MAX_RETRANSMISSIONS
+            && self.recent.iter().any(|recent| {
+                let is_same = *recent == ports(knock) && protocols & 3 == protocol(knock);
+                protocols >>= 2;
+                is_same
+            })
+    }
+
+    fn note(&mut self, knock: &Knock<'_>) {
+        self.recent.rotate_right(1);
+        if let Some(latest) = self.recent.first_mut() {
+            *latest = ports(knock);
+        }
+        self.protocols = self.protocols << 2 | protocol(knock);
     }
 
     fn begun(now: Instant, within: Duration) -> Self {
@@ -72,6 +91,7 @@ impl Failures {
             span: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
             count: 1,
             recent: [0; RECENT_KNOCKS],
+            protocols: 0,
             repeats: 0,
         }
     }
@@ -83,6 +103,7 @@ impl Entry for Failures {
         span: 0,
         count: 0,
         recent: [0; RECENT_KNOCKS],
+        protocols: 0,
         repeats: 0,
     };
 
@@ -90,13 +111,12 @@ impl Entry for Failures {
         self.count == 0 && self.span == 0
     }
 
-    /// A cut-off counts as more failures than any configuration allows for.
     fn worth(&self, now: u32) -> Worth {
         let rank = match self.count {
             _ if !self.hold(now) => 0,
             0 => 0,
-            u16::MAX => 2,
-            _ => 1,
+            CUT_OFF => 1,
+            _ => 2,
         };
         Worth::new(rank, self.began, now)
     }
@@ -154,23 +174,20 @@ impl Cutoffs {
                 return Fail::Repeated;
             }
             Some(failures) => Failures {
-                count: failures.count.saturating_add(1).min(u16::MAX - 1),
+                count: failures.count.saturating_add(1).min(CUT_OFF - 1),
                 ..failures
             },
         };
         if let Some(knock) = knock {
-            failures.recent.rotate_right(1);
-            if let Some(latest) = failures.recent.first_mut() {
-                *latest = fingerprint(knock);
-            }
+            failures.note(knock);
         }
         let is_one_too_many = cutoff.is_some_and(|cutoff| failures.count >= cutoff.failures);
         if is_one_too_many {
             failures = Failures::VACANT;
             let mut cut_off = Failures::begun(now, within);
-            cut_off.count = u16::MAX;
+            cut_off.count = CUT_OFF;
             // Which door did it.
-            cut_off.recent = [u16::from(door); RECENT_KNOCKS];
+            cut_off.recent = [u32::from(door); RECENT_KNOCKS];
             self.store(source, EVERY_DOOR, cut_off, now);
         }
         self.store(source, door, failures, now);
@@ -192,7 +209,7 @@ impl Cutoffs {
     ) -> bool {
         let began_since = |cut_off: &Failures| {
             let began = cut_off.began.wrapping_sub(stamp(since));
-            let is_its = cut_off.recent.first() == Some(&u16::from(door));
+            let is_its = cut_off.recent.first() == Some(&u32::from(door));
             cutoff.is_some() && is_its && began <= stamp(now).wrapping_sub(stamp(since))
         };
         let cut_off = self.failures.find_mut(source, EVERY_DOOR);
@@ -286,7 +303,7 @@ impl Cutoffs {
         self.sweep_at = any.then(|| now + SWEEP_INTERVAL);
     }
 
-    /// Displaced or without room: forgotten, as the module says.
+    /// Displaced: forgotten, as the module says.
     fn store(&mut self, source: &HashedSource, door: u8, failures: Failures, now: Instant) {
         match self.failures.find_mut(source, door) {
             Some(known) => *known = failures,
@@ -297,12 +314,17 @@ impl Cutoffs {
     }
 }
 
-/// Tells a knock from another of the same source, but not from its retransmission. Not 0.
-const fn fingerprint(knock: &Knock<'_>) -> u16 {
-    let protocol = knock.port.protocol.number() as u16;
-    match knock.port.number.rotate_left(5) ^ knock.source_port ^ protocol {
-        0 => 1,
-        fingerprint => fingerprint,
+/// The port, and that which it came from. Not hashed: whoever chooses both could make many alike.
+fn ports(knock: &Knock<'_>) -> u32 {
+    u32::from(knock.port.number) << 16 | u32::from(knock.source_port)
+}
+
+/// The protocol in two bits. Not 0.
+const fn protocol(knock: &Knock<'_>) -> u8 {
+    match knock.port.protocol {
+        Protocol::Tcp => 1,
+        Protocol::Udp => 2,
+        Protocol::Icmp => 3,
     }
 }
 
@@ -511,17 +533,35 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_keeps_those_who_are_cut_off_until_that_is_over() {
+    fn in_a_full_table_those_who_are_cut_off_give_way_to_those_who_fail() {
         let mut lab = Lab::new();
-        for number in 0..8 {
+        for number in 0..2_500 {
             assert!(!lab.fail(number, after(0)));
             assert!(lab.fail(number, after(0)));
         }
-        assert!(!lab.fail(8, after(0)));
-        assert!(!lab.fail(8, after(0)), "not counted: no room");
-        assert!((0..8).all(|number| lab.silences(number, after(0))));
-        assert!(!lab.fail(8, after(61)));
-        assert!(lab.fail(8, after(61)));
+        for number in 0..4 {
+            assert!(!lab.fail(3_000 + number, after(0)));
+        }
+        assert!((0..4).all(|number| lab.fail(3_000 + number, after(1))));
+    }
+
+    #[test]
+    fn source_ports_that_are_chosen_give_no_more_guesses() {
+        let five = Cutoff {
+            failures: 5,
+            ..TWICE
+        };
+        let mut cutoffs = Cutoffs::new();
+        let guesses = (0u16..).position(|number| {
+            let port = 10_000 + number;
+            let guess = Knock {
+                source_port: port.rotate_left(5) ^ 4_242,
+                ..knock(port)
+            };
+            let failed = cutoffs.fail(&source(1), 0, Some(&guess), Some(five), after(0));
+            failed == Fail::CutOff
+        });
+        assert_eq!(guesses, Some(4), "the fifth");
     }
 
     #[test]

@@ -7,9 +7,11 @@ use heapless::Vec;
 
 use crate::accepted::{Accepted, fingerprint};
 use crate::bloom::BloomFilter;
+use crate::code::KNOCKS;
 use crate::cutoff::{Cutoffs, Fail};
 use crate::decoy::{self, Hits};
 use crate::door::{Door, DoorSet, MAX_DOORS, Method, Sequence};
+use crate::guesses::{Guesses, Half, LEVELS};
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
 use crate::method::{
@@ -22,13 +24,15 @@ use crate::time::{Duration, Instant};
 /// For how long it is known what a one-time door was opened by: TCP sends a SYN that is not answered for the last
 /// time after 63 seconds (`tcp_syn_retries`), and a client may ask for more.
 const USED_FOR: Duration = Duration::from_secs(130);
+/// The codes that are remembered after they were used.
+const USED_CODES: usize = 4;
 /// Stale attempts are looked for at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Decides what knocks mean, with room for the attempts of `SOURCES` sources.
 ///
 /// `SOURCES` is a power of two, at least 8. The engine never allocates; it is about
-/// `56 * SOURCES` bytes and 460 KiB, most of which is touched only under a flood, so it
+/// `56 * SOURCES` bytes and 700 KiB, most of which is touched only under a flood, so it
 /// belongs into a `static`.
 ///
 /// ```
@@ -80,7 +84,7 @@ pub struct Engine<const SOURCES: usize> {
     doors: Vec<Door, MAX_DOORS>,
     /// What opens each of them, if its method is a one-time method.
     armed: [Armed; MAX_DOORS],
-    /// The sequence of a list that opened each of them last: its knocks may be sent again.
+    /// The sequence of a list that opened each of them last, or the last codes: their knocks may be sent again.
     used: [Sequence; MAX_DOORS],
     ports: PortMap,
     /// The doors, for each of their patterns, whose sequence is told from another by its order only.
@@ -95,6 +99,9 @@ pub struct Engine<const SOURCES: usize> {
     decoy_hits: Hits,
     accepted: Accepted,
     cutoffs: Cutoffs,
+    guesses: Guesses,
+    /// Until then, that a source has no attempt may be for want of room.
+    crowded_until: Instant,
     counters: Counters,
     /// The longest window of all doors.
     longest_window: Duration,
@@ -121,8 +128,32 @@ pub struct Decision {
     pub spent: Option<Spent>,
     /// Doors at which this counts as a failure: what does is said once, at [`Counters::failed`].
     pub failed: DoorSet,
+    /// The right code that does not open, as its door asks for more.
+    pub credit: Option<Credit>,
     /// For how long the source will not be listened to, when that begins now.
     pub cut_off: Option<Duration>,
+}
+
+/// Codes that a source has had right in a row at a door that asks for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// The door.
+    pub door: usize,
+    /// How many it has.
+    pub codes: u8,
+    /// How many it needs in all.
+    pub needed: u8,
+}
+
+/// What a door asks of a stranger, because of wrong guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// How many codes in a row open it.
+    pub codes: u8,
+    /// How many guesses were wrong of late.
+    pub wrong: u32,
+    /// When the first of them came.
+    pub since: Instant,
 }
 
 /// A failure that was noticed without a knock: what was overtaken never came.
@@ -255,6 +286,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             decoy_hits: Hits::new(),
             accepted: Accepted::new(),
             cutoffs: Cutoffs::new(),
+            guesses: Guesses::new(),
+            crowded_until: Instant::from_millis(0),
             counters: Counters::ZERO,
             longest_window: Duration::from_millis(0),
             sweep_at: None,
@@ -283,6 +316,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
             now_at.unwrap_or(door)
         });
+        if self.doors != *doors {
+            self.guesses.configure(doors);
+        }
         if !(self.doors.iter().map(|door| door.cutoff)).eq(doors.iter().map(|door| door.cutoff)) {
             self.cutoffs.clear();
         }
@@ -323,6 +359,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             if let Ok([to, from]) = self.armed.get_disjoint_mut([place, from]) {
                 core::mem::swap(to, from);
             }
+            self.guesses.swap([place, from]);
             if let Ok([to, from]) = holds.get_disjoint_mut([place, from]) {
                 core::mem::swap(to, from);
             }
@@ -330,6 +367,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for (place, (armed, held)) in self.armed.iter_mut().zip(holds).enumerate() {
             if doors.get(place).and_then(before) != Some(held) {
                 *armed = Armed::Shut;
+                self.guesses.forget(place);
             }
         }
     }
@@ -395,6 +433,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             toggle: DoorSet::EMPTY,
             spent: None,
             failed: DoorSet::EMPTY,
+            credit: None,
             cut_off: None,
         };
         let doors = self.heard_by(knock);
@@ -425,8 +464,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.accepted.insert(*packet, now);
         }
         // What was right at one door is no failure at another that listens to the same port.
-        if decision.outcome != Outcome::Wrong {
-            faults.wrong = DoorSet::EMPTY;
+        match decision.outcome {
+            Outcome::Wrong => self.count_guesses(&faults, source.hash, knock.port, now),
+            _ => faults.wrong = DoorSet::EMPTY,
         }
         for door in faults.lapsed.or(faults.wrong) {
             let knock = (!faults.lapsed.contains(door)).then_some(knock);
@@ -441,6 +481,50 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
         self.count(&decision);
         decision
+    }
+
+    /// Has the doors where the knock was a wrong half of a code count it.
+    fn count_guesses(&mut self, faults: &Faults, hash: u32, port: Port, now: Instant) {
+        let Self {
+            doors,
+            armed,
+            guesses,
+            ..
+        } = self;
+        for index in faults.strays {
+            guesses.stray(doors, index, hash, port, now);
+        }
+        for index in faults.missed {
+            guesses.miss(doors, index, hash, port, now);
+            let (Some(door), Some(armed)) = (doors.get(index), armed.get(index)) else {
+                continue;
+            };
+            let [(_, opening), _] = method::patterns(door, armed);
+            if guesses.holds_halves(now)
+                && let Some(codes) = opening.codes()
+            {
+                codes.first_halves(&mut |counter, number, _| {
+                    let half = Half {
+                        door: index,
+                        counter,
+                        number,
+                    };
+                    guesses.lose_half(door, half, hash);
+                });
+            }
+        }
+    }
+
+    /// What a one-time door with codes asks of a stranger at this time.
+    pub fn asked(&self, index: usize, now: Instant) -> Option<Asked> {
+        let door = self.doors.get(index)?;
+        door.method.code()?;
+        let (codes, wrong, since) = self.guesses.asked(door, index, now);
+        Some(Asked {
+            codes,
+            wrong,
+            since,
+        })
     }
 
     /// The doors at the knock's port that hear its source.
@@ -628,6 +712,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             decoy_hits: &self.decoy_hits,
             accepted: &self.accepted,
             told_by_order: self.told_by_order.map(|doors| doors.contains(index)),
+            guesses: &self.guesses,
+            is_crowded: now < self.crowded_until,
         };
         let mut newcomer = None;
         let outcome = match self.attempts.find_mut(source, number) {
@@ -647,14 +733,33 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         if outcome == Outcome::Completed {
             self.cutoffs.forgive(failing, number, now);
         }
+        if outcome > Outcome::Repeated && door.method.code().is_some() {
+            self.guesses.begin(index, source.hash);
+        }
         let window = door.window;
+        if let Some((credit, counter)) = faults.credit.take() {
+            let codes = credit.codes;
+            (self.guesses).give(door, index, source.hash, counter, codes, now);
+            decision.credit = Some(credit);
+        }
         if let Some(Spent { door, counter }) = decision.spent
             && let Some((armed, used)) = self.armed.get_mut(door).zip(self.used.get_mut(door))
         {
-            if let Armed::Sequence(_, steps) = armed {
-                used.clone_from(steps);
+            match armed {
+                Armed::Sequence(_, steps) => used.clone_from(steps),
+                Armed::Codes(codes) => {
+                    let spent = codes.iter().find(|code| code.counter == counter);
+                    for knock in spent.into_iter().flat_map(|code| code.knocks) {
+                        if used.len() >= USED_CODES * KNOCKS {
+                            used.remove(0);
+                        }
+                        _ = used.push(knock);
+                    }
+                }
+                Armed::Shut => {}
             }
             armed.spend(counter);
+            self.guesses.take(door, source.hash);
         }
         if let Some(attempts) = &newcomer
             && !attempts.is_vacant()
@@ -699,9 +804,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
     }
 
-    /// Keeps the first knock of those who made no more in the Bloom filter.
+    /// Keeps the first knock of those who made no more in the Bloom filter, and first halves of codes among others.
     fn displace(&mut self, attempts: &Attempts, number: u8, hash: u32, now: Instant) {
         self.counters.displaced += 1;
+        self.crowded_until = now + USED_FOR;
         let index = usize::from(number);
         let (Some(door), Some(armed)) = (self.doors.get(index), self.armed.get(index)) else {
             return;
@@ -714,6 +820,17 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                     let packet = fingerprint(hash, port, attempt.source_port);
                     self.displaced.insert(packet, now, self.longest_window);
                 }
+            }
+            if let Some(codes) = pattern.codes() {
+                codes.halves_at(attempt, &mut |counter, number| {
+                    let half = Half {
+                        door: index,
+                        counter,
+                        number,
+                    };
+                    let made = (attempt.started(), attempt.source_port);
+                    self.guesses.keep_half(door, half, hash, made, now);
+                });
             }
         }
     }
@@ -862,6 +979,20 @@ struct DoorContext<'e> {
     accepted: &'e Accepted,
     /// Of each of its patterns, whether its order alone tells it from another.
     told_by_order: [bool; PATTERNS],
+    guesses: &'e Guesses,
+    /// Whether what was known of the source may have been forgotten for want of room.
+    is_crowded: bool,
+}
+
+/// What a knock at the ports of a door's codes may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CodeKnock {
+    /// The half with which a code begins.
+    First,
+    /// The other half, after a right one.
+    Second,
+    /// None, as its source has to be silent before.
+    Ignored,
 }
 
 /// What was wrong with a knock, and what it brought to light.
@@ -879,6 +1010,12 @@ struct Faults {
     is_put_in_order: bool,
     /// It was at a decoy.
     hit_decoy: bool,
+    /// The doors at which it began no code, where none was begun.
+    strays: DoorSet,
+    /// The doors at which it was the wrong half of a code whose first was right.
+    missed: DoorSet,
+    /// The right code that does not open, and its counter.
+    credit: Option<(Credit, u64)>,
     /// Packets that were accepted, and must not count as others when they are sent again. Where more doors than that
     /// accept one at a time, it is the same one.
     accepted: Vec<u32, 4>,
@@ -894,7 +1031,7 @@ impl DoorContext<'_> {
         decision: &mut Decision,
         faults: &mut Faults,
     ) -> Outcome {
-        let patterns = method::patterns(self.door, self.armed);
+        let mut patterns = method::patterns(self.door, self.armed);
         let mut has_lapsed = false;
         for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
             has_lapsed |= pattern.lapse(attempt, now);
@@ -908,6 +1045,9 @@ impl DoorContext<'_> {
             faults.hit_decoy = true;
             return Outcome::Decoy;
         }
+        let credit = (self.door.method.code())
+            .and_then(|_| self.guesses.credit(self.door, self.index, self.hash, now));
+        let half = self.hear_half(&mut patterns, credit, knock, now, attempts);
         let is_crowded = self.displaced.is_in_use(now);
         let was_accepted = || {
             let fingerprint = fingerprint(self.hash, knock.port, knock.source_port);
@@ -937,15 +1077,16 @@ impl DoorContext<'_> {
                 is_kept: Cell::new(false),
             };
             let before = *attempt;
-            let mut progress = pattern.advance(attempt, knock, now, &circumstances);
+            let is_ignored = half == Some(CodeKnock::Ignored) && pattern.codes().is_some();
+            let mut progress = match is_ignored {
+                true => Progress::Wrong,
+                false => pattern.advance(attempt, knock, now, &circumstances),
+            };
             let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
             if is_accepted || circumstances.is_kept.get() {
                 self.note_accepted(pattern, attempt, knock, faults);
             }
-            if progress == Progress::Wrong
-                && before.is_finished()
-                && self.used.contains(&knock.port)
-            {
+            if progress == Progress::Wrong && self.is_known(pattern, credit, &before, knock.port) {
                 *attempt = before;
                 progress = Progress::Repeated;
             }
@@ -966,10 +1107,30 @@ impl DoorContext<'_> {
                 Progress::Repeated => Outcome::Repeated,
                 Progress::Advanced => Outcome::Advanced,
                 Progress::Completed(counter) => {
-                    self.complete(*effect, counter, decision);
-                    Outcome::Completed
+                    let is_one_port = half.is_some() && before.is_at(knock.port);
+                    match self.falls_short(pattern, credit, (counter, is_one_port), now) {
+                        Some(more) => {
+                            faults.credit = Some((more, counter));
+                            Outcome::Advanced
+                        }
+                        None => {
+                            self.complete(*effect, counter, decision);
+                            Outcome::Completed
+                        }
+                    }
                 }
             });
+        }
+        match half {
+            _ if best != Outcome::Wrong => {}
+            Some(CodeKnock::Second) => faults.missed.insert(self.index),
+            Some(CodeKnock::First) if self.has_begun(&patterns, now) => {
+                faults.missed.insert(self.index);
+            }
+            // Who knocks a code that was used guesses nothing.
+            Some(CodeKnock::First) if self.used.contains(&knock.port) => {}
+            Some(CodeKnock::First | CodeKnock::Ignored) => faults.strays.insert(self.index),
+            None => {}
         }
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
@@ -995,6 +1156,100 @@ impl DoorContext<'_> {
             && !patterns
                 .iter()
                 .any(|(_, pattern)| pattern.steps().contains(&port))
+    }
+
+    /// Prepares for a knock that may be a code's half: what is expected of a source with this credit, and the first half
+    /// that the table had no room for.
+    fn hear_half(
+        &self,
+        patterns: &mut [(Effect, Pattern<'_>); PATTERNS],
+        credit: Option<(u64, u8)>,
+        knock: &Knock<'_>,
+        now: Instant,
+        attempts: &mut Attempts,
+    ) -> Option<CodeKnock> {
+        let ([(_, opening), _], [attempt, _]) = (patterns, &mut attempts.0);
+        if let (Some((counter, _)), Pattern::Codes { expected, .. }) = (credit, &mut *opening) {
+            *expected = method::expected(self.door, counter.saturating_add(1));
+        }
+        let codes = opening.codes().filter(|codes| !codes.is_empty())?;
+        if self.door.method.close().contains(&knock.port) || !has_payload(self.door, knock) {
+            return None;
+        }
+        if !attempt.is_under_way() && self.guesses.holds_halves(now) {
+            let made = |counter, number| self.half_made(counter, number, now);
+            if let Some(recalled) = codes.recall(knock.port, &made) {
+                *attempt = recalled;
+            }
+        }
+        Some(match attempt.is_under_way() {
+            true => CodeKnock::Second,
+            false if self.guesses.ignores(self.index, self.hash, now) => CodeKnock::Ignored,
+            false => CodeKnock::First,
+        })
+    }
+
+    fn half_made(&self, counter: u64, number: usize, now: Instant) -> Option<(u32, u16)> {
+        let half = Half {
+            door: self.index,
+            counter,
+            number,
+        };
+        self.guesses.find_half(self.door, half, self.hash, now)
+    }
+
+    /// Whether the source made any code's first half that the table had no room for.
+    fn has_begun(&self, patterns: &[(Effect, Pattern<'_>); PATTERNS], now: Instant) -> bool {
+        let [(_, opening), _] = patterns;
+        let mut has_begun = false;
+        if self.guesses.holds_halves(now)
+            && let Some(codes) = opening.codes()
+        {
+            codes.first_halves(&mut |counter, number, _| {
+                has_begun |= self.half_made(counter, number, now).is_some();
+            });
+        }
+        has_begun
+    }
+
+    /// Whether a knock that is wrong was right before, or may follow one that was forgotten for want of room.
+    fn is_known(
+        &self,
+        pattern: &Pattern<'_>,
+        credit: Option<(u64, u8)>,
+        before: &Attempt,
+        port: Port,
+    ) -> bool {
+        let was_used = self.used.contains(&port);
+        match pattern.codes() {
+            None => before.is_finished() && was_used,
+            // A duplicate of the last code, between the halves of the next.
+            Some(_) if before.is_under_way() => was_used,
+            Some(codes) => {
+                let is_credited = |(counter, _)| codes.has_at(counter, port);
+                credit.is_some_and(is_credited) || self.is_crowded && (was_used || codes.has(port))
+            }
+        }
+    }
+
+    /// What a source has with a code that is right and does not open, as the door asks for more.
+    fn falls_short(
+        &self,
+        pattern: &Pattern<'_>,
+        credit: Option<(u64, u8)>,
+        (counter, is_one_port): (u64, bool),
+        now: Instant,
+    ) -> Option<Credit> {
+        pattern.codes()?;
+        let had = credit.map_or(0, |(_, codes)| codes);
+        let (door, index) = (self.door, self.index);
+        let needed = self.guesses.needed(door, index, had, counter, now);
+        let needed = needed.max(had + 1 + u8::from(is_one_port));
+        (needed > had + 1).then_some(Credit {
+            door: index,
+            codes: (had + 1).min(LEVELS as u8),
+            needed,
+        })
     }
 
     fn complete(&self, effect: Effect, counter: u64, decision: &mut Decision) {

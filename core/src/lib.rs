@@ -6,7 +6,7 @@
 //! [`door`]'s method what the knock amounts to at that [`time`], and answers with a
 //! decision. In private modules behind the engine: `ports` finds the doors that a port
 //! concerns, `table` keeps the attempts of every source under a [`hash`], `bloom`
-//! stands in for it under a flood, `cutoff` counts failures. A [`config`] says which
+//! stands in for it under a flood, `cutoff` counts failures, [`guesses`] those at codes. A [`config`] says which
 //! doors there are.
 //!
 //! There is no operating system here, no allocator and no clock. Every table has a
@@ -27,6 +27,7 @@ pub mod decoy;
 mod display;
 pub mod door;
 pub mod engine;
+pub mod guesses;
 pub mod hash;
 pub mod kernlog;
 pub mod knock;

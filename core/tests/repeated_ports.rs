@@ -61,7 +61,7 @@ struct Lab {
 
 impl Lab {
     fn new(door: Door) -> Self {
-        let mut engine = Box::new(Engine::new());
+        let mut engine = Box::new(const { Engine::new() });
         engine.seed([7; 8]);
         engine.configure(&[door].into_iter().collect()).unwrap();
         Self {

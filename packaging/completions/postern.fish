@@ -96,6 +96,7 @@ complete -c postern -n '__fish_seen_subcommand_from knock' -s 4 -d 'knock and co
 complete -c postern -n '__fish_seen_subcommand_from knock' -s 6 -d 'knock and connect over IPv6 only'
 complete -c postern -n '__fish_seen_subcommand_from knock' -l delay -x -d 'the time between two knocks (default: 20ms)'
 complete -c postern -n '__fish_seen_subcommand_from knock' -l next -x -d 'go on with this counter, or this sequence of a list'
+complete -c postern -n '__fish_seen_subcommand_from knock' -l codes -x -d 'send so many codes in a row, 1 to 4, to a door that asks for more than one'
 complete -c postern -n '__fish_seen_subcommand_from knock' -l dry-run -d 'print the packets; send and save nothing'
 complete -c postern -n '__fish_seen_subcommand_from knock' -l json -d 'print JSON, for programs'
 complete -c postern -n '__fish_seen_subcommand_from knock' -l config -r -F -d 'the client file (default: ~/.config/postern/HOST)'

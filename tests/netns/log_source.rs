@@ -283,11 +283,11 @@ fn every_method() {
         ("one-time-list", "\toption list_file '@/list'\n".into()),
         (
             "one-time-clock",
-            "\toption secret_file '@/clock'\n\toption base '20000'\n\toption skew '10'\n".into(),
+            "\toption secret_file '@/clock'\n\toption base '20000'\n\toption digits '8'\n\toption skew '5'\n".into(),
         ),
         (
             "one-time-seed",
-            "\toption secret_file '@/seed'\n\toption base '30000'\n\toption protocol 'udp'\n"
+            "\toption secret_file '@/seed'\n\toption base '30000'\n\toption digits '8'\n\toption protocol 'udp'\n"
                 .into(),
         ),
     ];

@@ -10,6 +10,7 @@ mod doctor;
 mod faults;
 mod forwarding;
 mod fw4;
+mod guesses;
 mod harness;
 mod interfaces;
 mod interference;
@@ -59,6 +60,7 @@ pub(crate) fn suites() -> [Suite; 34] {
         lifecycle::suite(),
         cutting::suite(),
         cut_offs::suite(),
+        guesses::suite(),
         scans::suite(),
         reordering::suite(),
         robustness::suite(),

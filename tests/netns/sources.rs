@@ -55,7 +55,7 @@ const CLOSE: [Knock; 2] = [Knock::Tcp(9003), Knock::Tcp(7004)];
 static QUIET: RwLock<()> = RwLock::new(());
 
 /// Whoever holds it is alone, or with others who are quiet.
-enum Turn {
+pub(crate) enum Turn {
     Quiet {
         _turn: RwLockReadGuard<'static, ()>,
     },
@@ -65,12 +65,12 @@ enum Turn {
 }
 
 impl Turn {
-    fn quiet() -> Self {
+    pub(crate) fn quiet() -> Self {
         let _turn = QUIET.read().unwrap_or_else(PoisonError::into_inner);
         Self::Quiet { _turn }
     }
 
-    fn loud() -> Self {
+    pub(crate) fn loud() -> Self {
         let _turn = QUIET.write().unwrap_or_else(PoisonError::into_inner);
         Self::Loud { _turn }
     }

@@ -61,7 +61,8 @@ impl Method {
         )
     }
 
-    const fn has_code(self) -> bool {
+    /// Whether codes open it.
+    pub const fn has_code(self) -> bool {
         matches!(self, Self::OneTimeClock | Self::OneTimeSeed)
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::{Guard, Setup};
 use crate::knocker::{self, FENCE, Knock, Knocker};
@@ -13,10 +13,14 @@ use crate::process::Process;
 use crate::sender::Sender;
 use crate::server::{Listener, Service};
 use crate::topology::{Family, Host, Topology};
-use crate::wait::{SOON, try_poll};
+use crate::wait::{SOON, try_poll, until_aged};
 
 /// A knock of which the kernel has not heard by then was lost.
 const LOST: Duration = Duration::from_secs(1);
+/// After a wrong code, a door listens to its source again.
+const SILENCE: Duration = Duration::from_millis(1_100);
+/// The most that a door asks for.
+const CODES_IN_A_ROW: usize = 4;
 
 /// Where knocks are seen, and who keeps count of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +285,9 @@ impl Visit<'_> {
     /// Knocks, and once more where a packet was lost: other programs of the machine share its
     /// backlog. A one-time code is knocked once.
     fn knock_until_open(self, knocks: &[Knock]) -> Result<(), String> {
+        if self.door.plan.method.has_code() {
+            return self.knock_codes_until_open(knocks);
+        }
         let tries = if self.door.plan.method.is_one_time() {
             1
         } else {
@@ -293,6 +300,19 @@ impl Visit<'_> {
             }
         }
         self.knock(knocks);
+        self.await_answer(Answer::Open)
+    }
+
+    /// Knocks as many codes in a row as the door asks for, once it listens again after wrong ones.
+    fn knock_codes_until_open(self, knocks: &[Knock]) -> Result<(), String> {
+        until_aged(Instant::now(), SILENCE);
+        self.knock(knocks);
+        for _ in 1..CODES_IN_A_ROW {
+            if try_poll(LOST, || self.granted()).is_some() {
+                break;
+            }
+            self.knock(&self.door.open());
+        }
         self.await_answer(Answer::Open)
     }
 

@@ -8,7 +8,8 @@ use lexopt::{Arg, Parser};
 use postern_core::time::Duration;
 
 use super::values::{
-    codes, count, delay, duration, family, network, path, resync, text, trial_time, until, wait,
+    codes, count, delay, duration, family, in_a_row, network, path, resync, text, trial_time,
+    until, wait,
 };
 use crate::client::Family;
 use crate::files::config_file::Doors;
@@ -55,6 +56,8 @@ pub(crate) struct Options {
     /// How long each try waits for the guarded port; `None`: not at all.
     pub(crate) wait: Option<Duration>,
     pub(crate) next: Option<u64>,
+    /// How many codes in a row each try sends.
+    pub(crate) codes: Option<u8>,
     pub(crate) secret: bool,
     pub(crate) strict: bool,
     /// How long a guard is on trial; `None`: it is none.
@@ -160,6 +163,9 @@ table! { |options, parser|
     Next "--next NUMBER"
         "go on with this counter, or this sequence of a list"
         => options.next = Some(count("--next", &text(parser)?)?);
+    Codes "--codes N"
+        "send so many codes in a row, 1 to 4, to a door that asks for more than one"
+        => options.codes = Some(in_a_row(&text(parser)?)?);
     Secret "--secret"
         "print the secret, or the list, too"
         => options.secret = true;

@@ -155,10 +155,12 @@ mod tests {
             dry_run: true,
             delay: Some(Duration::from_millis(5)),
             next: Some(7),
+            codes: Some(2),
             json: true,
             ..ssh()
         };
-        let line = "-6 router.example --close --delay=5ms --dry-run -6 ssh --next 7 --json";
+        let line =
+            "-6 router.example --close --delay=5ms --dry-run -6 ssh --next 7 --codes 2 --json";
         assert_eq!(knock(&format!("{line} --config /tmp/f")), expected);
         assert_eq!(
             knock("router.example ssh -4 --delay 0").delay,
@@ -255,6 +257,7 @@ mod tests {
             "knock a.example ssh --wait 0s",
             "knock a.example ssh --delay -1",
             "knock a.example ssh --next -1",
+            "knock a.example ssh --codes 5",
             "knock a.example ssh --close=1",
             "knock a.example ssh --for 5s",
             "export ssh -4",

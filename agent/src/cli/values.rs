@@ -134,6 +134,15 @@ pub(super) fn count(option: &str, text: &str) -> Result<u64, Failure> {
     })
 }
 
+/// How many codes in a row a door can ask for.
+pub(super) fn in_a_row(text: &str) -> Result<u8, Failure> {
+    let number = text.parse().ok().filter(|number| (1..=4).contains(number));
+    number.ok_or_else(|| {
+        let text = text.escape_default();
+        Failure::Misused(format!("--codes: '{text}' is no number from 1 to 4"))
+    })
+}
+
 /// One code or two, each as apps show them, with spaces perhaps.
 pub(super) fn codes(text: &str) -> Result<Resync, Failure> {
     let digits = |code: &str| -> Option<String> {

@@ -195,6 +195,7 @@ pub(super) const VERBS: &[Verb] = &[
             Opt::Ipv6,
             Opt::Delay,
             Opt::Next,
+            Opt::Codes,
             Opt::DryRun,
             Opt::Json,
             Opt::ClientFile,

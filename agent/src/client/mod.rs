@@ -14,6 +14,7 @@ mod watch;
 
 use core::time::Duration;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use postern_core::config::{Client, Source};
 use postern_core::door::{Door, Method};
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) wait: Option<postern_core::time::Duration>,
     /// The counter or sequence to go on with, in place of the one that is remembered.
     pub(crate) next: Option<u64>,
+    /// How many codes in a row each try sends; `None`: one.
+    pub(crate) codes: Option<u8>,
     pub(crate) dry_run: bool,
 }
 
@@ -62,6 +65,10 @@ pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
     let place = Place::of(&settings.host, settings.client_file.as_deref())?;
     let client = place.read()?;
     let door = file::door(&client, &settings.door)?;
+    if settings.codes.is_some() && (settings.closing || door.method.code().is_none()) {
+        let why = format!("--codes: no codes do that at door {}", door.name);
+        return Err(Failure::Misused(why));
+    }
     let mut turn = Turn::new(door, &place, &client, settings)?;
     let delay = delay(settings.delay, door, turn.longest())?;
     let host = file::address(&client, &settings.host);
@@ -129,18 +136,27 @@ impl Attempt<'_> {
     }
 
     fn once(&mut self, route: &Route, turn: &mut Turn<'_>) -> Result<End, Failure> {
-        let packets = self.packets(turn)?;
-        self.outcome.packets = packets;
-        if self.settings.dry_run {
-            return Ok(End::Dry);
+        self.outcome.packets.clear();
+        self.outcome.tries += u32::from(!self.settings.dry_run);
+        let mut end = End::Dry;
+        for number in 0..self.settings.codes.unwrap_or(1) {
+            let packets = self.packets(turn)?;
+            if !self.settings.dry_run {
+                if number > 0 {
+                    thread::sleep(self.delay);
+                }
+                end = self.send(route, &packets);
+            }
+            self.outcome.packets.extend(packets);
+            if end.is_failure() {
+                break;
+            }
         }
-        Ok(self.send(route))
+        Ok(end)
     }
 
-    /// Sends what the outcome tells of.
-    fn send(&mut self, route: &Route) -> End {
-        self.outcome.tries += 1;
-        match send::all(route, &self.outcome.packets, self.delay, self.tcp) {
+    fn send(&mut self, route: &Route, packets: &[Packet]) -> End {
+        match send::all(route, packets, self.delay, self.tcp) {
             Ok(sources) => {
                 self.outcome.see(sources);
                 End::Sent
@@ -164,6 +180,7 @@ impl Attempt<'_> {
         if toggles && self.look(route, GLANCE_TIME) {
             return Ok(End::Already);
         }
+        // Each is the next code in a row, where the door asks for more than one.
         for _ in 0..MAX_TRIES {
             match self.once(route, turn)? {
                 End::Sent if self.look(route, timeout) => return Ok(End::Seen),

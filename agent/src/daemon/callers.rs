@@ -11,7 +11,9 @@ use super::{Agent, in_words, switch};
 use crate::firewall::{CutOff, Refusal, failing};
 use crate::onetime::Progress;
 use crate::onetime::wall_clock::WallClock;
-use crate::report::{AgentReport, DoorDetails, DoorReport, DoorValidity, Report, UnderwayReport};
+use crate::report::{
+    AgentReport, AskedReport, DoorDetails, DoorReport, DoorValidity, Report, UnderwayReport,
+};
 use crate::sys::clock::boottime;
 
 impl Agent<'_> {
@@ -196,7 +198,10 @@ impl Agent<'_> {
             trial: self.firewall.trial()?,
             doors: (doors.iter().enumerate())
                 .map(|(index, door)| {
-                    describe(door, self.one_time.progress(doors, index, now, &clock))
+                    let progress = self.one_time.progress(doors, index, now, &clock);
+                    let asked = self.engine.asked(index, now);
+                    let asked = asked.map(|asked| AskedReport::of(asked, now));
+                    describe(door, progress, asked)
                 })
                 .collect(),
             locked: Vec::new(),
@@ -213,7 +218,7 @@ impl Agent<'_> {
     }
 }
 
-fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
+fn describe(door: &Door, progress: Option<Progress>, asked: Option<AskedReport>) -> DoorReport {
     DoorReport {
         name: door.name.to_string(),
         details: Some(DoorDetails {
@@ -224,6 +229,7 @@ fn describe(door: &Door, progress: Option<Progress>) -> DoorReport {
         }),
         kernel: None,
         progress,
+        asked,
         validity: DoorValidity::of(door),
     }
 }

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use postern_core::decoy;
 use postern_core::door::{Door, DoorSet};
-use postern_core::engine::{Decision, Engine};
+use postern_core::engine::{Credit, Decision, Engine};
 use postern_core::knock::Knock;
 use postern_core::time::{Duration, Instant};
 
@@ -49,6 +49,7 @@ pub(super) fn act(
         failed,
         cut_off,
         spent,
+        credit,
     } = decision;
     one_time.note(engine.doors(), knock, &decision, gate.now);
     (gate.journal.watchers).tell_knock(gate.now, knock, &decision, engine.doors());
@@ -106,6 +107,18 @@ pub(super) fn act(
     }
     if !decoyed.is_empty() {
         engine.note_decoyed(decoyed);
+    }
+    if let Some(Credit {
+        door,
+        codes,
+        needed,
+    }) = credit
+        && let Some(door) = engine.doors().get(door)
+    {
+        gate.refuse(format_args!(
+            "door {}: not opened for {source} yet: code {codes} of {needed} in a row, after wrong guesses",
+            door.name
+        ));
     }
     if let Some(lasting) = cut_off {
         gate.cut_off(source, lasting);

@@ -6,7 +6,7 @@ use postern_core::door::Method;
 use super::finding::Finding;
 use super::kinds;
 use crate::onetime::wall_clock::WallClock;
-use crate::report::clock_hints;
+use crate::report::{ASKED_PREFIX, CLOCK_PREFIX, hints};
 use crate::validity::is_limited;
 
 pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Finding>) {
@@ -21,10 +21,15 @@ pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Fin
     }
 }
 
-/// What wrong codes told the agent, by its report.
+/// What wrong codes told the agent, by its report: of the clock, and of who guesses.
 pub(super) fn examine_hints(report: &str, findings: &mut Vec<Finding>) {
-    for (door, why) in clock_hints(report) {
-        let values = [("door", door), ("why", why)];
-        findings.push(Finding::new(&kinds::CLOCK_OFF, &values));
+    let told = [
+        (CLOCK_PREFIX, &kinds::CLOCK_OFF),
+        (ASKED_PREFIX, &kinds::CODES_GUESSED),
+    ];
+    for (prefix, kind) in told {
+        for (door, why) in hints(report, prefix) {
+            findings.push(Finding::new(kind, &[("door", door), ("why", why)]));
+        }
     }
 }

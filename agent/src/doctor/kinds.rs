@@ -225,6 +225,11 @@ kinds! {
         "compare with a clock that is right; where local time was taken for UTC, set the time zone, then the clock, \
          and start an NTP client";
 
+    CODES_GUESSED Note "codes-guessed":
+        "door {door} asks for {why}";
+        "knock the code that comes next too, as 'postern knock --wait' does; codes of 8 digits take a hundred times as \
+         many guesses, and option from leaves out whom the door need not hear";
+
     GUARD_BYPASSED Warning "guard-bypassed":
         "door {door} does not guard {port}{over}: {chain} {deed} it elsewhere before the guard sees it, and \
          strangers come in";

@@ -297,13 +297,18 @@ fn a_clock_that_is_not_trusted() {
 }
 
 #[test]
-fn a_clock_that_codes_say_is_wrong() {
+fn what_codes_say_of_a_clock_and_of_guessers() {
     let report = "agent: running\ndoor web: tcp:80, single-same\ndoor ssh: tcp:22, one-time-clock\n  \
-                  waits: a while\n  clock: is it 4h ahead?\n";
+                  waits: a while\n  clock: is it 4h ahead?\n  \
+                  asks for 2 codes in a row: 9 wrong guesses within 3h\n";
     let mut findings = Vec::new();
     clock::examine_hints(report, &mut findings);
-    assert_eq!(ids(&findings), ["clock-off"]);
+    assert_eq!(ids(&findings), ["clock-off", "codes-guessed"]);
     assert_eq!(findings[0].text(), "door ssh: is it 4h ahead?");
+    assert_eq!(
+        findings[1].text(),
+        "door ssh asks for 2 codes in a row: 9 wrong guesses within 3h"
+    );
 }
 
 #[test]

@@ -53,6 +53,9 @@ const TRUSTED_CLOCK_INTERVAL: Duration = Duration::from_secs(30);
 /// The list runs out: it is time to say so.
 const FEW_SEQUENCES_LEFT: u64 = 3;
 
+/// The codes that may follow in a row on the last that is accepted, where a door asks for more than one.
+const CODES_IN_A_ROW: u64 = 3;
+
 /// No time step is as late as this one.
 const NO_TIME_STEP: u64 = u64::MAX;
 
@@ -572,7 +575,8 @@ impl Keeper {
                 Material::Secret(secret),
             ) => {
                 let next = next?;
-                let end = next.saturating_add(u64::from((*look_ahead).max(1)));
+                // Those too that only follow on others in a row.
+                let end = next.saturating_add(u64::from((*look_ahead).max(1)) + CODES_IN_A_ROW);
                 Ok(codes(code, secret, next..end, &[]))
             }
             (

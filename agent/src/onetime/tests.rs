@@ -38,7 +38,7 @@ impl Lab {
         let mut lab = Self {
             doors: doors(&scratch),
             scratch,
-            engine: Box::new(Engine::new()),
+            engine: Box::new(const { Engine::new() }),
             one_time: OneTime::default(),
             now: Instant::from_millis(1_000_000),
             clock: clock(NOON),
@@ -98,7 +98,7 @@ impl Lab {
 
     /// What a crash and a new start do.
     pub(super) fn restart(&mut self) {
-        *self.engine = Engine::new();
+        *self.engine = const { Engine::new() };
         self.one_time = OneTime::default();
         self.reload();
     }
@@ -142,6 +142,12 @@ impl Lab {
     pub(super) fn wait(&mut self, millis: u64) {
         self.now = self.now + Duration::from_millis(millis);
         self.set_clock(self.clock.millis + millis);
+    }
+
+    /// A door that was guessed at asks for more than one code.
+    pub(super) fn forget_guesses(&mut self) {
+        *self.engine = const { Engine::new() };
+        self.reload();
     }
 
     /// Has all turns taken that may be taken now: how many, and who is listened to again.
@@ -229,6 +235,7 @@ fn each_code_of_a_seed_opens_once_reboots_or_not() {
         assert!(!lab.code(counter), "{counter} after a restart");
         lab.reload();
         assert!(!lab.code(counter), "{counter} after a reload");
+        lab.forget_guesses();
     }
 }
 
@@ -236,8 +243,10 @@ fn each_code_of_a_seed_opens_once_reboots_or_not() {
 fn codes_may_be_skipped_as_far_as_the_window_reaches() {
     let mut lab = Lab::seed();
     assert!(!lab.code(5), "the window is 0 to 4");
+    lab.forget_guesses();
     assert!(lab.code(4));
     assert!((0..=4).all(|counter| !lab.code(counter)));
+    lab.forget_guesses();
     assert!(lab.code(9));
     assert_eq!(lab.saved(), Some(10));
 }
@@ -430,10 +439,14 @@ fn an_older_memory_is_not_believed_by_an_agent_that_knows_better() {
     state::save(lab.scratch.folder(), &lab.doors[0], 0).unwrap();
     lab.scratch.file("secret", SECRET);
     lab.reload();
-    assert!(!lab.code(0) && !lab.code(1) && lab.code(2));
+    assert!(!lab.code(0) && !lab.code(1));
+    lab.forget_guesses();
+    assert!(lab.code(2));
     state::save(lab.scratch.folder(), &lab.doors[0], 9).unwrap();
     lab.reload();
-    assert!(!lab.code(8) && lab.code(9), "a newer one is");
+    assert!(!lab.code(8));
+    lab.forget_guesses();
+    assert!(lab.code(9), "a newer one is");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
+use crate::guesses::asks_for_more;
 use crate::knock::{Port, PortRange, Protocol};
 use crate::method;
 use crate::payload::Payload;
@@ -54,6 +55,7 @@ pub(super) const WARNINGS: &[Check] = &[
     usual_echo,
     same_sequence,
     no_cutoff,
+    guessable,
     scannable,
     short_grant,
     |_, door| wide_prefix("grant_prefix4", door.grant_prefix4, 24),
@@ -308,6 +310,10 @@ fn no_cutoff(_: &Draft<'_>, door: &Door) -> Option<Finding> {
     let digits = door.method.code()?.digits.count();
     let problem = Problem::NoCutoff;
     (door.cutoff.is_none()).then(|| numbered("method", problem, digits))
+}
+
+fn guessable(_: &Draft<'_>, door: &Door) -> Option<Finding> {
+    asks_for_more(door).then(|| at("method", Problem::Guessable))
 }
 
 /// Two knocks come before all decoys in one first scan of some 8,000, for which whoever has many addresses needs not

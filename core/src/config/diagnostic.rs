@@ -203,6 +203,8 @@ pub enum Problem {
     WidePrefix,
     /// Codes can be tried one after the other.
     NoCutoff,
+    /// One guess at a code is worth too much.
+    Guessable,
     /// Scans on end open the door.
     Scannable,
     /// Scans on end open the door, and there can be no cut-off.
@@ -237,6 +239,7 @@ impl Problem {
             | Self::ShortGrant
             | Self::WidePrefix
             | Self::NoCutoff
+            | Self::Guessable
             | Self::Scannable
             | Self::ScannableInKernel
             | Self::FileShared
@@ -445,6 +448,10 @@ impl Problem {
             Self::NoCutoff => {
                 "a code of {number} digits can be guessed by trying, \
                  expected option cutoff, such as 5 per 10m"
+            }
+            Self::Guessable => {
+                "codes are guessed so easily that it asks for two in a row, expected option digits 8, \
+                 or a smaller look_ahead or skew"
             }
             Self::Scannable => {
                 "port scans on end can open it by chance, \

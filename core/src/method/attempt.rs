@@ -68,6 +68,17 @@ impl Attempt {
         }
     }
 
+    /// An attempt that began then, with a knock from this port.
+    pub(super) const fn recalled((started, source_port): (u32, u16), accepted: u32) -> Self {
+        Self {
+            started,
+            accepted,
+            source_port,
+            count: 1,
+            ..Self::NONE
+        }
+    }
+
     /// Whether there is none.
     pub(crate) const fn is_none(&self) -> bool {
         self.accepted == 0 && !self.is_finished()

@@ -7,17 +7,25 @@ use crate::method::attempt::Attempt;
 use crate::method::{Candidate, Progress};
 use crate::time::{Duration, Instant};
 
+/// The codes that are expected of a source.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'c> {
+    pub(super) codes: &'c [Candidate],
+    pub(super) order: Order,
+    pub(super) expected: (u64, u64),
+}
+
 pub(super) fn advance(
     attempt: &mut Attempt,
-    codes: &[Candidate],
-    (order, window): (Order, Duration),
+    codes: Codes<'_>,
+    window: Duration,
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
     let port = knock.port;
     let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
         return match () {
-            () if may_begin(codes, order, port) => begin(attempt, knock, now),
+            () if codes.may_begin(port) => begin(attempt, knock, now),
             // A knock of the code that was just used, once more.
             () if is_sent_again(attempt, knock, now, window) => Progress::Repeated,
             () => Progress::Wrong,
@@ -25,7 +33,7 @@ pub(super) fn advance(
     };
     // A code whose groups are equal takes two knocks too; a retransmission is not the second.
     let is_retransmission = earlier == port && knock.source_port == attempt.source_port;
-    match find(codes, order, earlier, port) {
+    match codes.find(earlier, port) {
         Some(counter) if !is_retransmission => {
             attempt.ahead = u32::from(earlier.number) << 16 | u32::from(port.number);
             Progress::Completed(counter)
@@ -33,21 +41,23 @@ pub(super) fn advance(
         _ if earlier == port => Progress::Repeated,
         // What was under way lost its second knock, or was a mistyped code's that happens to begin
         // another. Whoever types the next code must not pay for it.
-        _ if may_begin(codes, order, port) => begin(attempt, knock, now),
+        _ if codes.may_begin(port) => begin(attempt, knock, now),
         _ => Progress::Wrong,
     }
 }
 
 /// Puts an attempt whose one knock was this in the place of whatever had been reached.
 fn begin(attempt: &mut Attempt, knock: &Knock<'_>, now: Instant) -> Progress {
-    let Port { protocol, number } = knock.port;
-    let noted = u32::from(protocol.number()) << 16 | u32::from(number);
     *attempt = Attempt::begun_by(knock, now, 1);
-    attempt.accepted = noted;
+    attempt.accepted = note(knock.port);
     Progress::Advanced
 }
 
-/// The port that [`begin`] noted.
+fn note(port: Port) -> u32 {
+    u32::from(port.protocol.number()) << 16 | u32::from(port.number)
+}
+
+/// The port of a [`note`].
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the port is the lower half"
@@ -60,6 +70,13 @@ const fn noted(attempt: &Attempt) -> Port {
     Port {
         protocol,
         number: attempt.accepted as u16,
+    }
+}
+
+impl Attempt {
+    /// Whether an attempt at a code began at this port, and is under way.
+    pub(crate) fn is_at(&self, port: Port) -> bool {
+        self.is_under_way() && self.accepted == note(port)
     }
 }
 
@@ -76,21 +93,89 @@ fn is_sent_again(attempt: &Attempt, knock: &Knock<'_>, now: Instant, window: Dur
     attempt.is_finished() && knocks.iter().any(is_same)
 }
 
-fn may_begin(codes: &[Candidate], order: Order, port: Port) -> bool {
-    let beginnings = match order {
-        Order::Any => KNOCKS,
-        Order::Strict => 1,
-    };
-    let mut codes = codes
-        .iter()
-        .flat_map(|code| code.knocks.iter().take(beginnings));
-    codes.any(|knock| *knock == port)
-}
+impl<'c> Codes<'c> {
+    fn iter(self) -> impl Iterator<Item = &'c Candidate> {
+        let (first, last) = self.expected;
+        let is_expected = move |code: &&Candidate| first <= code.counter && code.counter <= last;
+        self.codes.iter().filter(is_expected)
+    }
 
-/// The counter of the code that these two knocks spell.
-fn find(codes: &[Candidate], order: Order, one: Port, other: Port) -> Option<u64> {
-    let spells = |code: &&Candidate| {
-        code.knocks == [one, other] || order == Order::Any && code.knocks == [other, one]
-    };
-    codes.iter().find(spells).map(|code| code.counter)
+    pub(crate) const fn is_empty(self) -> bool {
+        self.codes.is_empty()
+    }
+
+    fn may_begin(self, port: Port) -> bool {
+        let beginnings = match self.order {
+            Order::Any => KNOCKS,
+            Order::Strict => 1,
+        };
+        let mut knocks = self
+            .iter()
+            .flat_map(|code| code.knocks.iter().take(beginnings));
+        knocks.any(|knock| *knock == port)
+    }
+
+    /// The counter of the code that these two knocks spell.
+    fn find(self, one: Port, other: Port) -> Option<u64> {
+        let spells = |code: &&Candidate| {
+            code.knocks == [one, other] || self.order == Order::Any && code.knocks == [other, one]
+        };
+        self.iter().find(spells).map(|code| code.counter)
+    }
+
+    /// Whether a half of one of them is at this port.
+    pub(crate) fn has(self, port: Port) -> bool {
+        self.iter().any(|code| code.knocks.contains(&port))
+    }
+
+    /// Whether a half of the code with this counter, expected or not, is at this port.
+    pub(crate) fn has_at(self, counter: u64, port: Port) -> bool {
+        let mut codes = self.codes.iter().filter(|code| code.counter == counter);
+        codes.any(|code| code.knocks.contains(&port))
+    }
+
+    /// The first half that the attempt began with: of which codes, and which half of each.
+    pub(crate) fn halves_at(self, attempt: &Attempt, tell: &mut dyn FnMut(u64, usize)) {
+        if attempt.is_under_way() {
+            let port = noted(attempt);
+            self.first_halves(&mut |counter, number, half| {
+                if half == port {
+                    tell(counter, number);
+                }
+            });
+        }
+    }
+
+    /// Every half with which a code may begin.
+    pub(crate) fn first_halves(self, tell: &mut dyn FnMut(u64, usize, Port)) {
+        for code in self.iter() {
+            let beginnings = match self.order {
+                Order::Any => KNOCKS,
+                Order::Strict => 1,
+            };
+            for (number, half) in code.knocks.iter().enumerate().take(beginnings) {
+                tell(code.counter, number, *half);
+            }
+        }
+    }
+
+    /// The attempt that this knock ends, where it began with a half that `made` knows of. One that is the same port is
+    /// not asked for: nobody could tell it from the same knock sent again.
+    pub(crate) fn recall(
+        self,
+        port: Port,
+        made: &dyn Fn(u64, usize) -> Option<(u32, u16)>,
+    ) -> Option<Attempt> {
+        self.iter().find_map(|code| {
+            let [first, second] = code.knocks;
+            let (half, number) = match () {
+                () if first == second => return None,
+                () if second == port => (first, 0),
+                () if first == port && self.order == Order::Any => (second, 1),
+                () => return None,
+            };
+            let made = made(code.counter, number)?;
+            Some(Attempt::recalled(made, note(half)))
+        })
+    }
 }

@@ -22,9 +22,10 @@ mod sequence;
 mod set;
 
 pub(crate) use attempt::{Attempt, since, stamp};
+pub(crate) use code::Codes;
 
-/// The most codes that are acceptable at a time.
-pub const MAX_CANDIDATES: usize = 32;
+/// The most codes that are acceptable at a time, with those that may only follow on others in a row.
+pub const MAX_CANDIDATES: usize = 34;
 
 /// Ports of a protocol.
 pub type Ports = (Protocol, RangeInclusive<u16>);
@@ -126,6 +127,8 @@ pub(crate) enum Pattern<'d> {
         codes: &'d [Candidate],
         order: Order,
         window: Duration,
+        /// The first and the last counter that are expected of the source.
+        expected: (u64, u64),
     },
 }
 
@@ -166,6 +169,10 @@ pub(crate) fn patterns<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Patter
                 codes,
                 order: code.order,
                 window: door.window,
+                expected: match codes.first() {
+                    Some(first) => expected(door, first.counter),
+                    None => (0, 0),
+                },
             }
         }
         _ => sequence(&[]),
@@ -174,6 +181,15 @@ pub(crate) fn patterns<'d>(door: &'d Door, armed: &'d Armed) -> [(Effect, Patter
         (Effect::Open, opening),
         (Effect::Close, sequence(door.method.close())),
     ]
+}
+
+/// The counters whose codes are expected where this one is next.
+pub(crate) fn expected(door: &Door, next: u64) -> (u64, u64) {
+    let last = match door.method {
+        Method::Seed { look_ahead, .. } => next.saturating_add(look_ahead.saturating_sub(1).into()),
+        _ => u64::MAX,
+    };
+    (next, last)
 }
 
 /// The steps at this port: one bit for each.
@@ -303,7 +319,15 @@ impl Pattern<'_> {
                 codes,
                 order,
                 window,
-            } => code::advance(attempt, codes, (order, window), knock, now),
+                expected,
+            } => {
+                let codes = Codes {
+                    codes,
+                    order,
+                    expected,
+                };
+                code::advance(attempt, codes, window, knock, now)
+            }
         };
         match progress {
             Progress::Wrong => *attempt = Attempt::NONE,
@@ -356,6 +380,23 @@ impl Pattern<'_> {
             && self.steps().first() == Some(&knock.port)
     }
 
+    /// The codes that are expected, if it is made of such.
+    pub(crate) const fn codes(&self) -> Option<Codes<'_>> {
+        match *self {
+            Pattern::Codes {
+                codes,
+                order,
+                expected,
+                ..
+            } => Some(Codes {
+                codes,
+                order,
+                expected,
+            }),
+            Pattern::Sequence { .. } | Pattern::Set { .. } => None,
+        }
+    }
+
     /// Ends an attempt if a knock that was overtaken did not follow within the jitter; whether that is a failure.
     pub(crate) fn lapse(&self, attempt: &mut Attempt, now: Instant) -> bool {
         match *self {
@@ -370,9 +411,8 @@ impl Pattern<'_> {
     ///
     /// Not for codes. Whoever floods the first port of a sequence knows it, and gives away
     /// nothing that he did not have; a flood over a code's whole range hits the right ports
-    /// by chance, and must not make half of the code free. It takes little room in the table
-    /// either, because only the ports of acceptable codes begin an attempt. Nor for a knock of a sequence that
-    /// came ahead of the first: nobody would ask for it.
+    /// by chance, and must not make half of the code free: see [`Codes::halves_at`]. Nor for a knock of a sequence
+    /// that came ahead of the first: nobody would ask for it.
     pub(crate) fn only_knock(&self, attempt: &Attempt) -> Option<Port> {
         match *self {
             _ if attempt.count() != 1 || !attempt.is_under_way() => None,

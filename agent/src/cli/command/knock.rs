@@ -26,6 +26,7 @@ pub(crate) fn knock(options: &Options) -> Result<(), Failure> {
         delay: options.delay,
         wait: options.wait,
         next: options.next,
+        codes: options.codes,
         dry_run: options.dry_run,
     })?;
     if let Some(warning) = outcome.warning() {
