@@ -82,7 +82,7 @@ pub(crate) fn cut(doomed: &[Connections], spared: &[Connections]) -> io::Result<
 
 /// What it takes to name a connection: attributes as the kernel wrote them.
 #[derive(Debug, PartialEq, Eq)]
-struct Connection {
+pub(crate) struct Connection {
     family: u8,
     attributes: Vec<u8>,
 }
@@ -130,7 +130,7 @@ fn list(
 }
 
 /// The connection that a message is about, if it is to end.
-fn choose(
+pub(crate) fn choose(
     answer: &Message<'_>,
     (doomed, spared): (&[Connections], &[Connections]),
 ) -> Option<Connection> {
