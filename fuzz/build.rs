@@ -13,12 +13,22 @@ fn main() {
     println!("cargo::rerun-if-changed=libuci.c");
     let cargo = env::var("CARGO").expect("cargo runs this");
     let said = Command::new(cargo)
-        .args(["metadata", "--quiet", "--locked", "--format-version", "1", "--manifest-path", TOOLS])
+        .args([
+            "metadata",
+            "--quiet",
+            "--locked",
+            "--format-version",
+            "1",
+            "--manifest-path",
+            TOOLS,
+        ])
         .output()
         .expect("cargo metadata");
     let metadata: Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let mut packages = metadata["packages"].as_array().into_iter().flatten();
-    let package = packages.find(|package| package["name"] == "libuci-sys").expect("libuci's sources");
+    let package = packages
+        .find(|package| package["name"] == "libuci-sys")
+        .expect("libuci's sources");
     let manifest = package["manifest_path"].as_str().expect("a path");
     let sources = Path::new(manifest).parent().expect("a folder");
 
@@ -26,12 +36,24 @@ fn main() {
     let include = Path::new(&out).join("include");
     fs::create_dir_all(include.join("libubox")).expect("a folder");
     fs::write(include.join("uci_config.h"), "").expect("a header");
-    for entry in fs::read_dir(sources.join("libubox")).expect("libubox").flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "h") {
-            fs::copy(entry.path(), include.join("libubox").join(entry.file_name())).expect("a header");
+    for entry in fs::read_dir(sources.join("libubox"))
+        .expect("libubox")
+        .flatten()
+    {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "h")
+        {
+            fs::copy(
+                entry.path(),
+                include.join("libubox").join(entry.file_name()),
+            )
+            .expect("a header");
         }
     }
-    let uci = ["libuci", "file", "util", "delta", "parse", "blob"].map(|name| format!("uci/{name}.c"));
+    let uci =
+        ["libuci", "file", "util", "delta", "parse", "blob"].map(|name| format!("uci/{name}.c"));
     let ubox = ["blob", "blobmsg", "utils"].map(|name| format!("libubox/{name}.c"));
     cc::Build::new()
         .file("libuci.c")

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::path::Path;
 
 use postern_core::door::Door;
-use postern_core::knock::{PortRange, Port, Protocol};
+use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::packet;
 
 use crate::daemon::control::Request;
@@ -23,7 +23,11 @@ pub fn control(line: &str) {
         return;
     };
     let written = request.encode();
-    assert_eq!(Request::decode(written.trim_end()), Some(request), "{written}");
+    assert_eq!(
+        Request::decode(written.trim_end()),
+        Some(request),
+        "{written}"
+    );
 }
 
 /// What netifd says over ubus.
@@ -87,7 +91,11 @@ pub fn nflog(datagram: &[u8]) {
 pub fn conntrack(datagram: &[u8]) {
     let all = [conntrack::Connections {
         network: Network::of(IpAddr::from([0; 16]), 0),
-        ports: vec![PortRange { protocol: Protocol::Tcp, first: 0, last: u16::MAX }],
+        ports: vec![PortRange {
+            protocol: Protocol::Tcp,
+            first: 0,
+            last: u16::MAX,
+        }],
         at: vec![Network::of(IpAddr::from([0; 16]), 0)],
     }];
     for message in Messages(datagram) {
@@ -100,11 +108,20 @@ pub fn memory(content: &[u8], door: &Door) {
     if let Ok(next) = state::parse(content, door) {
         assert_eq!(state::render(door, next).as_bytes(), content);
     }
-    let guarded = [PortRange { protocol: Protocol::Tcp, first: 22, last: 22 }];
+    let guarded = [PortRange {
+        protocol: Protocol::Tcp,
+        first: 22,
+        last: 22,
+    }];
     if let Ok(list) = List::parse(Path::new("list"), content, &guarded) {
-        let sequences = (0..list.len()).map(|number| list.sequence(number).expect("it counts them"));
+        let sequences =
+            (0..list.len()).map(|number| list.sequence(number).expect("it counts them"));
         let knocks: Vec<Port> = sequences.flatten().collect();
-        assert!(knocks.iter().all(|port| list.ports().contains(port) && !guarded[0].contains(*port)));
+        assert!(
+            knocks
+                .iter()
+                .all(|port| list.ports().contains(port) && !guarded[0].contains(*port))
+        );
     }
     _ = (Secret::parse(content), base32::decode(content));
 }

@@ -88,7 +88,9 @@ struct Game {
 
 impl Game {
     fn new(jitter: &'static str, decoys: &str, codes: Vec<Candidate>) -> Self {
-        let text = DOORS.replace("'J'", &format!("'{jitter}'")).replace("'D'", &format!("'{decoys}'"));
+        let text = DOORS
+            .replace("'J'", &format!("'{jitter}'"))
+            .replace("'D'", &format!("'{decoys}'"));
         let config = Config::parse(text.as_bytes(), |_| {});
         let config = config.expect("a configuration");
         let mut engine = Box::new(Engine::new());
@@ -122,13 +124,26 @@ impl Game {
     fn knock(&mut self, source: IpAddr, port: Port, source_port: u16) -> Decision {
         let now = self.now;
         let network = failing_network(source);
-        let decision = self.engine.handle(now, &Knock { source, source_port, port, payload: b"" });
+        let decision = self.engine.handle(
+            now,
+            &Knock {
+                source,
+                source_port,
+                port,
+                payload: b"",
+            },
+        );
         self.made.entry(source).or_default().push((now, port));
         if self.cut_off.get(&network).is_some_and(|until| now < *until) {
-            assert!(matches!(decision.outcome, Outcome::Silenced | Outcome::Unwatched), "{decision:?}");
+            assert!(
+                matches!(decision.outcome, Outcome::Silenced | Outcome::Unwatched),
+                "{decision:?}"
+            );
         }
         if let Some(lasting) = decision.cut_off {
-            let knocks = |(made_by, knocks): (&IpAddr, &Vec<_>)| match failing_network(*made_by) == network {
+            let knocks = |(made_by, knocks): (&IpAddr, &Vec<_>)| match failing_network(*made_by)
+                == network
+            {
                 true => knocks.len(),
                 false => 0,
             };
@@ -150,9 +165,12 @@ impl Game {
             .filter(|(at, _)| since(*at) <= door.window)
             .collect();
         let is_made = match &door.method {
-            Method::Separate { .. } | Method::Same { .. } => {
-                self.are_made(door.method.open(), &recent, &mut vec![false; recent.len()], &mut Vec::new())
-            }
+            Method::Separate { .. } | Method::Same { .. } => self.are_made(
+                door.method.open(),
+                &recent,
+                &mut vec![false; recent.len()],
+                &mut Vec::new(),
+            ),
             _ => {
                 let has = |port: &Port| recent.iter().any(|(_, made)| made == port);
                 let mut codes = self.codes.iter();
@@ -174,7 +192,10 @@ impl Game {
             return true;
         };
         for (place, (at, port)) in packets.iter().enumerate() {
-            if taken[place] || port != step || times.iter().any(|before| *before > *at + self.jitter) {
+            if taken[place]
+                || port != step
+                || times.iter().any(|before| *before > *at + self.jitter)
+            {
                 continue;
             }
             taken[place] = true;
@@ -206,18 +227,27 @@ fn port(number: u8) -> Port {
         number if number >= 128 => Protocol::Udp,
         _ => Protocol::Tcp,
     };
-    Port { protocol, number: 7_000 + u16::from(number % 128) }
+    Port {
+        protocol,
+        number: 7_000 + u16::from(number % 128),
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let [choice, one, two, three, four, moves @ ..] = bytes else { return };
+    let [choice, one, two, three, four, moves @ ..] = bytes else {
+        return;
+    };
     let code = |counter, one: u8, two: u8| Candidate {
         counter,
         knocks: [port(10 + one % 64), port(10 + two % 64)],
     };
     let jitter = JITTERS[usize::from(*choice) % JITTERS.len()];
     let decoys = DECOYS[usize::from(*choice >> 4) % DECOYS.len()];
-    let mut game = Game::new(jitter, decoys, vec![code(1, *one, *two), code(2, *three, *four)]);
+    let mut game = Game::new(
+        jitter,
+        decoys,
+        vec![code(1, *one, *two), code(2, *three, *four)],
+    );
     for step in moves.chunks_exact(2).take(400) {
         let [who, what] = *step else { continue };
         let time = [0, 1, 20, 60, 700, 3_000, 20_000, 700_000][usize::from(who >> 2 & 7)];

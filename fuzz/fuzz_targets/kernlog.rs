@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
     let line = kernlog::line(bytes);
     let record = kernlog::record(bytes);
     // Whoever says what our rules do not say is nobody we know.
-    for line in [Some(line), record.map(|(_, line)| line)].into_iter().flatten() {
+    for line in [Some(line), record.map(|(_, line)| line)]
+        .into_iter()
+        .flatten()
+    {
         if !matches!(line, Line::Foreign) {
             let ours = b"postern";
             assert!(bytes.windows(ours.len()).any(|window| window == ours));

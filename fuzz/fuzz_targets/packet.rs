@@ -44,7 +44,10 @@ struct Second {
 impl Second {
     fn opinion() -> io::Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let wire = File::options().read(true).write(true).open("/dev/net/tun")?;
+        let wire = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")?;
         // SAFETY: an ifreq is made of integers, for which all zero is a value.
         let mut request: libc::ifreq = unsafe { mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(b"wire") {
@@ -56,8 +59,15 @@ impl Second {
             return Err(io::Error::last_os_error());
         }
         let run = |program: &str, arguments: &[&str], input: &str| -> io::Result<()> {
-            let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn()?;
-            child.stdin.take().expect("a pipe").write_all(input.as_bytes())?;
+            let mut child = Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .spawn()?;
+            child
+                .stdin
+                .take()
+                .expect("a pipe")
+                .write_all(input.as_bytes())?;
             match child.wait()?.success() {
                 true => Ok(()),
                 false => Err(io::Error::other(program.to_owned())),
@@ -65,7 +75,10 @@ impl Second {
         };
         run("ip", &["link", "set", "wire", "up"], "")?;
         run("nft", &["-f", "-"], RULES)?;
-        Ok(Self { wire, kernel: Kernel::open() })
+        Ok(Self {
+            wire,
+            kernel: Kernel::open(),
+        })
     }
 
     fn judge(&mut self, bytes: &[u8]) {
@@ -73,8 +86,13 @@ impl Second {
         if self.wire.write_all(&sent).is_err() || self.kernel.take("arrived").is_empty() {
             return;
         }
-        let read: Vec<Vec<u8>> = ["seen4", "seen6"].iter().flat_map(|set| self.kernel.take(set)).collect();
-        let Ok(knock) = packet::parse(&sent) else { return };
+        let read: Vec<Vec<u8>> = ["seen4", "seen6"]
+            .iter()
+            .flat_map(|set| self.kernel.take(set))
+            .collect();
+        let Ok(knock) = packet::parse(&sent) else {
+            return;
+        };
         if knock.port.protocol == Protocol::Icmp {
             return;
         }
@@ -83,7 +101,11 @@ impl Second {
             core::net::IpAddr::V6(address) => address.octets().to_vec(),
         };
         let [high, low] = knock.port.number.to_be_bytes();
-        let expected = [&source[..], &[knock.port.protocol.number(), 0, 0, 0, high, low, 0, 0]].concat();
+        let expected = [
+            &source[..],
+            &[knock.port.protocol.number(), 0, 0, 0, high, low, 0, 0],
+        ]
+        .concat();
         assert_eq!(read, [expected], "{knock:?}");
     }
 }
@@ -92,10 +114,13 @@ impl Second {
 fn with_checksum(bytes: &[u8]) -> Vec<u8> {
     let mut packet = bytes.to_vec();
     let length = usize::from(packet.first().map_or(0, |first| first & 0xf)) * 4;
-    if packet.first().is_some_and(|first| first >> 4 == 4) && (20..=packet.len()).contains(&length) {
+    if packet.first().is_some_and(|first| first >> 4 == 4) && (20..=packet.len()).contains(&length)
+    {
         packet[10..12].fill(0);
         let words = packet[..length].chunks(2);
-        let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        let sum: u32 = words
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum();
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);
         packet[10..12].copy_from_slice(&(!folded as u16).to_be_bytes());

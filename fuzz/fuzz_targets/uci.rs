@@ -12,7 +12,13 @@ const ROOM: usize = 1 << 20;
 
 unsafe extern "C" {
     /// What `uci export` prints of a file, and its length; negative: it refuses the file, at the line.
-    fn postern_uci_export(text: *const c_char, length: usize, to: *mut c_char, room: usize, line: *mut c_int) -> c_long;
+    fn postern_uci_export(
+        text: *const c_char,
+        length: usize,
+        to: *mut c_char,
+        room: usize,
+        line: *mut c_int,
+    ) -> c_long;
 }
 
 fn libuci(text: &[u8]) -> Result<String, u32> {
@@ -20,7 +26,13 @@ fn libuci(text: &[u8]) -> Result<String, u32> {
     let mut line = 0;
     // SAFETY: libuci reads as many bytes as there are, and writes no more than there is room for.
     let length = unsafe {
-        postern_uci_export(text.as_ptr().cast(), text.len(), exported.as_mut_ptr().cast(), ROOM, &raw mut line)
+        postern_uci_export(
+            text.as_ptr().cast(),
+            text.len(),
+            exported.as_mut_ptr().cast(),
+            ROOM,
+            &raw mut line,
+        )
     };
     match usize::try_from(length) {
         Ok(length) => {

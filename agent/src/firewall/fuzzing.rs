@@ -43,7 +43,9 @@ pub(crate) fn journey(firewall: &mut Firewall, rule: &[u8]) {
 pub(crate) fn take(connection: &mut Connection, set: &str) -> Vec<Vec<u8>> {
     let elements = connection.elements(set).expect("the set is there");
     if !elements.is_empty() {
-        connection.apply(&[ElementChange::Flush(&[set])]).expect("it is emptied");
+        connection
+            .apply(&[ElementChange::Flush(&[set])])
+            .expect("it is emptied");
     }
     elements.into_iter().map(|element| element.key).collect()
 }

@@ -141,14 +141,13 @@ fn packets(protocol: Protocol, port: u16, flags: u8) -> Vec<(EtherType, Vec<u8>)
     for options in 0..=10 {
         packets.push((EtherType::V4, v4(number, options, 0x4000, &segment)));
     }
-    let chains: [&[(u8, u8)]; 7] = [
+    let chains: [&[(u8, u8)]; 6] = [
         &[],
         &[(0, 0)],
         &[(60, 3)],
         &[(43, 2)],
         &[(0, 1), (60, 0), (43, 0), (60, 4), (60, 7)],
         &[(60, 0); 8],
-        &[(51, 1), (60, 0)],
     ];
     for chain in chains {
         packets.push((EtherType::V6, v6(number, chain, &segment)));
