@@ -2,7 +2,7 @@
 
 SHELL = /bin/bash
 CARGO ?= cargo
-scripts = tests/core-dependencies tests/setup tests/rooms tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/expectations cross/sizes .ci/run \
+scripts = fuzz/run tests/core-dependencies tests/setup tests/rooms tests/demo tests/openwrt/tools/build cross/rust-src cross/build cross/cargo cross/toolchain cross/link cross/test cross/test-container cross/expectations cross/sizes .ci/run \
 	$(addprefix tests/firmware/, image from-debian from-source instructions openwrt/procd openwrt/uci) \
 	openwrt/ipk openwrt/apk openwrt/unpack openwrt/test.sh \
 	$(addprefix openwrt/files/postern., init defaults rpcd button) \
@@ -10,7 +10,7 @@ scripts = tests/core-dependencies tests/setup tests/rooms tests/demo tests/openw
 	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test fuzz test-fuzz test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -20,7 +20,7 @@ demo: setup ## knock, enter, be shut out again: everything real, in network name
 	tests/demo
 
 test: setup ## all layers of tests, whichever of them fail
-	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-agent test-netns test-mips test-firmware-mipsel
+	@$(MAKE) --no-print-directory --keep-going test-no-os test-core test-fuzz test-agent test-netns test-mips test-firmware-mipsel
 
 test-core: ## what a knock means: no kernel, no clock
 	$(CARGO) test --locked -p postern-core
@@ -31,6 +31,12 @@ test-no-os: ## core builds without an operating system, needs no crate that it s
 	tests/core-dependencies
 	RUSTC_BOOTSTRAP=1 $(CARGO) build --locked --release --manifest-path tests/no_panic/Cargo.toml \
 		--target x86_64-unknown-none -Zbuild-std=core --target-dir $${CARGO_TARGET_DIR:-target}/no_panic
+
+test-fuzz: setup ## hostile bytes for every parser, games for the engine: the same each time, beside the kernel and libuci (root)
+	fuzz/run
+
+fuzz: setup ## the same, on and on: FUZZ_SECONDS each (600), from what was found before (root)
+	fuzz/run $${FUZZ_SECONDS:-600}
 
 test-agent: setup ## the program's parts, with libnftnl and without (root)
 	$(CARGO) test --locked -p postern
@@ -111,8 +117,10 @@ docs: ## write anew what is made from the tables: docs/options.md, manual pages,
 
 lint: setup ## format, lints, documentation, licences of what is linked, shell scripts
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p postern --no-default-features --all-targets -- -D warnings
+	RUSTFLAGS="--cfg fuzzing" $(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p postern-core
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --workspace --document-private-items
 	@command -v cargo-deny >/dev/null || \

@@ -9,6 +9,8 @@ mod daemon;
 mod doctor;
 mod files;
 mod firewall;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod knock_ports;
 mod netlink;
 mod network;

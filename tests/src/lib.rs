@@ -37,6 +37,7 @@ pub mod strace;
 pub mod suite;
 pub mod tools;
 pub mod topology;
+pub mod uci;
 pub mod visitor;
 pub mod wait;
 pub mod world;

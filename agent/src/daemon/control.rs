@@ -83,7 +83,7 @@ const DOORLESS: &str = "apply-doorless";
 pub(crate) type Answer = Result<String, String>;
 
 impl Request {
-    fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
         let from = |from: &Option<Network>| or_dash(from.map(|from| from.to_string()));
         let address = |source: &Option<IpAddr>| or_dash(source.map(|source| source.to_string()));
@@ -136,7 +136,7 @@ impl Request {
         }
     }
 
-    fn decode(line: &str) -> Option<Self> {
+    pub(crate) fn decode(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if verb == "apply" || verb == DOORLESS {
             let (confirm_within, config) = rest.split_once(' ')?;

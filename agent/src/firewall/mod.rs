@@ -11,12 +11,14 @@ mod cut_offs;
 mod decoys;
 mod dry_run;
 mod foreign_tables;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod grants;
 mod install;
 mod locks;
 mod losses;
 mod monitor;
-mod nft;
+pub(crate) mod nft;
 mod progress;
 mod repair;
 mod table;

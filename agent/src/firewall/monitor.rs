@@ -126,7 +126,10 @@ impl AsFd for Watch {
 }
 
 /// Learns from a message what its transaction did; the last message of each says who did it.
-fn learn((deed, others): (&mut Option<Deed>, &mut bool), message: &Message<'_>) -> Option<News> {
+pub(super) fn learn(
+    (deed, others): (&mut Option<Deed>, &mut bool),
+    message: &Message<'_>,
+) -> Option<News> {
     let (kind, family) = message.of_nf_tables()?;
     if kind == libc::NFT_MSG_NEWGEN {
         return deed.take().map(|deed| News::Done(deed, doer(message)));

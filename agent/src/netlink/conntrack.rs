@@ -218,6 +218,14 @@ impl Own {
     }
 }
 
+/// Reads a message about a connection, and says how it would be ended.
+#[cfg(fuzzing)]
+pub(crate) fn read(message: &Message<'_>) {
+    if let Some((about, _)) = begun(message) {
+        delete(&mut Vec::new(), message, about);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,7 +97,7 @@ const IFINFOMSG_LEN: usize = 16;
 /// The length of `struct ifaddrmsg`: length of the prefix at 1, scope at 3, index at 4.
 const IFADDRMSG_LEN: usize = 8;
 
-fn link(message: &Message<'_>) -> Option<Link> {
+pub(crate) fn link(message: &Message<'_>) -> Option<Link> {
     if message.kind != libc::RTM_NEWLINK {
         return None;
     }
@@ -127,7 +127,7 @@ fn link(message: &Message<'_>) -> Option<Link> {
 }
 
 /// An address and its interface, unless it is good on its own wire only.
-fn address(message: &Message<'_>) -> Option<(u32, (IpAddr, u8))> {
+pub(crate) fn address(message: &Message<'_>) -> Option<(u32, (IpAddr, u8))> {
     let is_address = message.kind == libc::RTM_NEWADDR && message.body.len() >= IFADDRMSG_LEN;
     let [_, bits, _, scope] = *message.body.first_chunk()?;
     if !is_address || scope >= libc::RT_SCOPE_LINK {

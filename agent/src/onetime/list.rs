@@ -122,7 +122,7 @@ impl List {
         &self.ports
     }
 
-    fn parse(path: &Path, text: &[u8], guarded: &[PortRange]) -> Result<Self, Unusable> {
+    pub(crate) fn parse(path: &Path, text: &[u8], guarded: &[PortRange]) -> Result<Self, Unusable> {
         let mut reader = Reader {
             path,
             guarded,

@@ -47,7 +47,7 @@ impl Secret {
         differing == 0
     }
 
-    fn parse(text: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let line = text.trim_ascii();
         if line.is_empty() {
             return Err("it is empty; 'postern keygen' makes a secret");

@@ -43,7 +43,7 @@ pub(crate) fn save(folder: &Path, door: &Door, next: u64) -> Result<(), atomic_f
     atomic_file::replace(&path(folder, door), render(door, next).as_bytes())
 }
 
-fn render(door: &Door, next: u64) -> String {
+pub(crate) fn render(door: &Door, next: u64) -> String {
     let (name, method) = (&door.name, door.method.name());
     let mut text = format!("{COMMENT}{MARK}{VERSION}\ndoor {name}\nmethod {method}\nnext {next}\n");
     let sum = sum(&text);
@@ -62,7 +62,7 @@ fn sum(text: &str) -> String {
 }
 
 /// Only what [`render`] writes, to the byte, is accepted.
-fn parse(content: &[u8], door: &Door) -> Result<u64, String> {
+pub(crate) fn parse(content: &[u8], door: &Door) -> Result<u64, String> {
     if content.is_empty() {
         return Err("it is empty".into());
     }

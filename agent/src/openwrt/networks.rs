@@ -36,7 +36,7 @@ pub(crate) struct Networks {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Network {
+pub(crate) struct Network {
     name: String,
     /// What it uses, or will use when it is up.
     devices: Vec<String>,
@@ -366,7 +366,7 @@ pub(crate) fn listen() -> io::Result<Listener> {
 }
 
 /// Reads what `network.interface dump` says (`netifd_dump_status` in netifd's ubus.c).
-fn read(dump: &[u8]) -> Vec<Network> {
+pub(crate) fn read(dump: &[u8]) -> Vec<Network> {
     let list = ubus::fields(dump).find(|field| field.name == "interface");
     list.map_or_else(Vec::new, |list| list.fields().filter_map(network).collect())
 }

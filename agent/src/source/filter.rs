@@ -269,11 +269,10 @@ impl Program {
     /// of the next header and X the place where it begins.
     fn ipv6(&mut self, [tcp, udp, echo, reject]: [Label; 4]) {
         const EXTENSIONS: [u32; 3] = [0, 43, 60];
-        const AUTHENTICATION: u32 = 51;
         self.plain(libc::BPF_LDX | libc::BPF_IMM, 40);
         self.load_octet(6);
         for walked in 0..=MAX_EXTENSIONS {
-            let [extension, authentication, advance] = self.labels();
+            let [extension] = self.labels();
             self.is(Protocol::Tcp.number().into(), To::Label(tcp), To::Next);
             self.is(Protocol::Udp.number().into(), To::Label(udp), To::Next);
             self.is(ICMPV6, To::Label(echo), To::Next);
@@ -283,17 +282,11 @@ impl Program {
             for number in EXTENSIONS {
                 self.is(number, To::Label(extension), To::Next);
             }
-            self.is(AUTHENTICATION, To::Label(authentication), To::Label(reject));
-            self.place(authentication);
-            self.load_octet_behind(1);
-            self.calculate(libc::BPF_ADD, 2);
-            self.calculate(libc::BPF_LSH, 2);
-            self.go(advance);
+            self.go(reject);
             self.place(extension);
             self.load_octet_behind(1);
             self.calculate(libc::BPF_ADD, 1);
             self.calculate(libc::BPF_LSH, 3);
-            self.place(advance);
             self.plain(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0);
             self.plain(libc::BPF_ST, SCRATCH_WORD);
             self.load_octet_behind(0);

@@ -88,6 +88,27 @@ pub(crate) struct Element {
     pub(crate) verdict: Option<(i32, String)>,
 }
 
+#[cfg(fuzzing)]
+impl ForeignTables {
+    /// Chains ahead of ours, at both hooks, with one rule: expressions as the kernel writes them.
+    pub(crate) fn with_rule(rule: &[u8]) -> Self {
+        let chain = |hook| Chain {
+            family: request::INET,
+            table: "other".into(),
+            name: "other".into(),
+            hook: Some(hook),
+            priority: -300,
+            translates: hook == 0,
+            drops: false,
+            rules: vec![rule.into()],
+        };
+        Self {
+            chains: vec![chain(0), chain(1)],
+            ..Self::default()
+        }
+    }
+}
+
 impl Firewall {
     /// Reads the chains and rules that packets for this host may meet.
     pub(crate) fn foreign_tables(&mut self) -> Result<ForeignTables, Refusal> {

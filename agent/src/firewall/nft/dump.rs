@@ -128,7 +128,7 @@ impl Connection {
     }
 }
 
-fn read_table(table: Attributes<'_>) -> KernelTable {
+pub(crate) fn read_table(table: Attributes<'_>) -> KernelTable {
     let number = |kind| table.find(kind).and_then(as_u32);
     KernelTable {
         plain: number(nfta::TABLE_FLAGS).is_some_and(|flags| flags & !OWNED == 0)
@@ -138,7 +138,7 @@ fn read_table(table: Attributes<'_>) -> KernelTable {
     }
 }
 
-fn read_chain(chain: Attributes<'_>, chains: &mut Vec<KernelChain>) {
+pub(crate) fn read_chain(chain: Attributes<'_>, chains: &mut Vec<KernelChain>) {
     // A dump may hold the chains of other tables too.
     let ours = chain.find(nfta::CHAIN_TABLE).and_then(as_text) == Some(TABLE);
     let name = chain.find(nfta::CHAIN_NAME).and_then(as_text);
@@ -150,7 +150,7 @@ fn read_chain(chain: Attributes<'_>, chains: &mut Vec<KernelChain>) {
     }
 }
 
-fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
+pub(crate) fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
     // An older kernel may dump the sets of other tables too.
     let ours = set.find(nfta::SET_TABLE).and_then(as_text) == Some(TABLE);
     let Some(name) = set.find(nfta::SET_NAME).and_then(as_text).filter(|_| ours) else {
@@ -168,7 +168,7 @@ fn read_set(set: Attributes<'_>, sets: &mut Vec<KernelSet>) {
     }
 }
 
-fn read_counter(counter: Attributes<'_>, counters: &mut Vec<KernelCounter>) {
+pub(crate) fn read_counter(counter: Attributes<'_>, counters: &mut Vec<KernelCounter>) {
     // An older kernel may dump the objects of other tables, and of other kinds, too.
     let ours = counter.find(nfta::OBJECT_TABLE).and_then(as_text) == Some(TABLE)
         && counter.find(nfta::OBJECT_TYPE).and_then(as_u32) == Some(COUNTER);
@@ -186,7 +186,7 @@ fn read_counter(counter: Attributes<'_>, counters: &mut Vec<KernelCounter>) {
     }
 }
 
-fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelElement>) {
+pub(crate) fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelElement>) {
     let Some(list) = message.inside(nfta::LIST_ELEMENTS) else {
         return;
     };

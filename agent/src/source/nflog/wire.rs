@@ -8,7 +8,7 @@ const PACKET: u16 = SUBSYSTEM | libc::NFULNL_MSG_PACKET as u16;
 
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said<'b> {
+pub(crate) enum Said<'b> {
     /// A logged packet, from its IP header on.
     Packet {
         sequence: Option<u32>,
@@ -21,7 +21,7 @@ pub(super) enum Said<'b> {
 }
 
 /// What the messages of one datagram say, up to the first whose length makes no sense.
-pub(super) fn read(datagram: &[u8]) -> impl Iterator<Item = Said<'_>> {
+pub(crate) fn read(datagram: &[u8]) -> impl Iterator<Item = Said<'_>> {
     Messages(datagram).map(|message| match message.kind {
         PACKET => packet(message.attributes()),
         kind if i32::from(kind) == libc::NLMSG_ERROR => match message.outcome() {
