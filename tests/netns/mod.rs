@@ -39,7 +39,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 34] {
+pub(crate) fn suites() -> [Suite; 36] {
     [
         harness::suite(),
         opening::suite(),
