@@ -111,6 +111,8 @@ pub(crate) enum Use {
 pub(crate) struct Unsound {
     path: PathBuf,
     why: String,
+    /// Nobody could look at it, so that it may as well be sound.
+    pub(crate) is_unseen: bool,
 }
 
 impl fmt::Display for Unsound {
@@ -180,8 +182,13 @@ fn walk(
     let unsound = |path: &Path, why: String| Unsound {
         path: path.into(),
         why,
+        is_unseen: false,
     };
-    let absolute = std::path::absolute(path).map_err(|error| unsound(path, error.to_string()))?;
+    let unseen = |path: &Path, why: String| Unsound {
+        is_unseen: true,
+        ..unsound(path, why)
+    };
+    let absolute = std::path::absolute(path).map_err(|error| unseen(path, error.to_string()))?;
     let mut here = PathBuf::from("/");
     let mut to_go: Vec<OsString> = reversed(&absolute);
     let mut links = 0;
@@ -195,7 +202,7 @@ fn walk(
                     ErrorKind::PermissionDenied => ["; ", FORBIDDEN].concat(),
                     _ => String::new(),
                 };
-                return Err(unsound(&here, error.to_string() + &cure));
+                return Err(unseen(&here, error.to_string() + &cure));
             }
         };
         let judged = (whole || !is_last).then(|| blemish(&facts, is_last));

@@ -52,7 +52,10 @@ pub(crate) fn read(
         ErrorKind::PermissionDenied => Unfit::Unread(format!("{place}: {error}; {FORBIDDEN}")),
         _ => Unfit::Unread(format!("{place}: {error}")),
     };
-    owner::judge_folders(path).map_err(|unsound| Unfit::Bad(unsound.to_string()))?;
+    owner::judge_folders(path).map_err(|unsound| match unsound.is_unseen {
+        true => Unfit::Unread(unsound.to_string()),
+        false => Unfit::Bad(unsound.to_string()),
+    })?;
     // Opening a FIFO without O_NONBLOCK waits for somebody who writes to it.
     let mut options = OpenOptions::new();
     options
