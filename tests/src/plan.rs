@@ -214,7 +214,8 @@ impl Plan {
         let opening = match self.method {
             Method::OneTimeList => format!("\toption list_file '@/{name}.list'\n"),
             method if method.has_code() => self.code_options(),
-            _ => list("open", &self.fixed()),
+            // A knock that is wrong on purpose would keep its source out for the window if it hit one.
+            _ => list("open", &self.fixed()) + "\toption decoys '0'\n",
         };
         let close = match self.method.toggles() {
             true => String::new(),
