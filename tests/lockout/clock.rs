@@ -1,5 +1,7 @@
 //! Wrong clocks. The kernel's own clock is everybody's, so one program is told another time.
 
+use std::time::{Duration, Instant};
+
 use postern_tests::agent::{Agent, Guard};
 use postern_tests::clock::{self, now};
 use postern_tests::knocker::{Knock, Knocker};
@@ -10,6 +12,9 @@ use super::stage::{LET_ME_IN, Stage};
 
 /// Seconds since 1970 of 1970-01-01 00:01 and of 2100-01-01.
 const TIMES: [(&str, i64); 2] = [("1970", 60), ("2100", 4_102_444_800)];
+
+/// More than a door is deaf to a source after a wrong code.
+const PAUSE: Duration = Duration::from_millis(1_200);
 
 fn set_clock(stage: &Stage, offset: i64) {
     clock::set(&stage.setup, offset);
@@ -37,6 +42,7 @@ config door 'ssh'
 	list guard 'tcp:22'
 	option method 'one-time-clock'
 	option secret_file '@/ssh.secret'
+	option digits '8'
 	option skew '10'
 	option period '10s'
 	option grant '30s'
@@ -62,11 +68,15 @@ pub(crate) fn a_wrong_clock_and_codes_of_the_clock() {
         let loss = stage.lose(&format!("the clock set right after {year}, codes of 10s"));
         set_clock(&stage, 0);
         let mut ahead = 0;
+        let mut tried_at: Option<Instant> = None;
         let loss = loss.healed_by("agent: looks at the clock again");
-        // A code that was tried is used; the next one is at hand.
+        // A code that was tried is used; the next one is at hand, after the pause that a wrong one asks for.
         loss.ends_once(|| {
-            knock(app.step() + ahead);
-            ahead = (ahead + 1) % 9;
+            if tried_at.is_none_or(|at| at.elapsed() > PAUSE) {
+                knock(app.step() + ahead);
+                ahead = (ahead + 1) % 9;
+                tried_at = Some(Instant::now());
+            }
         });
     }
 }
