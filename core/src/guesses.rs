@@ -6,18 +6,18 @@
 //! credit more, and the next code in a row may open. So nobody is ever locked out by others' guesses.
 //!
 //! A *guess* is what could have opened: a source's second knock at the ports of codes. It costs one token. After a
-//! first knock that begins no code, a source is not listened to until it was silent for [`SILENCE`]: a scan of all
+//! first knock that begins no code, a source is not listened to until it was silent for `SILENCE`: a scan of all
 //! ports costs one token. A wrong second half after a right first costs a third of the budget: who saw the first half
 //! guesses one of a thousand, and has three tries. What is forgotten for want of room counts as a guess.
 //!
 //! The chance of a guesser with any number of addresses and packets to open the door within a day is at most
-//! [`1 / ODDS_PER_DAY`](ODDS_PER_DAY). A guess hits with [`chances`] in `10^digits`, and a day's guesses are the
+//! [`1 / ODDS_PER_DAY`](ODDS_PER_DAY). A guess hits with `chances` in `10^digits`, and a day's guesses are the
 //! budgets' sizes and what is refilled; beyond all budgets, four codes in a row are asked for. A code whose halves are
 //! one port is not guessed by two different knocks, and its attempts cannot be told from a knock that is sent again:
 //! it gives a credit, and never opens.
 //!
 //! A code that gave a credit was shown to whoever listens, but is not used up: guesses that are right by chance would
-//! use up the owner's codes. It gives a credit to whoever shows it, and opens only to who has [`SHOWN_OPENS_AT`] of them.
+//! use up the owner's codes. It gives a credit to whoever shows it, and opens only to who has `SHOWN_OPENS_AT` of them.
 
 use core::ops::Range;
 
