@@ -72,8 +72,7 @@ pub fn decoys<'d>(door: &'d Door, doors: &'d [Door]) -> impl Iterator<Item = Por
             (is_new(&ports) && is_free(&ports, doors)).then_some(ports)
         });
         // There is room for all of them.
-        found.extend(decoy);
-        decoy
+        decoy.inspect(|decoy| _ = found.push(*decoy))
     })
 }
 
