@@ -7,6 +7,8 @@ use postern_core::door::Door;
 use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::{decoy, method};
 
+use crate::collect::CollectVec;
+
 /// The ports of a protocol that the agent's doors knock on, in ascending order, none of them twice.
 /// `listed` are those that the configuration names by a file only.
 ///
@@ -96,14 +98,18 @@ pub(crate) fn between_ranges(
 
 /// The ports of a protocol that a door guards by name, and not only in a range.
 pub(crate) fn guarded(door: &Door, protocol: Protocol) -> Vec<u16> {
-    let ports: Vec<Port> = door.guards.iter().filter_map(PortRange::single).collect();
+    let ports: Vec<Port> = door
+        .guards
+        .iter()
+        .filter_map(PortRange::single)
+        .collect_vec();
     numbers(&ports, protocol)
 }
 
 /// The numbers of the ports of a protocol.
 pub(crate) fn numbers(ports: &[Port], protocol: Protocol) -> Vec<u16> {
     let ports = ports.iter().filter(|port| port.protocol == protocol);
-    ports.map(|port| port.number).collect()
+    ports.map(|port| port.number).collect_vec()
 }
 
 /// The decoys of the agent's doors and a protocol, in ascending order, less what is among these ports of it, which are

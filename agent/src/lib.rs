@@ -5,6 +5,7 @@
 
 mod cli;
 mod client;
+mod collect;
 mod daemon;
 mod doctor;
 mod files;

@@ -10,6 +10,7 @@ use postern_core::method::Effect;
 use postern_core::packet::Refusals;
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::firewall::{Attempt, Counts, CutOff, Firewall, Grant, Refusal, Trial, Who};
 use crate::onetime::{ClockHint, Progress};
 use crate::openwrt::networks::Meaning;
@@ -195,7 +196,7 @@ impl Report {
             agent: None,
             installed,
             trial: firewall.trial()?,
-            doors: doors.into_iter().map(nameless).collect(),
+            doors: doors.into_iter().map(nameless).collect_vec(),
             grants,
             locked: Vec::new(),
             cut_offs,
@@ -248,7 +249,7 @@ impl Report {
         let deaf: Vec<&str> = doors
             .filter(|door| door.kernel.is_none())
             .map(|door| door.name.as_str())
-            .collect();
+            .collect_vec();
         match deaf.as_slice() {
             deaf if deaf.len() == self.doors.len() => "nobody hears knocks".into(),
             [] => "no door needs one".into(),

@@ -430,6 +430,7 @@ impl Iterator for DoorSet {
     type Item = usize;
 
     /// Takes the door with the lowest index out of the set.
+    #[inline(never)]
     fn next(&mut self) -> Option<usize> {
         if self.0 == 0 {
             return None;

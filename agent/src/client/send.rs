@@ -10,6 +10,7 @@ use postern_core::time;
 
 use super::packet::Packet;
 use super::route::Route;
+use crate::collect::CollectVec;
 use crate::sys::{ping, tcp};
 
 /// How a TCP knock is made.
@@ -51,7 +52,7 @@ pub(super) fn all(
         }
         sent.push((packet.port, from));
     }
-    Ok(sent.iter().map(|(_, from)| from.ip()).collect())
+    Ok(sent.iter().map(|(_, from)| from.ip()).collect_vec())
 }
 
 fn one(route: &Route, packet: &Packet, tcp: TcpKnock) -> io::Result<SocketAddr> {

@@ -8,6 +8,7 @@ use postern_core::time::Duration;
 use super::control::{Answer, Request};
 use super::ledger::Origin;
 use super::{Agent, in_words, switch};
+use crate::collect::CollectVec;
 use crate::firewall::{CutOff, Refusal, failing};
 use crate::onetime::Progress;
 use crate::onetime::wall_clock::WallClock;
@@ -183,7 +184,7 @@ impl Agent<'_> {
                 .interfaces
                 .iter()
                 .map(ToString::to_string)
-                .collect(),
+                .collect_vec(),
             refused: self.refused.clone(),
             meanings: self.networks.meanings().to_vec(),
             counters: *self.engine.counters(),
@@ -203,7 +204,7 @@ impl Agent<'_> {
                     let asked = asked.map(|asked| AskedReport::of(asked, now));
                     describe(door, progress, asked)
                 })
-                .collect(),
+                .collect_vec(),
             locked: Vec::new(),
             cut_offs: self.cut_offs()?,
             unremembered: 0,
@@ -222,7 +223,7 @@ fn describe(door: &Door, progress: Option<Progress>, asked: Option<AskedReport>)
     DoorReport {
         name: door.name.to_string(),
         details: Some(DoorDetails {
-            guards: door.guards.iter().map(ToString::to_string).collect(),
+            guards: door.guards.iter().map(ToString::to_string).collect_vec(),
             method: door.method.name(),
             window: door.window,
             grant: door.grant,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::files::config_file::Doors;
 use crate::network::Network;
 use crate::onetime::Resync;
@@ -150,7 +151,7 @@ impl Request {
                 },
             });
         }
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let words: Vec<&str> = rest.split_whitespace().collect_vec();
         match (verb, words.as_slice()) {
             ("status", ["text"]) => Some(Self::Status { json: false }),
             ("status", ["json"]) => Some(Self::Status { json: true }),
@@ -159,7 +160,7 @@ impl Request {
             ("open", [door, whom, lasting]) => Some(Self::Open {
                 door: (*door).into(),
                 whom: match whom.strip_prefix("on,") {
-                    Some(devices) => Whom::On(devices.split(',').map(Into::into).collect()),
+                    Some(devices) => Whom::On(devices.split(',').map(Into::into).collect_vec()),
                     None => unless_dash(whom, |source| Network::parse(source).ok())?
                         .map_or(Whom::Everyone, Whom::Source),
                 },

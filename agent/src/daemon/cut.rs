@@ -14,6 +14,7 @@ use postern_core::time::{Duration, Instant};
 use super::Agent;
 use super::control::{Answer, Caller, MAX_CLIENTS};
 use super::ledger::{KERNEL_LAG, MAX_GRANTS};
+use crate::collect::CollectVec;
 use crate::firewall::{Grant, Who};
 use crate::netlink::conntrack::{Connections, Ending};
 use crate::network::{Family, Network};
@@ -127,7 +128,9 @@ impl Cutting {
 
     fn take_due(&mut self, now: Instant) {
         let due = self.later.extract_if(.., |(_, _, at)| *at <= now);
-        let due: Vec<(usize, Network)> = due.map(|(index, network, _)| (index, network)).collect();
+        let due: Vec<(usize, Network)> = due
+            .map(|(index, network, _)| (index, network))
+            .collect_vec();
         for (index, network) in due {
             self.withdraw(index, network);
         }
@@ -199,7 +202,7 @@ impl Agent<'_> {
                 Who::Anyone { .. } => None,
             })
             .filter(|(index, _)| doors.get(*index).is_some_and(asked_about))
-            .collect();
+            .collect_vec();
         let before = mem::take(&mut self.cutting.let_in);
         for (index, network) in before.into_iter().filter(|pair| !let_in.contains(pair)) {
             self.cutting.withdraw(index, network);

@@ -5,6 +5,7 @@ use core::fmt::{self, Display, Formatter};
 use postern_core::door::{Door, Name};
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::firewall::{Grant, Who};
 use crate::network::Network;
 
@@ -142,7 +143,7 @@ impl Ledger {
             entry.door = index.unwrap_or(entry.door);
             index.is_none()
         });
-        gone.collect()
+        gone.collect_vec()
     }
 
     /// Takes what the kernel has for all that there is, and says what is other than it was. What is new,
@@ -155,7 +156,7 @@ impl Ledger {
         origin: Origin,
     ) -> Differences {
         let mut differences = Differences::default();
-        let before: Vec<Entry> = self.entries.drain(..).collect();
+        let before: Vec<Entry> = self.entries.drain(..).collect_vec();
         let mut known = vec![false; before.len()];
         let mut next = 0;
         self.next_at = None;
@@ -188,7 +189,7 @@ impl Ledger {
         }
         let pairs = before.into_iter().zip(known);
         let went = pairs.filter(|(_, known)| !known).map(|(entry, _)| entry);
-        differences.went = went.collect();
+        differences.went = went.collect_vec();
         differences
     }
 
@@ -228,7 +229,7 @@ impl Ledger {
                 remaining,
             })
         };
-        self.entries.iter().filter_map(grant).collect()
+        self.entries.iter().filter_map(grant).collect_vec()
     }
 
     fn push(&mut self, entry: Entry) {

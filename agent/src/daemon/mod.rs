@@ -33,6 +33,7 @@ use postern_core::knock::Port;
 use postern_core::packet::Refusals;
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::files::config_file::Doors;
 use crate::files::owner::{self, Account};
 use crate::firewall::{Firewall, Refusal, Watch};
@@ -270,7 +271,7 @@ impl<'e> Agent<'e> {
             }
             let groups: Vec<u32> = iter::once(account.group)
                 .chain(self.source.group())
-                .collect();
+                .collect_vec();
             if let Err(error) = process::become_user(account.user, &groups) {
                 output::warn(&format!(
                     "{error}: the agent stays root, with few capabilities"

@@ -13,6 +13,7 @@ use super::cut::share_port;
 use super::ledger::Origin;
 use super::notify::State;
 use super::{Agent, Before, OnTrial, in_words, listen, tell_missing_interfaces};
+use crate::collect::CollectVec;
 use crate::files::config_file::{self, DISABLED, Doors};
 use crate::firewall::{Trial, Who};
 use crate::network::Network;
@@ -239,7 +240,7 @@ impl Agent<'_> {
                 Who::Network(network) => Some((grant.door, network)),
                 Who::Anyone { .. } => None,
             })
-            .collect()
+            .collect_vec()
     }
 
     /// Whom doors let in that cut and are no more, or have other ports, with the doors to be, by their indices, that
@@ -250,8 +251,8 @@ impl Agent<'_> {
             let kept = |other: &Door| other.name == door.name && other.guards == door.guards;
             door.on_expiry == OnExpiry::Cut && !after.iter().any(kept)
         });
-        let lost: Vec<Door> = lost.cloned().collect();
-        let names: Vec<String> = lost.iter().map(|door| door.name.to_string()).collect();
+        let lost: Vec<Door> = lost.cloned().collect_vec();
+        let names: Vec<String> = lost.iter().map(|door| door.name.to_string()).collect_vec();
         let mut let_in = Vec::new();
         for (name, network) in self.let_in_at(&names) {
             let Some(door) = lost.iter().find(|door| *door.name == *name) else {
@@ -313,7 +314,7 @@ impl Agent<'_> {
         let folder = Path::new(new.state_dir.as_str());
         let mut one_time = OneTime::load(&config.doors, lists, folder, &self.one_time);
         one_time.recall(&self.firewall.used().unwrap_or_default());
-        let listed: Vec<Port> = one_time.list_ports().collect();
+        let listed: Vec<Port> = one_time.list_ports().collect_vec();
         let now = boottime();
         let source = (self.source).prepare(&config, &listed, now);
         let source = source.map_err(advised)?;
@@ -361,7 +362,7 @@ impl Agent<'_> {
             |TooManyPorts| "the doors have more knock ports than there is room for".to_string();
         self.journal.sum_up(self.engine.doors());
         let names = self.engine.doors().iter().map(|door| door.name.clone());
-        let names: Vec<_> = names.collect();
+        let names: Vec<_> = names.collect_vec();
         self.cutting.settle(self.engine.doors());
         self.engine.configure(&config.doors).map_err(too_many)?;
         self.journal.begin(self.engine.doors().len(), boottime());

@@ -7,6 +7,7 @@ use postern_core::time::{Duration, Instant};
 use super::end::tell_end;
 use super::ledger::{Differences, Entry, Origin};
 use super::{Agent, in_words};
+use crate::collect::CollectVec;
 use crate::firewall::{Deed, Doer, News, Trial};
 use crate::output::{self, span};
 use crate::sys::clock::boottime;
@@ -228,7 +229,7 @@ impl Agent<'_> {
     fn make_anew(&mut self) -> Result<(), String> {
         let now = boottime();
         let config = self.config();
-        let listed: Vec<Port> = self.one_time.list_ports().collect();
+        let listed: Vec<Port> = self.one_time.list_ports().collect_vec();
         let trial = self.trial.as_ref();
         let times = trial.map(|trial| (now.since(trial.began_at), trial.ends_at.since(now)));
         let grants = self.ledger.grants(self.engine.doors(), now);

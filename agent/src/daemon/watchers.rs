@@ -15,6 +15,7 @@ use postern_core::knock::Knock;
 use postern_core::packet::Refusal;
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::output::json::{list, quoted};
 
 /// The most who watch at a time.
@@ -93,7 +94,7 @@ impl Watchers {
                     )
                 }
                 false => {
-                    let doors: Vec<&str> = doors.map(|door| door.name.as_str()).collect();
+                    let doors: Vec<&str> = doors.map(|door| door.name.as_str()).collect_vec();
                     let at = if doors.is_empty() { "" } else { " at " };
                     let doors = doors.join(", ");
                     write!(line, "{source} knocked on {protocol}:{number}: {outcome}{at}{doors}")

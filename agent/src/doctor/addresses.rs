@@ -7,12 +7,13 @@ use postern_core::config::Config;
 use super::finding::Finding;
 use super::interfaces::listed;
 use super::kinds;
+use crate::collect::CollectVec;
 use crate::netlink::links::Link;
 
 pub(super) fn examine(config: &Config, links: &[Link], findings: &mut Vec<Finding>) {
     let outer = links.iter().filter(|link| !link.loopback);
     let own = outer.flat_map(|link| &link.addresses);
-    let own: Vec<IpAddr> = own.map(|(address, _)| *address).collect();
+    let own: Vec<IpAddr> = own.map(|(address, _)| *address).collect_vec();
     for door in &config.doors {
         let name = ("door", door.name.as_str());
         for to in door

@@ -6,6 +6,7 @@
 use super::finding::Finding;
 use super::kinds;
 use super::root::{Root, base_name};
+use crate::collect::CollectVec;
 
 /// A login.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Console {
         let running = running(root).into_iter();
         // One that is configured and runs is one.
         let is_new = |login: &Login| !logins.iter().any(|other| other.terminal == login.terminal);
-        let others: Vec<Login> = running.filter(is_new).collect();
+        let others: Vec<Login> = running.filter(is_new).collect_vec();
         logins.extend(others);
         Self {
             logins,
@@ -152,7 +153,7 @@ fn of_inittab(root: &Root) -> Vec<Login> {
     let lines = text
         .lines()
         .filter(|line| reads_it && !line.starts_with('#'));
-    lines.filter_map(|line| of_line(root, line)).collect()
+    lines.filter_map(|line| of_line(root, line)).collect_vec()
 }
 
 fn of_line(root: &Root, line: &str) -> Option<Login> {
@@ -213,7 +214,7 @@ fn running(root: &Root) -> Vec<Login> {
             name.ends_with("getty")
                 .then(|| login(&terminal, &how, true))
         })
-        .collect()
+        .collect_vec()
 }
 
 /// A device number as proc(5) has it (Documentation/admin-guide/devices.txt).
@@ -237,7 +238,7 @@ fn consoles(root: &Root) -> Vec<String> {
         flags.is_some_and(|flags| flags.contains('C'))
     });
     let names = usable.filter_map(|line| line.split_whitespace().next());
-    names.map(str::to_owned).collect()
+    names.map(str::to_owned).collect_vec()
 }
 
 /// Whether there is a terminal. Of serial lines there are files for more than there are chips.

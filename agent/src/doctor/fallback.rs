@@ -9,6 +9,7 @@ use super::finding::Finding;
 use super::foreign_tables::{Oracle, each_fate};
 use super::root::Root;
 use super::{interfaces, kinds, servers, sockets};
+use crate::collect::CollectVec;
 use crate::netlink::links::Link;
 
 /// Where SSH is unless somebody moved it.
@@ -22,7 +23,7 @@ pub(super) fn examine(
     oracle: &mut Oracle<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    let doors: Vec<&Door> = config.doors.iter().collect();
+    let doors: Vec<&Door> = config.doors.iter().collect_vec();
     let way = console.way_in().or_else(|| {
         let interface = interfaces::way_in(config, &doors, links).map(str::to_owned);
         let interface = interface.or_else(|| coming_interface(root, config));
@@ -47,7 +48,7 @@ pub(super) fn examine(
         service,
     } in managed(root, links, config, oracle)
     {
-        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect();
+        let names: Vec<&str> = doors.iter().map(|door| door.name.as_str()).collect_vec();
         let names = names.join(", ");
         if let Some(interface) = interfaces::way_in(config, &doors, links) {
             let way = format!("door {names} does not guard interface {interface}");

@@ -1,6 +1,7 @@
 //! What was found, in words and for programs.
 
 use super::kinds::{ALL, Kind, Severity};
+use crate::collect::CollectVec;
 use crate::output::json::{list, quoted};
 use crate::output::wrap::push_words;
 
@@ -20,7 +21,9 @@ impl Finding {
         Self {
             kind,
             severity: kind.severity,
-            values: values.map(|(name, value)| (*name, tame(value))).collect(),
+            values: values
+                .map(|(name, value)| (*name, tame(value)))
+                .collect_vec(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::finding::Finding;
 use super::kinds::{self, Kind, Severity};
 use super::ports;
 use super::root::Root;
+use crate::collect::CollectVec;
 use crate::firewall::{End, Fate, Firewall, ForeignTables, Packet, Seer};
 use crate::netlink::links::Link;
 use crate::network::{self, Family};
@@ -71,7 +72,7 @@ pub(super) fn oracle(links: &[Link]) -> impl FnMut(&Packet<'_>) -> Fate {
 
 fn own_addresses(links: &[Link]) -> Vec<IpAddr> {
     let addresses = links.iter().flat_map(|link| &link.addresses);
-    addresses.map(|(address, _)| *address).collect()
+    addresses.map(|(address, _)| *address).collect_vec()
 }
 
 pub(super) fn examine(

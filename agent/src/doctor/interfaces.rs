@@ -6,6 +6,7 @@ use postern_core::network::Network;
 
 use super::finding::Finding;
 use super::kinds;
+use crate::collect::CollectVec;
 use crate::netlink::links::Link;
 
 /// The most interfaces that a sentence lists.
@@ -94,7 +95,7 @@ fn leads_outside(links: &[Link], link: &Link) -> bool {
 }
 
 pub(super) fn listed(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.take(MAX_LISTED_INTERFACES).collect();
+    let items: Vec<String> = items.take(MAX_LISTED_INTERFACES).collect_vec();
     match items.is_empty() {
         true => "none".into(),
         false => items.join(", "),

@@ -13,6 +13,7 @@ use super::foreign_tables::in_words;
 use super::kinds::{self, Kind};
 use super::root::Root;
 use super::sockets::Listener;
+use crate::collect::CollectVec;
 
 /// What the kernel does without the file that says so (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
@@ -35,7 +36,7 @@ pub(super) fn examine(
         let decoys = decoy::decoys(door, &config.doors);
         let decoys: Vec<Knocks> = decoys
             .map(|ports| (ports.protocol, ports.numbers()))
-            .collect();
+            .collect_vec();
         taken(&kinds::DECOY_TAKEN, door, &decoys, listeners, findings);
         answered(door, &knocks, &ephemeral, findings);
         cut_off(door, &ephemeral, findings);
@@ -141,7 +142,7 @@ pub(super) fn few_knocks(door: &Door, listed: &[Port]) -> Vec<Knocks> {
         Some((protocol, first..=last))
     };
     let ranges = [Protocol::Tcp, Protocol::Udp].map(range);
-    ranges.into_iter().flatten().collect()
+    ranges.into_iter().flatten().collect_vec()
 }
 
 /// The ports that queries are sent from.
@@ -164,7 +165,7 @@ impl Ephemeral {
         ports: impl Iterator<Item = u16>,
         findings: &mut Vec<Finding>,
     ) {
-        let mut hit: Vec<u16> = ports.filter(|port| self.contains(*port)).collect();
+        let mut hit: Vec<u16> = ports.filter(|port| self.contains(*port)).collect_vec();
         hit.sort_unstable();
         hit.dedup();
         if hit.is_empty() {
@@ -195,7 +196,7 @@ fn ephemeral(root: &Root) -> Ephemeral {
             .trim()
             .split(',')
             .filter_map(reserved_range)
-            .collect(),
+            .collect_vec(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::uci::{Statement, Statements};
 
+use crate::collect::CollectVec;
 use crate::files::owner::Account;
 use crate::sys::folder;
 use crate::sys::process::effective_user;
@@ -80,7 +81,10 @@ impl Root {
     /// The numbers of all processes.
     pub(super) fn processes(&self) -> Vec<u32> {
         let names = self.names("proc");
-        names.iter().filter_map(|name| name.parse().ok()).collect()
+        names
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect_vec()
     }
 
     /// The sections of a UCI file, whose mistakes are passed over.

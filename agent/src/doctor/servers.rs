@@ -4,6 +4,7 @@ mod sshd;
 
 use super::root::{Root, Section};
 use super::sockets::Listener;
+use crate::collect::CollectVec;
 
 /// A server, as one file or one command line has it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,11 +78,11 @@ pub(super) fn taking_passwords(root: &Root, listeners: &[Listener]) -> Vec<Serve
             _ => None,
         });
     }
-    let running: Vec<&str> = servers.iter().map(|server| server.name).collect();
+    let running: Vec<&str> = servers.iter().map(|server| server.name).collect_vec();
     let others = configured(root).into_iter();
     let others: Vec<Server> = others
         .filter(|server| !running.contains(&server.name))
-        .collect();
+        .collect_vec();
     servers.extend(others);
     servers.retain(|server| server.passwords);
     servers.dedup();
@@ -91,7 +92,7 @@ pub(super) fn taking_passwords(root: &Root, listeners: &[Listener]) -> Vec<Serve
 /// A title that a program gave itself has spaces where a command line has zeros.
 fn words(command_line: &str) -> Vec<&str> {
     let words = command_line.split(['\0', ' ']);
-    words.filter(|word| !word.is_empty()).collect()
+    words.filter(|word| !word.is_empty()).collect_vec()
 }
 
 fn running_sshd(root: &Root, words: &[&str]) -> Server {
@@ -134,7 +135,7 @@ fn running_dropbear(words: &[&str], process: u32) -> Server {
 /// A section of OpenWrt's; `None`: it is another's, or switched off.
 fn dropbear(section: &Section) -> Option<Server> {
     let is_it = section.kind == DROPBEAR && section.is_on("enable", true);
-    let mut ports: Vec<u16> = section.all("Port").flat_map(numbers).collect();
+    let mut ports: Vec<u16> = section.all("Port").flat_map(numbers).collect_vec();
     if ports.is_empty() {
         ports.push(22);
     }
@@ -161,7 +162,7 @@ fn uhttpd(section: &Section) -> Option<Server> {
     let port = |word: &str| word.rsplit(':').next()?.parse().ok();
     (section.kind == UHTTPD).then(|| Server {
         name: UHTTPD,
-        ports: words.filter_map(port).collect(),
+        ports: words.filter_map(port).collect_vec(),
         ..Server::default()
     })
 }

@@ -190,7 +190,8 @@ fn walk(
     };
     let absolute = std::path::absolute(path).map_err(|error| unseen(path, error.to_string()))?;
     let mut here = PathBuf::from("/");
-    let mut to_go: Vec<OsString> = reversed(&absolute);
+    let mut to_go = Vec::new();
+    pile(&mut to_go, &absolute);
     let mut links = 0;
     loop {
         let is_last = to_go.is_empty();
@@ -219,7 +220,7 @@ fn walk(
                 );
                 return Err(unsound(&here, why));
             }
-            to_go.extend(reversed(&target));
+            pile(&mut to_go, &target);
             match target.is_absolute() {
                 true => here = "/".into(),
                 false => _ = here.pop(),
@@ -236,10 +237,13 @@ fn walk(
     }
 }
 
-fn reversed(path: &Path) -> Vec<OsString> {
-    let parts = path.components().rev();
-    let named = parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-    named.map(|part| part.as_os_str().to_owned()).collect()
+/// Puts the names that a path is made of on a pile, the first one last.
+fn pile(to_go: &mut Vec<OsString>, path: &Path) {
+    for part in path.components().rev() {
+        if matches!(part, Component::Normal(_) | Component::ParentDir) {
+            to_go.push(part.as_os_str().to_owned());
+        }
+    }
 }
 
 /// What makes a file, or a folder, unsound.
@@ -278,22 +282,25 @@ pub(crate) fn hand_over(path: &Path, global: &Global, doors: &[Door]) -> Vec<Str
     if !is_root || account.user == 0 {
         return changed;
     }
-    let mut note =
-        |path: &Path, what: &str| changed.push([&path.to_string_lossy(), ": ", what].concat());
-    for file in core::iter::once(path).chain(doors.iter().filter_map(material)) {
-        if lend(file, account) == Some(true) {
-            note(file, "the agent's group may read it now");
+    let mut note = |path: &Path, done: Option<bool>, what: &str| {
+        if done == Some(true) {
+            changed.push([&path.to_string_lossy(), ": ", what].concat());
         }
-    }
+    };
+    each_read(path, doors, &mut |file| {
+        note(
+            file,
+            lend(file, account),
+            "the agent's group may read it now",
+        );
+    });
     let state = Path::new(global.state_dir.as_str());
     // Where it cannot be made, it is said when something is to be kept there.
     _ = atomic_file::make_folder(state);
-    for folder in [Path::new(global.control.as_str()).parent(), Some(state)] {
-        if let Some(folder) = folder
-            && give(folder, account) == Some(true)
-        {
-            note(folder, "it belongs to the agent's user now");
-        }
+    let own = [Path::new(global.control.as_str()).parent(), Some(state)];
+    for folder in own.into_iter().flatten() {
+        let what = "it belongs to the agent's user now";
+        note(folder, give(folder, account), what);
     }
     changed
 }
@@ -307,22 +314,33 @@ pub(crate) fn obstacles(
     is_handed_over: bool,
 ) -> Vec<String> {
     let account = Account::of_agent();
-    let state = Path::new(global.state_dir.as_str());
-    let keeps = doors.iter().any(|door| door.method.is_one_time());
-    let files = core::iter::once(path).chain(doors.iter().filter_map(material));
-    let files = files.map(|file| (file, Use::Read));
-    let files = files.chain(keeps.then_some((state, Use::Keep)));
-    let lasting = files.filter_map(|(file, wanted)| {
-        let unsound = judge_for_agent(file, wanted).err()?;
+    let mut lasting = Vec::new();
+    let mut look = |file: &Path, wanted| {
+        let Err(unsound) = judge_for_agent(file, wanted) else {
+            return;
+        };
         let at = &*unsound.path;
         let passes = match (at == file, wanted) {
+            _ if is_handed_over => false,
             (true, Use::Read) => lendable(file, account).is_some(),
             (true, Use::Keep) => givable(file, account).is_some(),
             (false, _) => private_folder(at).is_some(),
         };
-        (is_handed_over || !passes).then(|| unsound.to_string())
-    });
-    lasting.collect()
+        if !passes {
+            lasting.push(unsound.to_string());
+        }
+    };
+    each_read(path, doors, &mut |file| look(file, Use::Read));
+    if doors.iter().any(|door| door.method.is_one_time()) {
+        look(Path::new(global.state_dir.as_str()), Use::Keep);
+    }
+    lasting
+}
+
+/// A configuration's file, and those that its doors take their knocks from.
+fn each_read(path: &Path, doors: &[Door], then: &mut dyn FnMut(&Path)) {
+    then(path);
+    doors.iter().filter_map(material).for_each(then);
 }
 
 /// Whether a file is root's and nobody else may read it, or the agent's group at most.
@@ -359,10 +377,11 @@ fn lend(path: &Path, account: Account) -> Option<bool> {
 /// The folder of our own files, where it is as earlier versions made it: for root alone.
 fn private_folder(folder: &Path) -> Option<File> {
     // It may be a link of root's, to where flash lasts.
-    let own = fs::canonicalize(FOLDER).ok()?;
-    let file = (fs::canonicalize(folder).ok()? == own).then(|| open(&own))??;
-    let facts = file.metadata().ok()?;
-    (facts.uid() == 0 && facts.gid() == 0 && facts.mode() & 0o077 == 0).then_some(file)
+    let file = open_with(Path::new(FOLDER), libc::O_DIRECTORY)?;
+    let (facts, other) = (file.metadata().ok()?, folder.metadata().ok()?);
+    let is_same = facts.dev() == other.dev() && facts.ino() == other.ino();
+    let is_private = facts.uid() == 0 && facts.gid() == 0 && facts.mode() & 0o077 == 0;
+    (is_same && is_private).then_some(file)
 }
 
 /// Lets the agent's group into the folder of our own files.
@@ -450,8 +469,11 @@ fn give(folder: &Path, account: Account) -> Option<bool> {
 }
 
 fn open(path: &Path) -> Option<File> {
+    open_with(path, libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+}
+
+fn open_with(path: &Path, flags: i32) -> Option<File> {
     let mut options = OpenOptions::new();
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     options.read(true).custom_flags(flags).open(path).ok()
 }
 

@@ -9,6 +9,7 @@ use super::nft::refusal::refused;
 use super::nft::request::ElementKey;
 use super::table::names;
 use super::{Firewall, MAX_LISTED, Refusal};
+use crate::collect::CollectVec;
 use crate::network::{Family, Network, family};
 
 /// How much of an address fails together, which of an IPv4 address is all: see `failing_network` in core.
@@ -67,9 +68,11 @@ impl Firewall {
         let Some(source) = source.map(|source| failing(source).first()) else {
             let names = Family::BOTH.into_iter().flat_map(held_against);
             let is_there = |name: &&str| sets.iter().any(|set| set.name == **name);
-            let sets: Vec<_> = names.filter(is_there).map(|name| [name]).collect();
-            let changes: Vec<ElementChange<'_>> =
-                sets.iter().map(|set| ElementChange::Flush(set)).collect();
+            let sets: Vec<_> = names.filter(is_there).map(|name| [name]).collect_vec();
+            let changes: Vec<ElementChange<'_>> = sets
+                .iter()
+                .map(|set| ElementChange::Flush(set))
+                .collect_vec();
             return match changes.first() {
                 None => Ok(false),
                 Some(_) => (self.connection.apply(&changes).map(|()| false))

@@ -14,6 +14,7 @@ use super::nft::request::END;
 use super::table::model::{Chain, Content, DynamicChange, Hook, Set, SetKey, Statement, Table};
 use super::table::names::INPUT;
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 use crate::network::Family;
 
 /// A part of nf_tables that tables of ours may need.
@@ -85,7 +86,10 @@ impl Part {
         let input = Chain {
             name: INPUT.to_owned(),
             hook: Some(Hook::Input),
-            rules: rules.into_iter().map(|statement| vec![statement]).collect(),
+            rules: rules
+                .into_iter()
+                .map(|statement| vec![statement])
+                .collect_vec(),
         };
         Table {
             sets,

@@ -12,6 +12,7 @@ use super::nft::request::ElementKey;
 use super::table::engines;
 use super::table::names::{self, GrantKind};
 use super::{Firewall, MAX_LISTED, Refusal};
+use crate::collect::CollectVec;
 use crate::netlink::codec::as_text;
 use crate::network::{Family, Network, family};
 
@@ -74,7 +75,7 @@ impl Entrance<'_> {
     /// door grants.
     pub(crate) fn networks(&self, wanted: Network) -> Option<Vec<Network>> {
         let parts = wanted.parts(self.prefix(wanted.family()), MAX_GRANTS_AT_ONCE)?;
-        Some(parts.collect())
+        Some(parts.collect_vec())
     }
 
     /// How much of an address the door grants, in bits.
@@ -292,9 +293,11 @@ impl Firewall {
         if in_kernel {
             prefixes.extend_from_slice(&Family::BOTH.map(names::knocked_prefix));
         }
-        let sets: Vec<[&str; 2]> = prefixes.iter().map(|prefix| [*prefix, door]).collect();
-        let changes: Vec<ElementChange<'_>> =
-            sets.iter().map(|set| ElementChange::Flush(set)).collect();
+        let sets: Vec<[&str; 2]> = prefixes.iter().map(|prefix| [*prefix, door]).collect_vec();
+        let changes: Vec<ElementChange<'_>> = sets
+            .iter()
+            .map(|set| ElementChange::Flush(set))
+            .collect_vec();
         self.connection
             .apply(&changes)
             .map_err(|failure| self.refused_door(door, &[door], failure))

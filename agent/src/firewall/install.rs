@@ -9,6 +9,7 @@ use super::nft::{lowering, renderer};
 use super::table::model::{Set, Table};
 use super::table::names::{self, GrantKind};
 use super::{Firewall, MAX_KEPT, Refusal, unread};
+use crate::collect::CollectVec;
 
 /// How often an installation begins again because someone else changed the rules meanwhile.
 const ATTEMPTS: usize = 8;
@@ -210,7 +211,7 @@ impl Firewall {
         }
         let counters = counters.iter().map(|counter| counter.name.clone());
         Ok(Some(Parts {
-            counters: counters.collect(),
+            counters: counters.collect_vec(),
             chains,
             sets,
         }))
@@ -255,7 +256,7 @@ fn same_sets(table: &Table, old: &[KernelSet]) -> Vec<usize> {
     let sets = table.sets.iter().enumerate();
     sets.filter(|(_, set)| is_same(set))
         .map(|(index, _)| index)
-        .collect()
+        .collect_vec()
 }
 
 /// Whether the transaction was for rules that have changed since.

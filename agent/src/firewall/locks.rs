@@ -5,6 +5,7 @@ use super::nft::refusal::refused;
 use super::nft::request::ElementKey;
 use super::table::names;
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 
 impl Firewall {
     /// Lets nobody in who arrives on a guarded interface, until the door is unlocked. Grants are
@@ -16,7 +17,7 @@ impl Firewall {
         let changes: Vec<ElementChange<'_>> = names
             .iter()
             .map(|name| ElementChange::Add(set, ElementKey::Interface(name), Term::Forever))
-            .collect();
+            .collect_vec();
         self.change_lock(set, &changes)
     }
 

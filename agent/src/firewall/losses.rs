@@ -6,6 +6,7 @@ use postern_core::knock::{PortRange, Protocol};
 
 use super::table::names::{self, GrantKind};
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 use crate::network::Network;
 
 impl Firewall {
@@ -93,7 +94,7 @@ fn networks_of(guarded: &str, name: &str) -> Vec<Network> {
     (listed
         .split(',')
         .filter_map(|network| Network::parse(network).ok()))
-    .collect()
+    .collect_vec()
 }
 
 /// Whether the doors of a configuration guard all of these ports, of this machine or of these hosts
@@ -108,7 +109,7 @@ fn is_guarded(ports: PortRange, behind: &[Network], config: &Config) -> bool {
     let guards: Vec<&PortRange> = doors
         .flat_map(|door| &door.guards)
         .filter(|guard| guard.protocol == ports.protocol)
-        .collect();
+        .collect_vec();
     let mut next = u32::from(ports.first);
     while next <= u32::from(ports.last) {
         let holds = |guard: &&&PortRange| (guard.first.into()..=guard.last.into()).contains(&next);

@@ -32,6 +32,7 @@ use std::io;
 use postern_core::config::Config;
 use postern_core::knock::Port;
 
+use crate::collect::CollectVec;
 use crate::netlink::codec::as_text;
 pub(crate) use cut_offs::{CutOff, failing};
 pub(crate) use dry_run::{Part, needed_parts};
@@ -163,7 +164,7 @@ impl Firewall {
     fn interfaces_in(&mut self, set: &str) -> Result<Vec<String>, Refusal> {
         let elements = self.elements(set)?;
         let names = elements.iter().filter_map(|element| as_text(&element.key));
-        Ok(names.map(str::to_owned).collect())
+        Ok(names.map(str::to_owned).collect_vec())
     }
 
     fn elements(&mut self, set: &str) -> Result<Vec<KernelElement>, Refusal> {

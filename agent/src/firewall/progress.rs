@@ -12,6 +12,7 @@ use super::nft::dump::KernelElement;
 use super::nft::refusal::refused;
 use super::table::engines::{Count, Pattern, marks, patterns};
 use super::{Firewall, Refusal, unread};
+use crate::collect::CollectVec;
 use crate::network::Family;
 
 /// A source on its way to open or to close a door of the kernel.
@@ -128,7 +129,7 @@ fn attempts_at(
             remaining: Duration::from_millis(element.lasting?.remaining),
         })
     });
-    Ok(attempts.collect())
+    Ok(attempts.collect_vec())
 }
 
 /// The elements of a set; none, where there is no such set.

@@ -13,6 +13,7 @@ use super::table::model::{Table, timeout};
 use super::table::names::{self, interface_key};
 use super::trial::armed;
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 use crate::network::family;
 
 impl Firewall {
@@ -81,5 +82,5 @@ fn lock(table: &Table, config: &Config, door: &str) -> Vec<Kept> {
         key: interface_key(&name).to_vec(),
         lasting: None,
     };
-    names.map(element).collect()
+    names.map(element).collect_vec()
 }

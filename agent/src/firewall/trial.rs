@@ -18,6 +18,7 @@ use super::table::model::{Content, Hook, Rule, Set, Statement, Table, Verdict, t
 use super::table::names::{self, interface_key};
 use super::table::{build, rules};
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 
 /// The set of interfaces on which the guard is in force.
 pub(super) const TRIAL: &str = "trial";
@@ -99,7 +100,7 @@ pub(super) fn armed(config: &Config, (for_so_long, remaining): (Duration, Durati
             remaining,
         }),
     };
-    names.iter().map(element).collect()
+    names.iter().map(element).collect_vec()
 }
 
 impl Firewall {

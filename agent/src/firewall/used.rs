@@ -12,6 +12,7 @@ use super::nft::refusal::refused;
 use super::nft::request::ElementKey;
 use super::table::names::USED;
 use super::{Firewall, Refusal};
+use crate::collect::CollectVec;
 
 /// How long it is remembered.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -48,7 +49,7 @@ impl Firewall {
         let used = elements
             .iter()
             .filter_map(|element| Used::read(&element.key));
-        Ok(used.collect())
+        Ok(used.collect_vec())
     }
 
     /// Remembers what was used, in place of what was remembered of the same door.

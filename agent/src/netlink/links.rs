@@ -4,6 +4,7 @@ use core::net::IpAddr;
 use std::io;
 
 use super::codec::{Attributes, LONGEST_ANSWER, Message, as_text, exchange};
+use crate::collect::CollectVec;
 use crate::sys::netlink::NetlinkSocket;
 
 /// The most interfaces that are read.
@@ -116,7 +117,7 @@ pub(crate) fn link(message: &Message<'_>) -> Option<Link> {
     Some(Link {
         index: number_at(message.body, 4)?,
         name: attributes.find(libc::IFLA_IFNAME).and_then(as_text)?.into(),
-        other_names: other_names.take(MAX_NAMES).collect(),
+        other_names: other_names.take(MAX_NAMES).collect_vec(),
         up: has(libc::IFF_UP),
         loopback: has(libc::IFF_LOOPBACK),
         master: number(libc::IFLA_MASTER),

@@ -9,6 +9,7 @@ use postern_core::knock::PortRange;
 use super::Lists;
 use super::list::{List, Unusable};
 use super::{OneTime, secret_of, state};
+use crate::collect::CollectVec;
 use crate::files::private_file::Unfit;
 
 /// Something that keeps a one-time door shut.
@@ -43,7 +44,7 @@ fn shared(doors: &[Door], folder: &Path) -> Vec<Finding> {
             text: format!("door {name}: {why}"),
         })
     });
-    shared.collect()
+    shared.collect_vec()
 }
 
 fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
@@ -59,7 +60,7 @@ fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
             Err(Unusable::Mistakes(mistakes)) => mistakes
                 .iter()
                 .map(|each| mistake(each.to_string()))
-                .collect(),
+                .collect_vec(),
         },
         (_, Some(code)) => secret_of(code, door)
             .err()
@@ -68,7 +69,7 @@ fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
                 text: of_door(&unfit),
             })
             .into_iter()
-            .collect(),
+            .collect_vec(),
         _ => Vec::new(),
     }
 }

@@ -32,6 +32,7 @@ use super::otp::{Digest, step};
 use super::resync::SEARCHED_CODES;
 use super::wall_clock::{WallClock, utc};
 use super::{Keeper, Material, Memory, NO_TIME_STEP, OneTime};
+use crate::collect::CollectVec;
 use crate::output::span;
 use crate::token_bucket::TokenBucket;
 
@@ -201,7 +202,7 @@ impl OneTime {
         for keeper in &mut self.keepers {
             if let Some(source) = keeper.mistimed.called.take() {
                 let waits = keeper.waits(engine.doors(), clock);
-                let why: Vec<String> = keeper.shut.clone().into_iter().chain(waits).collect();
+                let why: Vec<String> = keeper.shut.clone().into_iter().chain(waits).collect_vec();
                 let ((name, _), why) = (&keeper.known_as, why.join("; "));
                 (self.notices).push(format!("door {name}: {source} knocks in vain: {why}"));
             }
@@ -454,7 +455,7 @@ impl Keeper {
         };
         let mut pending: Vec<&mut Suspect> = (all.by_ref())
             .filter(|suspect| suspect.door == self.index && suspect.is_pending())
-            .collect();
+            .collect_vec();
         let length = range.end - range.start;
         for suspect in &mut pending {
             suspect.left = suspect.left.min(length);

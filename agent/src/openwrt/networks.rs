@@ -12,6 +12,7 @@ use postern_core::config::{Config, Interface, MAX_INTERFACES};
 use postern_core::door::InterfaceSet;
 
 use super::ubus::{self, Field, Listener, Ubus};
+use crate::collect::CollectVec;
 use crate::netlink::links::{self, Link};
 use crate::output::{self, Failure};
 
@@ -204,7 +205,7 @@ impl Networks {
                 ));
                 continue;
             }
-            let wholes: Vec<&str> = wholes.iter().map(|link| link.name.as_str()).collect();
+            let wholes: Vec<&str> = wholes.iter().map(|link| link.name.as_str()).collect_vec();
             if wholes.is_empty() {
                 continue;
             }
@@ -259,7 +260,7 @@ impl Networks {
             let other = alias.and_then(|name| self.network(name));
             other.map_or(core::slice::from_ref(device), |other| &other.devices)
         });
-        devices.map(String::as_str).collect()
+        devices.map(String::as_str).collect_vec()
     }
 }
 
@@ -328,7 +329,11 @@ pub(crate) fn devices(name: &str) -> Result<Vec<String>, Failure> {
             )));
         }
     }
-    Ok(resolved.devices.iter().map(ToString::to_string).collect())
+    Ok(resolved
+        .devices
+        .iter()
+        .map(ToString::to_string)
+        .collect_vec())
 }
 
 /// Networks may share a device, as wan and wan6 do. Where it is.
@@ -368,7 +373,9 @@ pub(crate) fn listen() -> io::Result<Listener> {
 /// Reads what `network.interface dump` says (`netifd_dump_status` in netifd's ubus.c).
 pub(crate) fn read(dump: &[u8]) -> Vec<Network> {
     let list = ubus::fields(dump).find(|field| field.name == "interface");
-    list.map_or_else(Vec::new, |list| list.fields().filter_map(network).collect())
+    list.map_or_else(Vec::new, |list| {
+        list.fields().filter_map(network).collect_vec()
+    })
 }
 
 fn network(table: Field<'_>) -> Option<Network> {

@@ -4,8 +4,16 @@ use core::fmt::Write as _;
 
 /// An array.
 pub(crate) fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    format!("[{}]", items.join(","))
+    let mut json = String::new();
+    for item in items {
+        json.push(if json.is_empty() { '[' } else { ',' });
+        json.push_str(&item);
+    }
+    if json.is_empty() {
+        json.push('[');
+    }
+    json.push(']');
+    json
 }
 
 /// A string (section 7).

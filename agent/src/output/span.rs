@@ -4,21 +4,22 @@ use core::fmt::{self, Display};
 
 use postern_core::time::Duration;
 
+const UNITS: [(u64, &str); 4] = [
+    (86_400_000, "d"),
+    (3_600_000, "h"),
+    (60_000, "m"),
+    (1_000, "s"),
+];
+
 /// A time span as people say it: the two largest units, or milliseconds below a second.
 pub(crate) fn span(duration: Duration) -> impl Display {
     let millis = duration.as_millis();
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
     fmt::from_fn(move |f| {
-        let Some(largest) = units.iter().position(|(unit, _)| millis >= *unit) else {
+        let Some(largest) = UNITS.iter().position(|(unit, _)| millis >= *unit) else {
             return write!(f, "{millis}ms");
         };
         let mut rest = millis;
-        for (index, (unit, name)) in units.iter().enumerate().skip(largest).take(2) {
+        for (index, (unit, name)) in UNITS.iter().enumerate().skip(largest).take(2) {
             let count = rest / unit;
             rest %= unit;
             if count > 0 {

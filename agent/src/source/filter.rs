@@ -10,6 +10,7 @@ use core::ops::RangeInclusive;
 use postern_core::knock::Protocol;
 use postern_core::packet::MAX_EXTENSIONS;
 
+use crate::collect::CollectVec;
 use crate::sys::raw::{EtherType, Step};
 
 /// The most ranges of ports of one protocol that are told apart: no jump of the search is
@@ -95,7 +96,7 @@ fn coarse(ranges: &[RangeInclusive<u16>], most: usize) -> Vec<RangeInclusive<u16
             [before, after] => Some((after.start().saturating_sub(*before.end()), index)),
             _ => None,
         })
-        .collect();
+        .collect_vec();
     // The widest gaps stay.
     gaps.sort_unstable_by(|one, other| other.cmp(one));
     gaps.truncate(most.saturating_sub(1));
@@ -117,7 +118,7 @@ fn edges(ranges: &[RangeInclusive<u16>]) -> Vec<u32> {
     let edges = ranges
         .iter()
         .map(|range| [u32::from(*range.start()), u32::from(*range.end()) + 1]);
-    edges.flatten().collect()
+    edges.flatten().collect_vec()
 }
 
 /// A place to jump to, further on in the program.
@@ -346,7 +347,7 @@ impl Program {
         let instructions = self.instructions.iter().enumerate();
         instructions
             .map(|(at, instruction)| self.step(at, instruction))
-            .collect()
+            .collect_vec()
     }
 
     fn step(&self, at: usize, instruction: &Instruction) -> Step {

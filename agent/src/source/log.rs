@@ -25,6 +25,7 @@ use self::follower::Follower;
 use self::input::Input;
 use self::kmsg::Kmsg;
 use super::Losses;
+use crate::collect::CollectVec;
 use crate::sys::process::Capability;
 
 /// A log in which the kernel tells of knocks.
@@ -69,7 +70,7 @@ impl LogSource {
             from: from.clone(),
             reader,
             nothing: io::pipe().map_err(failed)?,
-            notices: namespace_notice().into_iter().collect(),
+            notices: namespace_notice().into_iter().collect_vec(),
         });
         source.tell_end();
         Ok(source)

@@ -14,6 +14,7 @@ use postern_core::door::{Door, Method};
 
 use postern_core::time::{Duration, Instant};
 
+use crate::collect::CollectVec;
 use crate::files::config_file::{self, Doors};
 use crate::firewall::{Firewall, Trial};
 use crate::output::{self, Failure, span};
@@ -108,7 +109,7 @@ pub(crate) fn opened_otherwise(before: &[Door], doors: &[Door]) -> Vec<String> {
         })
     };
     let others = doors.iter().filter(is_other);
-    others.map(|door| door.name.to_string()).collect()
+    others.map(|door| door.name.to_string()).collect_vec()
 }
 
 /// A method without what closes.

@@ -8,6 +8,7 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::cli::options::Options;
+use crate::collect::CollectVec;
 use crate::daemon::control::{Answer, Request};
 use crate::files::config_file::{self, DISABLED};
 use crate::firewall::{Firewall, Trial};
@@ -150,7 +151,7 @@ fn trial_of(firewall: &mut Firewall) -> Result<Trial, Failure> {
 fn deaf(doors: &[Door]) -> Option<String> {
     let (kernels, agents): (Vec<_>, Vec<_>) =
         doors.iter().partition(|door| door.engine.is_in_kernel());
-    let names: Vec<&str> = agents.iter().map(|door| door.name.as_str()).collect();
+    let names: Vec<&str> = agents.iter().map(|door| door.name.as_str()).collect_vec();
     match (names.as_slice(), kernels.as_slice()) {
         ([], [_, ..]) => None,
         (_, []) => Some("nobody hears knocks".into()),

@@ -7,6 +7,7 @@ use postern_core::time::Duration;
 
 use super::reach;
 use crate::cli::options::Options;
+use crate::collect::CollectVec;
 use crate::daemon::control::{Answer, Request, Whom};
 use crate::daemon::{cut, switch};
 use crate::files::config_file::Peeked;
@@ -163,7 +164,7 @@ fn let_in(firewall: &mut Firewall, door: &str) -> Vec<Network> {
             Who::Network(network) => Some(network),
             Who::Anyone { .. } => None,
         })
-        .collect()
+        .collect_vec()
 }
 
 /// Ends the connections of those who were let in, if that is what the door does, as far as a
@@ -183,7 +184,7 @@ fn end_connections(
     };
     let doomed: Vec<Connections> = networks
         .map(|network| cut::connections(door, network))
-        .collect();
+        .collect_vec();
     if doomed.is_empty() {
         return;
     }

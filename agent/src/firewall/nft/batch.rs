@@ -5,6 +5,7 @@ use super::message::{COUNTER, Element, Entry, Gone, Lasting, MOST_ELEMENTS, New,
 use super::object::{Feature, Object};
 use super::request::{self, Request};
 use super::{lowering, nfta};
+use crate::collect::CollectVec;
 use crate::firewall::table::model::{Chain, Set, Table};
 use crate::firewall::table::names::{TABLE, is_hooked};
 use crate::netlink::codec;
@@ -210,7 +211,7 @@ impl<'r> Writer<'r> {
     ) -> Result<(), Object> {
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
-            let some = elements.by_ref().take(MOST_ELEMENTS).collect();
+            let some = elements.by_ref().take(MOST_ELEMENTS).collect_vec();
             let object = Object::Elements(set.name.clone());
             self.make(&New::Elements(&set.name, some), object)?;
         }

@@ -261,13 +261,27 @@ impl Connection {
         fill: &dyn Fn(&mut Vec<u8>),
         parse: impl Fn(Attributes<'_>, &mut Vec<T>),
     ) -> Result<Vec<T>, Failure> {
+        let mut found = Vec::new();
+        self.dump_whole(family, kind, fill, &mut |message| match message {
+            Some(message) => parse(message, &mut found),
+            None => found.clear(),
+        })?;
+        Ok(found)
+    }
+
+    /// Hands each message of a dump on; `None` where it begins anew.
+    fn dump_whole(
+        &mut self,
+        family: u8,
+        kind: i32,
+        fill: &dyn Fn(&mut Vec<u8>),
+        each: &mut dyn FnMut(Option<Attributes<'_>>),
+    ) -> Result<(), Failure> {
         for _ in 0..DUMP_ATTEMPTS {
-            let mut found = Vec::new();
-            if self.dump_once(family, kind, fill, &mut |message| {
-                parse(message, &mut found)
-            })? {
-                return Ok(found);
+            if self.dump_once(family, kind, fill, each)? {
+                return Ok(());
             }
+            each(None);
         }
         Err(Failure::Restless)
     }
@@ -278,7 +292,7 @@ impl Connection {
         family: u8,
         kind: i32,
         fill: &dyn Fn(&mut Vec<u8>),
-        each: &mut dyn FnMut(Attributes<'_>),
+        each: &mut dyn FnMut(Option<Attributes<'_>>),
     ) -> Result<bool, Failure> {
         let flags = libc::NLM_F_DUMP;
         let sequence = self.request(family, Request { kind, flags }, fill)?;
@@ -293,7 +307,7 @@ impl Connection {
                     Some((0, _)) => return Ok(!interrupted),
                     Some((libc::EINTR, _)) => return Ok(false),
                     Some((number, sentence)) => return Err(Failure::refused(0, number, sentence)),
-                    None => each(message.attributes()),
+                    None => each(Some(message.attributes())),
                 }
             }
         }

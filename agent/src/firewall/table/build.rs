@@ -24,6 +24,7 @@ use super::names::{
 };
 use super::ports::port_map;
 use super::rules::{decoyed_source, ignoring_cutoffs};
+use crate::collect::CollectVec;
 use crate::knock_ports;
 use crate::network::Family;
 
@@ -67,7 +68,11 @@ impl Table {
 }
 
 fn counters(config: &Config) -> Vec<String> {
-    let mut counters: Vec<String> = config.doors.iter().flat_map(engines::counters).collect();
+    let mut counters: Vec<String> = config
+        .doors
+        .iter()
+        .flat_map(engines::counters)
+        .collect_vec();
     if has_decoys(config) {
         counters.push(UNREMEMBERED.to_owned());
     }
@@ -238,7 +243,10 @@ fn hooked_chain(config: &Config, hook: Hook) -> Chain {
     Chain {
         name: name.to_owned(),
         hook: Some(hook),
-        rules: interface_names(config).into_iter().map(guarded).collect(),
+        rules: interface_names(config)
+            .into_iter()
+            .map(guarded)
+            .collect_vec(),
     }
 }
 

@@ -6,6 +6,7 @@ use postern_core::{kernlog, payload};
 
 use super::model::{Chain, Rule, Statement, Verdict};
 use super::rules::mark;
+use crate::collect::CollectVec;
 
 /// How the table helps the source to see a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Delivery {
             Self::Through => {
                 let accept = Statement::Verdict(Verdict::Accept);
                 let mark = mark(config).into_iter();
-                vec![mark.chain([accept]).collect()]
+                vec![mark.chain([accept]).collect_vec()]
             }
         }
     }

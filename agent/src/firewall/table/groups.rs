@@ -17,6 +17,7 @@ use super::names::{
 };
 use super::ports::joined;
 use super::rules::{granted_to, mark};
+use crate::collect::CollectVec;
 use crate::knock_ports::{self, between_ranges, disjoint};
 use crate::network::Family;
 
@@ -70,7 +71,7 @@ impl<'c> Groups<'c> {
                 let mut guards = door.guards.iter();
                 scope.has(door) && guards.any(|guard| guard.protocol == Protocol::Icmp)
             });
-            let pinged: Vec<usize> = pinged.map(|(place, _)| place).collect();
+            let pinged: Vec<usize> = pinged.map(|(place, _)| place).collect_vec();
             if !pinged.is_empty() {
                 let group = groups.place_of(pinged);
                 groups.echo.push((scope, group));
@@ -83,7 +84,7 @@ impl<'c> Groups<'c> {
     pub(crate) fn maps(&self) -> Vec<Set> {
         let names: Vec<String> = (0..self.groups.len())
             .map(|group| self.chain_name(group))
-            .collect();
+            .collect_vec();
         let mut maps = Vec::new();
         for (scope, protocol, pieces) in &self.maps {
             let chains = pieces.iter().map(|piece| {
@@ -93,7 +94,7 @@ impl<'c> Groups<'c> {
                 };
                 (piece.ports.clone(), chain)
             });
-            let mut chains: Vec<(RangeInclusive<u16>, String)> = chains.collect();
+            let mut chains: Vec<(RangeInclusive<u16>, String)> = chains.collect_vec();
             if (chains.iter()).any(|(ports, _)| ports.start() < ports.end()) {
                 chains = joined(chains);
             }
@@ -124,7 +125,7 @@ impl<'c> Groups<'c> {
         let maps = self.maps.iter();
         let its = maps.filter(|(scope, of, _)| (*scope, *of) == (Scope::Local, protocol));
         let pieces = its.flat_map(|(_, _, pieces)| pieces);
-        pieces.map(|piece| piece.ports.clone()).collect()
+        pieces.map(|piece| piece.ports.clone()).collect_vec()
     }
 
     /// What leads echo requests to their doors.
@@ -174,7 +175,7 @@ impl<'c> Groups<'c> {
                 true => guards_of(door, protocol, knocks),
                 false => Vec::new(),
             })
-            .collect();
+            .collect_vec();
         let mut starts: Vec<u32> = Vec::new();
         for guard in guards.iter().flatten() {
             starts.extend([u32::from(*guard.start()), u32::from(*guard.end()) + 1]);
@@ -200,7 +201,7 @@ impl<'c> Groups<'c> {
             let doors = guards.iter().enumerate();
             let doors: Vec<usize> = (doors.filter(|(_, guards)| is_its(guards)))
                 .map(|(place, _)| place)
-                .collect();
+                .collect_vec();
             if doors.is_empty() {
                 continue;
             }
@@ -428,7 +429,7 @@ fn decoys(
         }
     }
     let mut elsewhere: Vec<RangeInclusive<u16>> =
-        decoys.iter().map(|(decoy, _)| decoy.clone()).collect();
+        decoys.iter().map(|(decoy, _)| decoy.clone()).collect_vec();
     elsewhere.extend_from_slice(knocks);
     for ports in knock_ports::decoys(config, protocol, &disjoint(elsewhere)) {
         decoys.push((ports, DECOY.to_owned()));

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::model::PROTOCOLS;
 
+use crate::collect::CollectVec;
 use crate::network::Family;
 
 /// The name of the table, of family `inet`.
@@ -190,14 +191,14 @@ pub(crate) fn identity(door: &Door) -> String {
         let mut its: Vec<(u16, u16)> = guards
             .filter(|guard| guard.protocol == protocol)
             .map(|guard| (guard.first, guard.last))
-            .collect();
+            .collect_vec();
         its.sort_unstable();
         its.dedup();
         let numbers = its.iter().map(|(first, last)| match first == last {
             true => first.to_string(),
             false => [first.to_string(), last.to_string()].join("-"),
         });
-        add_word(&mut words, protocol.name(), numbers.collect());
+        add_word(&mut words, protocol.name(), numbers.collect_vec());
     }
     if door
         .guards
@@ -207,7 +208,7 @@ pub(crate) fn identity(door: &Door) -> String {
         words.push(Protocol::Icmp.name().to_owned());
     }
     for (name, networks) in [("behind", door.behind.as_slice()), ("to", &door.to)] {
-        let mut networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        let mut networks: Vec<String> = networks.iter().map(ToString::to_string).collect_vec();
         networks.sort_unstable();
         add_word(&mut words, name, networks);
     }
@@ -231,7 +232,7 @@ fn add_word(words: &mut Vec<String>, name: &str, of: Vec<String>) {
 /// The names of the guarded interfaces, in nft's order.
 pub(crate) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
-    let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
+    let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect_vec();
     names.sort_unstable_by_key(|name| interface_order(name));
     names.dedup();
     names

@@ -11,6 +11,7 @@ use super::engines::PortChain;
 use super::groups::Groups;
 use super::model::{Content, Set};
 use super::names::{DECOY, KNOCK, PASSING, knock_map};
+use crate::collect::CollectVec;
 use crate::knock_ports::{self, between, disjoint, split};
 
 /// Where a knock at each port goes; `None` where no door has one of this protocol.
@@ -33,7 +34,7 @@ pub(crate) fn port_map(
         ports.push((number..=number, port_chain.name.clone()));
     }
     sort(&mut ports);
-    let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect();
+    let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect_vec();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let mut decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
     let with_ranges = decoys.any(|decoy| decoy.protocol == protocol)

@@ -13,6 +13,7 @@ use super::model::{
     Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict, WHOLE, echo_length,
 };
 use super::names::TABLE;
+use crate::collect::CollectVec;
 use crate::network::{Family, Network};
 
 /// The script that makes the table, ending in a newline.
@@ -23,7 +24,7 @@ pub(crate) fn render(table: &Table) -> String {
         .map(|name| format!("\tcounter {name} {{\n\t\tpackets 0 bytes 0\n\t}}\n"))
         .chain(table.sets.iter().map(ToString::to_string))
         .chain(table.chains.iter().map(ToString::to_string))
-        .collect();
+        .collect_vec();
     format!("table inet {TABLE} {{\n{}}}\n", blocks.join("\n"))
 }
 

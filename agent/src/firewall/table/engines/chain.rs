@@ -2,6 +2,7 @@
 
 use super::pattern::{Pattern, source};
 use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
+use crate::collect::CollectVec;
 use crate::firewall::table::model::{Content, DynamicChange, Set, Statement};
 use crate::network::Family;
 
@@ -27,7 +28,7 @@ impl Marks for Chain {
         let later = 2..pattern.steps.len();
         later
             .map(|made| take(set(pattern, made, family), source(family)))
-            .collect()
+            .collect_vec()
     }
 
     fn begin(&self, pattern: &Pattern<'_>, family: Family) -> Vec<Statement> {

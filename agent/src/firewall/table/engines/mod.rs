@@ -21,6 +21,7 @@ use postern_core::knock::Protocol;
 use postern_core::method::Effect;
 use postern_core::time::Duration;
 
+use crate::collect::CollectVec;
 use crate::firewall::table::model::{
     Chain, Content, DynamicChange, Rule, Set, SetKey, Statement, Verdict, timeout,
 };
@@ -128,7 +129,10 @@ pub(crate) fn needs_agent(config: &Config) -> bool {
 /// The names of the counters of a door; none of the agent's doors has any.
 pub(crate) fn counters(door: &Door) -> Vec<String> {
     match door.engine.is_in_kernel() {
-        true => Count::ALL.iter().map(|count| count.name(door)).collect(),
+        true => Count::ALL
+            .iter()
+            .map(|count| count.name(door))
+            .collect_vec(),
         false => Vec::new(),
     }
 }
@@ -315,7 +319,7 @@ fn switched(door: &Door) -> Chain {
 
 /// What there is for IPv4, and what there is for IPv6.
 fn on_both<T>(of: &dyn Fn(Family) -> T) -> Vec<T> {
-    Family::BOTH.into_iter().map(of).collect()
+    Family::BOTH.into_iter().map(of).collect_vec()
 }
 
 fn with(mut rule: Rule, verdict: Verdict) -> Rule {

@@ -8,6 +8,7 @@ use postern_core::knock::{Port, Protocol};
 use postern_core::method::Effect;
 
 use super::{Count, MAX_ATTEMPTS, Marks, finish, marks, on_both, put, take, with};
+use crate::collect::CollectVec;
 use crate::firewall::table::model::{
     Chain, Content, DynamicChange, Rule, Set, SetKey, Statement, Verdict,
 };
@@ -90,7 +91,7 @@ impl Pattern<'_> {
         steps
             .filter(|(_, step)| **step == port)
             .map(|(number, _)| number)
-            .collect()
+            .collect_vec()
     }
 
     /// Those at each port that has several, with the first of them.

@@ -6,6 +6,7 @@ use postern_core::knock::{Port, Protocol};
 use postern_core::{decoy, method};
 
 use super::{Count, patterns};
+use crate::collect::CollectVec;
 use crate::firewall::table::delivery::Delivery;
 use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
 use crate::firewall::table::names::{DECOY, KNOCK, PASSING, REMEMBER};
@@ -31,7 +32,7 @@ pub(crate) fn port_chains(config: &Config, listed: &[Port]) -> Vec<PortChain> {
         places.extend(decoys);
     }
     let places = in_order(places).into_iter();
-    places.map(|port| map.port_chain(port)).collect()
+    places.map(|port| map.port_chain(port)).collect_vec()
 }
 
 /// The chains of those decoys that concern one door only.
@@ -54,7 +55,7 @@ pub(crate) fn has_decoys(config: &Config, door: &Door) -> bool {
 /// The decoys of a door, in ascending order.
 fn decoys(config: &Config, door: &Door) -> Vec<Port> {
     let decoys = decoy::decoys(door, &config.doors);
-    in_order(decoys.flat_map(|ports| ports.ports()).collect())
+    in_order(decoys.flat_map(|ports| ports.ports()).collect_vec())
 }
 
 fn decoy_chain_name(door: &Door) -> String {
@@ -113,7 +114,7 @@ impl<'c> Map<'c> {
         let decoyed: Vec<&Door> = (self.decoys.iter())
             .filter(|(_, decoys)| has(decoys, port))
             .map(|(door, _)| *door)
-            .collect();
+            .collect_vec();
         let ending = self.ending(port);
         if let ([door], None, false) = (&*decoyed, &ending, has(&self.knocks, port)) {
             return PortChain {
@@ -148,7 +149,7 @@ impl<'c> Map<'c> {
         for door in ours.filter(|door| method::watches(door, port)) {
             let entrances = patterns(door).into_iter();
             let entrances = entrances.filter_map(|pattern| pattern.entrance(port));
-            let shown: Vec<Statement> = entrances.map(jump).collect();
+            let shown: Vec<Statement> = entrances.map(jump).collect_vec();
             if shown.is_empty() {
                 continue;
             }
@@ -211,7 +212,7 @@ impl<'c> Map<'c> {
 fn whose_knocks(door: &Door) -> Vec<Option<Network>> {
     match &*door.from {
         [] => vec![None],
-        networks => networks.iter().copied().map(Some).collect(),
+        networks => networks.iter().copied().map(Some).collect_vec(),
     }
 }
 

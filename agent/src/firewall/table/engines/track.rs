@@ -8,6 +8,7 @@ use postern_core::knock::{Port, Protocol};
 
 use super::pattern::{Pattern, source};
 use super::{MAX_ATTEMPTS, Marks, on_both, put, take};
+use crate::collect::CollectVec;
 use crate::firewall::table::model::{Content, DynamicChange, PROTOCOLS, Set, SetKey, Statement};
 use crate::network::Family;
 
@@ -51,7 +52,7 @@ impl Marks for Track {
             let (set, port) = expecting(pattern, step, family)?;
             Some(take(set, SetKey::NextPort(family, port.number)))
         });
-        taken.collect()
+        taken.collect_vec()
     }
 
     fn begin(&self, pattern: &Pattern<'_>, family: Family) -> Vec<Statement> {
