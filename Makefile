@@ -10,7 +10,7 @@ scripts = fuzz/run tests/core-dependencies tests/setup tests/rooms tests/demo te
 	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test fuzz test-fuzz test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test fuzz test-fuzz test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-honest bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -57,6 +57,10 @@ bench: setup ## time from the last knock to the open port, beside knockd and a r
 bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+bench-honest: setup ## honest knocks under every kind of flood, for two hours (root)
+	$(CARGO) build --release --locked -p postern -p postern-tests
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench honest
 
 bench-forward: setup ## bulk TCP through a router, beside the guard and without (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests

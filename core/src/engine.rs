@@ -15,7 +15,8 @@ use crate::guesses::{Guesses, Half, LEVELS};
 use crate::hash;
 use crate::knock::{Knock, Port, Protocol};
 use crate::method::{
-    self, Armed, Attempt, Circumstances, Effect, PATTERNS, Pattern, Progress, Reach, stamp,
+    self, Armed, Attempt, Candidate, Circumstances, Effect, PATTERNS, Pattern, Progress, Reach,
+    stamp,
 };
 use crate::ports::{PortMap, TooManyPorts};
 use crate::table::{Displaced, Entry, HashedSource, Stored, Table, Worth};
@@ -24,8 +25,8 @@ use crate::time::{Duration, Instant};
 /// For how long it is known what a one-time door was opened by: TCP sends a SYN that is not answered for the last
 /// time after 63 seconds (`tcp_syn_retries`), and a client may ask for more.
 const USED_FOR: Duration = Duration::from_secs(130);
-/// The codes that are remembered after they were used.
-const USED_CODES: usize = 4;
+/// The codes that are remembered after they were used, at each door.
+pub const USED_CODES: usize = 4;
 /// Stale attempts are looked for at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -408,6 +409,14 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
     }
 
+    /// Says which codes of a door were used, the last one last, as far as there is something to know that from: whoever
+    /// knocks one of them guesses nothing. To be said after [`Engine::configure`], which forgets it.
+    pub fn remind(&mut self, index: usize, codes: &[Candidate]) {
+        if let Some(used) = self.used.get_mut(index) {
+            codes.iter().for_each(|code| note_used(used, code));
+        }
+    }
+
     /// What opens a one-time door just now.
     pub fn armed(&self, index: usize) -> &Armed {
         self.armed.get(index).unwrap_or(&Armed::Shut)
@@ -450,7 +459,14 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         let mut faults = Faults::default();
         let sources = (source, failing);
         for door in doors {
-            self.handle_at(door, sources, now, knock, &mut decision, &mut faults);
+            self.handle_at(
+                (door, doors),
+                sources,
+                now,
+                knock,
+                &mut decision,
+                &mut faults,
+            );
         }
         let mut others = doors;
         if others.next().is_some() && !others.is_empty() {
@@ -463,10 +479,10 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for packet in &faults.accepted {
             self.accepted.insert(*packet, now);
         }
+        self.count_guesses(&faults, &decision, source.hash, knock.port, now);
         // What was right at one door is no failure at another that listens to the same port.
-        match decision.outcome {
-            Outcome::Wrong => self.count_guesses(&faults, source.hash, knock.port, now),
-            _ => faults.wrong = DoorSet::EMPTY,
+        if decision.outcome != Outcome::Wrong {
+            faults.wrong = DoorSet::EMPTY;
         }
         for door in faults.lapsed.or(faults.wrong) {
             let knock = (!faults.lapsed.contains(door)).then_some(knock);
@@ -483,18 +499,43 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         decision
     }
 
-    /// Has the doors where the knock was a wrong half of a code count it.
-    fn count_guesses(&mut self, faults: &Faults, hash: u32, port: Port, now: Instant) {
+    /// Has the doors where the knock was a wrong half of a code count it, unless it ended a right one elsewhere, or goes
+    /// on with a sequence.
+    fn count_guesses(
+        &mut self,
+        faults: &Faults,
+        decision: &Decision,
+        hash: u32,
+        port: Port,
+        now: Instant,
+    ) {
         let Self {
             doors,
             armed,
             guesses,
             ..
         } = self;
+        let is_code = decision.outcome == Outcome::Completed || decision.credit.is_some();
+        let mut at = decision.at;
+        let is_fixed = at.any(|door| {
+            doors
+                .get(door)
+                .is_some_and(|door| door.method.code().is_none())
+        });
         for index in faults.strays {
-            guesses.stray(doors, index, hash, port, now);
+            match is_code || faults.again.contains(index) {
+                true => guesses.clear(index, hash),
+                false if is_fixed => {}
+                false => {
+                    let knock = (port, faults.halves.contains(index));
+                    guesses.stray(doors, index, hash, knock, now);
+                }
+            }
         }
         for index in faults.missed {
+            if is_code {
+                continue;
+            }
             guesses.miss(doors, index, hash, port, now);
             let (Some(door), Some(armed)) = (doors.get(index), armed.get(index)) else {
                 continue;
@@ -687,7 +728,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
 
     fn handle_at(
         &mut self,
-        index: usize,
+        (index, neighbours): (usize, DoorSet),
         (source, failing): (&HashedSource, &HashedSource),
         now: Instant,
         knock: &Knock<'_>,
@@ -707,6 +748,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             armed,
             used,
             index,
+            neighbours,
+            doors: &self.doors,
+            all_used: &self.used,
             hash: source.hash,
             displaced: &self.displaced,
             decoy_hits: &self.decoy_hits,
@@ -734,7 +778,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.cutoffs.forgive(failing, number, now);
         }
         if outcome > Outcome::Repeated && door.method.code().is_some() {
-            self.guesses.begin(index, source.hash);
+            (self.guesses).begin(&self.doors, index, source.hash, knock.port, now);
         }
         let window = door.window;
         if let Some((credit, counter)) = faults.credit.take() {
@@ -748,12 +792,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             match armed {
                 Armed::Sequence(_, steps) => used.clone_from(steps),
                 Armed::Codes(codes) => {
-                    let spent = codes.iter().find(|code| code.counter == counter);
-                    for knock in spent.into_iter().flat_map(|code| code.knocks) {
-                        if used.len() >= USED_CODES * KNOCKS {
-                            used.remove(0);
-                        }
-                        _ = used.push(knock);
+                    let mut codes = codes.iter();
+                    if let Some(spent) = codes.find(|code| code.counter == counter) {
+                        note_used(used, spent);
                     }
                 }
                 Armed::Shut => {}
@@ -902,6 +943,16 @@ fn keys_of(key: &hash::Key, address: IpAddr) -> (HashedSource, HashedSource) {
     }
 }
 
+/// Remembers a code that was used, in the place of the oldest.
+fn note_used(used: &mut Sequence, code: &Candidate) {
+    for knock in code.knocks {
+        if used.len() >= USED_CODES * KNOCKS {
+            used.remove(0);
+        }
+        _ = used.push(knock);
+    }
+}
+
 /// For how long an attempt is of use, from its first knock on.
 fn lifetime(door: &Door, attempt: &Attempt) -> Duration {
     match attempt.is_finished() && door.method.is_one_time() {
@@ -972,6 +1023,12 @@ struct DoorContext<'e> {
     used: &'e [Port],
     /// The door's.
     index: usize,
+    /// The doors at the knock's port.
+    neighbours: DoorSet,
+    /// All of them.
+    doors: &'e [Door],
+    /// What was used at each of them.
+    all_used: &'e [Sequence; MAX_DOORS],
     /// The source's.
     hash: u32,
     displaced: &'e BloomFilter,
@@ -1012,6 +1069,10 @@ struct Faults {
     hit_decoy: bool,
     /// The doors at which it began no code, where none was begun.
     strays: DoorSet,
+    /// Those of them at which it would have begun one, had its source been silent before.
+    halves: DoorSet,
+    /// Those of them at which it is, with the knock before, a code again.
+    again: DoorSet,
     /// The doors at which it was the wrong half of a code whose first was right.
     missed: DoorSet,
     /// The right code that does not open, and its counter.
@@ -1048,6 +1109,12 @@ impl DoorContext<'_> {
         let credit = (self.door.method.code())
             .and_then(|_| self.guesses.credit(self.door, self.index, self.hash, now));
         let half = self.hear_half(&mut patterns, credit, knock, now, attempts);
+        let begun = attempts.0.first().and_then(Attempt::half);
+        // Whoever does that guesses nothing, and has no chance.
+        let is_again = half.is_some()
+            && (self.was_spelled(knock, now)
+                || begun
+                    .is_some_and(|begun| self.spells_again(&patterns, credit, begun, knock.port)));
         let is_crowded = self.displaced.is_in_use(now);
         let was_accepted = || {
             let fingerprint = fingerprint(self.hash, knock.port, knock.source_port);
@@ -1058,6 +1125,7 @@ impl DoorContext<'_> {
             self.recall(&patterns, knock.port, now, &was_accepted, attempts);
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
+        let mut of_code = Progress::Wrong;
         let by_order = self.told_by_order.iter();
         for (((effect, pattern), attempt), by_order) in
             patterns.iter().zip(&mut attempts.0).zip(by_order)
@@ -1077,12 +1145,15 @@ impl DoorContext<'_> {
                 is_kept: Cell::new(false),
             };
             let before = *attempt;
-            let is_ignored = half == Some(CodeKnock::Ignored) && pattern.codes().is_some();
-            let mut progress = match is_ignored {
-                true => Progress::Wrong,
-                false => pattern.advance(attempt, knock, now, &circumstances),
+            let mut progress = match pattern.codes() {
+                Some(_) if is_again => Progress::Repeated,
+                Some(_) if half == Some(CodeKnock::Ignored) => Progress::Wrong,
+                _ => pattern.advance(attempt, knock, now, &circumstances),
             };
             let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
+            if pattern.codes().is_some() {
+                of_code = progress;
+            }
             if is_accepted || circumstances.is_kept.get() {
                 self.note_accepted(pattern, attempt, knock, faults);
             }
@@ -1107,7 +1178,14 @@ impl DoorContext<'_> {
                 Progress::Repeated => Outcome::Repeated,
                 Progress::Advanced => Outcome::Advanced,
                 Progress::Completed(counter) => {
-                    let is_one_port = half.is_some() && before.is_at(knock.port);
+                    let is_one_port = half.is_some() && begun == Some(knock.port);
+                    if let Some(begun) = begun.filter(|_| half.is_some()) {
+                        let packets =
+                            [(begun, before.source_port), (knock.port, knock.source_port)];
+                        let packets =
+                            packets.map(|(port, from)| fingerprint(self.hash, port, from));
+                        _ = faults.accepted.extend_from_slice(&packets);
+                    }
                     match self.falls_short(pattern, credit, (counter, is_one_port), now) {
                         Some(more) => {
                             faults.credit = Some((more, counter));
@@ -1121,16 +1199,8 @@ impl DoorContext<'_> {
                 }
             });
         }
-        match half {
-            _ if best != Outcome::Wrong => {}
-            Some(CodeKnock::Second) => faults.missed.insert(self.index),
-            Some(CodeKnock::First) if self.has_begun(&patterns, now) => {
-                faults.missed.insert(self.index);
-            }
-            // Who knocks a code that was used guesses nothing.
-            Some(CodeKnock::First) if self.used.contains(&knock.port) => {}
-            Some(CodeKnock::First | CodeKnock::Ignored) => faults.strays.insert(self.index),
-            None => {}
+        if let Some(half) = half.filter(|_| !is_again) {
+            self.note_guess(&patterns, credit, (half, of_code), knock.port, now, faults);
         }
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
@@ -1220,14 +1290,78 @@ impl DoorContext<'_> {
         before: &Attempt,
         port: Port,
     ) -> bool {
-        let was_used = self.used.contains(&port);
         match pattern.codes() {
-            None => before.is_finished() && was_used,
-            // A duplicate of the last code, between the halves of the next.
-            Some(_) if before.is_under_way() => was_used,
+            None => before.is_finished() && self.used.contains(&port),
+            Some(_) if before.is_under_way() => false,
             Some(codes) => {
                 let is_credited = |(counter, _)| codes.has_at(counter, port);
-                credit.is_some_and(is_credited) || self.is_crowded && (was_used || codes.has(port))
+                credit.is_some_and(is_credited) || self.is_crowded && codes.has(port)
+            }
+        }
+    }
+
+    /// Whether this packet was part of a code: TCP goes on sending what is not answered.
+    fn was_spelled(&self, knock: &Knock<'_>, now: Instant) -> bool {
+        let fingerprint = fingerprint(self.hash, knock.port, knock.source_port);
+        self.accepted.contains(fingerprint, now, USED_FOR)
+    }
+
+    /// Whether these two knocks are a code that was used, or the one that the source has its credit for.
+    fn spells_again(
+        &self,
+        patterns: &[(Effect, Pattern<'_>); PATTERNS],
+        credit: Option<(u64, u8)>,
+        one: Port,
+        other: Port,
+    ) -> bool {
+        let [(_, opening), _] = patterns;
+        let is_credited = |(counter, _)| {
+            let has = |port| {
+                opening
+                    .codes()
+                    .is_some_and(|codes| codes.has_at(counter, port))
+            };
+            one != other && has(one) && has(other)
+        };
+        let is_used = |index| {
+            let used = self.doors.iter().zip(self.all_used).nth(index);
+            let used = used.filter(|(door, _)| door.method.code().is_some());
+            let used = used.map(|(_, used)| used).into_iter();
+            let mut codes = used.flat_map(|used: &Sequence| used.chunks_exact(KNOCKS));
+            codes.any(|code| code == [one, other] || code == [other, one])
+        };
+        let mut neighbours = self.neighbours;
+        credit.is_some_and(is_credited) || neighbours.any(is_used)
+    }
+
+    /// Notes what is to be counted of a knock at the ports of codes: of which kind it was, and what it came to.
+    fn note_guess(
+        &self,
+        patterns: &[(Effect, Pattern<'_>); PATTERNS],
+        credit: Option<(u64, u8)>,
+        (half, progress): (CodeKnock, Progress),
+        port: Port,
+        now: Instant,
+        faults: &mut Faults,
+    ) {
+        let ([(_, opening), _], index) = (patterns, self.index);
+        let Some(codes) = opening.codes() else { return };
+        match (half, progress) {
+            (_, Progress::Advanced | Progress::Completed(_)) => {}
+            (CodeKnock::Second, Progress::Wrong) => faults.missed.insert(index),
+            (CodeKnock::Second, _) => {}
+            (CodeKnock::First, _) if self.has_begun(patterns, now) => faults.missed.insert(index),
+            // Its first half may have been forgotten for want of room.
+            (CodeKnock::First, _) if self.is_crowded && codes.has(port) => {}
+            (CodeKnock::First | CodeKnock::Ignored, _) => {
+                faults.strays.insert(index);
+                if codes.may_begin(port) {
+                    faults.halves.insert(index);
+                }
+                let pending = (self.guesses).pending(index, self.hash, now, self.door.window);
+                if pending.is_some_and(|one| self.spells_again(patterns, credit, one, port)) {
+                    faults.again.insert(index);
+                }
             }
         }
     }

@@ -7,8 +7,10 @@
 //!
 //! A *guess* is what could have opened: a source's second knock at the ports of codes. It costs one token. After a
 //! first knock that begins no code, a source is not listened to until it was silent for `SILENCE`: a scan of all
-//! ports costs one token. A wrong second half after a right first costs a third of the budget: who saw the first half
-//! guesses one of a thousand, and has three tries. What is forgotten for want of room counts as a guess.
+//! ports costs one token. A wrong second half after a right first costs a third of the budget, and so does a right
+//! first half after a wrong one: who saw half of a code guesses one of a thousand, be it before or after, and has three
+//! tries. What is forgotten for want of room costs as much. What costs nothing has no chance: the two knocks of a code
+//! that was used open nothing, at any door, and a packet that was part of a code is part of no other.
 //!
 //! The chance of a guesser with any number of addresses and packets to open the door within a day is at most
 //! [`1 / ODDS_PER_DAY`](ODDS_PER_DAY). A guess hits with `chances` in `10^digits`, and a day's guesses are the
@@ -27,7 +29,7 @@ use crate::method::{since, stamp};
 use crate::time::{Duration, Instant};
 
 /// One to this many is the chance of a guesser within a day, at a door. The budgets leave three hundredths of it to four
-/// codes in a row that are guessed, and to the few guesses that begin another code or one that was used.
+/// codes in a row that are guessed, and to the few guesses of which both halves begin a code.
 pub const ODDS_PER_DAY: u64 = 10_000;
 /// Credits with a budget. Whoever has more is asked for one more code, and no budget: that many are not guessed.
 pub(crate) const LEVELS: usize = 3;
@@ -494,31 +496,56 @@ impl Guesses {
         strays.find(|stray| stray.is(hash, index as u8))
     }
 
-    /// Notes a first knock at the door's ports that begins no code; the next one makes it a guess.
+    /// The knock of the source that began no code, and that the next one makes a guess.
+    pub(crate) fn pending(
+        &self,
+        index: usize,
+        hash: u32,
+        now: Instant,
+        within: Duration,
+    ) -> Option<Port> {
+        let stray = self.find_stray(index, hash)?;
+        (stray.port != 0 && stray.is_recent(now, within)).then_some(Port {
+            protocol: stray.protocol,
+            number: stray.port,
+        })
+    }
+
+    /// Notes a knock at the door's ports that begins no code, or is not looked at though it does; the next one makes it
+    /// a guess.
     pub(crate) fn stray(
         &mut self,
         doors: &[Door],
         index: usize,
         hash: u32,
-        port: Port,
+        (port, is_half): (Port, bool),
         now: Instant,
     ) {
-        let Some(window) = doors.get(index).map(|door| door.window) else {
-            return;
-        };
-        let known = self.find_stray(index, hash).copied();
-        let mut counted = false;
-        if let Some(known) = known.filter(|known| known.is_recent(now, window)) {
-            let is_counted = known.port == 0;
-            let is_guess = known.port != port.number || known.protocol != port.protocol;
-            if is_guess && !is_counted {
-                self.charge(doors, index, hash, false, now);
-            }
-            // What is ignored is the first half of no guess.
-            counted = known.is_recent(now, SILENCE) && (is_guess || is_counted);
-        }
+        let is_guess = self.settle(doors, index, hash, (port, is_half), now);
+        // What is ignored is the first half of no guess.
+        let counted = self
+            .find_stray(index, hash)
+            .is_some_and(|known| known.is_recent(now, SILENCE) && (is_guess || known.port == 0));
         let number = if counted { 0 } else { port.number };
         self.note_stray(doors, index, hash, Port { number, ..port }, now);
+    }
+
+    /// Counts a guess where the source's knock before began no code, and was another.
+    fn settle(
+        &mut self,
+        doors: &[Door],
+        index: usize,
+        hash: u32,
+        (port, is_half): (Port, bool),
+        now: Instant,
+    ) -> bool {
+        let window = doors.get(index).map_or(SILENCE, |door| door.window);
+        let pending = self.pending(index, hash, now, window);
+        let is_guess = pending.is_some_and(|pending| pending != port);
+        if is_guess {
+            self.charge(doors, index, hash, is_half, now);
+        }
+        is_guess
     }
 
     /// Notes a wrong second half after a right first.
@@ -547,12 +574,25 @@ impl Guesses {
         let door = usize::from(gone.door);
         let window = doors.get(door).map(|door| door.window).unwrap_or_default();
         if gone.port != 0 && gone.is_recent(now, window) {
-            self.charge(doors, door, gone.tag, false, now);
+            self.charge(doors, door, gone.tag, true, now);
         }
     }
 
     /// Forgets that the source's knocks began no code: this one does.
-    pub(crate) fn begin(&mut self, index: usize, hash: u32) {
+    pub(crate) fn begin(
+        &mut self,
+        doors: &[Door],
+        index: usize,
+        hash: u32,
+        port: Port,
+        now: Instant,
+    ) {
+        self.settle(doors, index, hash, (port, true), now);
+        self.clear(index, hash);
+    }
+
+    /// Forgets that the source's knocks began no code: they were no guess.
+    pub(crate) fn clear(&mut self, index: usize, hash: u32) {
         let strays = self.strays.get_mut(bucket(STRAYS, hash));
         let mut strays = strays.into_iter().flatten();
         if let Some(stray) = strays.find(|stray| stray.is(hash, index as u8)) {

@@ -782,13 +782,15 @@ fn codes(codes: &[[u16; 2]]) -> Armed {
 /// Two people, or one whose secret is changed, at one port.
 #[test]
 fn a_right_code_at_one_door_is_no_failure_at_another_of_the_same_ports() {
-    let [alice, bob] = [[482, 913], [111, 482]];
+    let bob = [111, 482];
     for (name, own, others) in [("first", 0, 1), ("last", 1, 0)] {
         let mut lab = Lab::new(&[coded("alice"), coded("bob")]);
-        for _ in 0..20 {
+        for round in 0..20 {
+            let alice = [482, 913 + round];
             lab.engine.arm(own, codes(&[alice]));
             lab.engine.arm(others, codes(&[bob]));
-            for (group, from) in alice.into_iter().zip(1..) {
+            let ports = 2 * round + 1..;
+            for (group, from) in alice.into_iter().zip(ports.clone()) {
                 let decision = lab.knock_from(from, host(1), tcp(10_000 + group));
                 assert!(decision.failed.is_empty(), "{name}: {decision:?}");
                 assert!(!decision.open.contains(others));
@@ -798,7 +800,7 @@ fn a_right_code_at_one_door_is_no_failure_at_another_of_the_same_ports() {
                 lab.wait(millis);
                 let now = lab.now;
                 lab.engine.poll(now);
-                for (group, from) in alice.into_iter().zip(1..) {
+                for (group, from) in alice.into_iter().zip(ports.clone()) {
                     let again = lab.knock_from(from, host(1), tcp(10_000 + group));
                     assert_eq!(again.outcome, Outcome::Repeated, "{name} {millis}");
                     assert!(again.failed.is_empty());
@@ -829,7 +831,7 @@ fn a_knock_that_is_wrong_at_every_door_counts_at_each_of_them_once() {
     assert_eq!(lab.knock(host(1), tcp(10_111)).outcome, Outcome::Silenced);
     // Success at one door buys no guesses at the other.
     assert!(lab.knock_from(1, host(2), tcp(10_007)).failed.eq([0, 1]));
-    lab.wait(1_001);
+    lab.wait(10_001);
     assert!(lab.opens(host(2), &[tcp(10_482), tcp(10_913)]));
     assert!(lab.knock_from(2, host(2), tcp(10_008)).cut_off.is_some());
 }
@@ -932,7 +934,9 @@ fn whoever_knocks_right_is_cut_off_by_no_door_at_the_same_ports() {
         lab.engine.watch(index(2), &of(&listed)).unwrap();
         let whose = round % 3;
         let knocks = [&fixed[..], &code[..], &listed[..]][whose];
-        for _ in 0..4 {
+        // A code opens once.
+        let times = if whose == 1 { 1 } else { 4 };
+        for _ in 0..times {
             lab.engine.arm(index(1), codes(&[code, other]));
             lab.engine.arm(index(2), Armed::Sequence(0, of(&listed)));
             let mut has_opened = false;

@@ -41,6 +41,8 @@ struct Game {
     now: Instant,
     chance: Chance,
     group: u64,
+    /// The first step whose code was not used.
+    next: u64,
 }
 
 impl Game {
@@ -71,6 +73,7 @@ impl Game {
             now: Instant::from_millis(DAY),
             chance: Chance(1),
             group,
+            next: 0,
         };
         game.arm();
         game
@@ -88,7 +91,7 @@ impl Game {
 
     fn arm(&mut self) {
         let step = self.step();
-        let codes = (step - 1..step + 2).map(|counter| Candidate {
+        let codes = (self.next.max(step - 1)..step + 2).map(|counter| Candidate {
             counter,
             knocks: self.code(counter),
         });
@@ -110,7 +113,11 @@ impl Game {
             port,
             payload: &[],
         };
-        self.engine.handle(self.now, &knock)
+        let decision = self.engine.handle(self.now, &knock);
+        if let Some(spent) = decision.spent {
+            self.next = spent.counter + 1;
+        }
+        decision
     }
 
     fn spell(&mut self, source: u32, code: [Port; 2]) -> Decision {
@@ -139,22 +146,44 @@ impl Game {
     }
 }
 
-/// Guesses from as many addresses as he likes, as often as he can; what the engine lets him try is what counts.
+/// Guesses from as many addresses as he likes, as often as he can; what the engine lets him try is what counts. Each day
+/// the owner comes in, and whoever watches guesses with the halves of the codes that he used, too.
 #[test]
 fn a_guesser_with_any_number_of_addresses_opens_no_more_often_than_the_budgets_allow() {
     const GROUP: u64 = 40;
     const DAYS: u64 = 200;
     const GUESSES_A_DAY: u64 = 3_000;
-    for order in [Order::Any, Order::Strict] {
+    let orders = [Order::Any, Order::Strict];
+    for (order, knows_used) in orders
+        .into_iter()
+        .flat_map(|order| [(order, true), (order, false)])
+    {
         let orders = if order == Order::Any { 2 } else { 1 };
         let mut game = Game::new(order, GROUP);
         let mut source = 0x0a00_0000;
         let mut opened = 0;
-        for _ in 0..DAYS * GUESSES_A_DAY {
+        let mut used = [tcp(10_000); 2];
+        for number in 0..DAYS * GUESSES_A_DAY {
+            if number % GUESSES_A_DAY == 0 {
+                let step = game.step();
+                for code in [step - 1, step, step + 1].map(|step| game.code(step)) {
+                    if game.spell(1, code).spent.is_some() {
+                        used = code;
+                    }
+                }
+            }
             source += 1;
-            let guess = [game.any_port(), game.any_port()];
-            opened += game.spell(source, guess).open.len();
-            game.wait(DAY / GUESSES_A_DAY);
+            let [one, other] = [game.any_port(), game.any_port()];
+            let [known, its] = used;
+            let (guess, pause) = match number % 2 {
+                _ if !knows_used => ([one, other], 0),
+                0 => ([one, known], 1_001),
+                _ => ([known, its], 0),
+            };
+            _ = game.knock(source, guess[0]);
+            game.wait(pause);
+            opened += game.knock(source, guess[1]).open.len();
+            game.wait(DAY / GUESSES_A_DAY - pause);
         }
         // Of a code of six digits, a day's guesses hit once in 10,000 days: here a guess hits as much more often.
         let easier = 1_000_000 / (GROUP * GROUP);
@@ -164,7 +193,10 @@ fn a_guesser_with_any_number_of_addresses_opens_no_more_often_than_the_budgets_a
         let in_a_row = (DAYS * GUESSES_A_DAY) as f64 * rate * rate;
         let most = expected as f64 + in_a_row;
         let most = most + 4.0 * most.sqrt() + 1.0;
-        assert!(f64::from(opened) <= most, "{order:?}: {opened} of {most}");
+        assert!(
+            f64::from(opened) <= most,
+            "{order:?} {knows_used}: {opened} of {most}"
+        );
         assert!(game.asked() > 1);
     }
 }
@@ -315,7 +347,7 @@ fn an_owner_who_does_as_asked_is_let_in_under_a_flood() {
         let mut game = Game::new(Order::Any, 1_000);
         flood(&mut game, 1_000_000, 4_000);
         for owner in 1..=owners {
-            game.wait(31_000);
+            game.wait(91_000);
             flood(&mut game, 50_000, 200);
             let step = game.step();
             let codes = [0, 1, 2].map(|number| game.code(step - 1 + number));
@@ -342,4 +374,123 @@ fn flood(game: &mut Game, knocks: u64, millis: u64) {
             game.wait(1);
         }
     }
+}
+
+fn wrong(game: &Game) -> u32 {
+    game.engine.asked(0, game.now).unwrap().wrong
+}
+
+/// A program that knocks twice, a person who is not sure, and the same after the agent was started again.
+#[test]
+fn who_knocks_a_used_code_guesses_nothing_and_opens_nothing() {
+    let mut game = Game::new(Order::Any, 1_000);
+    let code = game.distinct();
+    let step = game.step();
+    assert!(game.spell(1, code).open.contains(0));
+    // At once, within the window, and later; from there and from elsewhere.
+    for (wait, source) in [(0, 1), (0, 1), (300, 1), (20_000, 1), (0, 2)] {
+        game.wait(wait);
+        assert!(game.spell(source, code).open.is_empty());
+    }
+    let doors = game.engine.doors().iter().cloned().collect();
+    game.engine.configure(&doors).unwrap();
+    let used: Vec<Candidate> = (step - 3..=step)
+        .map(|counter| Candidate {
+            counter,
+            knocks: game.code(counter),
+        })
+        .collect();
+    game.engine.remind(0, &used);
+    // As if it were acceptable.
+    game.next = step;
+    game.arm();
+    for source in [1, 1, 2] {
+        assert!(game.spell(source, code).open.is_empty());
+    }
+    assert_eq!((wrong(&game), game.asked()), (0, 1));
+    // Nor is anybody kept waiting.
+    let next = game.code(step + 1);
+    assert!(game.spell(1, next).open.contains(0));
+}
+
+/// What a guesser knows of used codes is worth nothing to him, before another half or after one.
+#[test]
+fn halves_of_used_codes_are_no_free_guesses() {
+    let mut game = Game::new(Order::Any, 1_000);
+    let used = game.distinct();
+    assert!(game.spell(1, used).open.contains(0));
+    for pause in [0, 1_100] {
+        for (number, half) in (1..).zip(used.into_iter().cycle().take(8)) {
+            let source = 0x0a00_0000 + pause * 100 + number;
+            let other = game.code(game.step() + 100 + u64::from(number))[0];
+            let guess = match number % 2 {
+                0 => [half, other],
+                _ => [other, half],
+            };
+            let before = wrong(&game);
+            for knock in guess {
+                assert!(game.knock(source, knock).open.is_empty());
+                game.wait(pause.into());
+            }
+            assert_eq!(wrong(&game), before + 1, "{pause} {number}");
+        }
+    }
+}
+
+/// His addresses have made the first knock each, at every port, before he saw the half that is their second.
+#[test]
+fn who_sees_half_a_code_has_three_tries_at_the_half_before_it() {
+    for pause in [0, 1_100] {
+        let mut game = Game::new(Order::Any, 1_000);
+        let [seen, other] = game.distinct();
+        let codes = game.step() - 1..game.step() + 2;
+        let known: Vec<Port> = codes.flat_map(|step| game.code(step)).collect();
+        let ports = (10_000..11_000).map(tcp);
+        let ports: Vec<Port> = ports.filter(|port| !known.contains(port)).collect();
+        for (source, port) in (0x0a00_0000..).zip(&ports) {
+            _ = game.knock(source, *port);
+        }
+        _ = game.knock(9, other);
+        game.wait(pause);
+        let mut tries = 0;
+        for source in (0x0a00_0000..).take(ports.len()) {
+            if game.asked() > 1 {
+                break;
+            }
+            tries += 1;
+            assert!(game.knock(source, seen).open.is_empty());
+        }
+        assert!(tries <= 3, "{pause}: {tries}");
+        assert!(game.knock(9, seen).open.is_empty(), "{pause}");
+    }
+}
+
+/// As TCP sends it, where nobody answers.
+#[test]
+fn a_half_that_is_sent_again_between_the_halves_of_the_next_code_does_no_harm() {
+    let mut game = Game::new(Order::Any, 1_000);
+    exhaust(&mut game);
+    let code = game.distinct();
+    let next = game.code(game.step() + 1);
+    let before = wrong(&game);
+    let send = |game: &mut Game, from: u16, port: Port| {
+        let knock = Knock {
+            source: Ipv4Addr::from_bits(1).into(),
+            source_port: from,
+            port,
+            payload: &[],
+        };
+        game.engine.handle(game.now, &knock)
+    };
+    for (from, port) in [(1, code[0]), (2, code[1])] {
+        _ = send(&mut game, from, port);
+    }
+    game.wait(1_000);
+    _ = send(&mut game, 3, next[0]);
+    for (from, port) in [(1, code[0]), (2, code[1])] {
+        let again = send(&mut game, from, port);
+        assert_eq!(again.outcome, Outcome::Repeated);
+    }
+    assert!(send(&mut game, 4, next[1]).open.contains(0));
+    assert_eq!(wrong(&game), before);
 }

@@ -7,6 +7,7 @@
 mod contender;
 mod flood;
 mod forward;
+mod honest;
 mod latency;
 mod scans;
 
@@ -24,11 +25,13 @@ fn main() -> ExitCode {
         ["latency"] => latency::measure(&Contender::all_with_engines()),
         ["flood"] => flood::measure(&Contender::all()),
         ["forward"] => forward::measure(),
+        ["honest"] => honest::measure(2, 20),
+        ["honest", "briefly"] => honest::measure(1, 1),
         ["scans"] => scans::measure(1_000, 20),
         // To see that it works.
         ["scans", "briefly"] => scans::measure(8, 0),
         _ => {
-            eprintln!("usage: bench latency|flood|forward|scans");
+            eprintln!("usage: bench latency|flood|forward|honest|scans");
             return ExitCode::from(2);
         }
     }

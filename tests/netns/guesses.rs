@@ -1,18 +1,16 @@
 //! Codes guessed from forged addresses, and typed while somebody floods.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use postern_tests::agent::{Guard, Setup};
+use postern_tests::floods::{Flood, Flooded, Honest, Scene};
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
 use postern_tests::otp::{self, App};
-use postern_tests::packet::Packet;
-use postern_tests::sender::{Random, Sender};
+use postern_tests::sender::Sender;
 use postern_tests::suite::Suite;
 use postern_tests::topology::Topology;
-use postern_tests::wait::{SOON, poll_until, until_aged};
+use postern_tests::wait::{SOON, poll_until};
 use postern_tests::{nft, suite};
 
 use super::sources::Turn;
@@ -166,105 +164,37 @@ fn half_a_code_is_not_stolen() {
     poll_until(SOON, "codes in a row open", || stage.is_open(owner));
 }
 
-/// What is flooded from forged addresses.
-#[derive(Clone, Copy, Debug)]
-enum Flood {
-    OtherDoor,
-    Range,
-    SecondHalves,
-    Guarded,
-}
-
-const RATE: f64 = 50_000.0;
-
+/// Of every kind, as fast as this machine sends. `make bench-honest` has twenty people under each.
 fn codes_open_under_floods() {
-    use Flood::{Guarded, OtherDoor, Range, SecondHalves};
+    let _turn = Turn::loud();
+    let scene = Scene::new("nflog", 20);
     let brief = Duration::from_millis(20);
-    let long = Duration::from_secs(1);
-    for (flood, pause, owners) in [
-        (OtherDoor, brief, 10),
-        (OtherDoor, long, 1),
-        (Range, brief, 10),
-        (Range, long, 1),
-        (SecondHalves, brief, 10),
-        (SecondHalves, long, 1),
-        (Guarded, brief, 5),
-    ] {
-        let stage = Stage::new(Turn::loud());
-        let router = &stage.net.router;
-        let back = format!("route add 10.0.0.0/8 via {}\n", stage.net.stranger.v4);
-        router.namespace.ip_batch(&back);
-        let agent = stage.setup.start(router);
-        let stop = AtomicBool::new(false);
-        let ports: Vec<u16> = match flood {
-            OtherDoor => vec![OTHER],
-            Range => (BASE..BASE + 1_000).collect(),
-            SecondHalves => (0..40).map(|code| stage.code(code)[1].port()).collect(),
-            Guarded => vec![22],
+    for flood in Flood::all() {
+        expect_in(&scene, flood, Honest::Seed, 3, brief);
+        expect_in(&scene, flood, Honest::Clock, 1, brief);
+    }
+    for flooded in [Flooded::OtherDoor, Flooded::Codes, Flooded::Second] {
+        let flood = Flood {
+            flooded,
+            is_udp: false,
+            is_forged: true,
         };
-        let opened = thread::scope(|scope| {
-            let (to, stop, sender) = (router.v4, &stop, &stage.sender);
-            scope.spawn(move || send_until(sender, to, &ports, stop));
-            until_aged(Instant::now(), Duration::from_millis(500));
-            let opened = (0..owners)
-                .filter(|owner| type_codes(&stage, *owner, pause))
-                .count();
-            stop.store(true, Ordering::Relaxed);
-            opened
-        });
-        println!("{flood:?}, {pause:?} apart: {opened} of {owners}");
-        assert_eq!(
-            opened,
-            owners as usize,
-            "{flood:?} {pause:?}: {}",
-            agent.log()
-        );
-        let status = stage.status();
-        assert!(
-            !status.contains("cut off: 172.16."),
-            "{flood:?} {pause:?}: {status}"
-        );
+        expect_in(&scene, flood, Honest::Seed, 1, Duration::from_secs(1));
     }
 }
 
-fn address(owner: u8) -> Ipv4Addr {
-    Ipv4Addr::new(172, 16, 0, owner + 1)
-}
-
-/// Types as many codes in a row as it takes, with pauses between all knocks; whether it opens.
-fn type_codes(stage: &Stage, owner: u8, pause: Duration) -> bool {
-    let codes: Vec<_> = (0..4)
-        .map(|code| stage.code(4 * u64::from(owner) + code))
-        .collect();
-    let from = address(owner);
-    for [first, second] in codes {
-        stage.knock(from, &[first]);
-        until_aged(Instant::now(), pause);
-        stage.knock(from, &[second]);
-        until_aged(Instant::now(), pause);
-        if stage.is_open(from) {
-            return true;
-        }
-    }
-    postern_tests::wait::try_poll(SOON, || stage.is_open(from).then_some(())).is_some()
-}
-
-fn send_until(sender: &Sender, to: Ipv4Addr, ports: &[u16], stop: &AtomicBool) {
-    let mut random = Random::new();
-    let started = Instant::now();
-    let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let due = (started.elapsed().as_secs_f64() * RATE) as u64;
-        for _ in 0..due.saturating_sub(sent).min(64) {
-            let [a, b, c, d, e, f, g, _] = random.number().to_be_bytes();
-            let from = SocketAddr::new(
-                Ipv4Addr::new(10, a, b, c).into(),
-                u16::from_be_bytes([d, e]) | 1024,
-            );
-            let port = ports[usize::from(u16::from_be_bytes([f, g])) % ports.len()];
-            sender.send(&Packet::syn(from, SocketAddr::new(to.into(), port)));
-            sent += 1;
-        }
-        thread::yield_now();
-    }
+/// So many people knock, and all of them are let in.
+#[track_caller]
+pub(crate) fn expect_in(
+    scene: &Scene,
+    flood: Flood,
+    honest: Honest,
+    people: usize,
+    pause: Duration,
+) {
+    let outcome = scene.play(flood, honest, people, pause);
+    let what = format!("{honest:?}, {pause:?} apart, under {}", flood.name());
+    println!("{what}: {outcome:?}");
+    assert_eq!(outcome.opened, people, "{what}, {} pps", outcome.rate);
+    assert!(!scene.has_cut_off_an_owner(), "{what}");
 }

@@ -1,21 +1,22 @@
 //! Port scans hit the knock ports too, and open nothing.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use postern_tests::knocker::{Knock, Knocker, fence};
-use postern_tests::packet::Packet;
+use postern_tests::floods::{self, Flood, Honest};
+use postern_tests::knocker::{Knock, Knocker};
 use postern_tests::probe;
 use postern_tests::scan::{Scene, ascending, shuffled, stranger};
 use postern_tests::scenario::Approach;
-use postern_tests::sender::{Random, Sender};
+use postern_tests::sender::Random;
 use postern_tests::server::Listener;
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::Family;
-use postern_tests::wait::{SOON, until_aged};
+use postern_tests::wait::SOON;
 use postern_tests::{nft, suite};
+
+use super::guesses::expect_in;
+use super::sources::Turn;
 
 pub(crate) fn suite() -> Suite {
     suite![
@@ -139,7 +140,7 @@ fn a_scan_that_hits_all_knocks_in_a_row_opens_nothing() {
 /// scanner's.
 fn a_scan_that_drowns_its_own_traces_opens_nothing() {
     let scene = Scene::new(NFLOG, &DOORS, "");
-    let decoy = decoy(&scene);
+    let decoy = floods::decoy(&scene.setup, &scene.net.router);
     let (_, knocks) = DOORS[0];
     for number in 0..10 {
         scene.scan(stranger(60_000), &[decoy; 300]);
@@ -149,16 +150,6 @@ fn a_scan_that_drowns_its_own_traces_opens_nothing() {
     expect_all_shut(&scene);
     let router = &scene.net.router;
     assert!(scene.setup.counter(router, "decoyed") > 0);
-}
-
-/// A TCP port at which the agent's doors have a decoy.
-fn decoy(scene: &Scene) -> u16 {
-    let rules = scene.setup.verb(&scene.net.router, "render", &[]).ok();
-    let (_, map) = rules.split_once("map tcp_knocks").expect("a map");
-    let (before, _) = map.split_once(" : goto decoy").expect("a decoy");
-    let ports = before.rsplit([' ', '\t', '{', ',']).next();
-    let first = ports.and_then(|ports| ports.split('-').next());
-    first.and_then(|port| port.parse().ok()).expect("a port")
 }
 
 fn scans_on_end_are_cut_off() {
@@ -214,91 +205,21 @@ fn a_scan_keeps_its_sender_out_for_the_window_only() {
     }
 }
 
-/// How many knock honestly, all at once.
-const HONEST: u8 = 20;
-/// The flood runs alone for so long, to fill what can be filled.
-const HEAD_START: Duration = Duration::from_millis(500);
-
-/// Of forged sources and of one, as fast as this machine sends, at a pace that the jitter covers and at a slower one.
+/// Of every kind, as fast as this machine sends, at a pace that the jitter covers and at a slower one. `make bench-honest`
+/// has it all.
 fn knocks_open_under_floods_of_everything_else() {
-    let scene = Scene::new(NFLOG, &DOORS, "");
-    let (guard, knocks) = DOORS[3];
-    let flooded = [
-        ("decoy", Knock::Tcp(decoy(&scene))),
-        ("guarded port", Knock::Tcp(guard)),
-        ("second knock", Knock::Tcp(knocks[1])),
-        ("first knock of another door", Knock::Tcp(DOORS[0].1[0])),
-        ("the same of UDP", Knock::Udp(knocks[1])),
-    ];
-    let mut honest = 0;
-    for (name, port) in flooded {
-        for forged in [true, false] {
-            for pace in [20, 1_000].map(Duration::from_millis) {
-                in_case_of(format!("{name}, forged: {forged}, {pace:?}"), || {
-                    let sources: Vec<IpAddr> = (0..HONEST)
-                        .map(|number| Ipv4Addr::new(198, 51, honest, number).into())
-                        .collect();
-                    let sent = under_flood(&scene, port, forged, || {
-                        for knock in knocks {
-                            let began = Instant::now();
-                            for source in &sources {
-                                let to = scene.net.router.v4.into();
-                                Knocker::new(&scene.sender, *source, to)
-                                    .send(&[Knock::Tcp(*knock)]);
-                            }
-                            until_aged(began, pace);
-                        }
-                    });
-                    fence(&scene.net, &scene.sender);
-                    let router = &scene.net.router.namespace;
-                    let set = format!("grant4_d{guard}");
-                    let listing = router
-                        .run("nft", &["list", "set", "inet", "postern", &set])
-                        .ok();
-                    let words: Vec<&str> = listing.split([' ', ',', '\n', '\t']).collect();
-                    let inside = |source: &&IpAddr| words.contains(&source.to_string().as_str());
-                    let opened = sources.iter().filter(inside).count();
-                    assert_eq!(opened, sources.len(), "{sent} packets sent");
-                });
-                honest += 1;
-            }
+    let _turn = Turn::loud();
+    let scene = floods::Scene::new("nflog", 0);
+    for flood in Flood::all() {
+        expect_in(
+            &scene,
+            flood,
+            Honest::Sequence,
+            20,
+            Duration::from_millis(20),
+        );
+        if flood.is_forged && !flood.is_udp {
+            expect_in(&scene, flood, Honest::Sequence, 20, Duration::from_secs(1));
         }
     }
-    let router = &scene.net.router.namespace;
-    let listing = router
-        .run("nft", &["list", "set", "inet", "postern", "cutoff4"])
-        .ok();
-    assert!(!listing.contains("198.51"), "{listing}");
-}
-
-/// Does something while a port is flooded; how many packets were sent.
-fn under_flood(scene: &Scene, port: Knock, forged: bool, act: impl FnOnce()) -> u64 {
-    let stop = AtomicBool::new(false);
-    let began = Instant::now();
-    let flooder = Sender::new(&scene.net.stranger.namespace);
-    let to = SocketAddr::new(scene.net.router.v4.into(), port.port());
-    let own = scene.net.stranger.v4;
-    thread::scope(|scope| {
-        let flood = scope.spawn(|| {
-            let (mut random, mut sent) = (Random::new(), 0);
-            while !stop.load(Ordering::Relaxed) {
-                let [a, b, c, d, e, ..] = random.number().to_be_bytes();
-                let from = match forged {
-                    true => Ipv4Addr::new(10, a, b, c),
-                    false => own,
-                };
-                let from = SocketAddr::new(from.into(), u16::from_be_bytes([d, e]) | 1024);
-                flooder.send(&match port {
-                    Knock::Tcp(_) => Packet::syn(from, to),
-                    Knock::Udp(_) => Packet::udp(from, to, &[0]),
-                });
-                sent += 1;
-            }
-            sent
-        });
-        until_aged(began, HEAD_START);
-        act();
-        stop.store(true, Ordering::Relaxed);
-        flood.join().expect("the flood")
-    })
 }

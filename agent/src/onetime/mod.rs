@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use heapless::Vec as Bounded;
 use postern_core::code::Code;
 use postern_core::door::{AtEnd, Door, Method};
-use postern_core::engine::{Engine, Spent};
+use postern_core::engine::{Engine, Spent, USED_CODES};
 use postern_core::knock::{Port, PortRange};
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
@@ -253,6 +253,7 @@ impl OneTime {
         }
         for keeper in &mut self.keepers {
             keeper.arm(engine, clock, &mut self.notices);
+            keeper.remind(engine);
         }
         self.schedule(engine.doors(), now, clock);
     }
@@ -543,6 +544,22 @@ impl Keeper {
                 None => format!("door {name}: can be opened again"),
             });
             self.shut = shut;
+        }
+    }
+
+    /// Tells the engine of the last codes that may have been used: it forgot them, or was started since.
+    fn remind<const SOURCES: usize>(&self, engine: &mut Engine<SOURCES>) {
+        let door = engine.doors().get(self.index);
+        let (Some(code), Memory::Next(next), Ok(Material::Secret(secret))) = (
+            door.and_then(|door| door.method.code()),
+            &self.memory,
+            &self.material,
+        ) else {
+            return;
+        };
+        let first = next.saturating_sub(USED_CODES as u64);
+        if let Armed::Codes(used) = codes(code, secret, first..*next, &[]) {
+            engine.remind(self.index, &used);
         }
     }
 

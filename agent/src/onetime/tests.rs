@@ -235,7 +235,30 @@ fn each_code_of_a_seed_opens_once_reboots_or_not() {
         assert!(!lab.code(counter), "{counter} after a restart");
         lab.reload();
         assert!(!lab.code(counter), "{counter} after a reload");
-        lab.forget_guesses();
+    }
+}
+
+/// A program that knocks twice, or an owner who is not sure, after a reboot as before.
+#[test]
+fn the_last_used_codes_are_no_guesses_reboots_or_not() {
+    let labs: [fn() -> Lab; 2] = [Lab::seed, || Lab::clock(1)];
+    for mut lab in labs.map(|lab| lab()) {
+        let is_clock = matches!(lab.doors[0].method, Method::Clock { .. });
+        let first = if is_clock { step(NOON, 30) } else { 0 };
+        if is_clock {
+            state::save(lab.scratch.folder(), &lab.doors[0], first).unwrap();
+            lab.restart();
+        }
+        assert!(lab.code(first));
+        for restarts in 0..3 {
+            for _ in 0..2 {
+                assert!(!lab.code(first), "{restarts}");
+            }
+            let asked = lab.engine.asked(0, lab.now).unwrap();
+            assert_eq!((asked.codes, asked.wrong), (1, 0), "{restarts}");
+            lab.restart();
+        }
+        assert!(lab.code(first + 1));
     }
 }
 

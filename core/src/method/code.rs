@@ -23,7 +23,7 @@ pub(super) fn advance(
     now: Instant,
 ) -> Progress {
     let port = knock.port;
-    let Some(earlier) = attempt.is_under_way().then(|| noted(attempt)) else {
+    let Some(earlier) = attempt.half() else {
         return match () {
             () if codes.may_begin(port) => begin(attempt, knock, now),
             // A knock of the code that was just used, once more.
@@ -74,9 +74,9 @@ const fn noted(attempt: &Attempt) -> Port {
 }
 
 impl Attempt {
-    /// Whether an attempt at a code began at this port, and is under way.
-    pub(crate) fn is_at(&self, port: Port) -> bool {
-        self.is_under_way() && self.accepted == note(port)
+    /// The port at which an attempt at a code began, if one is under way.
+    pub(crate) fn half(&self) -> Option<Port> {
+        self.is_under_way().then(|| noted(self))
     }
 }
 
@@ -104,7 +104,7 @@ impl<'c> Codes<'c> {
         self.codes.is_empty()
     }
 
-    fn may_begin(self, port: Port) -> bool {
+    pub(crate) fn may_begin(self, port: Port) -> bool {
         let beginnings = match self.order {
             Order::Any => KNOCKS,
             Order::Strict => 1,
@@ -136,8 +136,7 @@ impl<'c> Codes<'c> {
 
     /// The first half that the attempt began with: of which codes, and which half of each.
     pub(crate) fn halves_at(self, attempt: &Attempt, tell: &mut dyn FnMut(u64, usize)) {
-        if attempt.is_under_way() {
-            let port = noted(attempt);
+        if let Some(port) = attempt.half() {
             self.first_halves(&mut |counter, number, half| {
                 if half == port {
                     tell(counter, number);

@@ -3,7 +3,7 @@
 //!
 //!     knocks DOORS SOURCES
 //!
-//! with so many doors, while so many sources are tracked.
+//! with so many doors, five at least, while so many sources are tracked.
 
 use std::env;
 use std::fmt::Write as _;
@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 use postern_core::config::Config;
 use postern_core::engine::Engine;
+use postern_core::knock::tcp;
+use postern_core::method::{Armed, Candidate};
 use postern_core::packet;
 use postern_core::time::{Duration, Instant};
 
@@ -22,6 +24,14 @@ static ENGINE: Mutex<Engine<4096>> = Mutex::new(Engine::new());
 
 /// How often each kind of knock is shown.
 const ROUNDS: u32 = 64;
+
+/// Doors of codes: one with ports of its own, and two that have theirs in common.
+const CODED: [u16; 3] = [40_000, 42_000, 42_000];
+/// Two sequences begin at this port.
+const SHARED: u16 = 44_000;
+const SHARING: u32 = 2;
+/// Codes that are acceptable at a time, and may follow in a row.
+const CODES: u64 = 13;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -33,21 +43,26 @@ fn main() {
     let &[doors, sources] = &numbers[..] else {
         panic!("knocks DOORS SOURCES");
     };
+    let special = CODED.len() as u32 + SHARING;
+    let plain = doors.saturating_sub(special).max(1);
     let mut engine = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
     engine.seed([0x5a; 8]);
-    let config = Config::parse(configuration(doors).as_bytes(), |_| {});
+    let config = Config::parse(configuration(plain).as_bytes(), |_| {});
     let config = config.expect("a right configuration");
     engine.configure(&config.doors).expect("room for the ports");
     let mut stage = Stage {
         engine: &mut engine,
         now: Instant::from_millis(1_000_000),
+        coded: plain + SHARING,
     };
     for number in 1..sources {
-        stage.show(&syn(source(number), first_port(number % doors)));
+        stage.show(&syn(source(number), first_port(number % plain)));
     }
     stage.measure("nothing", None);
     for round in 0..ROUNDS {
-        stage.play(round, first_port(round * 7 % doors));
+        stage.play(round, first_port(round * 7 % plain));
+        stage.play_shared(round);
+        stage.play_codes(round);
     }
 }
 
@@ -66,7 +81,36 @@ fn configuration(doors: u32) -> String {
         )
         .expect("strings take all");
     }
+    for number in 1..=SHARING as u16 {
+        let [second, third] = [0, 1].map(|more| SHARED + 2 * number + more);
+        writeln!(
+            text,
+            "config door 's{number}'\n\tlist guard 'tcp:{}'\n\toption method 'sequence-separate'\n\
+             \tlist open 'tcp:{SHARED}'\n\tlist open 'tcp:{second}'\n\tlist open 'tcp:{third}'",
+            3000 + number
+        )
+        .expect("strings take all");
+    }
+    for (number, base) in CODED.into_iter().enumerate() {
+        writeln!(
+            text,
+            "config door 'c{number}'\n\tlist guard 'tcp:{}'\n\toption method 'one-time-seed'\n\
+             \toption secret_file '/secret{number}'\n\toption base '{base}'\n\toption cutoff '5 per 10m'",
+            4000 + number
+        )
+        .expect("strings take all");
+    }
     text
+}
+
+/// The code of a counter at one of the doors of codes.
+fn code(number: usize, counter: u64) -> Candidate {
+    let base = CODED[number];
+    let half = |factor: u64| base + ((counter * factor + 100 * number as u64) % 997) as u16;
+    Candidate {
+        counter,
+        knocks: [tcp(half(379)), tcp(half(613))],
+    }
 }
 
 const fn first_port(door: u32) -> u16 {
@@ -76,6 +120,8 @@ const fn first_port(door: u32) -> u16 {
 struct Stage<'e> {
     engine: &'e mut Engine<4096>,
     now: Instant,
+    /// The first door of codes.
+    coded: u32,
 }
 
 impl Stage<'_> {
@@ -102,6 +148,47 @@ impl Stage<'_> {
         for number in 0..6 {
             let wrong = packet(UDP, guesser, 50_000 + number, port);
             self.measure("IPv4, wrong", Some(&wrong));
+        }
+    }
+
+    /// A sequence whose first knock is another's, too.
+    fn play_shared(&mut self, round: u32) {
+        let source = source(300_000 + round);
+        for (port, kind) in [SHARED, SHARED + 2, SHARED + 3]
+            .into_iter()
+            .zip(["first", "second", "third"])
+        {
+            let knock = packet(TCP, source, 40_000 + port % 100, port);
+            self.measure(&format!("shared, {kind}"), Some(&knock));
+        }
+    }
+
+    /// A code that opens, sent again, and a wrong one; then all codes up to it are used.
+    fn play_codes(&mut self, round: u32) {
+        let first = u64::from(round);
+        for (number, kind) in [(0, "code"), (1, "shared code")] {
+            for number in 0..CODED.len() {
+                let codes = (first..first + CODES).map(|counter| code(number, counter));
+                self.engine
+                    .arm(self.coded as usize + number, Armed::Codes(codes.collect()));
+            }
+            let who = source(400_000 + 10 * round + number);
+            let halves = code(number as usize, first).knocks.map(|port| port.number);
+            for (half, port) in halves.into_iter().enumerate() {
+                let knock = packet(TCP, who, 50_000 + half as u16, port);
+                self.measure(
+                    &format!("{kind}, {}", ["first", "second"][half]),
+                    Some(&knock),
+                );
+            }
+            let again = packet(TCP, who, 50_000, halves[0]);
+            self.measure(&format!("{kind}, sent again"), Some(&again));
+            let guesser = source(500_000 + 10 * round + number);
+            let base = CODED[number as usize];
+            for (own, kind_of) in [(1, "wrong first"), (2, "wrong second"), (3, "wrong third")] {
+                let wrong = packet(TCP, guesser, 51_000 + own, base + 997 + own % 3);
+                self.measure(&format!("{kind}, {kind_of}"), Some(&wrong));
+            }
         }
     }
 
