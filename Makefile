@@ -50,11 +50,11 @@ test-lockout: setup ## ways to lose access, each with its owner inside at the en
 	$(CARGO) build --locked -p postern
 	$(CARGO) test --locked -p postern-tests --test netns -- lockout::
 
-bench: setup ## time from the last knock to the open port, beside knockd and a ruleset without daemon (root)
+bench: setup ## Postern beside knockd, fwknopd and a ruleset without daemon, in a quarter of an hour; docs/measurements is written anew (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
-	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench latency
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench all .
 
-bench-flood: setup ## honest knocks under a flood of spoofed first knocks (root)
+bench-flood: setup ## one part of it: honest knocks under floods (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
 
@@ -62,7 +62,7 @@ bench-honest: setup ## honest knocks under every kind of flood, for two hours (r
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench honest
 
-bench-forward: setup ## bulk TCP through a router, beside the guard and without (root)
+bench-forward: setup ## another: bulk TCP through a router, beside the guard and without (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench forward
 

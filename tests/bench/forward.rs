@@ -15,15 +15,17 @@ use postern_tests::namespace::Namespace;
 use postern_tests::nft;
 use postern_tests::probe;
 use postern_tests::topology::{Family, Host};
+use postern_tests::wait::{SOON, poll_for};
 use postern_tests::world::{DOOR, INNER_WEB, World};
 
-const ROUNDS: usize = 60;
+use crate::results::Results;
+
 /// How long a ruleset is looked at, some time after it came.
 const RUN: Duration = Duration::from_millis(100);
 const HEAD_START: Duration = Duration::from_millis(20);
 
 /// A ruleset besides those of the router's firewall: its name, and scripts that bring it and take it away.
-type Rules<'r> = (&'r str, &'r str, &'r str);
+type Rules = (&'static str, &'static str, &'static str);
 
 /// As rulesets that let established connections through have it.
 const TRACKING: &str = "table inet tracking {
@@ -37,24 +39,33 @@ const TRACKING: &str = "table inet tracking {
 /// Nothing of a sleeping table is left where packets pass; what it grants it keeps.
 const SLEEP: &str = "add table inet postern { flags dormant; }";
 const WAKE: &str = "add table inet postern";
-const RULESETS: [Rules<'_>; 3] = [
+const RULESETS: [Rules; 3] = [
     ("none", "", ""),
     ("postern", WAKE, SLEEP),
     ("ct state", TRACKING, "delete table inet tracking"),
 ];
 
-/// Measures and prints.
-pub(crate) fn measure() {
-    println!("bulk TCP through a router, rulesets in turn");
+/// The names of what is put in the router's way.
+pub(crate) const BY_ROUTE: &str = "sent on by its address, no firewall";
+pub(crate) const BY_REDIRECT: &str = "sent on by firewall4's redirect";
+
+/// So many rounds on each of two routers.
+pub(crate) fn measure(rounds: usize, results: &mut Results) {
     let mut routed = World::routed();
     let to = routed.server.port(Family::V6, INNER_WEB);
-    print("sent on by its address, no firewall", &mut routed, to);
+    measure_one(BY_ROUTE, &mut routed, to, rounds, results);
     let mut redirected = World::fw4(Guard::Gate);
     let [to, _] = redirected.services_at(Family::V4);
-    print("sent on by firewall4's redirect", &mut redirected, to);
+    measure_one(BY_REDIRECT, &mut redirected, to, rounds, results);
 }
 
-fn print(title: &str, world: &mut World, to: SocketAddr) {
+fn measure_one(
+    what: &str,
+    world: &mut World,
+    to: SocketAddr,
+    rounds: usize,
+    results: &mut Results,
+) {
     world.services.clear();
     let World { net, server, .. } = &*world;
     for host in [&net.client, server] {
@@ -65,21 +76,20 @@ fn print(title: &str, world: &mut World, to: SocketAddr) {
     setup.verb(&net.router, "open", &["web"]).ok();
     let rounds: Vec<_> = fill(&net.client, server, to, |carried| {
         nft::apply(&net.router.namespace, SLEEP);
-        (0..ROUNDS)
+        (0..rounds)
             .map(|round| one_round(&net.router.namespace, round, carried))
             .collect()
     });
-    println!("\n{title}\n");
-    println!("{:<10}{:>8}{:>14}{:>10}", "", "rounds", "median", "of none");
-    for (number, (name, ..)) in RULESETS.iter().enumerate() {
-        let rates = rounds.iter().filter_map(|round| round.get(number).copied());
-        let relative = rounds
-            .iter()
-            .filter_map(|round| Some(round.get(number)? / round.first()?));
-        println!(
-            "{name:<10}{ROUNDS:>8}{:>9.2} Gb/s{:>10.3}",
-            median(rates) * 8.0 / 1e9,
-            median(relative)
+    for (number, (name, ..)) in RULESETS.into_iter().enumerate() {
+        let relative = rounds.iter().map(|rates| Some(rates[number] / rates[0]));
+        results.add("forward", what, name, "of none", relative.collect());
+        let rates = rounds.iter().map(|rates| Some(rates[number] * 8.0 / 1e9));
+        results.add(
+            "forward",
+            format!("{what}, rate"),
+            name,
+            "Gb/s",
+            rates.collect(),
         );
     }
 }
@@ -102,18 +112,13 @@ fn one_round(router: &Namespace, round: usize, carried: &AtomicU64) -> [f64; RUL
     rates
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Fills a connection while `body` looks how many octets it has carried.
 fn fill<T>(from: &Host, server: &Host, to: SocketAddr, body: impl FnOnce(&AtomicU64) -> T) -> T {
     let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), INNER_WEB);
     let listener = server.namespace.enter(|| TcpListener::bind(any));
     let listener = listener.expect("bind a TCP port");
-    let writer = probe::tcp_connect(&from.namespace, None, to).expect("let in");
+    let connect = || probe::tcp_connect(&from.namespace, None, to).ok();
+    let writer = poll_for(SOON, "let in", connect);
     let (reader, _) = listener.accept().expect("a connection");
     let (carried, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {

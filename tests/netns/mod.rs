@@ -18,6 +18,7 @@ mod kernel_engines;
 mod lifecycle;
 mod log_source;
 mod logging;
+mod measurements;
 mod methods;
 mod mistakes;
 mod opening;
@@ -39,12 +40,13 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 36] {
+pub(crate) fn suites() -> [Suite; 37] {
     [
         harness::suite(),
         opening::suite(),
         services::suite(),
         methods::suite(),
+        measurements::suite(),
         approaches::suite(),
         sources::suite(),
         owners::suite(),

@@ -85,6 +85,7 @@ fn the_package_holds_what_it_should() {
         ("usr/share/doc/postern/README.md", 0o644),
         ("usr/share/doc/postern/docs/recovery.md", 0o644),
         ("usr/share/doc/postern/docs/knock.svg", 0o644),
+        ("usr/share/doc/postern/docs/measurements/bench.svg", 0o644),
         ("usr/share/man/man8/postern.8.gz", 0o644),
         ("usr/share/man/man8/postern-open.8.gz", 0o644),
         ("usr/share/man/man5/postern.conf.5.gz", 0o644),
