@@ -421,6 +421,7 @@ impl DoorSet {
     }
 
     /// How many doors are in the set.
+    #[inline(never)]
     pub const fn len(self) -> u32 {
         self.0.count_ones()
     }

@@ -4,13 +4,12 @@ use core::fmt::Write as _;
 
 /// An array.
 pub(crate) fn list(items: impl Iterator<Item = String>) -> String {
-    let mut json = String::new();
+    let mut json = String::from("[");
     for item in items {
-        json.push(if json.is_empty() { '[' } else { ',' });
-        json.push_str(&item);
-    }
-    if json.is_empty() {
-        json.push('[');
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json += &item;
     }
     json.push(']');
     json
