@@ -479,7 +479,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for packet in &faults.accepted {
             self.accepted.insert(*packet, now);
         }
-        self.count_guesses(&faults, &decision, source.hash, knock.port, now);
+        if !faults.strays.or(faults.missed).is_empty() {
+            self.count_guesses(&faults, &decision, source.hash, knock.port, now);
+        }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome != Outcome::Wrong {
             faults.wrong = DoorSet::EMPTY;
@@ -499,8 +501,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         decision
     }
 
-    /// Has the doors where the knock was a wrong half of a code count it, unless it ended a right one elsewhere, or goes
-    /// on with a sequence.
+    /// Has the doors where the knock was a wrong half of a code count it, unless it ended a right one elsewhere or
+    /// goes on with a sequence.
     fn count_guesses(
         &mut self,
         faults: &Faults,

@@ -146,8 +146,8 @@ impl Game {
     }
 }
 
-/// Guesses from as many addresses as he likes, as often as he can; what the engine lets him try is what counts. Each day
-/// the owner comes in, and whoever watches guesses with the halves of the codes that he used, too.
+/// Guesses from as many addresses as he likes, as often as he can; what the engine lets him try is what counts. Each
+/// day the owner comes in, and whoever watches guesses with the halves of the codes that he used, too.
 #[test]
 fn a_guesser_with_any_number_of_addresses_opens_no_more_often_than_the_budgets_allow() {
     const GROUP: u64 = 40;

@@ -6,6 +6,8 @@ use postern_tests::floods::{Flood, Honest, Outcome, Scene};
 
 /// What sees packets by itself: docs/limits.md says what the others can bear.
 const SOURCES: [&str; 2] = ["nflog", "packet"];
+/// A second.
+const AS_FAST_AS_IT_SENDS: u64 = 10_000_000;
 const PEOPLE: usize = 20;
 const BRIEF: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(1);
@@ -23,7 +25,7 @@ pub(crate) fn measure(sources: usize, patient: usize) {
                 let mut play = |people, pause| {
                     // Nobody finds a code of the time used up.
                     let clocks = if honest == Honest::Clock { people } else { 0 };
-                    let scene = Scene::new(source, clocks as u16);
+                    let scene = Scene::new(source, clocks as u16, AS_FAST_AS_IT_SENDS);
                     let outcome = scene.play(flood, honest, people, pause);
                     if scene.has_cut_off_an_owner() {
                         cut_off = "  an owner was cut off";

@@ -164,10 +164,13 @@ fn half_a_code_is_not_stolen() {
     poll_until(SOON, "codes in a row open", || stage.is_open(owner));
 }
 
-/// Of every kind, as fast as this machine sends. `make bench-honest` has twenty people under each.
+/// Packets a second that an agent bears which is not optimised, on a machine with much else to do.
+pub(crate) const RATE: u64 = 10_000;
+
+/// Of every kind. `make bench-honest` has twenty people under each, as fast as the machine sends.
 fn codes_open_under_floods() {
     let _turn = Turn::loud();
-    let scene = Scene::new("nflog", 20);
+    let scene = Scene::new("nflog", 20, RATE);
     let brief = Duration::from_millis(20);
     for flood in Flood::all() {
         expect_in(&scene, flood, Honest::Seed, 3, brief);

@@ -15,7 +15,7 @@ use postern_tests::topology::Family;
 use postern_tests::wait::SOON;
 use postern_tests::{nft, suite};
 
-use super::guesses::expect_in;
+use super::guesses::{RATE, expect_in};
 use super::sources::Turn;
 
 pub(crate) fn suite() -> Suite {
@@ -205,11 +205,11 @@ fn a_scan_keeps_its_sender_out_for_the_window_only() {
     }
 }
 
-/// Of every kind, as fast as this machine sends, at a pace that the jitter covers and at a slower one. `make bench-honest`
-/// has it all.
+/// Of every kind, at a pace that the jitter covers and at a slower one. `make bench-honest` has it all, as fast as the
+/// machine sends.
 fn knocks_open_under_floods_of_everything_else() {
     let _turn = Turn::loud();
-    let scene = floods::Scene::new("nflog", 0);
+    let scene = floods::Scene::new("nflog", 0, RATE);
     for flood in Flood::all() {
         expect_in(
             &scene,

@@ -1,4 +1,4 @@
-//! Floods as fast as this machine sends, and honest people who knock meanwhile. Every flood ends by itself.
+//! Floods, and honest people who knock meanwhile. Every flood ends by itself.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -113,6 +113,7 @@ pub struct Scene {
     pub setup: Setup,
     /// Where it plays.
     pub net: Topology,
+    most: u64,
     decoy: u16,
     seed: App,
     clocks: Vec<App>,
@@ -122,11 +123,12 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A router that hears by this source, with so many doors that go by the clock.
+    /// A router that hears by this source, with so many doors that go by the clock, where no flood is of more than so
+    /// many packets a second.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn new(source: &'static str, clocks: u16) -> Self {
+    pub fn new(source: &'static str, clocks: u16, most: u64) -> Self {
         let net = Topology::new();
         let back = format!("route add 10.0.0.0/8 via {}\n", net.stranger.v4);
         net.router.namespace.ip_batch(&back);
@@ -164,6 +166,7 @@ impl Scene {
             flooder: Sender::new(&net.stranger.namespace),
             setup,
             net,
+            most,
             next_code: Cell::new(0),
             next_clock: Cell::new(0),
             people: Cell::new(0),
@@ -311,11 +314,15 @@ impl Scene {
         let stop = AtomicBool::new(false);
         let began = Instant::now();
         let (to, own): (IpAddr, _) = (self.net.router.v4.into(), self.net.stranger.v4);
-        let (flooder, stop) = (&self.flooder, &stop);
+        let (flooder, stop, most) = (&self.flooder, &stop, u128::from(self.most));
         thread::scope(|scope| {
             let thread = scope.spawn(move || {
                 let (mut random, mut sent) = (Random::new(), 0_u64);
                 while !stop.load(Ordering::Relaxed) && began.elapsed() < LONGEST {
+                    if u128::from(sent) * 1_000_000 > began.elapsed().as_micros() * most {
+                        thread::yield_now();
+                        continue;
+                    }
                     let [a, b, c, d, e, f, g, _] = random.number().to_be_bytes();
                     let from = match flood.is_forged {
                         true => Ipv4Addr::new(10, a, b, c),
