@@ -20,6 +20,7 @@ config door 'seed'
 	option secret_file '/etc/postern/seed.secret'
 	option base '10000'
 	option look_ahead '10'
+	option digits '8'
 	option grant '5m'
 ";
 
