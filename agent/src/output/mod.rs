@@ -207,7 +207,7 @@ impl Form {
 
 fn write_line(level: Level, name: &str, line: fmt::Arguments<'_>) {
     let form = form();
-    let text = Text::new(form.prefix(level));
+    let text = &mut Text::new(form.prefix(level));
     if form == Form::Procd && level >= Level::Notice {
         write_to(&mut io::stdout().lock(), text, name, line);
     } else {
@@ -215,7 +215,7 @@ fn write_line(level: Level, name: &str, line: fmt::Arguments<'_>) {
     }
 }
 
-fn write_to(to: &mut (impl Write + AsFd), mut text: Text, name: &str, line: fmt::Arguments<'_>) {
+fn write_to(to: &mut (impl Write + AsFd), text: &mut Text, name: &str, line: fmt::Arguments<'_>) {
     if NEVER_WAIT.load(Ordering::Relaxed) {
         if !has_room(to) {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
