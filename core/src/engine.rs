@@ -452,26 +452,28 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             credit: None,
             cut_off: None,
         };
-        self.decide(now, knock, &mut decision);
-        decision
-    }
-
-    fn decide(&mut self, now: Instant, knock: &Knock<'_>, decision: &mut Decision) {
         let doors = self.heard_by(knock);
         if doors.is_empty() {
-            return;
+            return decision;
         }
         self.counters.seen += 1;
         let (source, failing) = &keys_of(&self.key, knock.source);
         if self.cutoffs.silences(failing, now) {
             self.counters.silenced += 1;
             decision.outcome = Outcome::Silenced;
-            return;
+            return decision;
         }
         let mut faults = Faults::default();
         let sources = (source, failing);
         for door in doors {
-            self.handle_at((door, doors), sources, now, knock, decision, &mut faults);
+            self.handle_at(
+                (door, doors),
+                sources,
+                now,
+                knock,
+                &mut decision,
+                &mut faults,
+            );
         }
         if doors.are_several() {
             self.meeting = self.meeting.or(doors);
@@ -484,7 +486,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             self.accepted.insert(*packet, now);
         }
         if let Some(guess) = &faults.guess {
-            self.count_guesses(guess, decision, source.hash, knock.port, now);
+            self.count_guesses(guess, &decision, source.hash, knock.port, now);
         }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome != Outcome::Wrong {
@@ -501,7 +503,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
             decision.failed.insert(door);
         }
-        self.count(decision);
+        self.count(&decision);
+        decision
     }
 
     /// Has the doors where the knock was a wrong half of a code count it, unless it ended a right one elsewhere or
@@ -731,8 +734,6 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         });
     }
 
-    // Its addresses would all be computed beforehand, for the loop over doors: most knocks concern one.
-    #[inline(never)]
     fn handle_at(
         &mut self,
         (index, neighbours): (usize, DoorSet),
@@ -1151,9 +1152,9 @@ impl DoorContext<'_> {
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
         let mut of_code = Progress::Wrong;
-        let by_order = self.told_by_order.iter();
-        for ((((effect, pattern), attempt), by_order), at_port) in
-            (patterns.iter().zip(&mut attempts.0).zip(by_order)).zip(at_port)
+        let by_order = self.told_by_order.iter().zip(at_port);
+        for (((effect, pattern), attempt), (by_order, at_port)) in
+            patterns.iter().zip(&mut attempts.0).zip(by_order)
         {
             let is_of_codes = pattern.has_codes();
             if !has_payload || at_port == 0 && attempt.is_none() && !is_of_codes {
