@@ -1346,12 +1346,13 @@ impl DoorContext<'_> {
             };
             one != other && has(one) && has(other)
         };
-        let is_used = |index| {
-            let used = self.doors.iter().zip(self.all_used).nth(index);
-            let used = used.filter(|(door, _)| door.method.code().is_some());
-            let used = used.map(|(_, used)| used).into_iter();
-            let mut codes = used.flat_map(|used: &Sequence| used.chunks_exact(KNOCKS));
-            codes.any(|code| code == [one, other] || code == [other, one])
+        let is_used = |index: usize| {
+            let Some((door, used)) = self.doors.get(index).zip(self.all_used.get(index)) else {
+                return false;
+            };
+            let mut codes = used.chunks_exact(KNOCKS);
+            door.method.code().is_some()
+                && codes.any(|code| code == [one, other] || code == [other, one])
         };
         let mut neighbours = self.neighbours;
         credit.is_some_and(is_credited) || neighbours.any(is_used)
@@ -1384,7 +1385,8 @@ impl DoorContext<'_> {
             (CodeKnock::First | CodeKnock::Ignored, _) => {
                 let guess = guess.get_or_insert_default();
                 guess.strays.insert(index);
-                if codes.may_begin(port) {
+                // A first one would have begun it.
+                if half == CodeKnock::Ignored && codes.may_begin(port) {
                     guess.halves.insert(index);
                 }
                 let pending = (self.guesses).pending(index, self.hash, now, self.door.window);

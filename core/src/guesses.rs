@@ -463,7 +463,7 @@ impl Guesses {
             at => (credit.codes, u32::MAX - stamp(now).wrapping_sub(at)),
         };
         let credits = self.credits.get_mut(bucket(CREDITS, hash));
-        if let Some(credit) = credits.into_iter().flatten().min_by_key(worth) {
+        if let Some(credit) = credits.unwrap_or_default().iter_mut().min_by_key(worth) {
             *credit = given;
         }
     }
@@ -471,7 +471,7 @@ impl Guesses {
     /// Takes a source's credit away.
     pub(crate) fn take(&mut self, index: usize, hash: u32) {
         let credits = self.credits.get_mut(bucket(CREDITS, hash));
-        let mut credits = credits.into_iter().flatten();
+        let mut credits = credits.unwrap_or_default().iter_mut();
         if let Some(credit) = credits.find(|credit| credit.is(hash, index as u8)) {
             credit.at = 0;
         }
@@ -600,7 +600,7 @@ impl Guesses {
     /// Forgets that the source's knocks began no code: they were no guess.
     pub(crate) fn clear(&mut self, index: usize, hash: u32) {
         let strays = self.strays.get_mut(bucket(STRAYS, hash));
-        let mut strays = strays.into_iter().flatten();
+        let mut strays = strays.unwrap_or_default().iter_mut();
         if let Some(stray) = strays.find(|stray| stray.is(hash, index as u8)) {
             *stray = Note::NONE;
         }
@@ -651,7 +651,8 @@ impl Guesses {
     pub(crate) fn lose_half(&mut self, door: &Door, half: Half, hash: u32) {
         let tag = tag(hash, half.counter);
         let place = self.place(door, half, hash);
-        let mut halves = self.halves.get_mut(place).into_iter().flatten();
+        let halves = self.halves.get_mut(place);
+        let mut halves = halves.unwrap_or_default().iter_mut();
         if let Some(note) = halves.find(|note| note.is(tag, half.door as u8)) {
             *note = Note::NONE;
         }
