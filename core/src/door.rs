@@ -404,6 +404,12 @@ impl DoorSet {
         Self(self.0 | other.0)
     }
 
+    /// The doors that are in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The doors that are not in the other.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
@@ -418,6 +424,11 @@ impl DoorSet {
     /// Whether no door is in the set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether more than one door is in the set.
+    pub(crate) const fn are_several(self) -> bool {
+        self.0 & self.0.wrapping_sub(1) != 0
     }
 
     /// How many doors are in the set.

@@ -94,6 +94,8 @@ pub struct Engine<const SOURCES: usize> {
     meeting: DoorSet,
     /// The doors that hear nothing for now.
     deaf: DoorSet,
+    /// The doors that do not hear everybody.
+    choosy: DoorSet,
     attempts: Table<Attempts, SOURCES>,
     /// The first knocks that the table had no room for.
     displaced: BloomFilter,
@@ -282,6 +284,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             told_by_order: [DoorSet::EMPTY; PATTERNS],
             meeting: DoorSet::EMPTY,
             deaf: DoorSet::EMPTY,
+            choosy: DoorSet::EMPTY,
             attempts: Table::new(),
             displaced: BloomFilter::new(),
             decoy_hits: Hits::new(),
@@ -326,6 +329,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.told_by_order = told_by_order(doors);
         self.meeting = DoorSet::EMPTY;
         self.deaf = DoorSet::EMPTY;
+        self.choosy = DoorSet::EMPTY;
         // Those of the doors that there were: what is never written takes no memory.
         for used in self.used.iter_mut().take(self.doors.len()) {
             used.clear();
@@ -338,6 +342,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         self.ports.clear();
         let doors = self.doors.iter().enumerate();
         for (index, door) in doors.filter(|(_, door)| !door.engine.is_in_kernel()) {
+            if !door.from.is_empty() {
+                self.choosy.insert(index);
+            }
             for (protocol, range) in &method::watched(door) {
                 self.ports.insert(*protocol, range.clone(), index)?;
             }
@@ -468,8 +475,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 &mut faults,
             );
         }
-        let mut others = doors;
-        if others.next().is_some() && !others.is_empty() {
+        if doors.are_several() {
             self.meeting = self.meeting.or(doors);
         }
         self.excuse(source, &faults);
@@ -479,8 +485,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         for packet in &faults.accepted {
             self.accepted.insert(*packet, now);
         }
-        if !faults.strays.or(faults.missed).is_empty() {
-            self.count_guesses(&faults, &decision, source.hash, knock.port, now);
+        if let Some(guess) = &faults.guess {
+            self.count_guesses(guess, &decision, source.hash, knock.port, now);
         }
         // What was right at one door is no failure at another that listens to the same port.
         if decision.outcome != Outcome::Wrong {
@@ -505,7 +511,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     /// goes on with a sequence.
     fn count_guesses(
         &mut self,
-        faults: &Faults,
+        guess: &Guess,
         decision: &Decision,
         hash: u32,
         port: Port,
@@ -524,17 +530,17 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 .get(door)
                 .is_some_and(|door| door.method.code().is_none())
         });
-        for index in faults.strays {
-            match is_code || faults.again.contains(index) {
+        for index in guess.strays {
+            match is_code || guess.again.contains(index) {
                 true => guesses.clear(index, hash),
                 false if is_fixed => {}
                 false => {
-                    let knock = (port, faults.halves.contains(index));
+                    let knock = (port, guess.halves.contains(index));
                     guesses.stray(doors, index, hash, knock, now);
                 }
             }
         }
-        for index in faults.missed {
+        for index in guess.missed {
             if is_code {
                 continue;
             }
@@ -573,7 +579,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
     /// The doors at the knock's port that hear its source.
     fn heard_by(&self, knock: &Knock<'_>) -> DoorSet {
         let mut doors = self.ports.doors_at(knock.port).without(self.deaf);
-        for index in doors {
+        for index in doors.and(self.choosy) {
             let door = self.doors.get(index);
             if door.is_none_or(|door| !door.hears(knock.source)) {
                 doors.remove(index);
@@ -757,7 +763,7 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             displaced: &self.displaced,
             decoy_hits: &self.decoy_hits,
             accepted: &self.accepted,
-            told_by_order: self.told_by_order.map(|doors| doors.contains(index)),
+            told_by_order: &self.told_by_order,
             guesses: &self.guesses,
             is_crowded: now < self.crowded_until,
         };
@@ -893,7 +899,9 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 counters.toggled += u64::from(decision.toggle.len());
             }
         }
-        counters.failed += u64::from(decision.failed.len());
+        if !decision.failed.is_empty() {
+            counters.failed += u64::from(decision.failed.len());
+        }
         counters.cut_off += u64::from(decision.cut_off.is_some());
     }
 }
@@ -1036,8 +1044,8 @@ struct DoorContext<'e> {
     displaced: &'e BloomFilter,
     decoy_hits: &'e Hits,
     accepted: &'e Accepted,
-    /// Of each of its patterns, whether its order alone tells it from another.
-    told_by_order: [bool; PATTERNS],
+    /// The doors, for each of their patterns, whose order alone tells it from another.
+    told_by_order: &'e [DoorSet; PATTERNS],
     guesses: &'e Guesses,
     /// Whether what was known of the source may have been forgotten for want of room.
     is_crowded: bool,
@@ -1069,6 +1077,18 @@ struct Faults {
     is_put_in_order: bool,
     /// It was at a decoy.
     hit_decoy: bool,
+    /// What it was at doors where it was a wrong half of a code.
+    guess: Option<Guess>,
+    /// The right code that does not open, and its counter.
+    credit: Option<(Credit, u64)>,
+    /// Packets that were accepted, and must not count as others when they are sent again. Where more doors than that
+    /// accept one at a time, it is the same one.
+    accepted: Vec<u32, 4>,
+}
+
+/// A knock at the ports of codes that was no half of one.
+#[derive(Default)]
+struct Guess {
     /// The doors at which it began no code, where none was begun.
     strays: DoorSet,
     /// Those of them at which it would have begun one, had its source been silent before.
@@ -1077,11 +1097,6 @@ struct Faults {
     again: DoorSet,
     /// The doors at which it was the wrong half of a code whose first was right.
     missed: DoorSet,
-    /// The right code that does not open, and its counter.
-    credit: Option<(Credit, u64)>,
-    /// Packets that were accepted, and must not count as others when they are sent again. Where more doors than that
-    /// accept one at a time, it is the same one.
-    accepted: Vec<u32, 4>,
 }
 
 impl DoorContext<'_> {
@@ -1097,20 +1112,29 @@ impl DoorContext<'_> {
         let mut patterns = method::patterns(self.door, self.armed);
         let mut has_lapsed = false;
         for ((_, pattern), attempt) in patterns.iter().zip(&mut attempts.0) {
-            has_lapsed |= pattern.lapse(attempt, now);
-            attempt.expire(now, lifetime(self.door, attempt));
+            if !attempt.is_none() {
+                has_lapsed |= pattern.lapse(attempt, now);
+                attempt.expire(now, lifetime(self.door, attempt));
+            }
         }
         if has_lapsed && !self.door.passive {
             faults.lapsed.insert(self.index);
         }
         let is_under_way = attempts.0.iter().any(Attempt::is_under_way);
-        if !is_under_way && self.is_decoy(&patterns, knock.port) {
+        let [(_, opening), (_, closing)] = &patterns;
+        let at_port = [opening.steps_at(knock.port), closing.steps_at(knock.port)];
+        let is_decoy = self.is_decoy(at_port);
+        if !is_under_way && is_decoy {
             faults.hit_decoy = true;
             return Outcome::Decoy;
         }
-        let credit = (self.door.method.code())
-            .and_then(|_| self.guesses.credit(self.door, self.index, self.hash, now));
-        let half = self.hear_half(&mut patterns, credit, knock, now, attempts);
+        let has_codes = opening.has_codes();
+        let has_payload = has_payload(self.door, knock);
+        let (mut credit, mut half) = (None, None);
+        if has_codes {
+            credit = (self.guesses).credit(self.door, self.index, self.hash, now);
+            half = self.hear_half(&mut patterns, credit, knock, now, attempts);
+        }
         let begun = attempts.0.first().and_then(Attempt::half);
         // Whoever does that guesses nothing, and has no chance.
         let is_again = half.is_some()
@@ -1128,18 +1152,19 @@ impl DoorContext<'_> {
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
         let mut of_code = Progress::Wrong;
-        let by_order = self.told_by_order.iter();
-        for (((effect, pattern), attempt), by_order) in
+        let by_order = self.told_by_order.iter().zip(at_port);
+        for (((effect, pattern), attempt), (by_order, at_port)) in
             patterns.iter().zip(&mut attempts.0).zip(by_order)
         {
-            if !has_payload(self.door, knock) {
+            let is_of_codes = pattern.has_codes();
+            if !has_payload || at_port == 0 && attempt.is_none() && !is_of_codes {
                 *attempt = Attempt::NONE;
                 continue;
             }
-            let reach = || match by_order {
+            let reach = || match () {
                 _ if (self.decoy_hits).contains(self.hash, now, self.door.window) => Reach::Next,
-                true => Reach::Neighbour,
-                false => Reach::Any,
+                _ if by_order.contains(self.index) => Reach::Neighbour,
+                _ => Reach::Any,
             };
             let circumstances = Circumstances {
                 reach: &reach,
@@ -1147,17 +1172,17 @@ impl DoorContext<'_> {
                 is_kept: Cell::new(false),
             };
             let before = *attempt;
-            let mut progress = match pattern.codes() {
-                Some(_) if is_again => Progress::Repeated,
-                Some(_) if half == Some(CodeKnock::Ignored) => Progress::Wrong,
-                _ => pattern.advance(attempt, knock, now, &circumstances),
+            let mut progress = match () {
+                () if is_of_codes && is_again => Progress::Repeated,
+                () if is_of_codes && half == Some(CodeKnock::Ignored) => Progress::Wrong,
+                () => pattern.advance(attempt, (knock, at_port), now, &circumstances),
             };
             let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
-            if pattern.codes().is_some() {
+            if is_of_codes {
                 of_code = progress;
             }
             if is_accepted || circumstances.is_kept.get() {
-                self.note_accepted(pattern, attempt, knock, faults);
+                self.note_accepted(pattern, attempt, (knock, at_port), faults);
             }
             if progress == Progress::Wrong && self.is_known(pattern, credit, &before, knock.port) {
                 *attempt = before;
@@ -1206,7 +1231,7 @@ impl DoorContext<'_> {
         }
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
-            Outcome::Wrong if self.is_decoy(&patterns, knock.port) => faults.hit_decoy = true,
+            Outcome::Wrong if is_decoy => faults.hit_decoy = true,
             // Whoever uses the service there guesses nothing.
             Outcome::Wrong if self.door.passive => {}
             // Where nothing opens the door, there is nothing to guess: its owner has the right code, and may
@@ -1220,14 +1245,10 @@ impl DoorContext<'_> {
         best
     }
 
-    /// Whether none of the door's sequences has this port, at which it listens. One-time doors have no
+    /// Whether none of the door's sequences has a step at the port, at which it listens. One-time doors have no
     /// decoys, and what a list watches may be of a sequence that is no longer expected.
-    fn is_decoy(&self, patterns: &[(Effect, Pattern<'_>); PATTERNS], port: Port) -> bool {
-        self.door.decoys > 0
-            && !self.door.method.is_one_time()
-            && !patterns
-                .iter()
-                .any(|(_, pattern)| pattern.steps().contains(&port))
+    fn is_decoy(&self, at_port: [u32; PATTERNS]) -> bool {
+        at_port == [0; PATTERNS] && self.door.decoys > 0 && !self.door.method.is_one_time()
     }
 
     /// Prepares for a knock that may be a code's half: what is expected of a source with this credit, and the first half
@@ -1325,12 +1346,13 @@ impl DoorContext<'_> {
             };
             one != other && has(one) && has(other)
         };
-        let is_used = |index| {
-            let used = self.doors.iter().zip(self.all_used).nth(index);
-            let used = used.filter(|(door, _)| door.method.code().is_some());
-            let used = used.map(|(_, used)| used).into_iter();
-            let mut codes = used.flat_map(|used: &Sequence| used.chunks_exact(KNOCKS));
-            codes.any(|code| code == [one, other] || code == [other, one])
+        let is_used = |index: usize| {
+            let Some((door, used)) = self.doors.get(index).zip(self.all_used.get(index)) else {
+                return false;
+            };
+            let mut codes = used.chunks_exact(KNOCKS);
+            door.method.code().is_some()
+                && codes.any(|code| code == [one, other] || code == [other, one])
         };
         let mut neighbours = self.neighbours;
         credit.is_some_and(is_credited) || neighbours.any(is_used)
@@ -1348,21 +1370,28 @@ impl DoorContext<'_> {
     ) {
         let ([(_, opening), _], index) = (patterns, self.index);
         let Some(codes) = opening.codes() else { return };
+        let guess = &mut faults.guess;
         match (half, progress) {
             (_, Progress::Advanced | Progress::Completed(_)) => {}
-            (CodeKnock::Second, Progress::Wrong) => faults.missed.insert(index),
+            (CodeKnock::Second, Progress::Wrong) => {
+                guess.get_or_insert_default().missed.insert(index);
+            }
             (CodeKnock::Second, _) => {}
-            (CodeKnock::First, _) if self.has_begun(patterns, now) => faults.missed.insert(index),
+            (CodeKnock::First, _) if self.has_begun(patterns, now) => {
+                guess.get_or_insert_default().missed.insert(index);
+            }
             // Its first half may have been forgotten for want of room.
             (CodeKnock::First, _) if self.is_crowded && codes.has(port) => {}
             (CodeKnock::First | CodeKnock::Ignored, _) => {
-                faults.strays.insert(index);
-                if codes.may_begin(port) {
-                    faults.halves.insert(index);
+                let guess = guess.get_or_insert_default();
+                guess.strays.insert(index);
+                // A first one would have begun it.
+                if half == CodeKnock::Ignored && codes.may_begin(port) {
+                    guess.halves.insert(index);
                 }
                 let pending = (self.guesses).pending(index, self.hash, now, self.door.window);
                 if pending.is_some_and(|one| self.spells_again(patterns, credit, one, port)) {
-                    faults.again.insert(index);
+                    guess.again.insert(index);
                 }
             }
         }
@@ -1376,7 +1405,9 @@ impl DoorContext<'_> {
         (counter, is_one_port): (u64, bool),
         now: Instant,
     ) -> Option<Credit> {
-        pattern.codes()?;
+        if !pattern.has_codes() {
+            return None;
+        }
         let had = credit.map_or(0, |(_, codes)| codes);
         let (door, index) = (self.door, self.index);
         let needed = self.guesses.needed(door, index, had, counter, now);
@@ -1407,15 +1438,15 @@ impl DoorContext<'_> {
         &self,
         pattern: &Pattern<'_>,
         attempt: &Attempt,
-        knock: &Knock<'_>,
+        knock: (&Knock<'_>, u32),
         faults: &mut Faults,
     ) {
-        for (port, source_port) in pattern.remembered(attempt, knock).into_iter().flatten() {
+        pattern.remember(attempt, knock, &mut |port, source_port| {
             let packet = fingerprint(self.hash, port, source_port);
             if !faults.accepted.contains(&packet) {
                 _ = faults.accepted.push(packet);
             }
-        }
+        });
     }
 
     /// Credits a source with the first knock that the table had no room for.

@@ -80,6 +80,14 @@ impl Note {
     const fn is_recent(&self, now: Instant, within: Duration) -> bool {
         self.at != 0 && since(self.at, now).as_millis() <= within.as_millis()
     }
+
+    /// The port of a stray that no guess was counted for.
+    fn pending(&self, now: Instant, within: Duration) -> Option<Port> {
+        (self.port != 0 && self.is_recent(now, within)).then_some(Port {
+            protocol: self.protocol,
+            number: self.port,
+        })
+    }
 }
 
 /// Where among so many notes those stand that this hash points to. Their number is a power of two, and at least
@@ -455,7 +463,7 @@ impl Guesses {
             at => (credit.codes, u32::MAX - stamp(now).wrapping_sub(at)),
         };
         let credits = self.credits.get_mut(bucket(CREDITS, hash));
-        if let Some(credit) = credits.into_iter().flatten().min_by_key(worth) {
+        if let Some(credit) = credits.unwrap_or_default().iter_mut().min_by_key(worth) {
             *credit = given;
         }
     }
@@ -463,7 +471,7 @@ impl Guesses {
     /// Takes a source's credit away.
     pub(crate) fn take(&mut self, index: usize, hash: u32) {
         let credits = self.credits.get_mut(bucket(CREDITS, hash));
-        let mut credits = credits.into_iter().flatten();
+        let mut credits = credits.unwrap_or_default().iter_mut();
         if let Some(credit) = credits.find(|credit| credit.is(hash, index as u8)) {
             credit.at = 0;
         }
@@ -504,11 +512,7 @@ impl Guesses {
         now: Instant,
         within: Duration,
     ) -> Option<Port> {
-        let stray = self.find_stray(index, hash)?;
-        (stray.port != 0 && stray.is_recent(now, within)).then_some(Port {
-            protocol: stray.protocol,
-            number: stray.port,
-        })
+        self.find_stray(index, hash)?.pending(now, within)
     }
 
     /// Notes a knock at the door's ports that begins no code, or is not looked at though it does; the next one makes it
@@ -521,29 +525,29 @@ impl Guesses {
         (port, is_half): (Port, bool),
         now: Instant,
     ) {
-        let is_guess = self.settle(doors, index, hash, (port, is_half), now);
+        let known = self.find_stray(index, hash).copied();
+        let is_guess = known.is_some_and(|known| self.settle(doors, &known, (port, is_half), now));
         // What is ignored is the first half of no guess.
-        let counted = self
-            .find_stray(index, hash)
+        let counted = known
             .is_some_and(|known| known.is_recent(now, SILENCE) && (is_guess || known.port == 0));
         let number = if counted { 0 } else { port.number };
         self.note_stray(doors, index, hash, Port { number, ..port }, now);
     }
 
-    /// Counts a guess where the source's knock before began no code, and was another.
+    /// Counts a guess where the source's knock before, this stray, was another.
     fn settle(
         &mut self,
         doors: &[Door],
-        index: usize,
-        hash: u32,
+        stray: &Note,
         (port, is_half): (Port, bool),
         now: Instant,
     ) -> bool {
+        let index = usize::from(stray.door);
         let window = doors.get(index).map_or(SILENCE, |door| door.window);
-        let pending = self.pending(index, hash, now, window);
+        let pending = stray.pending(now, window);
         let is_guess = pending.is_some_and(|pending| pending != port);
         if is_guess {
-            self.charge(doors, index, hash, is_half, now);
+            self.charge(doors, index, stray.tag, is_half, now);
         }
         is_guess
     }
@@ -587,14 +591,16 @@ impl Guesses {
         port: Port,
         now: Instant,
     ) {
-        self.settle(doors, index, hash, (port, true), now);
-        self.clear(index, hash);
+        if let Some(stray) = self.find_stray(index, hash).copied() {
+            self.settle(doors, &stray, (port, true), now);
+            self.clear(index, hash);
+        }
     }
 
     /// Forgets that the source's knocks began no code: they were no guess.
     pub(crate) fn clear(&mut self, index: usize, hash: u32) {
         let strays = self.strays.get_mut(bucket(STRAYS, hash));
-        let mut strays = strays.into_iter().flatten();
+        let mut strays = strays.unwrap_or_default().iter_mut();
         if let Some(stray) = strays.find(|stray| stray.is(hash, index as u8)) {
             *stray = Note::NONE;
         }
@@ -645,7 +651,8 @@ impl Guesses {
     pub(crate) fn lose_half(&mut self, door: &Door, half: Half, hash: u32) {
         let tag = tag(hash, half.counter);
         let place = self.place(door, half, hash);
-        let mut halves = self.halves.get_mut(place).into_iter().flatten();
+        let halves = self.halves.get_mut(place);
+        let mut halves = halves.unwrap_or_default().iter_mut();
         if let Some(note) = halves.find(|note| note.is(tag, half.door as u8)) {
             *note = Note::NONE;
         }

@@ -95,9 +95,14 @@ fn is_sent_again(attempt: &Attempt, knock: &Knock<'_>, now: Instant, window: Dur
 
 impl<'c> Codes<'c> {
     fn iter(self) -> impl Iterator<Item = &'c Candidate> {
+        let codes = self.codes.iter();
+        codes.filter(move |code| self.expects(code))
+    }
+
+    /// Asked last, of few codes: their ports are compared in less time.
+    fn expects(self, code: &Candidate) -> bool {
         let (first, last) = self.expected;
-        let is_expected = move |code: &&Candidate| first <= code.counter && code.counter <= last;
-        self.codes.iter().filter(is_expected)
+        first <= code.counter && code.counter <= last
     }
 
     pub(crate) const fn is_empty(self) -> bool {
@@ -105,27 +110,30 @@ impl<'c> Codes<'c> {
     }
 
     pub(crate) fn may_begin(self, port: Port) -> bool {
-        let beginnings = match self.order {
-            Order::Any => KNOCKS,
-            Order::Strict => 1,
+        let begins = |code: &Candidate| {
+            let [first, second] = code.knocks;
+            first == port || second == port && self.order == Order::Any
         };
-        let mut knocks = self
-            .iter()
-            .flat_map(|code| code.knocks.iter().take(beginnings));
-        knocks.any(|knock| *knock == port)
+        let mut codes = self.codes.iter();
+        codes.any(|code| begins(code) && self.expects(code))
     }
 
     /// The counter of the code that these two knocks spell.
     fn find(self, one: Port, other: Port) -> Option<u64> {
-        let spells = |code: &&Candidate| {
-            code.knocks == [one, other] || self.order == Order::Any && code.knocks == [other, one]
+        let spells = |code: &Candidate| {
+            let [first, second] = code.knocks;
+            first == one && second == other
+                || first == other && second == one && self.order == Order::Any
         };
-        self.iter().find(spells).map(|code| code.counter)
+        let mut codes = self.codes.iter();
+        let code = codes.find(|code| spells(code) && self.expects(code))?;
+        Some(code.counter)
     }
 
     /// Whether a half of one of them is at this port.
     pub(crate) fn has(self, port: Port) -> bool {
-        self.iter().any(|code| code.knocks.contains(&port))
+        let mut codes = self.codes.iter();
+        codes.any(|code| code.knocks.contains(&port) && self.expects(code))
     }
 
     /// Whether a half of the code with this counter, expected or not, is at this port.

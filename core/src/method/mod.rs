@@ -195,10 +195,19 @@ pub(crate) fn expected(door: &Door, next: u64) -> (u64, u64) {
 /// The steps at this port: one bit for each.
 fn steps_at(steps: &[Port], port: Port) -> u32 {
     // There are no more than 32 of them.
-    let bits = steps.iter().zip(0..u32::BITS);
-    bits.fold(0, |at_port, (step, bit)| {
-        at_port | u32::from(*step == port) << bit
-    })
+    let (mut at_port, mut bit) = (0, 1u32);
+    for step in steps {
+        if step.number == port.number && step.protocol == port.protocol {
+            at_port |= bit;
+        }
+        bit <<= 1;
+    }
+    at_port
+}
+
+/// Whether there is more than one of such steps.
+const fn are_several(at_port: u32) -> bool {
+    at_port & at_port.wrapping_sub(1) != 0
 }
 
 /// The ports that the door's knocks can hit, as far as its configuration tells: the ports of
@@ -296,16 +305,21 @@ impl Pattern<'_> {
         }
     }
 
-    /// Shows a knock to the attempt.
+    /// Its steps at this port: one bit for each.
+    pub(crate) fn steps_at(&self, port: Port) -> u32 {
+        steps_at(self.steps(), port)
+    }
+
+    /// Shows a knock to the attempt, with the steps at its port.
     pub(crate) fn advance(
         &self,
         attempt: &mut Attempt,
-        knock: &Knock<'_>,
+        (knock, at_port): (&Knock<'_>, u32),
         now: Instant,
         circumstances: &Circumstances<'_>,
     ) -> Progress {
         let is_known = || (circumstances.was_accepted)() || self.is_first_again(attempt, knock);
-        if self.repeats(knock.port) && is_known() {
+        if are_several(at_port) && is_known() {
             return Progress::Repeated;
         }
         let progress = match *self {
@@ -313,8 +327,16 @@ impl Pattern<'_> {
                 steps,
                 jitter,
                 toggles,
-            } => sequence::advance(attempt, steps, jitter, toggles, circumstances, knock, now),
-            Pattern::Set { steps } => set::advance(attempt, steps, knock, now),
+            } => sequence::advance(
+                attempt,
+                (steps, at_port),
+                jitter,
+                toggles,
+                circumstances,
+                knock,
+                now,
+            ),
+            Pattern::Set { steps } => set::advance(attempt, (steps, at_port), knock, now),
             Pattern::Codes {
                 codes,
                 order,
@@ -346,29 +368,28 @@ impl Pattern<'_> {
 
     /// Whether more than one of its knocks is at this port.
     pub(crate) fn repeats(&self, port: Port) -> bool {
-        let at_port = steps_at(self.steps(), port);
-        at_port & at_port.wrapping_sub(1) != 0
+        are_several(self.steps_at(port))
     }
 
-    /// The packets that must not count as others from now on, by their ports, once this knock was accepted. That with
-    /// which an attempt at a sequence began is known by the attempt as long as it lasts.
-    pub(crate) fn remembered(
+    /// Tells of the packets that must not count as others from now on, by their ports, once this knock was accepted.
+    /// That with which an attempt at a sequence began is known by the attempt as long as it lasts.
+    pub(crate) fn remember(
         &self,
         attempt: &Attempt,
-        knock: &Knock<'_>,
-    ) -> [Option<(Port, u16)>; 2] {
-        let first = match *self {
-            Pattern::Sequence { steps, .. } => steps.first().copied(),
-            Pattern::Set { .. } | Pattern::Codes { .. } => None,
-        };
-        let began = first.filter(|_| attempt.is_finished());
-        let last = match first.is_some() && attempt.is_at_first() {
-            true => None,
-            false => Some(knock.port),
-        };
-        [(began, attempt.source_port), (last, knock.source_port)].map(|(port, source_port)| {
-            Some((port.filter(|port| self.repeats(*port))?, source_port))
-        })
+        (knock, at_port): (&Knock<'_>, u32),
+        tell: &mut dyn FnMut(Port, u16),
+    ) {
+        let is_sequence = matches!(self, Pattern::Sequence { .. });
+        if is_sequence
+            && attempt.is_finished()
+            && let Some(first) = self.steps().first()
+            && self.repeats(*first)
+        {
+            tell(*first, attempt.source_port);
+        }
+        if are_several(at_port) && !(is_sequence && attempt.is_at_first()) {
+            tell(knock.port, knock.source_port);
+        }
     }
 
     /// Whether this is the first knock of a sequence, sent again.
@@ -378,6 +399,11 @@ impl Pattern<'_> {
             && was_made
             && attempt.source_port == knock.source_port
             && self.steps().first() == Some(&knock.port)
+    }
+
+    /// Whether it is made of codes.
+    pub(crate) const fn has_codes(&self) -> bool {
+        matches!(self, Pattern::Codes { .. })
     }
 
     /// The codes that are expected, if it is made of such.

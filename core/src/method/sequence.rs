@@ -16,19 +16,18 @@ use core::cell::Cell;
 
 use crate::knock::{Knock, Port};
 use crate::method::attempt::{Attempt, Stage, since, stamp};
-use crate::method::{Circumstances, Progress, Reach, steps_at};
+use crate::method::{Circumstances, Progress, Reach};
 use crate::time::{Duration, Instant};
 
 pub(super) fn advance(
     attempt: &mut Attempt,
-    steps: &[Port],
+    (steps, at_port): (&[Port], u32),
     jitter: Duration,
     toggles: bool,
     circumstances: &Circumstances<'_>,
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
-    let at_port = steps_at(steps, knock.port);
     if at_port == 0 {
         return Progress::Wrong;
     }
@@ -256,7 +255,12 @@ mod tests {
                 was_accepted: &|| known.contains(&key),
                 is_kept: Cell::new(false),
             };
-            let progress = pattern.advance(&mut attempt, &knock, now, &circumstances);
+            let progress = pattern.advance(
+                &mut attempt,
+                (&knock, pattern.steps_at(knock.port)),
+                now,
+                &circumstances,
+            );
             if matches!(progress, Progress::Advanced | Progress::Completed(_)) {
                 accepted.push(key);
             }

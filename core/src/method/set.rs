@@ -1,17 +1,16 @@
 //! The sequence of a list in any order: its security is in the ports, not in their order.
 
 use crate::knock::{Knock, Port};
+use crate::method::Progress;
 use crate::method::attempt::Attempt;
-use crate::method::{Progress, steps_at};
 use crate::time::Instant;
 
 pub(super) fn advance(
     attempt: &mut Attempt,
-    steps: &[Port],
+    (steps, at_port): (&[Port], u32),
     knock: &Knock<'_>,
     now: Instant,
 ) -> Progress {
-    let at_port = steps_at(steps, knock.port);
     if at_port == 0 {
         return Progress::Wrong;
     }
