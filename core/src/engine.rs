@@ -416,10 +416,12 @@ impl<const SOURCES: usize> Engine<SOURCES> {
         }
     }
 
-    /// Says which codes of a door were used, the last one last, as far as there is something to know that from: whoever
-    /// knocks one of them guesses nothing. To be said after [`Engine::configure`], which forgets it.
+    /// Says which codes of a door were used, the last one last, as far as there is something to know that from, and no
+    /// others: whoever knocks one of them guesses nothing, and it opens nothing. To be said after [`Engine::configure`],
+    /// which forgets it.
     pub fn remind(&mut self, index: usize, codes: &[Candidate]) {
         if let Some(used) = self.used.get_mut(index) {
+            used.clear();
             codes.iter().for_each(|code| note_used(used, code));
         }
     }
@@ -530,8 +532,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
                 .get(door)
                 .is_some_and(|door| door.method.code().is_none())
         });
+        for index in guess.again {
+            guesses.clear(index, hash);
+        }
         for index in guess.strays {
-            match is_code || guess.again.contains(index) {
+            match is_code {
                 true => guesses.clear(index, hash),
                 false if is_fixed => {}
                 false => {
@@ -1093,7 +1098,7 @@ struct Guess {
     strays: DoorSet,
     /// Those of them at which it would have begun one, had its source been silent before.
     halves: DoorSet,
-    /// Those of them at which it is, with the knock before, a code again.
+    /// The doors at which it is, with the knock before, a code again.
     again: DoorSet,
     /// The doors at which it was the wrong half of a code whose first was right.
     missed: DoorSet,
@@ -1151,7 +1156,7 @@ impl DoorContext<'_> {
             self.recall(&patterns, knock.port, now, &was_accepted, attempts);
         }
         let (mut best, mut is_late) = (Outcome::Wrong, false);
-        let mut of_code = Progress::Wrong;
+        let (mut of_code, mut is_ended_again) = (Progress::Wrong, false);
         let by_order = self.told_by_order.iter().zip(at_port);
         for (((effect, pattern), attempt), (by_order, at_port)) in
             patterns.iter().zip(&mut attempts.0).zip(by_order)
@@ -1180,6 +1185,12 @@ impl DoorContext<'_> {
             let is_accepted = matches!(progress, Progress::Advanced | Progress::Completed(_));
             if is_of_codes {
                 of_code = progress;
+                if half.is_some() && progress == Progress::Wrong {
+                    is_ended_again = self.ends_again(&patterns, credit, knock.port, now);
+                }
+                if is_ended_again {
+                    progress = Progress::Repeated;
+                }
             }
             if is_accepted || circumstances.is_kept.get() {
                 self.note_accepted(pattern, attempt, (knock, at_port), faults);
@@ -1226,8 +1237,14 @@ impl DoorContext<'_> {
                 }
             });
         }
-        if let Some(half) = half.filter(|_| !is_again) {
-            self.note_guess(&patterns, credit, (half, of_code), knock.port, now, faults);
+        if is_ended_again {
+            faults
+                .guess
+                .get_or_insert_default()
+                .again
+                .insert(self.index);
+        } else if let Some(half) = half.filter(|_| !is_again) {
+            self.note_guess(&patterns, (half, of_code), knock.port, now, faults);
         }
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
@@ -1358,11 +1375,22 @@ impl DoorContext<'_> {
         credit.is_some_and(is_credited) || neighbours.any(is_used)
     }
 
+    /// Whether the knock ends what spells such a code, and began where no code was expected.
+    fn ends_again(
+        &self,
+        patterns: &[(Effect, Pattern<'_>); PATTERNS],
+        credit: Option<(u64, u8)>,
+        port: Port,
+        now: Instant,
+    ) -> bool {
+        let pending = (self.guesses).pending(self.index, self.hash, now, self.door.window);
+        pending.is_some_and(|one| self.spells_again(patterns, credit, one, port))
+    }
+
     /// Notes what is to be counted of a knock at the ports of codes: of which kind it was, and what it came to.
     fn note_guess(
         &self,
         patterns: &[(Effect, Pattern<'_>); PATTERNS],
-        credit: Option<(u64, u8)>,
         (half, progress): (CodeKnock, Progress),
         port: Port,
         now: Instant,
@@ -1388,10 +1416,6 @@ impl DoorContext<'_> {
                 // A first one would have begun it.
                 if half == CodeKnock::Ignored && codes.may_begin(port) {
                     guess.halves.insert(index);
-                }
-                let pending = (self.guesses).pending(index, self.hash, now, self.door.window);
-                if pending.is_some_and(|one| self.spells_again(patterns, credit, one, port)) {
-                    guess.again.insert(index);
                 }
             }
         }

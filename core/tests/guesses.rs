@@ -390,7 +390,8 @@ fn who_knocks_a_used_code_guesses_nothing_and_opens_nothing() {
     // At once, within the window, and later; from there and from elsewhere.
     for (wait, source) in [(0, 1), (0, 1), (300, 1), (20_000, 1), (0, 2)] {
         game.wait(wait);
-        assert!(game.spell(source, code).open.is_empty());
+        let decision = game.spell(source, code);
+        assert!(decision.open.is_empty() && decision.failed.is_empty());
     }
     let doors = game.engine.doors().iter().cloned().collect();
     game.engine.configure(&doors).unwrap();
@@ -411,6 +412,11 @@ fn who_knocks_a_used_code_guesses_nothing_and_opens_nothing() {
     // Nor is anybody kept waiting.
     let next = game.code(step + 1);
     assert!(game.spell(1, next).open.contains(0));
+    // Unless its owner says that it was not used after all.
+    game.engine.remind(0, &[]);
+    game.next = step;
+    game.arm();
+    assert!(game.spell(3, code).open.contains(0));
 }
 
 /// What a guesser knows of used codes is worth nothing to him, before another half or after one.

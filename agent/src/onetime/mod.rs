@@ -547,8 +547,8 @@ impl Keeper {
         }
     }
 
-    /// Tells the engine of the last codes that may have been used: it forgot them, or was started since.
-    fn remind<const SOURCES: usize>(&self, engine: &mut Engine<SOURCES>) {
+    /// Tells the engine of the last codes that may have been used: it forgot them, was started since, or knows others.
+    pub(super) fn remind<const SOURCES: usize>(&self, engine: &mut Engine<SOURCES>) {
         let door = engine.doors().get(self.index);
         let (Some(code), Memory::Next(next), Ok(Material::Secret(secret))) = (
             door.and_then(|door| door.method.code()),

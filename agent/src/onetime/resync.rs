@@ -76,7 +76,9 @@ impl OneTime {
         clock: &WallClock,
     ) -> Result<String, String> {
         let (index, door) = find(engine.doors(), name)?;
-        let answer = self.keeper(index)?.resync(door, how, clock)?;
+        let keeper = self.keeper(index)?;
+        let answer = keeper.resync(door, how, clock)?;
+        keeper.remind(engine);
         Ok(match self.arm_again(engine, index, now, clock) {
             Some(why) => format!("{answer}; it stays shut: {why}"),
             None => answer,
@@ -98,6 +100,7 @@ impl OneTime {
             shut: keeper.shut.take(),
             ..Keeper::load(index, door, &keeper.folder, list)
         };
+        keeper.remind(engine);
         for other in self.find_shared() {
             self.arm_again(engine, other, now, clock);
         }
