@@ -1188,9 +1188,6 @@ impl DoorContext<'_> {
                 if half.is_some() && progress == Progress::Wrong {
                     is_ended_again = self.ends_again(&patterns, credit, knock.port, now);
                 }
-                if is_ended_again {
-                    progress = Progress::Repeated;
-                }
             }
             if is_accepted || circumstances.is_kept.get() {
                 self.note_accepted(pattern, attempt, (knock, at_port), faults);
@@ -1249,8 +1246,8 @@ impl DoorContext<'_> {
         match best {
             // Whoever has a service on a decoy, and clients of it, must not be cut off.
             Outcome::Wrong if is_decoy => faults.hit_decoy = true,
-            // Whoever uses the service there guesses nothing.
-            Outcome::Wrong if self.door.passive => {}
+            // Whoever uses the service there guesses nothing, nor does who knocks a used code again.
+            Outcome::Wrong if self.door.passive || is_ended_again => {}
             // Where nothing opens the door, there is nothing to guess: its owner has the right code, and may
             // not know yet.
             Outcome::Wrong if self.door.method.is_one_time() && self.armed.opens_nothing() => {}
