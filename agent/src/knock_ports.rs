@@ -8,6 +8,7 @@ use postern_core::knock::{Port, PortRange, Protocol};
 use postern_core::{decoy, method};
 
 use crate::collect::CollectVec;
+use crate::sort::sort;
 
 /// The ports of a protocol that the agent's doors knock on, in ascending order, none of them twice.
 /// `listed` are those that the configuration names by a file only.
@@ -27,7 +28,7 @@ pub(crate) fn knocks(
     for door in &config.doors {
         guards.extend(guarded(door, protocol));
     }
-    guards.sort_unstable();
+    sort(&mut guards, &|one, other| one < other);
     let mut left = Vec::new();
     for knocks in disjoint(knocks) {
         left.extend(between(knocks, &guards));
@@ -139,7 +140,7 @@ pub(crate) fn served(config: &Config) -> impl Iterator<Item = &Door> {
 
 /// Ranges of these ports in ascending order, none of which is in two of them.
 pub(crate) fn disjoint(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
-    ranges.sort_unstable_by_key(|range| *range.start());
+    sort(&mut ranges, &|one, other| one.start() < other.start());
     let mut disjoint: Vec<RangeInclusive<u16>> = Vec::new();
     for range in ranges {
         match disjoint.last_mut() {

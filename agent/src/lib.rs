@@ -19,6 +19,7 @@ mod onetime;
 mod openwrt;
 mod output;
 mod report;
+mod sort;
 mod source;
 mod sys;
 #[cfg(test)]

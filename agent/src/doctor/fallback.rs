@@ -11,6 +11,7 @@ use super::root::Root;
 use super::{interfaces, kinds, servers, sockets};
 use crate::collect::CollectVec;
 use crate::netlink::links::Link;
+use crate::sort::sort;
 
 /// Where SSH is unless somebody moved it.
 const SSH: u16 = 22;
@@ -154,7 +155,7 @@ fn services(root: &Root) -> Vec<(u16, &'static str)> {
     }
     services.push((SSH, "SSH"));
     // The first that is known of a port stays.
-    services.sort_by_key(|(number, _)| *number);
+    sort(&mut services, &|(one, _), (other, _)| one < other);
     services.dedup_by_key(|(number, _)| *number);
     services
 }

@@ -16,6 +16,7 @@ use crate::collect::CollectVec;
 use crate::firewall::{End, Fate, Firewall, ForeignTables, Packet, Seer};
 use crate::netlink::links::Link;
 use crate::network::{self, Family};
+use crate::sort::sort;
 
 /// Tells what becomes of a packet.
 pub(super) type Oracle<'s> = dyn FnMut(&Packet<'_>) -> Fate + 's;
@@ -110,7 +111,7 @@ fn older_tables(root: &Root, findings: &mut Vec<Finding>) -> bool {
         let names = root.text(&["proc/net/", names].concat());
         tables.extend(names.lines().map(str::to_owned));
     }
-    tables.sort_unstable();
+    sort(&mut tables, &String::lt);
     tables.dedup();
     if tables.is_empty() {
         return false;

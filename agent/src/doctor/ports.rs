@@ -14,6 +14,7 @@ use super::kinds::{self, Kind};
 use super::root::Root;
 use super::sockets::Listener;
 use crate::collect::CollectVec;
+use crate::sort::sort;
 
 /// What the kernel does without the file that says so (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
@@ -131,7 +132,9 @@ pub(super) fn few_knocks(door: &Door, listed: &[Port]) -> Vec<Knocks> {
     const FEW: usize = 24;
     let mut knocks = knocks(door, listed);
     if knocks.len() <= FEW {
-        knocks.sort_unstable_by_key(|(protocol, ports)| (*protocol, *ports.start()));
+        sort(&mut knocks, &|(one, its), (other, others)| {
+            (one, its.start()) < (other, others.start())
+        });
         knocks.dedup();
         return knocks;
     }
@@ -166,7 +169,7 @@ impl Ephemeral {
         findings: &mut Vec<Finding>,
     ) {
         let mut hit: Vec<u16> = ports.filter(|port| self.contains(*port)).collect_vec();
-        hit.sort_unstable();
+        sort(&mut hit, &u16::lt);
         hit.dedup();
         if hit.is_empty() {
             return;

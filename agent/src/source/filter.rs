@@ -11,6 +11,7 @@ use postern_core::knock::Protocol;
 use postern_core::packet::MAX_EXTENSIONS;
 
 use crate::collect::CollectVec;
+use crate::sort::sort;
 use crate::sys::raw::{EtherType, Step};
 
 /// The most ranges of ports of one protocol that are told apart: no jump of the search is
@@ -98,7 +99,7 @@ fn coarse(ranges: &[RangeInclusive<u16>], most: usize) -> Vec<RangeInclusive<u16
         })
         .collect_vec();
     // The widest gaps stay.
-    gaps.sort_unstable_by(|one, other| other.cmp(one));
+    sort(&mut gaps, &|one, other| one > other);
     gaps.truncate(most.saturating_sub(1));
     let mut left: Vec<RangeInclusive<u16>> = Vec::new();
     for (index, range) in ranges.iter().enumerate() {

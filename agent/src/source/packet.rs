@@ -29,6 +29,7 @@ use super::interfaces::Interfaces;
 use super::{Losses, RECEIVE_BUFFER};
 use crate::firewall::LONGEST_SNAPLEN;
 use crate::knock_ports;
+use crate::sort::sort;
 use crate::sys::datagram::{BATCH_LEN, Batch};
 use crate::sys::epoll::Epoll;
 use crate::sys::process::{Capability, has};
@@ -103,7 +104,7 @@ impl Ports {
         let ports = |protocol| {
             let mut ports = knock_ports::knocks(config, listed, protocol);
             ports.extend(knock_ports::decoys(config, protocol, &ports));
-            ports.sort_unstable_by_key(|range| *range.start());
+            sort(&mut ports, &|one, other| one.start() < other.start());
             ports
         };
         Self {

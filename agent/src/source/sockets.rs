@@ -18,6 +18,7 @@ use super::Losses;
 use super::filter::arrived_on;
 use super::interfaces::Interfaces;
 use crate::knock_ports;
+use crate::sort::sort;
 use crate::sys::bound::Bound;
 use crate::sys::datagram::{BATCH_LEN, Batch, Datagram};
 use crate::sys::epoll::Epoll;
@@ -216,7 +217,7 @@ fn wanted(config: &Config, listed: &[Port]) -> Vec<Wanted> {
             want(number, false);
         }
     }
-    wanted.sort_unstable();
+    sort(&mut wanted, &Wanted::lt);
     wanted
 }
 

@@ -15,6 +15,7 @@ use crate::firewall::{Counts, Firewall, Refusal, needs_agent};
 use crate::output::json::quoted;
 use crate::output::{self, Failure};
 use crate::report::effect;
+use crate::sort::sort;
 use crate::sys::poll::poll;
 
 /// How often the kernel is asked: rules tell nobody what they put into sets.
@@ -188,7 +189,7 @@ impl Kernel {
                 ));
             }
         }
-        found.sort_unstable();
+        sort(&mut found, &|one, other| one < other);
         Ok(found)
     }
 

@@ -22,6 +22,7 @@ use crate::firewall::nft::{nfta, request};
 use crate::firewall::table::model::Hook;
 use crate::netlink::codec::{Attributes, as_text, as_u32};
 use crate::network::Family;
+use crate::sort::sort;
 use crate::sys::link::interface_number;
 use registers::{Matched, Registers};
 
@@ -189,7 +190,8 @@ impl Journey<'_> {
             .filter_map(|chain| Some((chain.hook?, chain)))
             .filter(|(hook, _)| hooks.contains(hook))
             .collect();
-        base.sort_by_key(|(hook, chain)| (*hook, place(chain), chain.priority));
+        let order = |(hook, chain): &(u32, &Chain)| (*hook, place(chain), chain.priority);
+        sort(&mut base, &|one, other| order(one) < order(other));
         let sure = Way {
             sure: true,
             some: false,

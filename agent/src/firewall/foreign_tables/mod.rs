@@ -13,6 +13,7 @@ use crate::firewall::nft::{nfta, request};
 use crate::firewall::table::names::TABLE;
 use crate::firewall::{Firewall, Refusal};
 use crate::netlink::codec::{self, Attributes, as_text, as_u32};
+use crate::sort::sort;
 
 /// The most chains, and the most rules, that are looked at in each family.
 const MAX_READ: usize = 8192;
@@ -277,7 +278,9 @@ fn ranges(mut elements: Vec<Element>) -> Vec<Element> {
         return elements;
     }
     // Downwards: the end of a range comes before its beginning, and behind that of the next range.
-    elements.sort_by(|a, b| (&b.first, a.is_end).cmp(&(&a.first, b.is_end)));
+    sort(&mut elements, &|a, b| {
+        (&b.first, a.is_end) < (&a.first, b.is_end)
+    });
     let mut last: Option<Vec<u8>> = None;
     elements.retain_mut(|element| {
         if element.is_end {

@@ -11,6 +11,7 @@ use crate::firewall::table::model::timeout;
 use crate::firewall::table::names::TABLE;
 use crate::netlink::codec::{self, Attributes, as_text, as_u32, as_u64};
 use crate::network::Family;
+use crate::sort::sort;
 
 /// The most sets, chains and counters of the table, and elements of one set, that are read: more than any table
 /// of ours has.
@@ -198,7 +199,7 @@ pub(crate) fn read_elements(message: Attributes<'_>, elements: &mut Vec<KernelEl
 /// Sorts elements and takes out those that are there twice: whether there were any.
 fn without_repetition(elements: &mut Vec<KernelElement>) -> bool {
     let count = elements.len();
-    elements.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    sort(elements, &|one, other| one.key < other.key);
     elements.dedup_by(|one, other| one.key == other.key);
     elements.len() < count
 }

@@ -20,6 +20,7 @@ use super::rules::{granted_to, mark};
 use crate::collect::CollectVec;
 use crate::knock_ports::{self, between_ranges, disjoint};
 use crate::network::Family;
+use crate::sort::sort;
 
 /// The doors of a configuration, by the ports that they guard.
 pub(crate) struct Groups<'c> {
@@ -183,7 +184,7 @@ impl<'c> Groups<'c> {
         for (decoy, _) in decoys {
             starts.extend([u32::from(*decoy.start()), u32::from(*decoy.end()) + 1]);
         }
-        starts.sort_unstable();
+        sort(&mut starts, &u32::lt);
         starts.dedup();
         let mut pieces = Vec::new();
         for pair in starts.windows(2) {

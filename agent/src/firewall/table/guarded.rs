@@ -10,6 +10,7 @@ use super::groups::cuts;
 use super::model::{Content, PROTOCOLS, Rule, Set, Statement, Verdict};
 use super::names::{Scope, cut_ports, guarded_ports, spared_ports};
 use crate::knock_ports::{self, disjoint};
+use crate::sort::sort;
 
 /// Ports of one protocol, and the set that holds those that stand alone.
 pub(crate) struct Guarded {
@@ -40,7 +41,7 @@ impl Guarded {
                 false => ranges.push(ports),
             }
         }
-        single.sort_unstable();
+        sort(&mut single, &u16::lt);
         single.dedup();
         Self {
             protocol,

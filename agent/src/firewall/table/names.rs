@@ -11,6 +11,7 @@ use super::model::PROTOCOLS;
 
 use crate::collect::CollectVec;
 use crate::network::Family;
+use crate::sort::sort;
 
 /// The name of the table, of family `inet`.
 pub(crate) const TABLE: &str = "postern";
@@ -192,7 +193,7 @@ pub(crate) fn identity(door: &Door) -> String {
             .filter(|guard| guard.protocol == protocol)
             .map(|guard| (guard.first, guard.last))
             .collect_vec();
-        its.sort_unstable();
+        sort(&mut its, &|one, other| one < other);
         its.dedup();
         let numbers = its.iter().map(|(first, last)| match first == last {
             true => first.to_string(),
@@ -209,7 +210,7 @@ pub(crate) fn identity(door: &Door) -> String {
     }
     for (name, networks) in [("behind", door.behind.as_slice()), ("to", &door.to)] {
         let mut networks: Vec<String> = networks.iter().map(ToString::to_string).collect_vec();
-        networks.sort_unstable();
+        sort(&mut networks, &String::lt);
         add_word(&mut words, name, networks);
     }
     let identity = words.join(" ");
@@ -233,7 +234,9 @@ fn add_word(words: &mut Vec<String>, name: &str, of: Vec<String>) {
 pub(crate) fn interface_names(config: &Config) -> Vec<String> {
     let names = config.global.interfaces.iter();
     let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect_vec();
-    names.sort_unstable_by_key(|name| interface_order(name));
+    sort(&mut names, &|one, other| {
+        interface_order(one) < interface_order(other)
+    });
     names.dedup();
     names
 }

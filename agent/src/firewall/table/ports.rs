@@ -13,6 +13,7 @@ use super::model::{Content, Set};
 use super::names::{DECOY, KNOCK, PASSING, knock_map};
 use crate::collect::CollectVec;
 use crate::knock_ports::{self, between, disjoint, split};
+use crate::sort::sort;
 
 /// Where a knock at each port goes; `None` where no door has one of this protocol.
 ///
@@ -33,7 +34,10 @@ pub(crate) fn port_map(
         let number = port_chain.port.number;
         ports.push((number..=number, port_chain.name.clone()));
     }
-    sort(&mut ports);
+    // What is for the same port keeps its order.
+    sort(&mut ports, &|(one, _), (other, _)| {
+        one.start() < other.start()
+    });
     let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect_vec();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let mut decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));
@@ -60,7 +64,10 @@ pub(crate) fn port_map(
             }
         }
     }
-    sort(&mut ports);
+    // What is for the same port keeps its order.
+    sort(&mut ports, &|(one, _), (other, _)| {
+        one.start() < other.start()
+    });
     // Single ports stay single, because a hash table is quicker than a tree; where there
     // must be a tree, fewer elements are better.
     if with_ranges {
@@ -72,11 +79,6 @@ pub(crate) fn port_map(
         size: None,
         comment: None,
     })
-}
-
-/// Sorts by the first ports; what is for the same one keeps its order.
-fn sort(ports: &mut [(RangeInclusive<u16>, String)]) {
-    ports.sort_by_key(|(ports, _)| *ports.start());
 }
 
 /// Ranges, those of which that touch and go to one chain made one.

@@ -12,6 +12,7 @@ use crate::firewall::table::model::{Chain, Rule, Statement, Verdict};
 use crate::firewall::table::names::{DECOY, KNOCK, PASSING, REMEMBER};
 use crate::firewall::table::rules::silencing;
 use crate::network::Network;
+use crate::sort::sort;
 
 /// A port that concerns a door of the kernel.
 pub(crate) struct PortChain {
@@ -64,7 +65,7 @@ fn decoy_chain_name(door: &Door) -> String {
 
 /// Ports in ascending order, none of them twice.
 fn in_order(mut ports: Vec<Port>) -> Vec<Port> {
-    ports.sort_unstable();
+    sort(&mut ports, &Port::lt);
     ports.dedup();
     ports
 }
