@@ -1,6 +1,6 @@
 //! What this process may do, and its randomness.
 
-use core::{fmt, mem};
+use core::{fmt, mem, ptr};
 use std::io;
 
 use super::check;
@@ -106,8 +106,8 @@ pub(crate) fn hide_memory() -> Result<(), DropError> {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: `none` is an rlimit to read from.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })
+    // SAFETY: `none` is an rlimit to read from; what there was goes nowhere.
+    check(unsafe { libc::prlimit(0, libc::RLIMIT_CORE, &raw const none, ptr::null_mut()) })
         .map_err(step("forbid core dumps"))?;
     prctl(libc::PR_SET_DUMPABLE, 0, 0)
         .map(drop)
@@ -137,8 +137,10 @@ pub(crate) fn allow_files(wanted: usize) -> Result<(), usize> {
         return Err(most);
     }
     limit.rlim_cur = limit.rlim_cur.max(wanted as libc::rlim_t);
-    // SAFETY: `limit` is an rlimit to read from.
-    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+    // Not by setrlimit(2), for which musl would stop all threads where there is no prlimit(2).
+    // SAFETY: `limit` is an rlimit to read from; what there was goes nowhere.
+    let set = unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
+    match set {
         0 => Ok(()),
         _ => Err(most),
     }
