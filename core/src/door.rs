@@ -9,6 +9,7 @@ use crate::config::MAX_INTERFACES;
 use crate::knock::{Port, PortRange};
 use crate::network::Network;
 use crate::payload::Payload;
+use crate::spa::Terms;
 use crate::time::Duration;
 
 /// The most doors one configuration can have: a set of doors is the bits of a `u64`.
@@ -253,6 +254,8 @@ pub enum Method {
         /// The knocks that close, none of them a port that a code can ask for.
         close: Sequence,
     },
+    /// `spa`: a datagram of fwknop's protocol.
+    Spa(Terms),
 }
 
 impl Method {
@@ -266,6 +269,7 @@ impl Method {
             Self::List { .. } => "one-time-list",
             Self::Clock { .. } => "one-time-clock",
             Self::Seed { .. } => "one-time-seed",
+            Self::Spa(_) => "spa",
         }
     }
 
@@ -273,7 +277,7 @@ impl Method {
     pub const fn is_one_time(&self) -> bool {
         matches!(
             self,
-            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. }
+            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. } | Self::Spa(_)
         )
     }
 
@@ -282,14 +286,14 @@ impl Method {
         match self {
             Self::Same { steps } => steps,
             Self::Separate { open, .. } => open,
-            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. } => &[],
+            Self::List { .. } | Self::Clock { .. } | Self::Seed { .. } | Self::Spa(_) => &[],
         }
     }
 
     /// The knocks that close; empty where there are none of their own.
     pub fn close(&self) -> &[Port] {
         match self {
-            Self::Same { .. } => &[],
+            Self::Same { .. } | Self::Spa(_) => &[],
             Self::Separate { close, .. }
             | Self::List { close, .. }
             | Self::Clock { close, .. }
@@ -303,6 +307,19 @@ impl Method {
             Self::Clock { code, .. } | Self::Seed { code, .. } => Some(code),
             _ => None,
         }
+    }
+
+    /// What a datagram that opens it has to be.
+    pub const fn spa(&self) -> Option<&Terms> {
+        match self {
+            Self::Spa(terms) => Some(terms),
+            _ => None,
+        }
+    }
+
+    /// Whether it is made of knocks at several ports or times, of which attempts consist.
+    pub const fn is_knocked(&self) -> bool {
+        self.spa().is_none()
     }
 }
 

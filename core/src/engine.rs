@@ -341,7 +341,8 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             .unwrap_or_default();
         self.ports.clear();
         let doors = self.doors.iter().enumerate();
-        for (index, door) in doors.filter(|(_, door)| !door.engine.is_in_kernel()) {
+        let is_own = |door: &Door| !door.engine.is_in_kernel() && door.method.is_knocked();
+        for (index, door) in doors.filter(|(_, door)| is_own(door)) {
             if !door.from.is_empty() {
                 self.choosy.insert(index);
             }
@@ -400,6 +401,11 @@ impl<const SOURCES: usize> Engine<SOURCES> {
             }
             door
         });
+    }
+
+    /// Whether a door hears knocks, as [`Engine::listen`] last said.
+    pub const fn listens(&self, index: usize) -> bool {
+        !self.deaf.contains(index)
     }
 
     /// Says what opens a one-time door from now on. Attempts at a list's door begin anew

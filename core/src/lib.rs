@@ -38,6 +38,7 @@ pub mod packet;
 pub mod payload;
 pub mod ports;
 pub mod rfc3339;
+pub mod spa;
 mod table;
 pub mod time;
 pub mod uci;

@@ -226,7 +226,7 @@ pub enum NetworkError {
 }
 
 /// Reads an address. The standard library's parser may panic, as far as a linker can tell.
-fn address_in(text: &str) -> Option<IpAddr> {
+pub(crate) fn address_in(text: &str) -> Option<IpAddr> {
     match text.bytes().any(|byte| byte == b':') {
         true => ipv6(text).map(IpAddr::V6),
         false => ipv4(text).map(IpAddr::V4),

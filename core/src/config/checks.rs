@@ -5,7 +5,7 @@ use super::{Problem, Source};
 use crate::code::Code;
 use crate::door::{Door, Method, Name, Sequence};
 use crate::guesses::asks_for_more;
-use crate::knock::{Port, PortRange, Protocol};
+use crate::knock::{Port, PortRange, Protocol, udp};
 use crate::method;
 use crate::payload::Payload;
 use crate::time::Duration;
@@ -35,6 +35,9 @@ pub(super) const ERRORS: &[Check] = &[
     close_is_code,
     payload_without_udp,
     payload_in_a_log,
+    spa_in_a_log,
+    spa_port_is_guard,
+    spa_port_is_knock,
     to_with_behind,
     never_open,
     echo_by_sockets,
@@ -153,6 +156,39 @@ fn payload_without_udp(_: &Draft<'_>, door: &Door) -> Option<Finding> {
 fn payload_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
     let in_a_log = draft.source == Source::Log && door.payload.is_some();
     in_a_log.then(|| at("payload", Problem::PayloadInLog))
+}
+
+fn spa_in_a_log(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let in_a_log = draft.source == Source::Log && door.method.spa().is_some();
+    in_a_log.then(|| at("method", Problem::SpaInLog))
+}
+
+fn spa_port_is_guard(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let port = udp(door.method.spa()?.port);
+    let mut doors = draft.doors.iter().chain([door]);
+    let other = doors.find(|other| other.guards_alone(port))?;
+    Some(Finding {
+        other: other.name.clone(),
+        ..at("port", Problem::SpaPortIsGuard)
+    })
+}
+
+/// A datagram and a knock cannot be told from each other before they are looked at, which costs more for the first.
+fn spa_port_is_knock(draft: &Draft<'_>, door: &Door) -> Option<Finding> {
+    let clash = |spa: &Door, other: &Door| match (spa.method.spa(), other.method.spa()) {
+        (Some(terms), None) => method::watches(other, udp(terms.port)),
+        _ => false,
+    };
+    let mut doors = draft.doors.iter();
+    let other = doors.find(|other| clash(door, other) || clash(other, door))?;
+    let option = match door.method.spa() {
+        Some(_) => "port",
+        None => "method",
+    };
+    Some(Finding {
+        other: other.name.clone(),
+        ..at(option, Problem::SpaPortIsKnock)
+    })
 }
 
 fn to_with_behind(_: &Draft<'_>, door: &Door) -> Option<Finding> {
@@ -323,7 +359,7 @@ fn scannable(_: &Draft<'_>, door: &Door) -> Option<Finding> {
         Method::Same { steps } => steps.len() == 2,
         Method::Separate { open, .. } => open.len() == 2,
         Method::List { .. } => true,
-        Method::Clock { .. } | Method::Seed { .. } => false,
+        Method::Clock { .. } | Method::Seed { .. } | Method::Spa(_) => false,
     };
     let problem = match door.engine.is_in_kernel() {
         true => Problem::ScannableInKernel,

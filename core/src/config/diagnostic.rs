@@ -157,6 +157,12 @@ pub enum Problem {
     PayloadWithoutUdp,
     /// A payload where knocks are lines of a log.
     PayloadInLog,
+    /// A datagram where knocks are lines of a log.
+    SpaInLog,
+    /// A port for datagrams that some door guards.
+    SpaPortIsGuard,
+    /// A port for datagrams that another door knocks on.
+    SpaPortIsKnock,
     /// The closing sequence is the opening one, or one is the beginning of the other.
     SequencesClash,
     /// More knock ports than [`super::MAX_KNOCK_PORTS`].
@@ -386,6 +392,15 @@ impl Problem {
             }
             Self::PayloadInLog => {
                 "source log does not see what a packet carries, expected no {option}"
+            }
+            Self::SpaInLog => {
+                "source log does not see what a datagram carries, expected source nflog, packet or sockets"
+            }
+            Self::SpaPortIsGuard => {
+                "the port for datagrams is guarded by door {other}, expected another {option}"
+            }
+            Self::SpaPortIsKnock => {
+                "one of its ports is one of door {other} too, whose method is another, expected another port for datagrams"
             }
             Self::SequencesClash => {
                 "one of open and close begins with all of the other, \

@@ -16,6 +16,7 @@ use crate::knock::{Port, PortRange, Protocol};
 use crate::method;
 use crate::network::Network;
 use crate::payload::Payload;
+use crate::spa::{Allow, DEFAULT_PORT, Hmac, Terms};
 use crate::time::Duration;
 
 /// The configuration so far, and the door that is being read.
@@ -55,6 +56,7 @@ pub(super) struct DoorDraft {
     pub(super) period: u32,
     pub(super) skew: u8,
     pub(super) look_ahead: u8,
+    pub(super) spa: Terms,
     pub(super) payload: Option<Payload>,
     pub(super) window: Duration,
     pub(super) jitter: Duration,
@@ -212,6 +214,15 @@ impl DoorDraft {
             period: 1,
             skew: 0,
             look_ahead: 1,
+            spa: Terms {
+                port: DEFAULT_PORT,
+                key_file: String::new(),
+                hmac: Hmac::Sha256,
+                allow: Allow::Named,
+                max_age: Duration::from_millis(0),
+                grant_max: Duration::from_millis(0),
+                user: String::new(),
+            },
             payload: None,
             window: Duration::from_millis(0),
             jitter: Duration::from_millis(0),
@@ -280,6 +291,7 @@ impl DoorDraft {
                 look_ahead: self.look_ahead,
                 close,
             },
+            Some(MethodName::Spa) => Method::Spa(self.spa.clone()),
         }
     }
 }

@@ -18,10 +18,12 @@ pub enum MethodName {
     OneTimeClock,
     /// RFC 4226 (HOTP).
     OneTimeSeed,
+    /// One datagram of fwknop's protocol.
+    Spa,
 }
 
 /// Every method, in the order of [`MethodName`].
-const NAMES: [(&str, MethodName); 7] = [
+const NAMES: [(&str, MethodName); 8] = [
     ("single-same", MethodName::SingleSame),
     ("single-separate", MethodName::SingleSeparate),
     ("sequence-same", MethodName::SequenceSame),
@@ -29,6 +31,7 @@ const NAMES: [(&str, MethodName); 7] = [
     ("one-time-list", MethodName::OneTimeList),
     ("one-time-clock", MethodName::OneTimeClock),
     ("one-time-seed", MethodName::OneTimeSeed),
+    ("spa", MethodName::Spa),
 ];
 
 impl MethodName {
@@ -56,7 +59,9 @@ pub struct Methods(u8);
 
 impl Methods {
     /// All of them.
-    pub const ALL: Self = Self(0x7f);
+    pub const ALL: Self = Self(0xff);
+    /// Those that ports are knocked on for.
+    pub const KNOCKED: Self = Self(0x7f);
     /// Those whose ports are always the same.
     pub const STATIC: Self = Self(0x0f);
     /// Those whose knocks open only once.
@@ -71,6 +76,8 @@ impl Methods {
     pub const CLOCK: Self = Self::only(MethodName::OneTimeClock);
     /// `one-time-seed`
     pub const SEED: Self = Self::only(MethodName::OneTimeSeed);
+    /// `spa`
+    pub const SPA: Self = Self::only(MethodName::Spa);
 
     const fn only(method: MethodName) -> Self {
         Self(1 << method as u8)
@@ -109,7 +116,9 @@ mod tests {
     #[test]
     fn sets_hold_what_they_are_called() {
         for (set, word) in [
-            (Methods::ALL, "e"),
+            (Methods::ALL, ""),
+            (Methods::KNOCKED, "e"),
+            (Methods::SPA, "spa"),
             (Methods::ONE_TIME, "one-time"),
             (Methods::LIST, "one-time-list"),
             (Methods::CLOCK, "one-time-clock"),
@@ -126,11 +135,11 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            without(Methods::ALL, Methods::STATIC),
+            without(Methods::KNOCKED, Methods::STATIC),
             Methods::ONE_TIME.names().collect::<Vec<_>>()
         );
         assert_eq!(
-            without(Methods::ALL, Methods::CLOSING),
+            without(Methods::KNOCKED, Methods::CLOSING),
             ["single-same", "sequence-same"]
         );
         assert_eq!(without(Methods::ONE_TIME, Methods::CODE), ["one-time-list"]);

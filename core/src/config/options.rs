@@ -6,7 +6,7 @@ use super::draft::{Draft, Fault};
 use super::methods::{MethodName, Methods};
 use super::values::{
     choice, cutoff, is_special, is_volatile, led, mark, network, number, path, payload, period,
-    port, ports, small_number, switch, time, time_within, word,
+    port, ports, small_number, switch, time, time_within, user, word,
 };
 use super::{
     DEFAULT_CONTROL, DEFAULT_STATE_DIR, Fallback, Guard, Interface, LogFrom, MAX_EXEMPT,
@@ -21,6 +21,7 @@ use crate::knock::Protocol::{Tcp, Udp};
 use crate::near::{MAX_EDITS, is_near};
 use crate::network::Network;
 use crate::rfc3339;
+use crate::spa::{Allow, Hmac};
 use crate::time::Duration;
 
 /// The types of sections.
@@ -565,7 +566,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "passive",
         section: Section::Door,
-        methods: Methods::ALL,
+        methods: Methods::KNOCKED,
         presence: Presence::Default("0"),
         unit: Words::new("yes or no"),
         expected: "1 or 0",
@@ -605,12 +606,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         presence: Presence::Required,
         unit: Words::new("word"),
         expected: "one of single-same, single-separate, sequence-same, sequence-separate, \
-                  one-time-list, one-time-clock, one-time-seed",
+                  one-time-list, one-time-clock, one-time-seed, spa",
         meaning: Words::new(
             "how the ports to knock are chosen: single has one knock and sequence \
                   several, same closes as it opens and separate has knocks of its own to \
                   close; one-time takes sequences from a list, or derives ports from a \
-                  secret and the clock or a counter",
+                  secret and the clock or a counter; spa is one datagram of fwknop's clients",
         ),
         secret: false,
         kind: Kind::One(method),
@@ -830,9 +831,123 @@ pub const OPTIONS: &[OptionSpec] = &[
         }),
     },
     OptionSpec {
+        name: "port",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Default("62201"),
+        unit: Words::new("port"),
+        expected: "a port from 1 to 65535",
+        meaning: Words::new("the UDP port at which a datagram is heard"),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.spa.port = number(text, 1..=u16::MAX)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "key_file",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Required,
+        unit: Words::new("path"),
+        expected: EXPECTED_PATH,
+        meaning: Words::new(
+            "the file of both keys that client and router share, in lines of fwknop's \
+                  access.conf: KEY_BASE64 or KEY encrypts, HMAC_KEY_BASE64 or HMAC_KEY authenticates",
+        ),
+        secret: true,
+        kind: Kind::One(|draft, text| {
+            draft.door.spa.key_file = path(text)?;
+            lasting(text)
+        }),
+    },
+    OptionSpec {
+        name: "hmac",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Default("sha256"),
+        unit: Words::new("word"),
+        expected: "md5, sha1, sha256, sha384 or sha512",
+        meaning: Words::new(
+            "the hash function that authenticates a datagram; the client must be told the same",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.spa.hmac = choice(text, Hmac::ALL)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "allow",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Default("named"),
+        unit: Words::new("word"),
+        expected: "named, sender or any",
+        meaning: Words::new(
+            "whom a datagram lets in: named is the address in it, whoever sent it; sender is \
+                  that address too, if it is the sender's; any is also the sender of one that names \
+                  nobody (fwknop -s), whose address whoever holds it back can replace by their own",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.spa.allow = choice(text, Allow::ALL)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "max_age",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Default("2m"),
+        unit: Words::new("time"),
+        expected: "a time from 1s to 1h, such as 2m",
+        meaning: Words::new(
+            "how far the time in a datagram may be from the router's clock, before and after",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+            draft.door.spa.max_age = time_within(text, range)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "grant_max",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Default("5m"),
+        unit: Words::new("time"),
+        expected: "a time from 1s to 365d, such as 5m",
+        meaning: Words::new(
+            "the longest grant that a datagram can ask for (fwknop -f); without a time of its \
+                  own it gets grant",
+        ),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            let range = Duration::from_secs(1)..=Duration::LONGEST;
+            draft.door.spa.grant_max = time_within(text, range)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "user",
+        section: Section::Door,
+        methods: Methods::SPA,
+        presence: Presence::Optional,
+        unit: Words::new("word"),
+        expected: "a name of 1 to 48 printable characters, as the client sends it",
+        meaning: Words::new("the user whom a datagram must name (fwknop -U); without it, any"),
+        secret: false,
+        kind: Kind::One(|draft, text| {
+            draft.door.spa.user = user(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "payload",
         section: Section::Door,
-        methods: Methods::ALL,
+        methods: Methods::KNOCKED,
         presence: Presence::Optional,
         unit: Words::new("payload"),
         expected: "dns, ntp, stun or quic, or hex: or text: and 1 to 64 bytes",
@@ -849,7 +964,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "window",
         section: Section::Door,
-        methods: Methods::ALL,
+        methods: Methods::KNOCKED,
         presence: Presence::Default("10s"),
         unit: Words::new("time"),
         expected: "a time above 0 and up to 1h, such as 10s",
@@ -943,7 +1058,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "cutoff",
         section: Section::Door,
-        methods: Methods::ALL,
+        methods: Methods::KNOCKED,
         presence: Presence::Optional,
         unit: Words::new("number per time"),
         expected: "failures, 1 to 1000, per a time above 0 and up to 30d, such as 5 per 10m",

@@ -9,6 +9,7 @@ use crate::door::{Cutoff, MAX_PATH};
 use crate::knock::{Port, PortRange, Protocol};
 use crate::network::{Network, NetworkError};
 use crate::payload::{MAX_BYTES, Payload};
+use crate::spa::MAX_USER;
 use crate::time::{Duration, DurationError};
 
 const LONGEST_CUTOFF: Duration = Duration::from_secs(30 * 86_400);
@@ -43,6 +44,15 @@ pub(super) fn led(text: &str) -> Result<(), Problem> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
     match !text.is_empty() && !text.starts_with('.') && text.bytes().all(allowed) {
         true => Ok(()),
+        false => Err(Problem::BadValue),
+    }
+}
+
+/// A user's name as fwknop takes it (`is_valid_username` in lib/fko_user.c).
+pub(super) fn user(text: &str) -> Result<String<MAX_USER>, Problem> {
+    let allowed = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"/\\[]:;|=,+*?<>".contains(&byte);
+    match !text.is_empty() && text.bytes().all(allowed) {
+        true => text.try_into().map_err(|_| Problem::BadValue),
         false => Err(Problem::BadValue),
     }
 }

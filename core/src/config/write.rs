@@ -132,6 +132,17 @@ impl<W: uWrite + ?Sized> Writer<'_, W> {
                 self.code(code)?;
                 self.number("look_ahead", (*look_ahead).into())?;
             }
+            Method::Spa(terms) => {
+                self.number("port", terms.port)?;
+                self.option("key_file", &terms.key_file)?;
+                self.option("hmac", terms.hmac.name())?;
+                self.option("allow", terms.allow.name())?;
+                self.time("max_age", terms.max_age)?;
+                self.time("grant_max", terms.grant_max)?;
+                if !terms.user.is_empty() {
+                    self.option("user", &terms.user)?;
+                }
+            }
         }
         self.ports("close", method.close())
     }

@@ -13,7 +13,7 @@ use heapless::Vec;
 
 use crate::code::{Code, KNOCKS};
 use crate::door::{Door, MAX_STEPS, Method, Order, Sequence};
-use crate::knock::{Knock, Port, PortRange, Protocol};
+use crate::knock::{Knock, Port, PortRange, Protocol, udp};
 use crate::time::{Duration, Instant};
 
 mod attempt;
@@ -221,6 +221,9 @@ pub fn watched(door: &Door) -> Vec<Ports, MAX_WATCHED> {
     for ports in door.method.code().into_iter().flat_map(Code::ranges) {
         _ = watched.push(ports);
     }
+    if let Some(terms) = door.method.spa() {
+        _ = watched.push((Protocol::Udp, terms.port..=terms.port));
+    }
     watched
 }
 
@@ -243,6 +246,9 @@ pub fn watches_any(door: &Door, ports: &PortRange) -> bool {
             range.overlaps(ports)
         })
     };
+    if let Some(terms) = door.method.spa() {
+        return ports.contains(udp(terms.port));
+    }
     let mut steps = fixed(door).into_iter().flatten();
     steps.any(|step| ports.contains(*step)) || door.method.code().is_some_and(of_code)
 }
