@@ -47,7 +47,7 @@ pub(crate) use nft::refusal::Refusal;
 use nft::refusal::refused_object;
 pub(crate) use nft::renderer::RENDERER;
 pub(crate) use progress::{Attempt, Counts};
-pub(crate) use table::delivery::LONGEST_SNAPLEN;
+pub(crate) use table::delivery::{LONGEST_SNAPLEN, longest_payload, longest_snaplen};
 pub(crate) use table::engines::needs_agent;
 pub(crate) use table::model::Table;
 pub(crate) use trial::Trial;

@@ -27,7 +27,7 @@ use postern_core::time::{Duration, Instant};
 use super::filter::{MAX_RANGES, Wanted, program};
 use super::interfaces::Interfaces;
 use super::{Losses, RECEIVE_BUFFER};
-use crate::firewall::LONGEST_SNAPLEN;
+use crate::firewall::longest_snaplen;
 use crate::knock_ports;
 use crate::sort::sort;
 use crate::sys::datagram::{BATCH_LEN, Batch};
@@ -86,6 +86,8 @@ pub(crate) struct PacketSource {
     /// Interfaces that receive packets for others at our request.
     promiscuous: Bounded<u32, MAX_INTERFACES>,
     epoll: Epoll,
+    /// The octets of each packet that are copied.
+    length: u16,
     batch: Batch,
     lost: u64,
     retry_at: Option<Instant>,
@@ -124,6 +126,7 @@ impl PacketSource {
 
     /// Begins to hear, with a pair that nobody else uses.
     fn start(pair: Pair, config: &Config, listed: &[Port]) -> io::Result<Box<Self>> {
+        let length = longest_snaplen(&config.doors);
         let mut source = Box::new(Self {
             pair,
             interfaces: Interfaces::new(&config.global.interfaces)?,
@@ -131,7 +134,8 @@ impl PacketSource {
             for_others: config.global.promiscuous,
             promiscuous: Bounded::new(),
             epoll: Epoll::new()?,
-            batch: Batch::new(LONGEST_SNAPLEN.into()),
+            length,
+            batch: Batch::new(length.into()),
             lost: 0,
             retry_at: None,
         });
@@ -152,6 +156,7 @@ impl PacketSource {
         let global = &config.global;
         self.interfaces.are(&global.interfaces)
             && self.for_others == global.promiscuous
+            && self.length == longest_snaplen(&config.doors)
             && self.ports == Ports::of(config, listed)
     }
 
@@ -209,7 +214,7 @@ impl PacketSource {
             tcp: &self.ports.tcp,
             udp: &self.ports.udp,
             echo: &self.ports.echo,
-            length: LONGEST_SNAPLEN,
+            length: self.length,
         };
         let [v4, v6] = &self.pair.0;
         for (socket, family) in [(v4, EtherType::V4), (v6, EtherType::V6)] {

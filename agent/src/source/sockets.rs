@@ -11,12 +11,12 @@ use std::rc::Rc;
 use postern_core::config::{Config, MAX_SOCKETS};
 use postern_core::knock::{Knock, Port, Protocol};
 use postern_core::packet::Refusal;
-use postern_core::payload::MAX_BYTES;
 use postern_core::time::{Duration, Instant};
 
 use super::Losses;
 use super::filter::arrived_on;
 use super::interfaces::Interfaces;
+use crate::firewall::longest_payload;
 use crate::knock_ports;
 use crate::sort::sort;
 use crate::sys::bound::Bound;
@@ -31,8 +31,6 @@ const RECEIVE_BUFFER: u32 = 256 << 10;
 const BATCHES_PER_CALL: usize = 8;
 /// The most connections that it takes from a port of TCP.
 const CONNECTIONS_PER_CALL: usize = 64;
-/// One octet more than any payload tells whether it is longer.
-const BUFFER_LEN: usize = MAX_BYTES + 1;
 /// Files for everything else: callers, netlink, a state that is saved.
 const OTHER_FILES: usize = 64;
 /// The first port that anybody may listen at (`ip_unprivileged_port_start` if nobody changed it).
@@ -48,6 +46,8 @@ pub(crate) struct Sockets {
     wanted: Vec<Wanted>,
     interfaces: Interfaces,
     epoll: Epoll,
+    /// The octets of each datagram that are copied.
+    length: u16,
     batch: Batch,
     /// When the kernel must learn which interfaces count.
     filter_at: Option<Instant>,
@@ -69,6 +69,7 @@ impl Sockets {
         before: Option<&Self>,
     ) -> Result<Box<Self>, String> {
         let wanted = wanted(config, listed);
+        let length = longest_payload(&config.doors);
         let knocks = wanted.iter().filter(|wanted| !wanted.is_decoy).count();
         if knocks > MAX_SOCKETS {
             return Err(format!(
@@ -108,7 +109,8 @@ impl Sockets {
             wanted,
             interfaces,
             epoll,
-            batch: Batch::new(BUFFER_LEN),
+            length,
+            batch: Batch::new(length.into()),
             // The shared ones heard other interfaces until now, and do so until this begins.
             filter_at: before.is_some().then(Instant::default),
         }))
@@ -122,7 +124,9 @@ impl Sockets {
 
     /// Whether the configuration asks for nothing else.
     pub(super) fn suits(&self, config: &Config, listed: &[Port]) -> bool {
-        self.interfaces.are(&config.global.interfaces) && self.wanted == wanted(config, listed)
+        self.interfaces.are(&config.global.interfaces)
+            && self.length == longest_payload(&config.doors)
+            && self.wanted == wanted(config, listed)
     }
 
     /// Hands each knock that waits to the visitor.

@@ -10,7 +10,9 @@ use postern_core::time::Duration;
 use super::expression::{Base, Comparison, Expression, FlowKey, MetaKey, Register};
 use super::message::{Element, Entry, NewSet};
 use super::request::{self, KeyOrder};
-use crate::firewall::table::model::{Content, Rule, Set, SetKey, Statement, WHOLE, echo_length};
+use crate::firewall::table::model::{
+    Content, Rule, Set, SetKey, Statement, UDP_HEADER, WHOLE, echo_length,
+};
 use crate::firewall::table::names::interface_key;
 use crate::network::{Family, Network};
 
@@ -97,6 +99,23 @@ fn of_statement(statement: &Statement) -> Vec<Expression> {
         Statement::To(network) => address_in(*network, true),
         Statement::EchoRequest(family) => echo_request(*family),
         Statement::EchoLength(family, carried) => length(*family, echo_length(*family, *carried)),
+        Statement::Datagram {
+            octets,
+            mask,
+            value,
+        } => {
+            let [protocol, is] = of_protocol(Protocol::Udp);
+            let bound =
+                |how, octets: &u16| compare(how, &octets.saturating_add(UDP_HEADER).to_be_bytes());
+            let (least, most) = (
+                bound(Comparison::AtLeast, octets.start()),
+                bound(Comparison::AtMost, octets.end()),
+            );
+            let length = load_transport(4, 2);
+            let first = load_transport(UDP_HEADER.into(), 1);
+            let (bits, are) = (masked(&[*mask]), equal(&[*value]));
+            vec![protocol, is, length, least, most, first, bits, are]
+        }
         Statement::SourceIn(family, set) => key_in(SetKey::Network(*family, family.bits()), set),
         Statement::NetworkIn(family, prefix, set) => key_in(SetKey::Network(*family, *prefix), set),
         Statement::KeyIn(key, set) => key_in(*key, set),

@@ -5,9 +5,9 @@
 //! door needs no connection tracking. The rest is looked up by destination port.
 
 use postern_core::config::{Config, Guard, MAX_INTERFACES};
-use postern_core::decoy;
 use postern_core::door::Door;
 use postern_core::knock::{Port, Protocol};
+use postern_core::{decoy, spa};
 
 use super::delivery::Delivery;
 use super::engines::{self, PortChain};
@@ -18,9 +18,9 @@ use super::model::{
     MAX_USED, PROTOCOLS, Rule, Set, Statement, Table, Verdict,
 };
 use super::names::{
-    DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK, LOCAL,
-    PASSING, PREROUTING, REMEMBER, Scope, UNREMEMBERED, USED, anyone, cutoffs, decoyed, door_map,
-    grants, grants_identity, identity, interface_names, knock_map, locked,
+    DATAGRAM, DECOY, ECHO, FORWARDED, FRAGMENT, GUARD, HEARD, INPUT, INTERFACES, JUDGE, KNOCK,
+    LOCAL, PASSING, PREROUTING, REMEMBER, Scope, UNREMEMBERED, USED, anyone, cutoffs, decoyed,
+    door_map, grants, grants_identity, identity, interface_names, knock_map, locked,
 };
 use super::ports::port_map;
 use super::rules::{decoyed_source, ignoring_cutoffs};
@@ -145,6 +145,7 @@ fn chains(config: &Config, port_chains: Vec<PortChain>, groups: &Groups<'_>) -> 
         .to_vec();
     if engines::needs_agent(config) {
         chains.push(knock_chain(config));
+        chains.extend(datagram_chain(config));
         chains.extend(passing_chain(config));
         chains.extend(decoy_chain(config));
         chains.extend(Delivery::of(&config.global).chain());
@@ -170,6 +171,29 @@ fn knock_chain(config: &Config) -> Chain {
     let mut rules = ignoring_cutoffs(&Verdict::Drop);
     rules.extend(Delivery::of(&config.global).knock(config));
     Chain::new(KNOCK.to_owned(), rules)
+}
+
+/// Hears datagrams that fwknop's protocol could have made, and drops the rest. Cut-offs are not asked: nobody has to
+/// guess a key to be heard, and whoever forges senders would shut their owners out.
+fn datagram_chain(config: &Config) -> Option<Chain> {
+    if !(config.doors.iter()).any(|door| door.method.spa().is_some()) {
+        return None;
+    }
+    let mut rules = Vec::new();
+    if let Some(heard) = Delivery::of(&config.global).datagram(config) {
+        for (mask, value) in spa::FIRST_OCTETS {
+            let octets = spa::LENGTHS;
+            let mut rule = vec![Statement::Datagram {
+                octets,
+                mask,
+                value,
+            }];
+            rule.extend_from_slice(&heard);
+            rules.push(rule);
+        }
+    }
+    rules.push(vec![Statement::Verdict(Verdict::Drop)]);
+    Some(Chain::new(DATAGRAM.to_owned(), rules))
 }
 
 /// Listens, and leaves the packet to whoever it is for, also where its sender is not heard.

@@ -2,9 +2,9 @@
 
 use postern_core::config::{Config, Global, Source};
 use postern_core::door::Door;
-use postern_core::{kernlog, payload};
+use postern_core::{kernlog, payload, spa};
 
-use super::model::{Chain, Rule, Statement, Verdict};
+use super::model::{Chain, Rule, Statement, UDP_HEADER, Verdict};
 use super::rules::mark;
 use crate::collect::CollectVec;
 
@@ -40,11 +40,20 @@ impl Delivery {
             Self::Group(group) => vec![vec![log(config, group), drop]],
             Self::Line => vec![vec![log_line()], vec![drop]],
             Self::Before => vec![vec![drop]],
-            Self::Through => {
-                let accept = Statement::Verdict(Verdict::Accept);
-                let mark = mark(config).into_iter();
-                vec![mark.chain([accept]).collect_vec()]
+            Self::Through => self.datagram(config).into_iter().collect_vec(),
+        }
+    }
+
+    /// What becomes of a datagram of method `spa`, where the source does not see it before.
+    pub(crate) fn datagram(self, config: &Config) -> Option<Rule> {
+        let [drop, accept] = [Verdict::Drop, Verdict::Accept].map(Statement::Verdict);
+        match self {
+            Self::Group(group) => {
+                let length = LONGEST_SNAPLEN;
+                Some(vec![Statement::Log { group, length }, drop])
             }
+            Self::Through => Some(mark(config).into_iter().chain([accept]).collect_vec()),
+            Self::Before | Self::Line => None,
         }
     }
 
@@ -97,15 +106,32 @@ const LOGGED: &str = "logged";
 const MAX_LINES_PER_SECOND: u32 = 10;
 const LINES_BURST: u32 = 50;
 
-/// The most octets of a knock that any table logs: what a reader of the group must ask for.
-pub(crate) const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + payload::MAX_BYTES as u16 + 1;
+/// The most octets of a packet that any table logs: what a reader of the group must ask for.
+pub(crate) const LONGEST_SNAPLEN: u16 = HEADERS + UDP_HEADER + LONGEST_DATAGRAM;
 /// An IPv6 header and 64 octets of extension headers, or an IPv4 header with all its options.
 const HEADERS: u16 = 40 + 64;
 /// Without the options, which say nothing about a knock.
 const TCP_HEADER: u16 = 20;
-const UDP_HEADER: u16 = 8;
+/// One octet more than any payload tells whether it is longer.
+const LONGEST_PAYLOAD: u16 = payload::MAX_BYTES as u16 + 1;
+/// Likewise for datagrams of method `spa`.
+const LONGEST_DATAGRAM: u16 = spa::COPIED as u16;
+
+/// The most octets that any of the doors needs of what a UDP packet carries.
+pub(crate) fn longest_payload(doors: &[Door]) -> u16 {
+    match doors.iter().any(|door| door.method.spa().is_some()) {
+        true => LONGEST_DATAGRAM,
+        false => LONGEST_PAYLOAD,
+    }
+}
+
+/// The most octets that any of the doors needs of a packet.
+pub(crate) fn longest_snaplen(doors: &[Door]) -> u16 {
+    HEADERS + UDP_HEADER + longest_payload(doors)
+}
+
 /// How many octets of a knock the doors need to see: headers, and the payload that one asks for.
-pub(crate) fn snaplen(doors: &[Door]) -> u16 {
+fn snaplen(doors: &[Door]) -> u16 {
     let payloads = doors.iter().filter_map(|door| door.payload.as_ref());
     let longest = payloads.map(payload::Payload::needed).max().unwrap_or(0);
     let udp = UDP_HEADER.saturating_add(u16::try_from(longest).unwrap_or(u16::MAX));
@@ -127,6 +153,7 @@ fn log_line() -> Statement {
 mod tests {
     use heapless::Vec;
     use postern_core::config::Guard;
+    use postern_core::door::Method;
     use postern_core::payload::{MAX_BYTES, Payload};
 
     use super::*;
@@ -142,6 +169,8 @@ mod tests {
         assert_eq!(snaplen(&doors), 104 + 8 + 48);
         let bytes = Payload::Bytes(Vec::from_slice(&[0; MAX_BYTES]).unwrap());
         doors[2].payload = Some(bytes);
-        assert_eq!(snaplen(&doors), LONGEST_SNAPLEN);
+        assert_eq!(snaplen(&doors), longest_snaplen(&doors));
+        doors[1].method = Method::Spa(examples::terms());
+        assert_eq!(longest_snaplen(&doors), LONGEST_SNAPLEN);
     }
 }

@@ -122,6 +122,15 @@ pub(crate) enum Statement {
     /// A packet without options or extension headers is this long, in octets, where it is an echo request that
     /// carries so many; no fragment is.
     EchoLength(Family, u16),
+    /// A UDP packet that carries so many octets, and these bits in the first of them.
+    Datagram {
+        /// How many.
+        octets: RangeInclusive<u16>,
+        /// Which bits count.
+        mask: u8,
+        /// What they are.
+        value: u8,
+    },
     /// The source address is in the set.
     SourceIn(Family, String),
     /// The first so many bits of the source address, and zeros behind them, are in the set.
@@ -193,6 +202,9 @@ pub(crate) const fn echo_length(family: Family, carried: u16) -> u16 {
     };
     carried.saturating_add(headers)
 }
+
+/// What the header of a UDP packet says of its length: it counts itself.
+pub(crate) const UDP_HEADER: u16 = 8;
 
 /// What sets are asked for, and what rules put into them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

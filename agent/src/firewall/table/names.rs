@@ -28,6 +28,8 @@ pub(crate) const JUDGE: &str = "judge";
 pub(crate) const LOCAL: &str = "local";
 /// The chain that hears knocks.
 pub(crate) const HEARD: &str = "heard";
+/// Hears datagrams of method `spa`.
+pub(crate) const DATAGRAM: &str = "datagram";
 pub(crate) const KNOCK: &str = "knock";
 /// The chain of knocks that pass on to whoever they are for.
 pub(crate) const PASSING: &str = "passing";

@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 use super::engines::PortChain;
 use super::groups::Groups;
 use super::model::{Content, Set};
-use super::names::{DECOY, KNOCK, PASSING, knock_map};
+use super::names::{DATAGRAM, DECOY, KNOCK, PASSING, knock_map};
 use crate::collect::CollectVec;
 use crate::knock_ports::{self, between, disjoint, split};
 use crate::sort::sort;
@@ -34,10 +34,16 @@ pub(crate) fn port_map(
         let number = port_chain.port.number;
         ports.push((number..=number, port_chain.name.clone()));
     }
+    if protocol == Protocol::Udp {
+        for terms in config.doors.iter().filter_map(|door| door.method.spa()) {
+            ports.push((terms.port..=terms.port, DATAGRAM.to_owned()));
+        }
+    }
     // What is for the same port keeps its order.
     sort(&mut ports, &|(one, _), (other, _)| {
         one.start() < other.start()
     });
+    ports.dedup();
     let taken: Vec<u16> = ports.iter().map(|(ports, _)| *ports.start()).collect_vec();
     let knocks = knock_ports::knocks(config, listed, protocol);
     let mut decoys = (config.doors.iter()).flat_map(|door| decoy::decoys(door, &config.doors));

@@ -10,7 +10,8 @@ use core::ops::RangeInclusive;
 use postern_core::time::Duration;
 
 use super::model::{
-    Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, Verdict, WHOLE, echo_length,
+    Chain, Content, Hook, Rule, Set, SetKey, Statement, Table, UDP_HEADER, Verdict, WHOLE,
+    echo_length,
 };
 use super::names::TABLE;
 use crate::collect::CollectVec;
@@ -179,6 +180,17 @@ impl Display for Statement {
                     Family::V4 => write!(f, "ip length {length} ip frag-off & {WHOLE} == 0"),
                     Family::V6 => write!(f, "ip6 length {length} ip6 nexthdr ipv6-icmp"),
                 }
+            }
+            Self::Datagram {
+                octets,
+                mask,
+                value,
+            } => {
+                let (first, last) = (octets.start() + UDP_HEADER, octets.end() + UDP_HEADER);
+                write!(
+                    f,
+                    "udp length {first}-{last} @th,64,8 & 0x{mask:x} == 0x{value:x}"
+                )
             }
             Self::SourceIn(family, set) => write!(f, "{} @{set}", source(*family)),
             Self::NetworkIn(family, prefix, set) => {

@@ -11,6 +11,7 @@ use postern_core::door::{
 pub(crate) use postern_core::knock::{Port, PortRange, Protocol, tcp, udp};
 use postern_core::network::Network;
 use postern_core::payload::{MAX_BYTES, Payload};
+use postern_core::spa::{Allow, DEFAULT_PORT, Hmac, Terms};
 use postern_core::time::Duration;
 
 use crate::firewall::Entrance;
@@ -92,6 +93,29 @@ pub(crate) fn udp_only(guard: Guard) -> Config {
         &["wan"],
         &[door("input", &[udp(51820)], &[udp(4000)], &[])],
     )
+}
+
+pub(crate) fn terms() -> Terms {
+    Terms {
+        port: DEFAULT_PORT,
+        key_file: "/etc/postern/ssh.key".try_into().unwrap(),
+        hmac: Hmac::Sha256,
+        allow: Allow::Named,
+        max_age: Duration::from_secs(120),
+        grant_max: Duration::from_secs(300),
+        user: String::new(),
+    }
+}
+
+/// Two doors that datagrams open, at one port, and one that is knocked at.
+pub(crate) fn datagrams(guard: Guard, source: Source) -> Config {
+    let mut doors = three(guard).doors;
+    for door in doors.iter_mut().take(2) {
+        door.method = Method::Spa(terms());
+    }
+    let mut config = config(guard, &["wan"], &doors);
+    config.global.source = source;
+    config
 }
 
 /// As many doors, ports and knocks as there can be, none of them twice.
@@ -531,7 +555,7 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
         }
     }
     let alone = |(name, config)| listed(name, config, &[]);
-    let with_doors: [(&'static str, Make); 79] = [
+    let with_doors: [(&'static str, Make); 82] = [
         ("gate", || ssh(Gate)),
         ("mark", || ssh(Mark)),
         ("three-doors-gate", || three(Gate)),
@@ -669,6 +693,9 @@ pub(crate) fn all() -> std::vec::Vec<Example> {
             config.global.source = Source::Packet;
             config
         }),
+        ("datagrams-gate", || datagrams(Gate, Source::Nflog)),
+        ("datagrams-mark", || datagrams(Mark, Source::Sockets)),
+        ("datagrams-packet", || datagrams(Gate, Source::Packet)),
         ("engines-together", || together(Gate)),
         ("engines-together-mark", || together(Mark)),
         ("engines-beside-packets", || {
