@@ -21,6 +21,7 @@ mod output;
 mod report;
 mod sort;
 mod source;
+mod spa;
 mod sys;
 #[cfg(test)]
 mod testing;

@@ -8,6 +8,7 @@ use postern_core::door::{Door, EngineName};
 use postern_core::engine::{Asked, Counters, Underway};
 use postern_core::method::Effect;
 use postern_core::packet::Refusals;
+use postern_core::spa;
 use postern_core::time::{Duration, Instant};
 
 use crate::collect::CollectVec;
@@ -80,6 +81,8 @@ pub(crate) struct AgentReport {
     pub(crate) counters: Counters,
     /// Packets that were no knock after all, by reason.
     pub(crate) refusals: Refusals,
+    /// How many datagrams opened a door, and how many did not, by reason; `None`: no door is opened by such.
+    pub(crate) datagrams: Option<(u64, spa::Refusals)>,
     /// Packets that the kernel had no room to hand over.
     pub(crate) losses: Losses,
     pub(crate) underway: UnderwayReport,
@@ -430,7 +433,12 @@ impl AgentReport {
             self.losses.packets,
             self.refusals.total()
         );
-        list_refusals(&self.refusals, false, text);
+        list_reasons(&mut no_knocks(&self.refusals), NO_KNOCKS, 1, text);
+        if let Some((accepted, refusals)) = &self.datagrams {
+            let total = refusals.total();
+            _ = writeln!(text, "datagrams: {accepted} accepted, {total} refused");
+            list_reasons(&mut why_refused(refusals), REFUSED, 1, text);
+        }
     }
 
     fn json(&self, doors: &[DoorReport], json: &mut String) {
@@ -484,24 +492,53 @@ impl AgentReport {
             self.underway.counts.iter().sum::<usize>(),
             list(underway),
         );
-        list_refusals(&self.refusals, true, json);
+        list_reasons(&mut no_knocks(&self.refusals), NO_KNOCKS_JSON, 0, json);
+        if let Some((accepted, refusals)) = &self.datagrams {
+            let total = refusals.total();
+            _ = write!(
+                json,
+                ",\"datagrams\":{{\"accepted\":{accepted},\"refused\":{total}"
+            );
+            list_reasons(&mut why_refused(refusals), NO_KNOCKS_JSON, 0, json);
+            json.push('}');
+        }
         json.push('}');
     }
 }
 
-/// Lists why packets were no knocks, and how often: for people those reasons that there were, on a line if any.
-fn list_refusals(refusals: &Refusals, json: bool, text: &mut String) {
-    let ([mut before, next, number], least) = match json {
-        true => ([",\"refusals\":{\"", ",\"", "\":"], 0),
-        false => (["no knock: ", ", ", " "], 1),
-    };
-    let mut end = None;
-    for (refusal, times) in refusals.iter().filter(|(_, times)| *times >= least) {
-        _ = write!(text, "{before}{}{number}{times}", refusal.name());
-        before = next;
-        end = Some(if json { '}' } else { '\n' });
+/// What stands before a list of reasons, between two, before a number, and at the end.
+type Listing = [&'static str; 4];
+const NO_KNOCKS: Listing = ["no knock: ", ", ", " ", "\n"];
+const NO_KNOCKS_JSON: Listing = [",\"refusals\":{\"", ",\"", "\":", "}"];
+const REFUSED: Listing = ["refused: ", ", ", " ", "\n"];
+
+/// Lists reasons, and how often each was one, from so often on; nothing if there is none.
+fn list_reasons(
+    reasons: &mut dyn Iterator<Item = (&'static str, u64)>,
+    [mut before, next, number, end]: Listing,
+    least: u64,
+    text: &mut String,
+) {
+    let mut is_empty = true;
+    for (reason, times) in reasons.filter(|(_, times)| *times >= least) {
+        _ = write!(text, "{before}{reason}{number}{times}");
+        (before, is_empty) = (next, false);
     }
-    text.extend(end);
+    if !is_empty {
+        text.push_str(end);
+    }
+}
+
+/// Why packets were no knocks.
+fn no_knocks(refusals: &Refusals) -> impl Iterator<Item = (&'static str, u64)> {
+    let reasons = refusals.iter();
+    reasons.map(|(refusal, times)| (refusal.name(), times))
+}
+
+/// Why datagrams did not open.
+fn why_refused(refusals: &spa::Refusals) -> impl Iterator<Item = (&'static str, u64)> {
+    let reasons = refusals.iter();
+    reasons.map(|(refusal, times)| (refusal.name(), times))
 }
 
 impl UnderwayReport {
@@ -871,7 +908,11 @@ mod tests {
     fn refusals_are_listed_for_people_where_there_were_any_and_for_programs_always() {
         let listed = |refusals: &Refusals, json| {
             let mut text = String::new();
-            list_refusals(refusals, json, &mut text);
+            let (listing, least) = match json {
+                true => (NO_KNOCKS_JSON, 0),
+                false => (NO_KNOCKS, 1),
+            };
+            list_reasons(&mut no_knocks(refusals), listing, least, &mut text);
             text
         };
         let mut refusals = Refusals::default();

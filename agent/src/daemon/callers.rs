@@ -104,6 +104,7 @@ impl Agent<'_> {
             Request::Resync { door, how } => {
                 let (now, clock) = (boottime(), WallClock::now());
                 let answer = self.one_time.resync(self.engine, door, how, now, &clock);
+                self.datagrams.adopt(self.engine.doors(), &self.one_time);
                 let mut doors = self.engine.doors().iter();
                 if let Some(index) = doors.position(|known| *known.name == **door)
                     && answer.is_ok()
@@ -118,6 +119,7 @@ impl Agent<'_> {
             Request::Reread { door } => {
                 let (now, clock) = (boottime(), WallClock::now());
                 let read = self.one_time.reread(self.engine, door, now, &clock);
+                self.datagrams.adopt(self.engine.doors(), &self.one_time);
                 self.tell_notices();
                 if read.is_ok() {
                     self.shut_out(door);
@@ -189,6 +191,7 @@ impl Agent<'_> {
             meanings: self.networks.meanings().to_vec(),
             counters: *self.engine.counters(),
             refusals: self.refusals,
+            datagrams: self.datagrams.counts(),
             losses: self.source.losses(),
             underway,
         };

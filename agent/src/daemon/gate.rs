@@ -73,7 +73,7 @@ pub(super) fn act(
         };
         match may_open(index, door, remembered.as_ref()) {
             Ok(()) if gate.hit_decoy(engine.doors(), door, source) => decoyed.insert(index),
-            Ok(()) => gate.admit((index, door), source),
+            Ok(()) => gate.admit((index, door), source, door.grant),
             Err(Withheld::NotRemembered(why)) => gate.refuse(format_args!(
                 "door {}: not opened for {source}: its use cannot be saved: {why}",
                 door.name
@@ -102,7 +102,7 @@ pub(super) fn act(
         }
         match gate.hit_decoy(engine.doors(), door, source) {
             true => decoyed.insert(index),
-            false => gate.admit((index, door), source),
+            false => gate.admit((index, door), source, door.grant),
         }
     }
     if !decoyed.is_empty() {
@@ -148,12 +148,12 @@ fn may_open<'r>(
 
 impl Gate<'_> {
     /// Says that a door did not do what it was knocked to do.
-    fn refuse(&mut self, line: fmt::Arguments<'_>) {
+    pub(super) fn refuse(&mut self, line: fmt::Arguments<'_>) {
         (self.journal).say_of(self.now, Kind::Refused, Level::Warning, line);
     }
 
     /// Has the kernel remember what a door used; the disk knows already.
-    fn note_used(&mut self, one_time: &OneTime, (index, doors): (usize, &[Door])) {
+    pub(super) fn note_used(&mut self, one_time: &OneTime, (index, doors): (usize, &[Door])) {
         let noted = one_time
             .used(index)
             .map(|used| self.firewall.note_used(used));
@@ -182,13 +182,18 @@ impl Gate<'_> {
         true
     }
 
-    /// Opens a door for a source, unless its set was full just now.
-    fn admit(&mut self, (index, door): (usize, &Door), source: IpAddr) {
+    /// Opens a door for a source and for so long, unless its set was full just now.
+    pub(super) fn admit(
+        &mut self,
+        (index, door): (usize, &Door),
+        source: IpAddr,
+        lasting: Duration,
+    ) {
         let grants = Subject::Grants(index);
         if self.backoff.holds_off(grants, self.now) {
             return self.journal.leave_out(self.now, Kind::Refused);
         }
-        let lasting = match Phase::now(door).grant(door, door.grant) {
+        let lasting = match Phase::now(door).grant(door, lasting) {
             Ok(lasting) => lasting,
             Err(why) => {
                 let name = &door.name;

@@ -6,6 +6,7 @@ pub(crate) mod control;
 #[cfg(test)]
 mod cost_tests;
 pub(crate) mod cut;
+mod datagrams;
 mod end;
 mod follow;
 mod gate;
@@ -21,6 +22,7 @@ pub(crate) mod switch;
 mod validity;
 mod watchers;
 
+use core::cell::OnceCell;
 use core::{fmt, iter, mem};
 use std::io;
 use std::os::fd::AsFd;
@@ -54,6 +56,7 @@ use crate::trial::{self, Chosen, Store};
 use backoff::Backoff;
 use control::{Control, MAX_CLIENTS};
 use cut::Cutting;
+use datagrams::Datagrams;
 use follow::Outlook;
 use gate::{Gate, act};
 use journal::Journal;
@@ -171,6 +174,7 @@ struct Agent<'e> {
     source: Source,
     control: Control,
     one_time: OneTime,
+    datagrams: Datagrams,
     validity: Validity,
     journal: Journal,
     started_at: Instant,
@@ -230,6 +234,7 @@ impl<'e> Agent<'e> {
             locked: Vec::new(),
             cutting: Cutting::new(),
             one_time: OneTime::default(),
+            datagrams: Datagrams::default(),
             validity: Validity::default(),
             journal: Journal::new(boottime()),
             started_at: boottime(),
@@ -473,6 +478,7 @@ impl<'e> Agent<'e> {
             engine,
             firewall,
             one_time,
+            datagrams,
             journal,
             refusals,
             backoff,
@@ -480,7 +486,7 @@ impl<'e> Agent<'e> {
             cutting,
             ..
         } = self;
-        let now = boottime();
+        let (now, clock) = (boottime(), OnceCell::new());
         let mut gate = Gate {
             firewall,
             ledger,
@@ -490,6 +496,9 @@ impl<'e> Agent<'e> {
             now,
         };
         let heard = source.for_each(now, &mut |knock| match knock {
+            Ok(knock) if datagrams.are_heard_at(knock.port) => {
+                datagrams::act(datagrams, engine, one_time, &mut gate, (&knock, &clock));
+            }
             Ok(knock) => act(engine, one_time, &mut gate, &knock),
             Err(refusal) => {
                 refusals.count(refusal);

@@ -376,6 +376,7 @@ impl Agent<'_> {
         self.refused = None;
         self.one_time = one_time;
         (self.one_time).begin(self.engine, boottime(), &WallClock::now());
+        self.datagrams.adopt(self.engine.doors(), &self.one_time);
         self.cutting.begin(self.engine.doors(), boottime());
         for (index, network) in ended {
             self.cutting.withdraw(index, network);

@@ -13,6 +13,7 @@ use postern_core::door::Door;
 use postern_core::engine::{Decision, Outcome};
 use postern_core::knock::Knock;
 use postern_core::packet::Refusal;
+use postern_core::spa;
 use postern_core::time::{Duration, Instant};
 
 use crate::collect::CollectVec;
@@ -98,6 +99,45 @@ impl Watchers {
                     let at = if doors.is_empty() { "" } else { " at " };
                     let doors = doors.join(", ");
                     write!(line, "{source} knocked on {protocol}:{number}: {outcome}{at}{doors}")
+                }
+            };
+        });
+    }
+
+    /// Tells of a datagram of method `spa`, whether it opened, and at which door it was authentic.
+    pub(crate) fn tell_datagram(
+        &mut self,
+        now: Instant,
+        knock: &Knock<'_>,
+        door: Option<&str>,
+        refusal: Option<spa::Refusal>,
+    ) {
+        self.tell(now, &|line, json| {
+            let Knock { source, port, .. } = knock;
+            let (protocol, number) = (port.protocol.name(), port.number);
+            let outcome = match refusal {
+                Some(_) => "refused",
+                None => word(Outcome::Completed),
+            };
+            _ = match json {
+                true => {
+                    let doors = list(door.map(quoted).into_iter());
+                    let reason = refusal.map_or("null".into(), |why| quoted(why.name()));
+                    write!(
+                        line,
+                        "{{\"event\":\"knock\",\"source\":\"{source}\",\"port\":\"{protocol}:{number}\",\
+                         \"outcome\":\"{outcome}\",\"doors\":{doors},\"reason\":{reason}}}"
+                    )
+                }
+                false => {
+                    let at = if door.is_some() { " at " } else { "" };
+                    let door = door.unwrap_or_default();
+                    let why = refusal.map_or("", spa::Refusal::reason);
+                    let because = if why.is_empty() { "" } else { ": " };
+                    write!(
+                        line,
+                        "{source} sent a datagram to {protocol}:{number}: {outcome}{at}{door}{because}{why}"
+                    )
                 }
             };
         });

@@ -269,6 +269,7 @@ fn blemish(facts: &Metadata, is_last: bool) -> Option<String> {
 pub(crate) fn material(door: &Door) -> Option<&Path> {
     let file = match &door.method {
         Method::List { file, .. } => file.as_str(),
+        Method::Spa(terms) => terms.key_file.as_str(),
         method => method.code()?.secret_file.as_str(),
     };
     Some(Path::new(file))

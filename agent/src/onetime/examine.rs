@@ -8,7 +8,7 @@ use postern_core::knock::PortRange;
 
 use super::Lists;
 use super::list::{List, Unusable};
-use super::{OneTime, secret_of, state};
+use super::{OneTime, keys_of, secret_of, state};
 use crate::collect::CollectVec;
 use crate::files::private_file::Unfit;
 
@@ -53,6 +53,13 @@ fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
         text,
     };
     let of_door = |text: &dyn core::fmt::Display| format!("door {}: {text}", door.name);
+    let missing = |unfit: Option<Unfit>| {
+        let finding = unfit.map(|unfit| Finding {
+            is_mistake: !matches!(unfit, Unfit::Missing(_)),
+            text: of_door(&unfit),
+        });
+        finding.into_iter().collect_vec()
+    };
     match (&door.method, door.method.code()) {
         (Method::List { file, .. }, _) => match List::read(Path::new(file.as_str()), guarded) {
             Ok(_) => Vec::new(),
@@ -62,14 +69,8 @@ fn material(door: &Door, guarded: &[PortRange]) -> Vec<Finding> {
                 .map(|each| mistake(each.to_string()))
                 .collect_vec(),
         },
-        (_, Some(code)) => secret_of(code, door)
-            .err()
-            .map(|unfit| Finding {
-                is_mistake: !matches!(unfit, Unfit::Missing(_)),
-                text: of_door(&unfit),
-            })
-            .into_iter()
-            .collect_vec(),
+        (Method::Spa(terms), _) => missing(keys_of(terms, door).err()),
+        (_, Some(code)) => missing(secret_of(code, door).err()),
         _ => Vec::new(),
     }
 }
@@ -83,7 +84,7 @@ fn memory(door: &Door, folder: &Path) -> Option<Finding> {
             matches!(door.method, Method::Clock { .. })
                 || !Path::new(code.secret_file.as_str()).exists()
         }
-        None => false,
+        None => matches!(door.method, Method::Spa(_)),
     };
     (!(is_missing && is_to_come)).then(|| Finding {
         is_mistake: false,

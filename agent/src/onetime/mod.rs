@@ -22,6 +22,7 @@ pub(crate) mod wall_clock;
 
 use core::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use heapless::Vec as Bounded;
 use postern_core::code::Code;
@@ -30,12 +31,14 @@ use postern_core::engine::{Engine, Spent, USED_CODES};
 use postern_core::knock::{Port, PortRange};
 use postern_core::method::{Armed, Candidate, MAX_CANDIDATES};
 use postern_core::ports::TooManyPorts;
+use postern_core::spa::Terms;
 use postern_core::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::private_file::Unfit;
 use crate::firewall::Used;
 use crate::output;
+use crate::spa::keys::Keys;
 use list::List;
 use otp::{Digest, step};
 use secret::Secret;
@@ -55,6 +58,9 @@ const FEW_SEQUENCES_LEFT: u64 = 3;
 
 /// The codes that may follow in a row on the last that is accepted, where a door asks for more than one.
 const CODES_IN_A_ROW: u64 = 3;
+
+/// The time in a datagram counts seconds.
+const SECOND: u32 = 1;
 
 /// No time step is as late as this one.
 const NO_TIME_STEP: u64 = u64::MAX;
@@ -104,6 +110,7 @@ struct Keeper {
 enum Material {
     Secret(Secret),
     List(List),
+    Keys(Rc<Keys>),
 }
 
 /// Why there is no material.
@@ -278,6 +285,43 @@ impl OneTime {
         self.keep_time_at
     }
 
+    /// The keys of a door that datagrams open, as long as something can.
+    pub(crate) fn keys(&self, door: usize) -> Option<&Rc<Keys>> {
+        match self.keyed(door)? {
+            (keeper, keys) if keeper.shut.is_none() => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// The keys of every door that has some, by its index, be it shut or not.
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = (usize, &Rc<Keys>)> {
+        let keyed = (self.keepers.iter()).map(|keeper| (keeper.index, &keeper.material));
+        keyed.filter_map(|(index, material)| match material {
+            Ok(Material::Keys(keys)) => Some((index, keys)),
+            _ => None,
+        })
+    }
+
+    /// The first second of which no datagram was used with the door's keys, here or at another door that has the same.
+    pub(crate) fn unused_from(&self, door: usize) -> Option<u64> {
+        let (_, keys) = self.keyed(door)?;
+        let others = (self.all_keys()).filter(|(_, others)| others.are_those_of(keys));
+        let next = others.filter_map(|(other, _)| match self.keyed(other)?.0.memory {
+            Memory::Next(next) | Memory::Everything(next) => Some(next),
+            // It shuts its own door alone.
+            Memory::Lost { .. } => None,
+        });
+        next.max()
+    }
+
+    fn keyed(&self, door: usize) -> Option<(&Keeper, &Rc<Keys>)> {
+        let keeper = self.keepers.iter().find(|keeper| keeper.index == door)?;
+        match &keeper.material {
+            Ok(Material::Keys(keys)) => Some((keeper, keys)),
+            _ => None,
+        }
+    }
+
     fn schedule(&mut self, doors: &[Door], now: Instant, clock: &WallClock) {
         self.keep_time_at = (self.keepers.iter())
             .filter_map(|keeper| keeper.arm_in(doors, clock))
@@ -300,7 +344,13 @@ impl OneTime {
         let (Some(keeper), Some(door)) = (keeper, engine.doors().get(spent.door)) else {
             return Err("nothing is known of this door".into());
         };
-        let saved = keeper.remember(spent.counter.saturating_add(1), door);
+        let next = spent.counter.saturating_add(1);
+        let saved = match (&door.method, &keeper.memory, &keeper.unsaved) {
+            // Of datagrams that overtake each other, the last one is what the disk knows.
+            (Method::Spa(_), Memory::Next(known), None) if *known >= next => Ok(()),
+            (Method::Spa(_), Memory::Next(known), _) => keeper.remember(next.max(*known), door),
+            _ => keeper.remember(next, door),
+        };
         keeper.mistimed.hint = None;
         keeper.arm(engine, clock, &mut self.notices);
         saved
@@ -574,10 +624,10 @@ impl Keeper {
         if let Some(why) = &self.shared {
             return Err(why.clone());
         }
-        if let (Method::Clock { period, skew, .. }, Memory::Everything(before), None) =
-            (&door.method, &mut self.memory, clock.distrust)
+        if let (Some((period, skew)), Memory::Everything(before), None) =
+            (steps(&door.method), &mut self.memory, clock.distrust)
         {
-            let guess = after_all(clock, *period, *skew).min(*before);
+            let guess = after_all(clock, period, skew).min(*before);
             *before = guess.max(self.used_before);
         }
         let next = match &self.memory {
@@ -606,10 +656,20 @@ impl Keeper {
                 let next = next?;
                 // One beyond the end is what using the latest of all leaves behind.
                 if next > steps.end {
-                    return Err(from_the_future(door, next - steps.end, *period));
+                    let lead = (next - steps.end).saturating_mul(u64::from(*period));
+                    return Err(from_the_future(door, Duration::from_secs(lead)));
                 }
                 let steps = next.max(steps.start)..steps.end;
                 Ok(codes(code, secret, steps, &self.mistimed.shown))
+            }
+            (Method::Spa(terms), Material::Keys(_)) => {
+                let now = acceptable(clock, SECOND, 0)?;
+                let ahead = next?.saturating_sub(now.end);
+                let lead = Duration::from_secs(ahead);
+                match lead > terms.max_age {
+                    true => Err(from_the_future(door, lead)),
+                    false => Ok(Armed::Shut),
+                }
             }
             (Method::List { at_end, .. }, Material::List(list)) => {
                 let next = next?;
@@ -634,14 +694,15 @@ impl Keeper {
 
     /// How long what was armed stays right; `None`: until it is used.
     fn arm_in(&self, doors: &[Door], clock: &WallClock) -> Option<Duration> {
-        let Method::Clock { period, .. } = doors.get(self.index)?.method else {
-            return None;
-        };
+        let (period, _) = steps(&doors.get(self.index)?.method)?;
         if self.material.is_err() || matches!(self.memory, Memory::Lost { .. }) {
             return None;
         }
         if clock.distrust.is_some() {
             return Some(UNTRUSTED_CLOCK_INTERVAL);
+        }
+        if matches!(self.material, Ok(Material::Keys(_))) {
+            return Some(TRUSTED_CLOCK_INTERVAL);
         }
         let period = u64::from(period.max(1)) * 1000;
         let left = Duration::from_millis(period - clock.millis % period);
@@ -653,6 +714,7 @@ impl Keeper {
         let mut digest = Sha256::new_with_prefix(self.known_as.1);
         match self.material.as_ref().ok()? {
             Material::Secret(secret) => digest.update(secret.bytes()),
+            Material::Keys(keys) => digest.update(keys.authenticating()),
             Material::List(list) => list.show(&mut |knock| {
                 digest.update([knock.protocol.number()]);
                 digest.update(knock.number.to_be_bytes());
@@ -683,6 +745,9 @@ impl Material {
     fn load(door: &Door, list: Option<Result<List, Immaterial>>) -> Result<Self, Immaterial> {
         match (list, door.method.code()) {
             (Some(list), _) => list.map(Self::List),
+            (None, None) if let Method::Spa(terms) = &door.method => {
+                Ok(Self::Keys(Rc::new(keys_of(terms, door)?)))
+            }
             (None, Some(code)) => Ok(Self::Secret(secret_of(code, door)?)),
             _ => Err("its method has no secret".into()),
         }
@@ -704,7 +769,7 @@ impl Memory {
     }
 
     fn load(door: &Door, folder: &Path) -> Self {
-        let is_clock = matches!(door.method, Method::Clock { .. });
+        let is_clock = steps(&door.method).is_some();
         match state::load(folder, door) {
             Ok(next) => Self::Next(next),
             Err(Unfit::Missing(_)) if is_clock => Self::Everything(NO_TIME_STEP),
@@ -727,13 +792,23 @@ fn guarded(doors: &[Door]) -> Vec<PortRange> {
 
 /// Reads the door's secret; a missing one is worth a word about how to make it.
 fn secret_of(code: &Code, door: &Door) -> Result<Secret, Unfit> {
-    Secret::read(Path::new(code.secret_file.as_str())).map_err(|unfit| match unfit {
+    Secret::read(Path::new(code.secret_file.as_str()))
+        .map_err(|unfit| with_cure(unfit, door, "a secret"))
+}
+
+fn keys_of(terms: &Terms, door: &Door) -> Result<Keys, Unfit> {
+    Keys::read(Path::new(terms.key_file.as_str()), terms.hmac)
+        .map_err(|unfit| with_cure(unfit, door, "keys"))
+}
+
+fn with_cure(unfit: Unfit, door: &Door, what: &str) -> Unfit {
+    match unfit {
         Unfit::Missing(why) => Unfit::Missing(format!(
-            "{why}; 'postern keygen {}' makes a secret",
+            "{why}; 'postern keygen {}' makes {what}",
             door.name
         )),
         bad => bad,
-    })
+    }
 }
 
 /// The codes of these counters, without those that somebody has shown.
@@ -773,10 +848,23 @@ fn after_all(clock: &WallClock, period: u32, skew: u8) -> u64 {
     step(clock.millis, period) + u64::from(skew) + 1
 }
 
-fn from_the_future(door: &Door, steps: u64, period: u32) -> String {
-    let lead = Duration::from_secs(steps.saturating_mul(u64::from(period)));
+/// How the time of a method that goes by the clock is counted: the length of a step in seconds, and how many steps from
+/// the present one are accepted beside it.
+const fn steps(method: &Method) -> Option<(u32, u8)> {
+    match method {
+        Method::Clock { period, skew, .. } => Some((*period, *skew)),
+        Method::Spa(_) => Some((SECOND, 0)),
+        _ => None,
+    }
+}
+
+fn from_the_future(door: &Door, lead: Duration) -> String {
+    let what = match door.method {
+        Method::Spa(_) => "datagrams",
+        _ => "codes",
+    };
     format!(
-        "all codes up to a time {} ahead of the clock are used; when the clock is right, 'postern resync {}' forgets them",
+        "all {what} up to a time {} ahead of the clock are used; when the clock is right, 'postern resync {}' forgets them",
         output::span(lead),
         door.name
     )

@@ -10,7 +10,7 @@ use postern_core::time::Instant;
 use super::otp::Digest;
 use super::secret::Secret;
 use super::wall_clock::WallClock;
-use super::{Keeper, Lists, Material, Memory, OneTime, acceptable, after_all};
+use super::{Keeper, Lists, Material, Memory, OneTime, SECOND, acceptable, after_all};
 use crate::files::private_file::Unfit;
 use crate::files::{atomic_file, config_file};
 use crate::firewall::Used;
@@ -173,10 +173,14 @@ impl Keeper {
                 acceptable(clock, *period, *skew)?;
                 Ok(after_all(clock, *period, *skew))
             }
+            (Method::Spa(_), Resync::Usual) => {
+                acceptable(clock, SECOND, 0)?;
+                Ok(after_all(clock, SECOND, 0))
+            }
             (Method::List { .. }, Resync::Codes(..)) => Err(format!(
                 "door {name} has a list, no codes: say --to N, or nothing"
             )),
-            (Method::Clock { .. }, _) => Err(format!(
+            (Method::Clock { .. } | Method::Spa(_), _) => Err(format!(
                 "door {name} goes by the clock: it needs neither --to nor --code"
             )),
             _ => Err(without_memory(door)),
@@ -194,6 +198,9 @@ impl Keeper {
                     0 => format!("door {name}: sequence {turn} of {of} is next"),
                     _ => format!("door {name}: {next} sequences of {of} are used"),
                 }
+            }
+            (Method::Spa(_), _) => {
+                format!("door {name}: every datagram up to now is used; send a new one")
             }
             (Method::Clock { .. }, _) => {
                 format!("door {name}: every code up to now is used; wait for a later one")

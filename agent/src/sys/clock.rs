@@ -1,25 +1,31 @@
 //! What time it is: the only place that asks.
 
 use core::mem;
+use core::time::Duration;
 use std::time::SystemTime;
 
 use postern_core::time::Instant;
 
 /// The time since boot, suspend included.
 pub(crate) fn boottime() -> Instant {
+    let time = read(libc::CLOCK_BOOTTIME);
+    Instant::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How long this thread has run on a processor.
+pub(crate) fn thread_time() -> Duration {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     // SAFETY: a timespec is made of integers, some of them padding on 32-bit machines, for
     // which all zero is a value.
     let mut time: libc::timespec = unsafe { mem::zeroed() };
-    // SAFETY: `time` is a timespec to write to. A kernel without this clock (before 2.6.39)
+    // SAFETY: `time` is a timespec to write to. A kernel without this clock (that of the boot came with 2.6.39)
     // leaves it zero.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or_default();
-    Instant::from_millis(
-        seconds
-            .saturating_mul(1000)
-            .saturating_add(nanoseconds / 1_000_000),
-    )
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Milliseconds since 1970, as the wall clock has it; zero before that.

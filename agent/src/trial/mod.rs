@@ -116,7 +116,7 @@ pub(crate) fn opened_otherwise(before: &[Door], doors: &[Door]) -> Vec<String> {
 fn opening(method: &Method) -> Method {
     let mut method = method.clone();
     match &mut method {
-        Method::Same { .. } => {}
+        Method::Same { .. } | Method::Spa(_) => {}
         Method::Separate { close, .. }
         | Method::List { close, .. }
         | Method::Clock { close, .. }
