@@ -12,7 +12,7 @@ _postern()
 	case $before in
 	--config) mapfile -t COMPREPLY < <(compgen -f -- "$word"); compopt -o filenames 2>/dev/null; return ;;
 	--on) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net 2>/dev/null)" -- "$word"); return ;;
-	--confirm-within | --from | --for | --delay | --next | --codes | --like | --until | --code | --to) return ;;
+	--confirm-within | --from | --for | --delay | --next | --codes | --as | --like | --until | --code | --to) return ;;
 	esac
 	if [[ $word == -* ]]; then
 		case $verb in
@@ -31,7 +31,7 @@ _postern()
 		lock) mapfile -t COMPREPLY < <(compgen -W '--all --config --help' -- "$word") ;;
 		unlock) mapfile -t COMPREPLY < <(compgen -W '--all --config --help' -- "$word") ;;
 		pardon) mapfile -t COMPREPLY < <(compgen -W '--all --config --help' -- "$word") ;;
-		knock) mapfile -t COMPREPLY < <(compgen -W '--close --wait -4 -6 --delay --next --codes --dry-run --json --config --help' -- "$word") ;;
+		knock) mapfile -t COMPREPLY < <(compgen -W '--close --wait -4 -6 --delay --next --codes --as --for --dry-run --json --config --help' -- "$word") ;;
 		export) mapfile -t COMPREPLY < <(compgen -W '--secret --config --help' -- "$word") ;;
 		keygen) mapfile -t COMPREPLY < <(compgen -W '--print --like --until --force --config --help' -- "$word") ;;
 		resync) mapfile -t COMPREPLY < <(compgen -W '--code --to --config --help' -- "$word") ;;

@@ -2,14 +2,15 @@
 //!
 //! A new option is a row of the table, a field of [`Options`] that keeps it, and its name at each verb that takes it.
 
+use core::net::IpAddr;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 use postern_core::time::Duration;
 
 use super::values::{
-    codes, count, delay, duration, family, in_a_row, network, path, resync, text, trial_time,
-    until, wait,
+    address, codes, count, delay, duration, family, in_a_row, network, path, resync, text,
+    trial_time, until, wait,
 };
 use crate::client::Family;
 use crate::files::config_file::Doors;
@@ -51,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) closing: bool,
     /// The only family to use; `None`: whichever the host has.
     pub(crate) family: Option<Family>,
+    /// Whom a datagram is to name.
+    pub(crate) whom: Option<IpAddr>,
     pub(crate) dry_run: bool,
     pub(crate) delay: Option<Duration>,
     /// How long each try waits for the guarded port; `None`: not at all.
@@ -151,6 +154,9 @@ table! { |options, parser|
     Ipv6 "-6"
         "knock and connect over IPv6 only"
         => options.family = Some(family(options, Family::V6)?);
+    As "--as ADDRESS"
+        "at a door of method spa, the address to let in, where the router sees another than this machine's"
+        => options.whom = Some(address(&text(parser)?)?);
     DryRun "--dry-run"
         "print the packets; send and save nothing"
         => options.dry_run = true;

@@ -259,7 +259,7 @@ mod tests {
             "knock a.example ssh --next -1",
             "knock a.example ssh --codes 5",
             "knock a.example ssh --close=1",
-            "knock a.example ssh --for 5s",
+            "knock a.example ssh --from 192.0.2.7",
             "export ssh -4",
             "status -j",
             "keygen",

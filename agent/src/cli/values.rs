@@ -29,6 +29,16 @@ pub(super) fn path(parser: &mut Parser) -> Result<PathBuf, Failure> {
 }
 
 /// An address, or a network.
+/// One address.
+pub(super) fn address(text: &str) -> Result<IpAddr, Failure> {
+    text.parse().map_err(|_| {
+        Failure::Misused(format!(
+            "--as: '{}' is no address, expected one such as 192.0.2.7 or 2001:db8::7",
+            text.escape_default()
+        ))
+    })
+}
+
 pub(super) fn network(text: &str) -> Result<Network, Failure> {
     let address: Option<IpAddr> = text.parse().ok();
     let network = match address {

@@ -196,6 +196,8 @@ pub(super) const VERBS: &[Verb] = &[
             Opt::Delay,
             Opt::Next,
             Opt::Codes,
+            Opt::As,
+            Opt::For,
             Opt::DryRun,
             Opt::Json,
             Opt::ClientFile,
@@ -214,10 +216,11 @@ pub(super) const VERBS: &[Verb] = &[
     Verb {
         name: "keygen",
         operands: &[Operand::Door],
-        summary: "make the secret of a door that is opened by one-time codes",
+        summary: "make the secret of a door that is opened by one-time codes, or its keys",
         details: "Writes the door's secret_file, begins its memory anew, and prints the otpauth:// address that \
-                  authenticator apps take: on a terminal, as a QR code too. Whoever sees it has the secret. A \
-                  running agent takes it over.\n\
+                  authenticator apps take: on a terminal, as a QR code too. For a door of method spa, it writes the \
+                  key_file, and prints what fwknop's apps scan. Whoever sees it has the secret. A running agent \
+                  takes it over.\n\
                   With --print, DOOR is a new one for somebody, at the ports of another door, with a secret or knocks \
                   of its own: its section is printed for the configuration to be pasted or appended to, before \
                   'postern reload', and its secret is made. What is not the section goes to standard error.",

@@ -4,6 +4,7 @@
 //! ports to knock now, [`packet`] dresses the knocks, [`route`] finds the host and [`send`] sends
 //! them there, [`watch`] looks what became of the guarded port, and [`outcome`] tells it.
 
+mod datagram;
 mod file;
 mod outcome;
 mod packet;
@@ -12,6 +13,7 @@ mod send;
 mod turn;
 mod watch;
 
+use core::net::IpAddr;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -47,6 +49,10 @@ pub(crate) struct Settings {
     pub(crate) next: Option<u64>,
     /// How many codes in a row each try sends; `None`: one.
     pub(crate) codes: Option<u8>,
+    /// Whom a datagram names; `None`: as the door allows it.
+    pub(crate) whom: Option<IpAddr>,
+    /// How long a datagram asks for; `None`: as the door has it.
+    pub(crate) lasting: Option<postern_core::time::Duration>,
     pub(crate) dry_run: bool,
 }
 
@@ -67,6 +73,13 @@ pub(crate) fn knock(settings: &Settings) -> Result<Outcome, Failure> {
     let door = file::door(&client, &settings.door)?;
     if settings.codes.is_some() && (settings.closing || door.method.code().is_none()) {
         let why = format!("--codes: no codes do that at door {}", door.name);
+        return Err(Failure::Misused(why));
+    }
+    if door.method.spa().is_none() && (settings.whom.is_some() || settings.lasting.is_some()) {
+        let why = format!(
+            "--as and --for: only a datagram says that, and door {} is knocked at",
+            door.name
+        );
         return Err(Failure::Misused(why));
     }
     let mut turn = Turn::new(door, &place, &client, settings)?;
@@ -140,7 +153,7 @@ impl Attempt<'_> {
         self.outcome.tries += u32::from(!self.settings.dry_run);
         let mut end = End::Dry;
         for number in 0..self.settings.codes.unwrap_or(1) {
-            let packets = self.packets(turn)?;
+            let packets = turn.packets(route)?;
             if !self.settings.dry_run {
                 if number > 0 {
                     thread::sleep(self.delay);
@@ -199,12 +212,6 @@ impl Attempt<'_> {
             self.outcome.see(sight.source);
             sight.is_open() == open
         })
-    }
-
-    fn packets(&self, turn: &mut Turn<'_>) -> Result<Vec<Packet>, Failure> {
-        let ports = turn.next()?;
-        Packet::dress(&ports, self.door.payload.as_ref())
-            .map_err(|error| Failure::Failed(format!("no random bytes: {error}")))
     }
 }
 

@@ -67,6 +67,10 @@ impl Outcome {
                 "; 'postern export' at the router says which --next it expects, and 'postern status' there whether \
                  it waits for 'postern resync'"
             }
+            Method::Spa(_) => {
+                "; are the clocks right, here and at the router, and is the address that the datagram names the one that \
+                 the router sees? 'postern status' there counts what it refused, and why"
+            }
             Method::Same { .. } | Method::Separate { .. } => "",
         };
         Self {

@@ -11,7 +11,10 @@ use postern_core::door::{AtEnd, Door, Method};
 use postern_core::knock::Port;
 
 use super::Settings;
+use super::datagram::Datagrams;
 use super::file::Place;
+use super::packet::Packet;
+use super::route::Route;
 use crate::files::atomic_file;
 use crate::files::private_file::Unfit;
 use crate::onetime::list::List;
@@ -33,6 +36,7 @@ enum Ports<'d> {
     Listed(List, AtEnd),
     Coded(&'d Code, Secret),
     Timed(&'d Code, Secret, u32),
+    Sealed(Box<Datagrams<'d>>),
 }
 
 /// What was used: everything before `next`.
@@ -52,15 +56,15 @@ impl<'d> Turn<'d> {
         client: &Client,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let ports = Ports::of(door, settings.closing)?;
+        let ports = Ports::of(door, settings)?;
         let memory = match &ports {
-            Ports::Fixed(_) | Ports::Timed(..) if settings.next.is_some() => {
+            Ports::Fixed(_) | Ports::Timed(..) | Ports::Sealed(_) if settings.next.is_some() => {
                 return Err(Failure::Misused(format!(
                     "--next: what comes next at door {} is not counted",
                     door.name
                 )));
             }
-            Ports::Fixed(_) => Memory::NONE,
+            Ports::Fixed(_) | Ports::Sealed(_) => Memory::NONE,
             _ => Memory::load(door, place.state_dir(client)?, settings)?,
         };
         Ok(Self {
@@ -80,12 +84,23 @@ impl<'d> Turn<'d> {
                 lengths.max().unwrap_or_default()
             }
             Ports::Coded(..) | Ports::Timed(..) => postern_core::code::KNOCKS,
+            Ports::Sealed(_) => 1,
         }
+    }
+
+    /// What to send next to the router.
+    pub(super) fn packets(&mut self, route: &Route) -> Result<Vec<Packet>, Failure> {
+        if let Ports::Sealed(datagrams) = &self.ports {
+            return Ok(vec![datagrams.next(route)?]);
+        }
+        let ports = self.next()?;
+        Packet::dress(&ports, self.door.payload.as_ref())
+            .map_err(|error| Failure::Failed(format!("no random bytes: {error}")))
     }
 
     /// The ports to knock on. What opens the door only once is remembered as used when this
     /// returns. Waits for the next code where the clock's was used.
-    pub(super) fn next(&mut self) -> Result<Vec<Port>, Failure> {
+    fn next(&mut self) -> Result<Vec<Port>, Failure> {
         if let Ports::Fixed(ports) = &self.ports {
             return Ok(ports.to_vec());
         }
@@ -101,6 +116,7 @@ impl<'d> Turn<'d> {
     fn ports_of(&self, number: u64) -> Result<Vec<Port>, Failure> {
         match &self.ports {
             Ports::Fixed(ports) => Ok(ports.to_vec()),
+            Ports::Sealed(_) => Ok(Vec::new()),
             Ports::Listed(list, at_end) => {
                 let index = match at_end {
                     AtEnd::Wrap => number.checked_rem(list.len() as u64),
@@ -129,14 +145,14 @@ impl<'d> Turn<'d> {
 }
 
 impl<'d> Ports<'d> {
-    fn of(door: &'d Door, closing: bool) -> Result<Self, Failure> {
+    fn of(door: &'d Door, settings: &Settings) -> Result<Self, Failure> {
         let secret = |code: &Code| {
             let secret = Secret::read(Path::new(code.secret_file.as_str()));
             secret.map_err(|unfit| Failure::Failed(unfit.to_string()))
         };
         Ok(match &door.method {
             Method::Same { steps } => Self::Fixed(steps),
-            method if closing => Self::Fixed(closing_knocks(door, method.close())?),
+            method if settings.closing => Self::Fixed(closing_knocks(door, method.close())?),
             Method::Separate { open, .. } => Self::Fixed(open),
             Method::List { file, at_end, .. } => {
                 let list = List::read(Path::new(file.as_str()), &door.guards);
@@ -145,6 +161,7 @@ impl<'d> Ports<'d> {
             }
             Method::Seed { code, .. } => Self::Coded(code, secret(code)?),
             Method::Clock { code, period, .. } => Self::Timed(code, secret(code)?, *period),
+            Method::Spa(terms) => Self::Sealed(Box::new(Datagrams::new(door, terms, settings)?)),
         })
     }
 }
@@ -263,7 +280,7 @@ mod tests {
         settings: &Settings,
     ) -> Result<Turn<'d>, Failure> {
         let folder = scratch.path("state");
-        let ports = Ports::of(door, settings.closing)?;
+        let ports = Ports::of(door, settings)?;
         let memory = Memory::load(door, folder, settings)?;
         Ok(Turn {
             door,
@@ -388,7 +405,11 @@ mod tests {
     #[test]
     fn a_door_without_closing_knocks_says_when_it_closes() {
         let door = seed_door("ssh");
-        let closing = Ports::of(&door, true).err().unwrap();
+        let settings = Settings {
+            closing: true,
+            ..Settings::default()
+        };
+        let closing = Ports::of(&door, &settings).err().unwrap();
         assert!(matches!(closing, Failure::Failed(why) if why.contains("closes by itself")));
     }
 }

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use postern_core::config::Source;
 use postern_core::door::{Door, Method};
-use postern_core::knock::PortRange;
+use postern_core::knock::{PortRange, Protocol};
+use postern_core::spa::{Allow, Terms};
 use zeroize::Zeroizing;
 
 use crate::cli::options::Options;
@@ -12,6 +13,7 @@ use crate::onetime::list::{self, List};
 use crate::onetime::secret::Secret;
 use crate::onetime::{base32, state};
 use crate::output::{self, Failure};
+use crate::spa::keys::Keys;
 
 /// `postern export`
 pub(crate) fn export(options: &Options) -> Result<(), Failure> {
@@ -52,6 +54,20 @@ fn text(
                 sequences(&mut text, file, &door.guards)?;
             }
         }
+        (Method::Spa(terms), _) => {
+            companion(
+                &mut text,
+                "key file",
+                &terms.key_file,
+                "key_file",
+                with_secret,
+            );
+            let keys = match with_secret {
+                true => Some(keys(terms)?),
+                false => None,
+            };
+            fwknoprc(&mut text, door, terms, keys.as_ref());
+        }
         (_, Some(code)) => {
             let file = &code.secret_file;
             companion(&mut text, "secret", file, "secret_file", with_secret);
@@ -86,6 +102,61 @@ fn secret(text: &mut String, file: &str) -> Result<(), Failure> {
     let letters = base32::encode(secret.bytes());
     _ = writeln!(text, "#   base32:{}", letters.as_str());
     Ok(())
+}
+
+fn keys(terms: &Terms) -> Result<Keys, Failure> {
+    let keys = Keys::read(Path::new(terms.key_file.as_str()), terms.hmac);
+    keys.map_err(|why| Failure::Failed(why.to_string()))
+}
+
+/// What fwknop's client is told, and what its apps scan. In it, comments would end values.
+fn fwknoprc(text: &mut String, door: &Door, terms: &Terms, keys: Option<&Keys>) {
+    if let Some(keys) = keys {
+        for line in keys.lines().lines() {
+            _ = writeln!(text, "#   {line}");
+        }
+        _ = writeln!(
+            text,
+            "# Apps such as Fwknop2 take the keys as this text, or as the QR code that 'postern export\n\
+             # {name} --secret' draws on a terminal.\n#   {scanned}",
+            name = door.name,
+            scanned = *keys.scanned()
+        );
+    }
+    _ = writeln!(
+        text,
+        "# fwknop's own client takes this in ~/.fwknoprc, and then 'fwknop -n {name}':\n\
+         #   [{name}]\n#   SPA_SERVER HOST\n#   SPA_SERVER_PORT {port}\n#   ACCESS {access}\n#   ALLOW_IP {allow}\n\
+         #   USE_HMAC Y\n#   HMAC_DIGEST_TYPE {hmac}",
+        name = door.name,
+        port = terms.port,
+        access = access(door),
+        allow = match terms.allow {
+            Allow::Any => "source",
+            Allow::Named | Allow::Sender => "resolve",
+        },
+        hmac = terms.hmac.name().to_ascii_uppercase(),
+    );
+    if !terms.user.is_empty() {
+        _ = writeln!(text, "#   SPOOF_USER {}", terms.user);
+    }
+    match keys {
+        Some(keys) => {
+            for line in keys.lines().lines() {
+                _ = writeln!(text, "#   {line}");
+            }
+        }
+        None => text.push_str("#   KEY_BASE64 ...\n#   HMAC_KEY_BASE64 ...\n"),
+    }
+}
+
+/// A port that a datagram asks for. One is enough: the door opens as a whole.
+fn access(door: &Door) -> String {
+    let mut guards = door.guards.iter();
+    let guard = guards.find(|guard| guard.protocol != Protocol::Icmp);
+    guard.map_or_else(String::new, |guard| {
+        format!("{}/{}", guard.protocol.name(), guard.first)
+    })
 }
 
 fn sequences(text: &mut String, file: &str, guards: &[PortRange]) -> Result<(), Failure> {

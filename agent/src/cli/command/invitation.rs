@@ -4,8 +4,9 @@ use core::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::path::Path;
 
+use heapless::String as Bounded;
 use postern_core::config::Config;
-use postern_core::door::{Cutoff, Door, EngineName, MAX_NAME, Method, Name, Sequence};
+use postern_core::door::{Cutoff, Door, EngineName, MAX_NAME, MAX_PATH, Method, Name, Sequence};
 use postern_core::knock::{Port, Protocol};
 use postern_core::time::Duration;
 
@@ -41,9 +42,9 @@ pub(super) fn print(config: &Config, options: &Options) -> Result<(), Failure> {
     if config_file::parse_silently(&text).is_none() {
         config_file::parse("with the new door", &text, Doors::Needed)?;
     }
-    let address = match door.method.code() {
-        Some(code) => Some(keygen::make(config, &door, code, options.force)?),
-        None => None,
+    let address = match door.method.is_one_time() {
+        true => Some(keygen::make(config, &door, options.force)?),
+        false => None,
     };
     output::print(&format!("\n{section}"))?;
     let mut said = format!("append this to {path}, then 'postern reload'\n");
@@ -112,17 +113,10 @@ fn invite(config: &Config, like: &Door, options: &Options) -> Result<Door, Failu
     }
     match &mut door.method {
         Method::Clock { code, .. } | Method::Seed { code, .. } => {
-            let folder = Path::new(code.secret_file.as_str()).parent();
-            let path = folder
-                .unwrap_or(Path::new("/"))
-                .join(format!("{}.secret", door.name));
-            let path = path.to_string_lossy();
-            code.secret_file = path
-                .as_ref()
-                .try_into()
-                .map_err(|_| Failure::Failed(format!("{path} is longer than a path can be")))?;
+            code.secret_file = beside(&code.secret_file, &door.name, "secret")?;
             door.cutoff.get_or_insert(CUTOFF);
         }
+        Method::Spa(terms) => terms.key_file = beside(&terms.key_file, &door.name, "key")?,
         method => {
             if method.is_one_time() {
                 door.payload = None;
@@ -132,6 +126,15 @@ fn invite(config: &Config, like: &Door, options: &Options) -> Result<Door, Failu
         }
     }
     Ok(door)
+}
+
+/// A file for a door of this name, in the folder of another door's.
+fn beside(other: &str, name: &Name, ending: &str) -> Result<Bounded<MAX_PATH>, Failure> {
+    let folder = Path::new(other).parent().unwrap_or(Path::new("/"));
+    let path = folder.join(format!("{name}.{ending}"));
+    let path = path.to_string_lossy();
+    (path.as_ref().try_into())
+        .map_err(|_| Failure::Failed(format!("{path} is longer than a path can be")))
 }
 
 /// Ports that nobody guesses: of the protocols of the other door's knocks, in their order.

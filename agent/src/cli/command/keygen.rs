@@ -6,6 +6,7 @@ use std::path::Path;
 use postern_core::code::{Algorithm, Code};
 use postern_core::config::Config;
 use postern_core::door::{Door, Method};
+use postern_core::spa::Hmac;
 use zeroize::Zeroizing;
 
 use super::{invitation, reach};
@@ -15,6 +16,7 @@ use crate::daemon::control::Request;
 use crate::files::{atomic_file, bounded, config_file, owner};
 use crate::onetime::{self, base32, state};
 use crate::output::{self, Failure};
+use crate::spa::keys;
 use crate::sys::process;
 
 /// `postern keygen`
@@ -31,20 +33,25 @@ pub(crate) fn keygen(options: &Options) -> Result<(), Failure> {
             "--like and --until are about a new door: they go with --print".into(),
         ));
     }
-    let (door, code) = find(&config, &options.door)?;
-    let address = make(&config, door, code, options.force)?;
+    let (_, door) = onetime::find(&config.doors, &options.door).map_err(Failure::Failed)?;
+    let address = make(&config, door, options.force)?;
     tell_agent(&config, &options.door);
     show(&address)
 }
 
-/// Makes the door's secret and begins its memory; returns what apps take.
+/// Makes the door's secret or keys and begins its memory; returns what apps take.
 pub(super) fn make(
     config: &Config,
     door: &Door,
-    code: &Code,
     force: bool,
 ) -> Result<Zeroizing<String>, Failure> {
-    let path = Path::new(code.secret_file.as_str());
+    let path = owner::material(door).filter(|_| !matches!(door.method, Method::List { .. }));
+    let path = path.ok_or_else(|| {
+        Failure::Failed(format!(
+            "door {} needs no secret: it has a list of sequences",
+            door.name
+        ))
+    })?;
     // Whatever has this name, a broken link too, may be what somebody still needs.
     if !force && path.symlink_metadata().is_ok() {
         return Err(Failure::Failed(format!(
@@ -52,47 +59,63 @@ pub(super) fn make(
             path.display()
         )));
     }
-    let secret = random(code.algorithm)?;
-    let text = base32::encode(&secret);
-    store(path, &text)?;
+    let (content, address) = match &door.method {
+        Method::Spa(terms) => keys(terms.hmac)?,
+        _ => secret(door)?,
+    };
+    store(path, &content)?;
     begin(Path::new(config.global.state_dir.as_str()), door)?;
     let doors = slice::from_ref(door);
     owner::hand_over(path, &config.global, doors);
     for obstacle in owner::obstacles(path, &config.global, doors, true) {
         output::warn(&obstacle);
     }
-    Ok(address(door, code, &text, &hostname()))
+    Ok(address)
 }
 
-fn find<'c>(config: &'c Config, name: &str) -> Result<(&'c Door, &'c Code), Failure> {
-    let (_, door) = onetime::find(&config.doors, name).map_err(Failure::Failed)?;
-    let code = door.method.code().ok_or_else(|| {
-        Failure::Failed(format!(
-            "door {name} needs no secret: it has a list of sequences"
-        ))
-    })?;
-    Ok((door, code))
-}
+/// What a file holds, and what apps take.
+type Made = (Zeroizing<String>, Zeroizing<String>);
 
-/// As long as the digest (RFC 4226, section 4, R6; RFC 6238, section 5.1).
-fn random(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let length = match algorithm {
+fn secret(door: &Door) -> Result<Made, Failure> {
+    let code = door.method.code();
+    let code = code.ok_or_else(|| Failure::Failed("its method has no secret".into()))?;
+    // As long as the digest (RFC 4226, section 4, R6; RFC 6238, section 5.1).
+    let secret = random(match code.algorithm {
         Algorithm::Sha1 => 20,
         Algorithm::Sha256 => 32,
         Algorithm::Sha512 => 64,
-    };
+    })?;
+    let text = base32::encode(&secret);
+    let content = Zeroizing::new(format!("base32:{}\n", *text));
+    Ok((content, address(door, code, &text, &hostname())))
+}
+
+/// As long as fwknop's own, and as its apps scan them.
+fn keys(hmac: Hmac) -> Result<Made, Failure> {
+    let key = keys::written(&random(32)?);
+    let hmac_key = keys::written(&random(match hmac {
+        Hmac::Md5 => 16,
+        Hmac::Sha1 => 20,
+        Hmac::Sha256 => 64,
+        Hmac::Sha384 | Hmac::Sha512 => 128,
+    })?);
+    let (key, hmac_key) = (&*key, &*hmac_key);
+    Ok((keys::lines(key, hmac_key), keys::scanned(key, hmac_key)))
+}
+
+fn random(length: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut secret = Zeroizing::new(vec![0; length]);
     process::random(&mut secret)
         .map_err(|error| Failure::Failed(format!("the kernel's random numbers: {error}")))?;
     Ok(secret)
 }
 
-fn store(path: &Path, secret: &str) -> Result<(), Failure> {
+fn store(path: &Path, content: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
-    let line = Zeroizing::new(format!("base32:{secret}\n"));
-    atomic_file::replace(path, line.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))
+    atomic_file::replace(path, content.as_bytes())
+        .map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn begin(folder: &Path, door: &Door) -> Result<(), Failure> {
@@ -180,6 +203,7 @@ mod tests {
     use super::*;
     use crate::onetime::examples::{clock_door, seed_door};
     use crate::onetime::secret::Secret;
+    use crate::spa::keys::Keys;
     use crate::testing::scratch::Scratch;
 
     fn address_of(door: &Door, host: &str) -> String {
@@ -203,10 +227,15 @@ mod tests {
     fn what_is_stored_is_read_again() {
         let scratch = Scratch::new();
         let path = scratch.path("new/folder/ssh.secret");
-        for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
-            let secret = random(algorithm).unwrap();
-            store(&path, &base32::encode(&secret)).unwrap();
-            assert_eq!(Secret::read(&path).ok().unwrap().bytes(), secret.as_slice());
+        let (content, address) = secret(&seed_door("ssh")).unwrap();
+        store(&path, &content).unwrap();
+        let letters = base32::encode(Secret::read(&path).ok().unwrap().bytes());
+        assert!(address.contains(&*letters));
+        for (_, hmac) in Hmac::ALL {
+            let (content, scanned) = keys(*hmac).unwrap();
+            store(&path, &content).unwrap();
+            let read = Keys::read(&path, *hmac).ok().unwrap();
+            assert_eq!(read.scanned(), scanned);
         }
     }
 }

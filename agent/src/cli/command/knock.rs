@@ -27,6 +27,8 @@ pub(crate) fn knock(options: &Options) -> Result<(), Failure> {
         wait: options.wait,
         next: options.next,
         codes: options.codes,
+        whom: options.whom,
+        lasting: options.lasting,
         dry_run: options.dry_run,
     })?;
     if let Some(warning) = outcome.warning() {
