@@ -10,7 +10,7 @@ scripts = fuzz/run tests/core-dependencies tests/setup tests/rooms tests/demo te
 	packaging/debian/prerm packaging/debian/postinst packaging/debian/postrm
 
 .DEFAULT_GOAL = help
-.PHONY: boot help demo test fuzz test-fuzz test-core test-no-os test-agent test-netns bench bench-flood bench-forward bench-honest bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
+.PHONY: boot help demo test fuzz test-fuzz test-core test-no-os test-agent test-netns bench bench-datagrams bench-flood bench-forward bench-honest bench-scans bench-instructions lint package-check setup cross sizes test-cross test-mips test-firmware test-firmware-mipsel test-lockout ipk apk deb docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | column -t -s '|'
@@ -40,7 +40,7 @@ fuzz: setup ## the same, on and on: FUZZ_SECONDS each (600), from what was found
 
 test-agent: setup ## the program's parts, with libnftnl and without (root)
 	$(CARGO) test --locked -p postern
-	$(CARGO) test --locked -p postern --no-default-features --features client
+	$(CARGO) test --locked -p postern --no-default-features --features client,spa
 
 test-netns: setup ## the program with the real kernel, clients and servers, in network namespaces (root)
 	$(CARGO) build --locked -p postern
@@ -57,6 +57,10 @@ bench: setup ## Postern beside knockd, fwknopd and a ruleset without daemon, in 
 bench-flood: setup ## one part of it: honest knocks under floods (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests
 	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench flood
+
+bench-datagrams: setup ## another: honest datagrams under forged ones, beside fwknopd (root)
+	$(CARGO) build --release --locked -p postern -p postern-tests
+	target=$${CARGO_TARGET_DIR:-target}; $$target/release/bench datagrams
 
 bench-honest: setup ## honest knocks under every kind of flood, for two hours (root)
 	$(CARGO) build --release --locked -p postern -p postern-tests

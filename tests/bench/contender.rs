@@ -99,6 +99,14 @@ impl Contender {
         Self::all().into_iter().chain([none]).collect()
     }
 
+    /// Those who open to datagrams.
+    pub(crate) fn all_by_datagram() -> [Self; 2] {
+        [
+            Self::new("postern", start_postern_by_datagram),
+            Self::new("fwknopd", start_fwknopd),
+        ]
+    }
+
     fn new(name: &'static str, start: fn(&Topology) -> Started) -> Self {
         let net = Topology::new();
         let (client, router) = (&net.client.namespace, &net.router.namespace);
@@ -240,6 +248,23 @@ fn start_postern(net: &Topology) -> Started {
     let rules = setup.verb(&net.router, "render", &[]).ok();
     Started {
         decoy: Some(decoy(&rules).expect("a decoy")),
+        ..Started::daemon(process, setup)
+    }
+}
+
+fn start_postern_by_datagram(net: &Topology) -> Started {
+    let door = format!(
+        "config door 'ssh'\n\tlist guard 'tcp:{GUARDED}'\n\toption method 'spa'\n\
+         \toption key_file '@/ssh.key'\n\toption grant '1h'\n"
+    );
+    let setup = Setup::new(&net.router, Guard::Gate, &door);
+    let stanza = Stanza::new([1, 2]);
+    // Begins a memory of which nothing is used, other than none.
+    setup.verb(&net.router, "keygen", &["ssh"]).ok();
+    setup.write_private("ssh.key", &stanza.keys());
+    let process = setup.start(&net.router).into_process();
+    Started {
+        stanza: Some(stanza),
         ..Started::daemon(process, setup)
     }
 }

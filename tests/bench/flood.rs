@@ -136,6 +136,47 @@ pub(crate) fn measure(scale: &Floods, results: &mut Results) {
     }
 }
 
+/// Has datagrams sent while others are forged that look as genuine, each like no other.
+pub(crate) fn measure_datagrams(scale: &Floods, results: &mut Results) {
+    let unit = format!("of {}", scale.attempts);
+    for contender in &Contender::all_by_datagram() {
+        let name = contender.name;
+        for origin in ORIGINS {
+            let like = contender.first_knock();
+            let before = contender.processor_time();
+            let (started, own) = (Instant::now(), contender.net.stranger.v4.into());
+            let (opened, rate) = under_flood(contender, scale, |random| {
+                let mut packet = like.clone();
+                packet.from = forged(random);
+                if origin != ORIGINS[0] {
+                    packet.from.set_ip(own);
+                }
+                // Not the first letter, of which there are four, nor the last, which has bits that are zero.
+                let end = packet.payload.len().saturating_sub(1);
+                for letter in packet.payload[..end].iter_mut().skip(1).step_by(9) {
+                    *letter = b'A' + (random.number() % 26) as u8;
+                }
+                packet
+            });
+            let lasted = started.elapsed().as_secs_f64();
+            let used = contender.processor_time().zip(before);
+            let used = used.map(|(after, before)| (after - before).as_secs_f64() / lasted);
+            for (bench, unit, value) in [
+                (
+                    "datagrams under forged ones",
+                    unit.as_str(),
+                    Some(opened as f64),
+                ),
+                ("forged datagrams", "packets a second", Some(rate)),
+                ("processor under forged datagrams", "of one", used),
+            ] {
+                results.add(bench, origin, name, unit, vec![value]);
+            }
+            contender.settle(REST);
+        }
+    }
+}
+
 /// A packet of the flood; `None` where the contender has nothing of the kind.
 fn aimed(contender: &Contender, flood: &Flood) -> Option<Packet> {
     let own = contender.first_knock();

@@ -84,12 +84,15 @@ const BRIEFLY: Scale = Scale {
 /// A part of the measurements, and its name on the command line.
 type Part = (&'static str, fn(&Scale, &mut Results));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("latency", |scale, results| {
         latency::measure(scale.latency_rounds, results)
     }),
     ("flood", |scale, results| {
         flood::measure(&scale.floods, results)
+    }),
+    ("datagrams", |scale, results| {
+        flood::measure_datagrams(&scale.floods, results)
     }),
     ("passes", |scale, results| {
         passes::measure(&scale.scans, results)

@@ -43,6 +43,7 @@ fn everything_is_measured_and_written_into_the_pages() {
     let of_daemons = ["latency", "flood", "scans", "memory", "processor", "disk"];
     let of_daemons = of_daemons.map(|bench| (bench, &["postern", "knockd", "fwknopd"][..]));
     let of_others = [
+        ("datagrams under forged ones", &["postern", "fwknopd"][..]),
         ("scans", &["ruleset"][..]),
         ("memory in sets", &["ruleset"]),
         ("packets that pass", &["ruleset", "none"]),

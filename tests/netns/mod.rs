@@ -33,6 +33,7 @@ mod robustness;
 mod scans;
 mod services;
 mod sources;
+mod spa;
 mod strangers;
 mod trial;
 mod verbs;
@@ -40,7 +41,7 @@ mod watch;
 
 use postern_tests::suite::Suite;
 
-pub(crate) fn suites() -> [Suite; 37] {
+pub(crate) fn suites() -> [Suite; 38] {
     [
         harness::suite(),
         opening::suite(),
@@ -52,6 +53,7 @@ pub(crate) fn suites() -> [Suite; 37] {
         owners::suite(),
         log_source::suite(),
         kernel_engines::suite(),
+        spa::suite(),
         other_knocks::suite(),
         payloads::suite(),
         people::suite(),

@@ -158,7 +158,10 @@ pub(crate) fn every_configuration_is_right() {
                 reader.configure(&block.text());
                 // Another door of the same name remembers other things.
                 let _ = fs::remove_dir_all(reader.setup.path("state"));
-                if block.text().contains("secret_file") {
+                if ["secret_file", "key_file"]
+                    .iter()
+                    .any(|option| block.text().contains(option))
+                {
                     reader.at_router("postern keygen ssh --force").ok();
                 }
                 if block.text().contains("list_file") {

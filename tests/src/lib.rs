@@ -4,7 +4,7 @@
 //! A [`mod@suite`] runs cases and counts what it had to skip. A case lays a [`topology`] of
 //! [`namespace`]s, or a [`world`] with more machines in it, starts the [`agent`] and [`server`]s in them, makes [`packet`]s that a
 //! [`sender`] sends, perhaps for a [`knocker`] with codes of an [`otp`] app, or amid [`floods`], or has the stock
-//! `knock` [`client`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
+//! `knock` [`client`], [`mod@fwknop`] or a [`visitor`] with ours do it, looks with a [`probe`] at what
 //! became reachable, or with a [`session`] at what stays so, and reads the rules with [`nft`] and what the kernel says with a
 //! [`kernel_log`]. Doors of every method, as a [`plan`] has them, go through one [`scenario`].
 //! What a [`page`] tells its reader
@@ -18,6 +18,7 @@ pub mod agent;
 pub mod client;
 pub mod clock;
 pub mod floods;
+pub mod fwknop;
 pub mod kernel_log;
 pub mod knocker;
 pub mod namespace;

@@ -62,7 +62,36 @@ impl Sender {
     /// Returns how many were sent.
     ///
     /// Sources are drawn from 10.0.0.0/8; `rate` is in packets a second.
-    pub fn flood(&self, to: SocketAddr, rate: u32, mut stop: impl FnMut() -> bool) -> u64 {
+    pub fn flood(&self, to: SocketAddr, rate: u32, stop: impl FnMut() -> bool) -> u64 {
+        self.flood_with(rate, |random| Packet::syn(random.source(), to), stop)
+    }
+
+    /// Sends what looks like this datagram, each time with other letters, as [`Sender::flood`] sends SYNs.
+    pub fn flood_like(
+        &self,
+        to: SocketAddr,
+        datagram: &[u8],
+        rate: u32,
+        stop: impl FnMut() -> bool,
+    ) -> u64 {
+        let mut forged = datagram.to_vec();
+        let forge = |random: &mut Random| {
+            // All but the first, of which there are four, and the last, which has bits that must be zero.
+            let end = forged.len() - 1;
+            for letter in forged[..end].iter_mut().skip(1).step_by(7) {
+                *letter = b'A' + (random.number() % 26) as u8;
+            }
+            Packet::udp(random.source(), to, &forged)
+        };
+        self.flood_with(rate, forge, stop)
+    }
+
+    fn flood_with(
+        &self,
+        rate: u32,
+        mut next: impl FnMut(&mut Random) -> Packet,
+        mut stop: impl FnMut() -> bool,
+    ) -> u64 {
         let mut random = Random::new();
         let started = Instant::now();
         let mut sent = 0;
@@ -70,7 +99,7 @@ impl Sender {
             let due = (started.elapsed().as_secs_f64() * f64::from(rate)) as u64;
             let burst = due.saturating_sub(sent).min(BURST);
             for _ in 0..burst {
-                self.send(&Packet::syn(random.source(), to));
+                self.send(&next(&mut random));
             }
             sent += burst;
             if burst == 0 {

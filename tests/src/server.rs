@@ -27,6 +27,20 @@ pub struct Service {
 }
 
 impl Service {
+    /// An HTTP server that answers every request with this text.
+    pub fn http_saying(namespace: &Namespace, port: u16, text: &str) -> Self {
+        let length = text.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{text}"
+        );
+        Self::listen(namespace, port, move |mut stream| {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request)?;
+            stream.write_all(answer.as_bytes())
+        })
+    }
+
     /// An HTTP API that answers every request with `{"door":"open"}`.
     pub fn http(namespace: &Namespace, port: u16) -> Self {
         Self::listen(namespace, port, |mut stream| {
