@@ -95,7 +95,7 @@ const FLOOD: u32 = 1_000;
 const SOURCES: u64 = 8_000;
 /// The most memory that may be resident, in KiB. It is to be 1,536 and a few pages of the program, which differ from
 /// run to run; the program has grown by 20 KiB since that held, and a start and a report take 40 for a moment.
-const MEMORY: u32 = 1_584;
+const MEMORY: u32 = 1_616;
 
 /// A configuration with these doors and this line about all of them.
 fn config(line: &str, doors: &str) -> String {
