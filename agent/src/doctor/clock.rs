@@ -1,4 +1,4 @@
-//! The clock that codes are derived from, and that says when doors hold.
+//! The clock that codes and datagrams are judged by, and that says when doors hold.
 
 use postern_core::config::Config;
 use postern_core::door::Method;
@@ -14,7 +14,8 @@ pub(super) fn examine(config: &Config, clock: &WallClock, findings: &mut Vec<Fin
         return;
     };
     for door in &config.doors {
-        if matches!(door.method, Method::Clock { .. }) || is_limited(door) {
+        let by_clock = matches!(door.method, Method::Clock { .. } | Method::Spa(_));
+        if by_clock || is_limited(door) {
             let values = [("door", door.name.as_str()), ("why", why)];
             findings.push(Finding::new(&kinds::CLOCK_UNTRUSTED, &values));
         }

@@ -286,13 +286,17 @@ fn a_clock_that_is_not_trusted() {
         clock::examine(config, &clock, &mut findings);
         ids(&findings)
     };
-    let door = code_door("one-time-clock", Path::new("/nowhere"));
-    let with_clock = config("", &door);
-    assert_eq!(
-        judged(Some("it is not set"), &with_clock),
-        ["clock-untrusted"]
-    );
-    assert_eq!(judged(None, &with_clock), [""; 0]);
+    let code = code_door("one-time-clock", Path::new("/nowhere"));
+    let datagram = "config door 'spa'\n\tlist guard 'tcp:81'\n\toption method 'spa'\n\
+                    \toption key_file '/nowhere'\n";
+    for door in [code.as_str(), datagram] {
+        let with_clock = config("", door);
+        assert_eq!(
+            judged(Some("it is not set"), &with_clock),
+            ["clock-untrusted"]
+        );
+        assert_eq!(judged(None, &with_clock), [""; 0]);
+    }
     assert_eq!(judged(Some("it is not set"), &ssh()), [""; 0]);
 }
 
