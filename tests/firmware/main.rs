@@ -93,6 +93,8 @@ config door 'vpn'
 const FLOOD: u32 = 1_000;
 /// More sources than the table has room for.
 const SOURCES: u64 = 8_000;
+/// How often an honest client knocks under a flood, as ours does by itself.
+const TRIES: u32 = 3;
 /// The most memory that may be resident, in KiB. It is to be 1,536 and a few pages of the program, which differ from
 /// run to run; the program has grown by 20 KiB since that held, and a start and a report take 40 for a moment.
 const MEMORY: u32 = 1_616;
@@ -250,12 +252,13 @@ fn a_flood_neither_kills_it_nor_locks_out(kind: &Kind) {
         });
         for family in Family::BOTH {
             in_case_of(family, || {
-                client::knock(client, address(family), &OPEN);
-                assert!(probe::tcp_opens(
-                    &client.namespace,
-                    port(family, SSH),
-                    PROMPTLY
-                ));
+                // The emulated card has room for few packets, and drops others while the processor is busy: one try
+                // may be lost before anybody hears it.
+                let opens = (0..TRIES).any(|_| {
+                    client::knock(client, address(family), &OPEN);
+                    probe::tcp_opens(&client.namespace, port(family, SSH), PROMPTLY / TRIES)
+                });
+                assert!(opens);
             });
         }
         ended.store(true, Ordering::Relaxed);
