@@ -433,11 +433,11 @@ impl AgentReport {
             self.losses.packets,
             self.refusals.total()
         );
-        list_reasons(&mut no_knocks(&self.refusals), NO_KNOCKS, 1, text);
+        list_reasons(&mut self.refusals.by_name(), NO_KNOCKS, 1, text);
         if let Some((accepted, refusals)) = &self.datagrams {
             let total = refusals.total();
             _ = writeln!(text, "datagrams: {accepted} accepted, {total} refused");
-            list_reasons(&mut why_refused(refusals), REFUSED, 1, text);
+            list_reasons(&mut refusals.by_name(), REFUSED, 1, text);
         }
     }
 
@@ -492,14 +492,14 @@ impl AgentReport {
             self.underway.counts.iter().sum::<usize>(),
             list(underway),
         );
-        list_reasons(&mut no_knocks(&self.refusals), NO_KNOCKS_JSON, 0, json);
+        list_reasons(&mut self.refusals.by_name(), NO_KNOCKS_JSON, 0, json);
         if let Some((accepted, refusals)) = &self.datagrams {
             let total = refusals.total();
             _ = write!(
                 json,
                 ",\"datagrams\":{{\"accepted\":{accepted},\"refused\":{total}"
             );
-            list_reasons(&mut why_refused(refusals), NO_KNOCKS_JSON, 0, json);
+            list_reasons(&mut refusals.by_name(), NO_KNOCKS_JSON, 0, json);
             json.push('}');
         }
         json.push('}');
@@ -527,18 +527,6 @@ fn list_reasons(
     if !is_empty {
         text.push_str(end);
     }
-}
-
-/// Why packets were no knocks.
-fn no_knocks(refusals: &Refusals) -> impl Iterator<Item = (&'static str, u64)> {
-    let reasons = refusals.iter();
-    reasons.map(|(refusal, times)| (refusal.name(), times))
-}
-
-/// Why datagrams did not open.
-fn why_refused(refusals: &spa::Refusals) -> impl Iterator<Item = (&'static str, u64)> {
-    let reasons = refusals.iter();
-    reasons.map(|(refusal, times)| (refusal.name(), times))
 }
 
 impl UnderwayReport {
@@ -912,7 +900,7 @@ mod tests {
                 true => (NO_KNOCKS_JSON, 0),
                 false => (NO_KNOCKS, 1),
             };
-            list_reasons(&mut no_knocks(refusals), listing, least, &mut text);
+            list_reasons(&mut refusals.by_name(), listing, least, &mut text);
             text
         };
         let mut refusals = Refusals::default();

@@ -37,6 +37,7 @@ pub mod network;
 pub mod packet;
 pub mod payload;
 pub mod ports;
+pub mod reasons;
 pub mod rfc3339;
 pub mod spa;
 mod table;

@@ -13,6 +13,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ufmt::{Formatter, uDisplay, uWrite};
 
 use crate::knock::{Knock, Port, Protocol};
+use crate::reasons::{Counts, Reason};
 
 /// The most IPv6 extension headers that are walked; RFC 8883 has an error for
 /// those who send more than a node is ready for.
@@ -124,28 +125,19 @@ impl Refusal {
 }
 
 /// How often packets were refused, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals([u64; Refusal::ALL.len()]);
+pub type Refusals = Counts<Refusal, { Refusal::ALL.len() }>;
 
-impl Refusals {
-    /// Counts one more.
-    pub fn count(&mut self, refusal: Refusal) {
-        if let Some(count) = self.0.get_mut(refusal as usize) {
-            *count = count.saturating_add(1);
-        }
+impl Reason for Refusal {
+    fn all() -> &'static [Self] {
+        &Self::ALL
     }
 
-    /// Each reason, and how often it was one.
-    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        let all: &'static [Refusal] = &Refusal::ALL;
-        all.iter().copied().zip(self.0.iter().copied())
+    fn number(self) -> usize {
+        self as usize
     }
 
-    /// How many packets were refused.
-    pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+    fn name(self) -> &'static str {
+        Self::name(self)
     }
 }
 
@@ -790,10 +782,10 @@ mod tests {
 
     #[test]
     fn no_count_wraps() {
-        let mut refusals = Refusals([u64::MAX; Refusal::ALL.len()]);
+        let mut refusals = Refusals::each(u64::MAX);
         refusals.count(Refusal::Fragment);
         assert_eq!(refusals.total(), u64::MAX);
-        assert_eq!(refusals, Refusals([u64::MAX; Refusal::ALL.len()]));
+        assert_eq!(refusals, Refusals::each(u64::MAX));
     }
 
     #[test]

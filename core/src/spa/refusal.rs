@@ -2,6 +2,8 @@
 
 use ufmt::{Formatter, uDisplay, uWrite};
 
+use crate::reasons::{Counts, Reason};
+
 /// Why a datagram opens nothing, in the order in which it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -103,31 +105,19 @@ impl uDisplay for Refusal {
 }
 
 /// How often datagrams were refused, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals([u64; Refusal::ALL.len()]);
+pub type Refusals = Counts<Refusal, { Refusal::ALL.len() }>;
 
-impl Refusals {
-    /// None yet.
-    pub const NONE: Self = Self([0; Refusal::ALL.len()]);
-
-    /// Counts one more.
-    pub fn count(&mut self, refusal: Refusal) {
-        if let Some(count) = self.0.get_mut(refusal as usize) {
-            *count = count.saturating_add(1);
-        }
+impl Reason for Refusal {
+    fn all() -> &'static [Self] {
+        &Self::ALL
     }
 
-    /// Each reason, and how often it was one.
-    pub fn iter(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        let all: &'static [Refusal] = &Refusal::ALL;
-        all.iter().copied().zip(self.0.iter().copied())
+    fn number(self) -> usize {
+        self as usize
     }
 
-    /// How many datagrams were refused.
-    pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+    fn name(self) -> &'static str {
+        Self::name(self)
     }
 }
 
