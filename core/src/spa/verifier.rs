@@ -9,7 +9,7 @@ use super::replay::Replays;
 use super::wipe::Wiped;
 use super::wire::{self, FINGERPRINT, MOST_BLOCKS, PREFIX, Parts, Tag};
 use super::{Allow, Hmac, Terms, base64};
-use crate::door::{Door, DoorSet, MAX_DOORS, Method};
+use crate::door::{Door, DoorSet, MAX_DOORS};
 use crate::knock::Knock;
 use crate::packet;
 use crate::time::{Duration, Instant};
@@ -175,7 +175,8 @@ impl Verifier {
         };
         let mut payer = None;
         for index in at {
-            let Some((door, terms)) = doors.get(index).and_then(terms) else {
+            let door = doors.get(index);
+            let Some((door, terms)) = door.and_then(|door| Some((door, door.method.spa()?))) else {
                 continue;
             };
             if wire::blocks(payload.len(), terms.hmac).is_none() {
@@ -251,13 +252,6 @@ impl Verifier {
 impl Default for Verifier {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn terms(door: &Door) -> Option<(&Door, &Terms)> {
-    match &door.method {
-        Method::Spa(terms) => Some((door, terms)),
-        _ => None,
     }
 }
 

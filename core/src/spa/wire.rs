@@ -1,7 +1,7 @@
 //! What a datagram is made of before anything in it is decrypted.
 
-use super::Hmac;
 use super::base64;
+use super::{FIRST_OCTETS, Hmac};
 
 /// How the text of every ciphertext begins, as that is `Salted__` and the salt: it is not sent.
 pub const PREFIX: &[u8] = b"U2FsdGVkX1";
@@ -38,8 +38,8 @@ pub(super) fn blocks(length: usize, hmac: Hmac) -> Option<usize> {
 
 /// Whether it is made of what a client writes, the first symbol with the last bits of the prefix included.
 pub(super) fn is_in_alphabet(payload: &[u8]) -> bool {
-    matches!(payload.first(), Some(b'8' | b'9' | b'+' | b'/'))
-        && payload.iter().all(|byte| base64::is_symbol(*byte))
+    let is_first = |octet: &u8| (FIRST_OCTETS.iter()).any(|(mask, value)| octet & mask == *value);
+    payload.first().is_some_and(is_first) && payload.iter().all(|byte| base64::is_symbol(*byte))
 }
 
 /// A datagram's two texts.
