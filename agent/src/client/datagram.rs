@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use postern_core::door::Door;
-use postern_core::knock::{PortRange, Protocol, udp};
+use postern_core::knock::udp;
 use postern_core::spa::{Allow, Terms};
 
 use super::Settings;
@@ -12,7 +12,7 @@ use super::packet::Packet;
 use super::route::{Family, Route};
 use crate::output::{self, Failure};
 use crate::spa::keys::Keys;
-use crate::spa::request::{Random, Request};
+use crate::spa::request::{self, Random, Request};
 use crate::sys::{clock, process};
 
 /// Who asks, where the door does not say who must.
@@ -36,7 +36,7 @@ impl<'d> Datagrams<'d> {
         settings: &Settings,
     ) -> Result<Self, Failure> {
         let keys = Keys::read(Path::new(terms.key_file.as_str()), terms.hmac);
-        let port = door.guards.iter().find_map(named);
+        let port = request::port_of(door);
         let seconds = settings.lasting.map(|time| time.as_millis().div_ceil(1000));
         Ok(Self {
             terms,
@@ -90,12 +90,6 @@ impl<'d> Datagrams<'d> {
             payload: payload.into(),
         })
     }
-}
-
-/// A port as datagrams name it. One is enough: a door opens as a whole.
-fn named(guard: &PortRange) -> Option<String> {
-    let (protocol, first) = (guard.protocol, guard.first);
-    (protocol != Protocol::Icmp).then(|| format!("{}/{first}", protocol.name()))
 }
 
 const fn unspecified(family: Family) -> IpAddr {

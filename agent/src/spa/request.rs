@@ -3,12 +3,21 @@
 use aes::Aes256Enc;
 use aes::cipher::BlockCipherEncrypt;
 use hmac::KeyInit;
+use postern_core::door::Door;
+use postern_core::knock::Protocol;
 use postern_core::spa::{LONGEST, PREFIX, base64};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::crypto::Derived;
 use super::keys::Keys;
+
+/// A port of a door's as datagrams name it. One is enough: a door opens as a whole.
+pub(crate) fn port_of(door: &Door) -> Option<String> {
+    let mut guards = door.guards.iter();
+    let guard = guards.find(|guard| guard.protocol != Protocol::Icmp)?;
+    Some(format!("{}/{}", guard.protocol.name(), guard.first))
+}
 
 /// What a client asks for.
 pub(crate) struct Request<'r> {

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use postern_core::config::Source;
 use postern_core::door::{Door, Method};
-use postern_core::knock::{PortRange, Protocol};
+use postern_core::knock::PortRange;
 use postern_core::spa::{Allow, Terms};
 use zeroize::Zeroizing;
 
@@ -14,6 +14,7 @@ use crate::onetime::secret::Secret;
 use crate::onetime::{base32, state};
 use crate::output::{self, Failure};
 use crate::spa::keys::Keys;
+use crate::spa::request;
 
 /// `postern export`
 pub(crate) fn export(options: &Options) -> Result<(), Failure> {
@@ -112,16 +113,9 @@ fn keys(terms: &Terms) -> Result<Keys, Failure> {
 /// What fwknop's client is told, and what its apps scan. In it, comments would end values.
 fn fwknoprc(text: &mut String, door: &Door, terms: &Terms, keys: Option<&Keys>) {
     if let Some(keys) = keys {
-        for line in keys.lines().lines() {
-            _ = writeln!(text, "#   {line}");
-        }
-        _ = writeln!(
-            text,
-            "# Apps such as Fwknop2 take the keys as this text, or as the QR code that 'postern export\n\
-             # {name} --secret' draws on a terminal.\n#   {scanned}",
-            name = door.name,
-            scanned = *keys.scanned()
-        );
+        lines(text, &keys.lines());
+        text.push_str("# Apps such as Fwknop2 scan both from a QR code of this text ('qrencode -t ansiutf8'):\n");
+        lines(text, &keys.scanned());
     }
     _ = writeln!(
         text,
@@ -130,7 +124,7 @@ fn fwknoprc(text: &mut String, door: &Door, terms: &Terms, keys: Option<&Keys>) 
          #   USE_HMAC Y\n#   HMAC_DIGEST_TYPE {hmac}",
         name = door.name,
         port = terms.port,
-        access = access(door),
+        access = request::port_of(door).unwrap_or_default(),
         allow = match terms.allow {
             Allow::Any => "source",
             Allow::Named | Allow::Sender => "resolve",
@@ -141,22 +135,15 @@ fn fwknoprc(text: &mut String, door: &Door, terms: &Terms, keys: Option<&Keys>) 
         _ = writeln!(text, "#   SPOOF_USER {}", terms.user);
     }
     match keys {
-        Some(keys) => {
-            for line in keys.lines().lines() {
-                _ = writeln!(text, "#   {line}");
-            }
-        }
+        Some(keys) => lines(text, &keys.lines()),
         None => text.push_str("#   KEY_BASE64 ...\n#   HMAC_KEY_BASE64 ...\n"),
     }
 }
 
-/// A port that a datagram asks for. One is enough: the door opens as a whole.
-fn access(door: &Door) -> String {
-    let mut guards = door.guards.iter();
-    let guard = guards.find(|guard| guard.protocol != Protocol::Icmp);
-    guard.map_or_else(String::new, |guard| {
-        format!("{}/{}", guard.protocol.name(), guard.first)
-    })
+fn lines(text: &mut String, said: &str) {
+    for line in said.lines() {
+        _ = writeln!(text, "#   {line}");
+    }
 }
 
 fn sequences(text: &mut String, file: &str, guards: &[PortRange]) -> Result<(), Failure> {
