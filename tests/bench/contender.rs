@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use postern_tests::agent::{Guard, Setup};
+use postern_tests::fwknop::{self, Fwknop, Keys};
 use postern_tests::namespace::Namespace;
 use postern_tests::nft;
 use postern_tests::packet::{Header, Packet};
@@ -18,8 +19,6 @@ use postern_tests::server::Service;
 use postern_tests::topology::{Family, Topology};
 use postern_tests::wait::{SOON, poll_until, try_poll};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::spa::{self, Stanza};
 
 /// The knocks that open, all of them TCP; in order, as in the samples of knockd and of the wiki.
 pub(crate) const KNOCKS: [u16; 3] = [7000, 7001, 7002];
@@ -44,7 +43,7 @@ struct Started {
     /// A port that no door names, and that shows scanners.
     decoy: Option<u16>,
     /// Its knock is one encrypted packet, made with these keys.
-    stanza: Option<Stanza>,
+    owner: Option<Fwknop>,
 }
 
 impl Started {
@@ -144,32 +143,40 @@ impl Contender {
     /// What lets this address in.
     pub(crate) fn knocks(&self, from: IpAddr) -> Vec<Packet> {
         let from = SocketAddr::new(from, 40_000);
-        match &self.started.stanza {
+        match &self.started.owner {
             None => KNOCKS
                 .map(|port| Packet::syn(from, self.port(port)))
                 .to_vec(),
-            Some(stanza) => {
-                let payload = stanza.packet(from.ip(), self.guarded);
-                vec![Packet::udp(from, self.port(spa::PORT), &payload)]
+            Some(owner) => {
+                let payload = self.datagram(owner, from.ip());
+                vec![Packet::udp(from, self.port(fwknop::PORT), &payload)]
             }
         }
+    }
+
+    /// What the client sends to have the guarded port opened to this address.
+    fn datagram(&self, client: &Fwknop, from: IpAddr) -> Vec<u8> {
+        let (whom, port) = (from.to_string(), format!("tcp/{}", self.guarded.port()));
+        let arguments = ["--allow-ip", whom.as_str(), "--access", port.as_str()];
+        client.packet(&self.net.client.namespace, self.guarded.ip(), &arguments)
     }
 
     /// Its first knock as somebody makes it who does not know the keys.
     pub(crate) fn first_knock(&self) -> Packet {
         let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        match &self.started.stanza {
+        match &self.started.owner {
             None => Packet::syn(nobody, self.port(KNOCKS[0])),
             Some(_) => {
-                let payload = Stanza::new([7, 8]).packet(nobody.ip(), self.guarded);
-                Packet::udp(nobody, self.port(spa::PORT), &payload)
+                let stranger = Fwknop::new(Keys::base64([7, 8]));
+                let payload = self.datagram(&stranger, nobody.ip());
+                Packet::udp(nobody, self.port(fwknop::PORT), &payload)
             }
         }
     }
 
     /// Whether it opens to one packet.
     pub(crate) const fn takes_one_packet(&self) -> bool {
-        self.started.stanza.is_some()
+        self.started.owner.is_some()
     }
 
     /// One of its decoys, where it has them.
@@ -258,13 +265,13 @@ fn start_postern_by_datagram(net: &Topology) -> Started {
          \toption key_file '@/ssh.key'\n\toption grant '1h'\n"
     );
     let setup = Setup::new(&net.router, Guard::Gate, &door);
-    let stanza = Stanza::new([1, 2]);
+    let keys = Keys::base64([1, 2]);
     // Begins a memory of which nothing is used, other than none.
     setup.verb(&net.router, "keygen", &["ssh"]).ok();
-    setup.write_private("ssh.key", &stanza.keys());
+    setup.write_private("ssh.key", &keys.file());
     let process = setup.start(&net.router).into_process();
     Started {
-        stanza: Some(stanza),
+        owner: Some(Fwknop::new(keys)),
         ..Started::daemon(process, setup)
     }
 }
@@ -367,14 +374,14 @@ fn start_knockd(net: &Topology) -> Started {
 /// Debian's fwknopd, which has nft open the port: of itself it knows iptables only, whose modules a kernel may lack.
 /// Everything else is as Debian has it.
 fn start_fwknopd(net: &Topology) -> Started {
-    lay_gate(net, &format!("udp dport {} drop", spa::PORT));
+    lay_gate(net, &format!("udp dport {} drop", fwknop::PORT));
     let scratch = Scratch::new();
-    let stanza = Stanza::new([1, 2]);
+    let keys = Keys::base64([1, 2]);
     let access = scratch.write(
         "access.conf",
         &format!(
             "SOURCE ANY\n{}CMD_CYCLE_OPEN {}\nCMD_CYCLE_CLOSE NONE\n",
-            stanza.keys(),
+            keys.file(),
             opening("$IP"),
         ),
     );
@@ -393,7 +400,7 @@ fn start_fwknopd(net: &Topology) -> Started {
         .arg("-a")
         .arg(access);
     Started {
-        stanza: Some(stanza),
+        owner: Some(Fwknop::new(keys)),
         ..Started::daemon(start_sniffer(net, &mut fwknopd), scratch)
     }
 }

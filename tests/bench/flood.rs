@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postern_tests::fwknop;
 use postern_tests::packet::{Packet, Transport};
 use postern_tests::sender::{Random, Sender};
 
@@ -151,11 +152,7 @@ pub(crate) fn measure_datagrams(scale: &Floods, results: &mut Results) {
                 if origin != ORIGINS[0] {
                     packet.from.set_ip(own);
                 }
-                // Not the first letter, of which there are four, nor the last, which has bits that are zero.
-                let end = packet.payload.len().saturating_sub(1);
-                for letter in packet.payload[..end].iter_mut().skip(1).step_by(9) {
-                    *letter = b'A' + (random.number() % 26) as u8;
-                }
+                fwknop::forge(&mut packet.payload, random);
                 packet
             });
             let lasted = started.elapsed().as_secs_f64();

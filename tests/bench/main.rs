@@ -15,7 +15,6 @@ mod passes;
 mod plot;
 mod results;
 mod scans;
-mod spa;
 mod table;
 
 use std::path::Path;

@@ -11,7 +11,7 @@ use postern_tests::clock;
 use postern_tests::knocker::{FENCE, Knock, Knocker, fence};
 use postern_tests::otp::{self, App};
 use postern_tests::sender::{Random, Sender};
-use postern_tests::strace::Strace;
+use postern_tests::strace::{SAVING, Strace};
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::Topology;
 use postern_tests::wait::{SOON, poll_until};
@@ -31,19 +31,6 @@ pub(crate) fn suite() -> Suite {
         a_lost_memory_and_a_clock_set_back_open_nothing_twice needs "oathtool" "gcc",
     ]
 }
-
-/// The system calls by which a memory is replaced. Which of them there are, the program knows.
-const SAVING: [&str; 9] = [
-    "openat",
-    "write",
-    "fsync",
-    "fdatasync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "close",
-    "unlink",
-];
 
 const SEED_DOOR: &str = "
 config door 'seed'

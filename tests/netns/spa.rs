@@ -9,7 +9,7 @@ use postern_tests::fwknop::{self, Fwknop, Keys};
 use postern_tests::probe::{self, Answer};
 use postern_tests::sender::Sender;
 use postern_tests::server::Service;
-use postern_tests::strace::Strace;
+use postern_tests::strace::{SAVING, Strace};
 use postern_tests::suite::{Suite, in_case_of};
 use postern_tests::topology::{Family, Topology};
 use postern_tests::visitor::{ROUTER, Visitor};
@@ -393,19 +393,6 @@ fn nothing_opens_twice_after_a_restart() {
     });
     agent.stop();
 }
-
-/// The system calls by which a memory is replaced.
-const SAVING: [&str; 9] = [
-    "openat",
-    "write",
-    "fsync",
-    "fdatasync",
-    "rename",
-    "renameat",
-    "renameat2",
-    "close",
-    "unlink",
-];
 
 fn nothing_opens_twice_whatever_call_was_the_last() {
     let stage = Stage::new(DOOR);

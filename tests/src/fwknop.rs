@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::namespace::Namespace;
 use crate::process::Said;
 use crate::scratch::Scratch;
+use crate::sender::Random;
 
 /// Where fwknopd listens unless it is told otherwise (UDP).
 pub const PORT: u16 = 62_201;
@@ -125,6 +126,15 @@ impl Fwknop {
         }
         words.extend(arguments);
         from.run("env", &words)
+    }
+}
+
+/// Gives a datagram other letters, as somebody does who knows what one looks like.
+pub fn forge(datagram: &mut [u8], random: &mut Random) {
+    // All but the first, of which there are four, and the last, which has bits that must be zero.
+    let end = datagram.len().saturating_sub(1);
+    for letter in datagram[..end].iter_mut().skip(1).step_by(7) {
+        *letter = b'A' + (random.number() % 26) as u8;
     }
 }
 

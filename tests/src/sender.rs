@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::fwknop;
 use crate::namespace::Namespace;
 use crate::packet::Packet;
 
@@ -76,11 +77,7 @@ impl Sender {
     ) -> u64 {
         let mut forged = datagram.to_vec();
         let forge = |random: &mut Random| {
-            // All but the first, of which there are four, and the last, which has bits that must be zero.
-            let end = forged.len() - 1;
-            for letter in forged[..end].iter_mut().skip(1).step_by(7) {
-                *letter = b'A' + (random.number() % 26) as u8;
-            }
+            fwknop::forge(&mut forged, random);
             Packet::udp(random.source(), to, &forged)
         };
         self.flood_with(rate, forge, stop)

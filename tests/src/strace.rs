@@ -11,6 +11,19 @@ use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::wait::{SOON, poll_until};
 
+/// The system calls by which a memory is replaced. Which of them there are, the program knows.
+pub const SAVING: [&str; 9] = [
+    "openat",
+    "write",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "close",
+    "unlink",
+];
+
 /// A strace attached to a running program.
 #[derive(Debug)]
 pub struct Strace {
