@@ -50,13 +50,21 @@ impl<R: Reason, const N: usize> Counts<R, N> {
 
     /// The name of each reason, and how often it was one.
     pub fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.iter().map(|(reason, times)| (reason.name(), times))
+        let counts = R::all().iter().zip(&self.counts);
+        counts.map(|(reason, times)| (reason.name(), *times))
     }
 
     /// How often there was a reason.
     pub fn total(&self) -> u64 {
-        (self.counts.iter()).fold(0, |sum, count| sum.saturating_add(*count))
+        sum(&self.counts)
     }
+}
+
+/// One copy for all.
+fn sum(counts: &[u64]) -> u64 {
+    counts
+        .iter()
+        .fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 impl<R: Reason, const N: usize> Default for Counts<R, N> {

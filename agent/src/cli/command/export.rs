@@ -114,7 +114,7 @@ fn keys(terms: &Terms) -> Result<Keys, Failure> {
 fn fwknoprc(text: &mut String, door: &Door, terms: &Terms, keys: Option<&Keys>) {
     if let Some(keys) = keys {
         lines(text, &keys.lines());
-        text.push_str("# Apps such as Fwknop2 scan both from a QR code of this text ('qrencode -t ansiutf8'):\n");
+        text.push_str("# Apps such as Fwknop2 scan a QR code of this text:\n");
         lines(text, &keys.scanned());
     }
     _ = writeln!(
